@@ -1,0 +1,70 @@
+"""An asyncio client for Gateway360's Request PIN.
+
+One call, at most one SMS, and you always know which of three things happened: it was sent, it was not
+sent, or it may have been sent.
+
+    async with Gateway360Client(sender="GOOD PIZZA") as client:
+        match await client.request_pin("34666666111"):
+            case Ok():
+                ...                                   # one SMS was sent
+            case ApiError(error_id=error_id):
+                ...                                   # the gateway said no
+            case TransportFailure(disposition=disposition):
+                ...                                   # NOT_SENT: try again; MAYBE_SENT: ask the person
+"""
+
+from ._batch import Batch, BatchItem, BatchReport
+from ._client import Gateway360Client
+from ._error_ids import ErrorId, ErrorScope
+from ._errors import ClientClosed, Gateway360Error, InvalidConfiguration, InvalidRequest, WrongEventLoop
+from ._payloads import PinParams, PinRequest, PinType
+from ._results import (
+    ApiError,
+    BatchResult,
+    Disposition,
+    FailureKind,
+    MaybeSentError,
+    NotSentError,
+    Ok,
+    PinResult,
+    RejectedError,
+    ResultError,
+    Skipped,
+    SkipReason,
+    TransportFailure,
+)
+from ._retry import RetryBudget, RetryPolicy
+from ._version import __version__
+
+__all__ = [
+    "ApiError",
+    "Batch",
+    "BatchItem",
+    "BatchReport",
+    "BatchResult",
+    "ClientClosed",
+    "Disposition",
+    "ErrorId",
+    "ErrorScope",
+    "FailureKind",
+    "Gateway360Client",
+    "Gateway360Error",
+    "InvalidConfiguration",
+    "InvalidRequest",
+    "MaybeSentError",
+    "NotSentError",
+    "Ok",
+    "PinParams",
+    "PinRequest",
+    "PinResult",
+    "PinType",
+    "RejectedError",
+    "ResultError",
+    "RetryBudget",
+    "RetryPolicy",
+    "SkipReason",
+    "Skipped",
+    "TransportFailure",
+    "WrongEventLoop",
+    "__version__",
+]

@@ -1,0 +1,349 @@
+"""Many requests: bounded workers, results as they complete, each number once.
+
+Rules of this module:
+
+- It knows no client: it is handed one callable that builds a request from an entry, and one that sends
+  it. The latter turns a cancellation of the batch's own tasks into a result, so that what was cancelled
+  is known as well as what was answered.
+- The input is read when a worker is free, and a worker waits until its result has been taken: memory
+  grows with the concurrency, not with the input, but for one integer for each number sent to.
+- Nothing is lost: every entry that was read comes out as an item, or in `report.unread` if the block was
+  left before.
+"""
+
+# The annotations are for users' type checkers; the checks are for everybody else at run time.
+# pyright: reportUnnecessaryIsInstance=false, reportUnnecessaryComparison=false, reportUnnecessaryContains=false
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from types import TracebackType
+from typing import Final, Literal, Self, TypeAlias, cast
+
+import attrs
+
+from ._error_ids import ErrorId
+from ._errors import InvalidConfiguration, InvalidRequest
+from ._payloads import PinRequest
+from ._results import (
+    ApiError,
+    BatchResult,
+    Disposition,
+    FailureKind,
+    PinResult,
+    Skipped,
+    SkipReason,
+    TransportFailure,
+)
+
+__all__ = ["HALT_ON", "Batch", "BatchItem", "BatchReport"]
+
+HALT_ON: Final[frozenset[ErrorId | str]] = frozenset({ErrorId.UNAUTHORIZED, ErrorId.NOT_ENOUGH_BALANCE})
+"""The errors of the whole account: every other request would get them too."""
+
+Send: TypeAlias = Callable[[PinRequest, Callable[[], bool]], Awaitable[PinResult]]
+"""Sends a request; before its first byte it asks the second argument whether the batch has halted."""
+
+
+@attrs.frozen
+class BatchItem:
+    """One entry of a batch, and what became of it.
+
+    Args:
+        index: The entry's place in the input, from 0.
+        request: The request, or `None` if the entry does not make a valid one.
+        result: What became of it.
+        source: The entry as it stood in the input.
+    """
+
+    index: int
+    request: PinRequest | None
+    result: BatchResult
+    source: object = attrs.field(repr=False)
+
+
+def _counted(items: tuple[object, ...]) -> str:
+    return f"<{len(items)} items>"
+
+
+@attrs.frozen
+class BatchReport:
+    """What has become of a batch so far.
+
+    Args:
+        total: Entries that were read and settled.
+        by_result: Entries by the result's class: `"Ok"`, `"ApiError"`, `"TransportFailure"`, `"Skipped"`.
+        by_disposition: Entries by what happened to the SMS.
+        by_error_id: `ApiError`s by their id.
+        by_kind: `TransportFailure`s by their kind.
+        by_reason: Skipped entries by the reason.
+        halted_by: The error that halted the batch, or `None`.
+        elapsed: Seconds since the batch began, until it ended.
+        unread: Items that were settled and not taken, because the block was left before: in the order
+            in which they were settled, at most about twice the concurrency.
+    """
+
+    total: int
+    by_result: Mapping[str, int]
+    by_disposition: Mapping[Disposition, int]
+    by_error_id: Mapping[ErrorId | str, int]
+    by_kind: Mapping[FailureKind, int]
+    by_reason: Mapping[SkipReason, int]
+    halted_by: ApiError | None
+    elapsed: float
+    unread: tuple[BatchItem, ...] = attrs.field(repr=_counted)
+
+
+class _Tally:
+    """Counts results as they settle."""
+
+    def __init__(self) -> None:
+        self.by_result: Counter[str] = Counter()
+        self.by_disposition: Counter[Disposition] = Counter()
+        self.by_error_id: Counter[ErrorId | str] = Counter()
+        self.by_kind: Counter[FailureKind] = Counter()
+        self.by_reason: Counter[SkipReason] = Counter()
+
+    def count(self, result: BatchResult) -> None:
+        self.by_result[type(result).__name__] += 1
+        self.by_disposition[result.disposition] += 1
+        if isinstance(result, ApiError):
+            self.by_error_id[result.error_id] += 1
+        elif isinstance(result, TransportFailure):
+            self.by_kind[result.kind] += 1
+        elif isinstance(result, Skipped):
+            self.by_reason[result.reason] += 1
+
+
+class _Source:
+    """The input: any iterable or async iterable, read by one worker at a time."""
+
+    def __init__(self, requests: Iterable[object] | AsyncIterable[object]) -> None:
+        self._sync: Iterator[object] | None = None
+        self._async: AsyncIterator[object] | None = None
+        if isinstance(requests, AsyncIterable):
+            self._async = aiter(requests)
+        elif isinstance(requests, Iterable) and not isinstance(requests, (str, bytes, Mapping)):
+            self._sync = iter(requests)
+        else:
+            expected = "an iterable or async iterable of requests"
+            name = type(cast("object", requests)).__name__
+            raise InvalidConfiguration("requests", f"is of type {name}", expected)
+        self._lock = asyncio.Lock()  # an async generator refuses a second reader
+        self._count = 0
+        self.ended = False
+
+    async def read(self) -> tuple[int, object] | None:
+        """Read the next entry and its index, or `None` at the end, and ever after."""
+        if self._sync is not None:
+            return self._numbered(next(self._sync, _END)) if not self.ended else None
+        async with self._lock:
+            if self.ended or self._async is None:
+                return None
+            return self._numbered(await anext(self._async, _END))
+
+    def _numbered(self, entry: object) -> tuple[int, object] | None:
+        if entry is _END:
+            self.ended = True
+            return None
+        self._count += 1
+        return self._count - 1, entry
+
+
+_END: Final = object()
+
+
+class Batch:
+    """Many requests. `Gateway360Client.batch` makes one; use it once, as an async context manager.
+
+    Iterate over it for a `BatchItem` an entry, as they complete. Leaving the block early, by `break`,
+    `return`, an exception or a cancellation, cancels what is in flight, waits until each of those calls
+    is settled, and reads nothing more; `report.unread` then holds what was settled and not taken.
+
+    An error in the input itself, and an error that is raised rather than returned (a closed client), ends
+    the batch: what is in flight is settled and given out first, then the error is raised.
+    """
+
+    def __init__(
+        self,
+        requests: Iterable[object] | AsyncIterable[object],
+        *,
+        build: Callable[[object], PinRequest],
+        send: Send,
+        concurrency: int,
+        on_duplicate: Literal["skip", "send"],
+        halt_on: Collection[ErrorId | str],
+    ) -> None:
+        if on_duplicate not in ("skip", "send"):
+            raise InvalidConfiguration("on_duplicate", f"is {on_duplicate!r}", "'skip' or 'send'")
+        if isinstance(halt_on, str) or not isinstance(halt_on, Collection):
+            raise InvalidConfiguration(
+                "halt_on", f"is of type {type(halt_on).__name__}", "a collection of error ids"
+            )
+        self._source = _Source(requests)
+        self._build = build
+        self._send = send
+        self._concurrency = concurrency
+        self._halt_on = frozenset(halt_on)
+        # Digits are kept as an int: 32 bytes and a place in the set, where a string takes twice that.
+        self._seen: set[int] | None = set() if on_duplicate == "skip" else None
+        self._items: asyncio.Queue[BatchItem | None] = asyncio.Queue(concurrency)
+        self._workers: set[asyncio.Task[None]] = set()
+        self._active = 0
+        self._tally = _Tally()
+        self._unread: list[BatchItem] = []
+        self._halted_by: ApiError | None = None
+        self._error: BaseException | None = None
+        self._stopping = False
+        self._drained = False
+        self._began: float | None = None
+        self._ended: float | None = None
+
+    @property
+    def report(self) -> BatchReport:
+        """What has become of the batch so far; whole once the block has been left."""
+        tally = self._tally
+        began = time.monotonic() if self._began is None else self._began
+        return BatchReport(
+            total=tally.by_result.total(),
+            by_result=dict(tally.by_result),
+            by_disposition=dict(tally.by_disposition),
+            by_error_id=dict(tally.by_error_id),
+            by_kind=dict(tally.by_kind),
+            by_reason=dict(tally.by_reason),
+            halted_by=self._halted_by,
+            elapsed=(time.monotonic() if self._ended is None else self._ended) - began,
+            unread=tuple(self._unread),
+        )
+
+    async def __aenter__(self) -> Self:
+        if self._began is not None:
+            raise RuntimeError("a batch can be used once: make another with client.batch()")
+        self._began = time.monotonic()
+        self._add_worker()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stopping = True
+        settled = asyncio.get_running_loop().create_task(self._settle())
+        cancelled: asyncio.CancelledError | None = None
+        while not settled.done():
+            try:
+                # A cancellation is kept until all is settled: half a report would say nothing.
+                await asyncio.wait((settled,))
+            except asyncio.CancelledError as again:
+                cancelled = again
+        settled.result()
+        if cancelled is not None:
+            raise cancelled
+
+    async def _settle(self) -> None:
+        while self._workers:
+            for worker in self._workers:
+                worker.cancel()
+            await asyncio.wait(self._workers)
+        while not self._items.empty():
+            item = self._items.get_nowait()
+            if item is not None:
+                self._unread.append(item)
+        self._drained = True
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._ended is None:
+            self._ended = time.monotonic()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> BatchItem:
+        if self._began is None:
+            raise RuntimeError(
+                "a batch is an async context manager: use `async with client.batch(…) as batch`"
+            )
+        item = None if self._drained else await self._items.get()
+        if item is not None:
+            return item
+        self._drained = True
+        self._finish()
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        raise StopAsyncIteration
+
+    def _add_worker(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._work())
+        self._active += 1
+        self._workers.add(task)
+        task.add_done_callback(self._workers.discard)
+
+    async def _work(self) -> None:
+        try:
+            while not self._stopping and (entry := await self._source.read()) is not None:
+                if self._active < self._concurrency and not self._source.ended:
+                    self._add_worker()
+                item = await self._settled(*entry)
+                self._tally.count(item.result)
+                await self._hand_over(item)
+        except BaseException as exc:  # noqa: BLE001  # raised again where the caller stands
+            self._source.ended = True
+            if not self._stopping and self._error is None:
+                self._error = exc
+        finally:
+            self._active -= 1
+            if not self._active and not self._stopping:
+                await self._items.put(None)
+
+    async def _settled(self, index: int, source: object) -> BatchItem:
+        try:
+            request = self._build(source)
+        except InvalidRequest as exc:
+            return BatchItem(index, None, Skipped(SkipReason.INVALID, str(exc)), source)
+        if self._halted_by is not None:
+            return BatchItem(index, request, self._skipped_as_halted(self._halted_by), source)
+        if self._seen is not None:
+            number = int(request.msisdn)
+            if number in self._seen:
+                detail = "this batch has sent to the number before, and another PIN would void the first"
+                return BatchItem(index, request, Skipped(SkipReason.DUPLICATE, detail), source)
+            self._seen.add(number)
+        return BatchItem(index, request, await self._sent(request), source)
+
+    async def _sent(self, request: PinRequest) -> BatchResult:
+        result = await self._send(request, lambda: self._halted_by is not None)
+        if isinstance(result, ApiError) and result.error_id in self._halt_on and self._halted_by is None:
+            self._halted_by = result
+        stopped = isinstance(result, TransportFailure) and result.kind is FailureKind.CANCELLED
+        if stopped and self._halted_by is not None and result.disposition is Disposition.NOT_SENT:
+            return self._skipped_as_halted(self._halted_by)
+        return result
+
+    @staticmethod
+    def _skipped_as_halted(error: ApiError) -> Skipped:
+        return Skipped(SkipReason.HALTED, f"the batch was halted by {error.error_id}")
+
+    async def _hand_over(self, item: BatchItem) -> None:
+        task = asyncio.current_task()
+        if self._stopping or (task is not None and task.cancelling()):
+            # `send` made a result of the cancellation; what asked for it still stands.
+            self._unread.append(item)
+            raise asyncio.CancelledError
+        try:
+            await self._items.put(item)
+        except asyncio.CancelledError:
+            self._unread.append(item)
+            raise

@@ -1,0 +1,334 @@
+"""The client: its settings, its lifetime, and the ways to send.
+
+Rules of this module:
+
+- A client belongs to the event loop, and the process, that use it first; any other is refused before a
+  byte is sent.
+- Wrong arguments raise, before anything is sent. The trouble of the gateway and of the network is a result.
+- Cancelling a call re-raises, always; a batch, which owns its tasks, gets a result instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterable, Callable, Collection, Iterable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import httpx
+
+from ._batch import HALT_ON, Batch
+from ._calls import Call, Caller
+from ._error_ids import ErrorId
+from ._errors import ClientClosed, InvalidConfiguration, InvalidRequest, WrongEventLoop
+from ._payloads import SENDER_EXPECTED, PinParams, PinRequest, request_from
+from ._results import BatchResult, PinResult
+from ._retry import RetryPolicy
+from ._secret import mask_msisdn
+from ._settings import (
+    DEFAULT_TIMEOUT,
+    checked_api_key,
+    checked_concurrency,
+    checked_deadline,
+    checked_instance,
+    checked_sender,
+    checked_timeout,
+    endpoint,
+)
+from ._wire import REQUEST_PATH
+from .transports import KEEPALIVE_EXPIRY, HttpxTransport, Transport
+
+__all__ = ["Gateway360Client"]
+
+_logger = logging.getLogger("gateway360_async")
+
+
+class Gateway360Client:
+    """Sends PIN requests to Gateway360. Use it as an async context manager, and keep one for all calls.
+
+    A client belongs to the event loop, and the process, that use it first.
+
+    Args:
+        api_key: The account's key; `None`: the environment's `GATEWAY360_API_KEY`.
+        sender: The sender of requests that name none.
+        base_url: The gateway's URL; `None`: the environment's `GATEWAY360_BASE_URL`, or the vendor's.
+        path_prefix: The path before `/2fa/request`. One of the vendor's examples has `/api/3.0`.
+        transport: The way to the network; `None`: an `HttpxTransport`. The client closes it.
+        timeout: Bounds in seconds on each step of an attempt, as httpx names them; a number bounds
+            connecting, writing and reading alike. `pool` bounds the wait for a place among `concurrency`.
+        limits: Bounds on the connections of the default transport. `max_connections` bounds
+            `concurrency` as well, for nothing queues inside the connection pool.
+        retry: When a call is tried again.
+        deadline: Seconds that a call takes at most, over all attempts and waits.
+        concurrency: Exchanges at a time, at most.
+        limiter: An async context manager that is entered around each attempt, such as an
+            `aiolimiter.AsyncLimiter`. What it raises is raised by the call; nothing was sent then.
+        allow_insecure: Allow plain `http://` to another machine: everybody on the way can read the key.
+
+    Raises:
+        InvalidConfiguration: A setting is wrong; `.setting` names it.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        sender: str | None = None,
+        base_url: str | httpx.URL | None = None,
+        path_prefix: str = "/api",
+        transport: Transport | None = None,
+        timeout: httpx.Timeout | float = DEFAULT_TIMEOUT,
+        limits: httpx.Limits | None = None,
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008  # frozen and without state
+        deadline: float = 30.0,
+        concurrency: int = 100,
+        limiter: AbstractAsyncContextManager[Any] | None = None,
+        allow_insecure: bool = False,
+    ) -> None:
+        key = checked_api_key(api_key)
+        # Gone before anything below can raise with this frame in its traceback.
+        del api_key
+        self._sender = checked_sender(sender)
+        self._url = endpoint(base_url, path_prefix, REQUEST_PATH, allow_insecure=allow_insecure)
+        self._timeout = checked_timeout(timeout)
+        self._deadline = checked_deadline(deadline)
+        self._concurrency = checked_concurrency(concurrency)
+        checked_instance("retry", retry, RetryPolicy, "a RetryPolicy")
+        if limiter is not None:
+            checked_instance("limiter", limiter, AbstractAsyncContextManager, "an async context manager")
+        if transport is None:
+            transport, self._concurrency = _default_transport(limits, self._concurrency)
+        else:
+            _require_transport(transport, limits)
+        self._caller = Caller(
+            url=self._url,
+            api_key=key,
+            transport=transport,
+            policy=retry,
+            limiter=limiter,
+            concurrency=self._concurrency,
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = 0
+        self._closed = False
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open"
+        return f"<Gateway360Client {self._url} concurrency={self._concurrency} {state}>"
+
+    async def __aenter__(self) -> Self:
+        self._require_open()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Refuse new calls, wait for those in flight (each has its deadline), and close the connections.
+
+        Raises:
+            WrongEventLoop: This is not the event loop, or the process, that uses the client.
+        """
+        self._require_own_loop()
+        self._closed = True
+        await self._caller.aclose()
+
+    async def request_pin(
+        self,
+        msisdn: str,
+        *,
+        sender: str | None = None,
+        hlr_lookup: bool | int = True,
+        sms_text: str | None = None,
+        report_url: str | None = None,
+        pin_params: PinParams | None = None,
+        timeout: httpx.Timeout | float | None = None,
+        deadline: float | None = None,
+    ) -> PinResult:
+        """Send one SMS with a PIN to one number, at most once.
+
+        Args:
+            msisdn: The number in international format.
+            sender: The sender that the phone shows; `None`: the client's.
+            hlr_lookup: Whether the number is looked up in the operator's register first.
+            sms_text: The text, with `{PIN}` exactly once; `None`: the vendor's.
+            report_url: Where the vendor POSTs delivery reports; `None`: no reports.
+            pin_params: What the PIN is like; `None`: the gateway's defaults.
+            timeout: Bounds in seconds on each step of an attempt; `None`: the client's.
+            deadline: Seconds that this call takes at most; `None`: the client's.
+
+        Returns:
+            What happened. The trouble of the gateway and of the network is returned, never raised.
+
+        Raises:
+            InvalidRequest: An argument is wrong; nothing was sent.
+            ClientClosed: The client was closed; nothing was sent.
+            WrongEventLoop: The client belongs to another event loop or process; nothing was sent.
+        """
+        if sender is None and self._sender is None:
+            problem = "is missing, and the client has no default"
+            raise InvalidRequest("sender", problem, SENDER_EXPECTED)
+        request = PinRequest(
+            msisdn,
+            self._sender if sender is None else sender,  # type: ignore[arg-type]  # one of the two is there
+            hlr_lookup=hlr_lookup,
+            sms_text=sms_text,
+            report_url=report_url,
+            pin_params=pin_params,
+        )
+        return await self.send(request, timeout=timeout, deadline=deadline)
+
+    async def send(
+        self,
+        request: PinRequest,
+        *,
+        timeout: httpx.Timeout | float | None = None,
+        deadline: float | None = None,
+    ) -> PinResult:
+        """Send a ready request. See `request_pin`."""
+        _require_request(request)
+        call = self._begin(timeout, deadline)
+        try:
+            return await self._caller.run(call, request)
+        except asyncio.CancelledError as exc:
+            if call.may_have_been_sent:
+                number = mask_msisdn(request.msisdn)
+                _logger.warning(
+                    "a call for %s was cancelled after its first byte: it may have been sent", number
+                )
+            # Without the frames below, whose local variables hold the request's bytes, key included.
+            exc.__context__ = None
+            raise exc.with_traceback(None) from None
+
+    def batch(
+        self,
+        requests: Iterable[object] | AsyncIterable[object],
+        *,
+        concurrency: int | None = None,
+        on_duplicate: Literal["skip", "send"] = "skip",
+        halt_on: Collection[ErrorId | str] = HALT_ON,
+    ) -> Batch:
+        """Send many requests, and get each result as it comes. See `Batch`.
+
+            async with client.batch(requests) as batch:
+                async for item in batch:
+                    print(item.index, item.result)
+            print(batch.report)
+
+        Args:
+            requests: `PinRequest`s, numbers, or mappings of `PinRequest`'s fields, in any iterable or
+                async iterable. It is read as places become free, never ahead.
+            concurrency: Requests in flight at a time; `None`: the client's own bound, which holds anyhow.
+            on_duplicate: `"skip"` sends to each number once; `"send"` lets a later PIN void an earlier.
+            halt_on: The error ids after which nothing more is sent.
+
+        Raises:
+            InvalidConfiguration: An argument is wrong.
+        """
+        return Batch(
+            requests,
+            build=lambda row: request_from(row, sender=self._sender),
+            send=self._send_settled,
+            concurrency=self._concurrency if concurrency is None else checked_concurrency(concurrency),
+            on_duplicate=on_duplicate,
+            halt_on=halt_on,
+        )
+
+    async def send_all(
+        self,
+        requests: Iterable[object] | AsyncIterable[object],
+        *,
+        concurrency: int | None = None,
+        on_duplicate: Literal["skip", "send"] = "skip",
+        halt_on: Collection[ErrorId | str] = HALT_ON,
+    ) -> list[BatchResult]:
+        """Send many requests, and get their results in the order of the requests. See `batch`."""
+        results: dict[int, BatchResult] = {}
+        async with self.batch(
+            requests, concurrency=concurrency, on_duplicate=on_duplicate, halt_on=halt_on
+        ) as batch:
+            async for item in batch:
+                results[item.index] = item.result
+        return [results[index] for index in range(len(results))]
+
+    async def _send_settled(self, request: PinRequest, halted: Callable[[], bool]) -> PinResult:
+        """Send for a batch, which owns the task: a cancellation becomes a result that says how far it came."""
+        call = self._begin(None, None, halted)
+        try:
+            return await self._caller.run(call, request)
+        except asyncio.CancelledError:
+            return call.cancelled()
+
+    def _begin(
+        self,
+        timeout: httpx.Timeout | float | None,
+        deadline: float | None,
+        halted: Callable[[], bool] | None = None,
+    ) -> Call:
+        loop = self._require_open()
+        try:
+            seconds = self._deadline if deadline is None else checked_deadline(deadline)
+            bounds = self._timeout if timeout is None else checked_timeout(timeout)
+        except InvalidConfiguration as exc:  # one call's argument, not the client's setting
+            raise InvalidRequest(exc.setting, exc.problem, exc.expected) from None
+        started = loop.time()
+        return Call(loop.time, started, started + seconds, bounds, halted)
+
+    def _require_open(self) -> asyncio.AbstractEventLoop:
+        loop = self._require_own_loop()
+        if self._closed:
+            raise ClientClosed
+        return loop
+
+    def _require_own_loop(self) -> asyncio.AbstractEventLoop:
+        """Bind the client to the first event loop and process, and refuse any other."""
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+            self._pid = os.getpid()
+        elif self._pid != os.getpid():
+            raise WrongEventLoop(
+                "this client was used before a fork: make one in each process; nothing was sent"
+            )
+        elif self._loop is not loop:
+            raise WrongEventLoop(
+                "this client belongs to another event loop: make one in each; nothing was sent"
+            )
+        return loop
+
+
+def _require_request(request: object) -> None:
+    """Refuse what is not a `PinRequest`: `send` takes nothing else."""
+    if not isinstance(request, PinRequest):
+        problem = f"is of type {type(request).__name__}"
+        raise InvalidRequest("request", problem, "a PinRequest; request_pin() takes its fields")
+
+
+def _require_transport(transport: object, limits: httpx.Limits | None) -> None:
+    if isinstance(transport, httpx.AsyncClient) or not all(
+        callable(getattr(transport, method, None)) for method in ("post", "aclose")
+    ):
+        problem = f"is of type {type(transport).__name__}"
+        raise InvalidConfiguration("transport", problem, "a Transport; HttpxTransport(client) makes one")
+    if limits is not None:
+        raise InvalidConfiguration(
+            "limits", "was given beside `transport`", "the limits on the transport itself"
+        )
+
+
+def _default_transport(limits: httpx.Limits | None, concurrency: int) -> tuple[Transport, int]:
+    """Make the transport, and bound the concurrency by its connections."""
+    if limits is None:
+        # As many idle connections as busy ones: a lower bound would reconnect at almost every request.
+        limits = httpx.Limits(
+            max_connections=concurrency,
+            max_keepalive_connections=concurrency,
+            keepalive_expiry=KEEPALIVE_EXPIRY,
+        )
+    checked_instance("limits", limits, httpx.Limits, "an httpx.Limits")
+    return HttpxTransport(limits=limits), min(concurrency, limits.max_connections or concurrency)

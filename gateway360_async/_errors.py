@@ -1,0 +1,87 @@
+"""What this library raises.
+
+    Gateway360Error
+    ├── InvalidRequest        (ValueError)    a request's field is wrong; nothing was sent
+    ├── InvalidConfiguration  (ValueError)    a setting is wrong; nothing was sent
+    ├── ClientClosed          (RuntimeError)  the client was closed; nothing was sent
+    ├── WrongEventLoop        (RuntimeError)  another event loop, or after a fork; nothing was sent
+    └── ResultError                           only `result.unwrap()` raises it (see `_results`)
+        ├── RejectedError                     the gateway answered with an error
+        ├── NotSentError                      no answer, and certainly not sent
+        └── MaybeSentError                    no answer, and it may have been sent
+
+Rules of this module:
+
+- An error carries data; its text is derived from them.
+- No text holds a whole number, a whole message text or the API key.
+- Every error pickles, so that it survives a process pool and a task queue.
+
+The trouble of a network or of the gateway is never raised: it is a result.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ClientClosed",
+    "Gateway360Error",
+    "InvalidConfiguration",
+    "InvalidRequest",
+    "WrongEventLoop",
+]
+
+
+class Gateway360Error(Exception):
+    """The root of everything that this library raises on its own account."""
+
+
+class InvalidRequest(Gateway360Error, ValueError):
+    """A field of a request is wrong. Raised before anything is sent.
+
+    Attributes:
+        field: The field's name, dotted where it is nested: `"msisdn"`, `"pin_params.length"`.
+        problem: What is wrong with it, without the value itself where that is personal.
+        expected: What would be right.
+    """
+
+    def __init__(self, field: str, problem: str, expected: str) -> None:
+        super().__init__(field, problem, expected)
+        self.field = field
+        self.problem = problem
+        self.expected = expected
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.problem}; expected {self.expected}"
+
+
+class InvalidConfiguration(Gateway360Error, ValueError):
+    """A setting of the client, a policy or a transport is wrong. Nothing was sent.
+
+    Attributes:
+        setting: The setting's name, as the constructor spells it.
+        problem: What is wrong with it, never the API key's value.
+        expected: What would be right.
+    """
+
+    def __init__(self, setting: str, problem: str, expected: str) -> None:
+        super().__init__(setting, problem, expected)
+        self.setting = setting
+        self.problem = problem
+        self.expected = expected
+
+    def __str__(self) -> str:
+        return f"{self.setting}: {self.problem}; expected {self.expected}"
+
+
+class ClientClosed(Gateway360Error, RuntimeError):
+    """The client was closed. Nothing was sent."""
+
+    def __init__(self, message: str = "this client was closed: nothing was sent") -> None:
+        super().__init__(message)
+
+
+class WrongEventLoop(Gateway360Error, RuntimeError):
+    """The client belongs to another event loop, or to the process before a fork. Nothing was sent.
+
+    Its connections live in the loop, and in the process, that used it first. Two processes that write
+    to the same connection would mix up each other's requests.
+    """

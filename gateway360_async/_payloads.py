@@ -1,0 +1,307 @@
+"""What goes in: a request for a PIN, validated when it is built.
+
+Rules of this module:
+
+- The checks are those of the gateway's page on Request PIN, and each function names its own. What the
+  gateway would refuse, or silently read in another way, is refused here, before it costs anything.
+- The checks never coerce: `bool` is not a number, `"6"` is not a length, a float is not an integer.
+  Only a phone number is normalised, because people write the same number in many ways.
+- An error names the field and says what is right. It never echoes a whole number, text or URL.
+- A `repr` masks the number and leaves out the text and the report URL (which may hold a nonce).
+"""
+
+# The annotations are for users' type checkers; the checks are for everybody else at run time.
+# pyright: reportUnnecessaryIsInstance=false, reportUnnecessaryComparison=false, reportUnreachable=false
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final, cast
+from urllib.parse import urlsplit
+
+import attrs
+
+from ._errors import InvalidRequest
+from ._secret import mask_msisdn
+
+__all__ = [
+    "PIN_PLACEHOLDER",
+    "SENDER_EXPECTED",
+    "PinParams",
+    "PinRequest",
+    "PinType",
+    "request_from",
+    "sender_problem",
+]
+
+PIN_PLACEHOLDER: Final = "{PIN}"
+SMS_LENGTH: Final = 160
+DEFAULT_PIN_LENGTH: Final = 6
+
+_SEPARATORS = str.maketrans("", "", " .-()")
+# E.164 allows 15 digits; no number in international format is shorter than 7.
+_MSISDN = re.compile(r"(?:\+|00)?([1-9][0-9]{6,14})", re.ASCII)
+_MSISDN_EXPECTED = (
+    "an international number with its country calling code: 7 to 15 digits, such as 34666666111; "
+    "a leading + or 00, spaces, dots, dashes and parentheses are removed"
+)
+SENDER_EXPECTED = "up to 11 characters, or up to 15 if all of them are digits, without control characters"
+_TEXT_EXPECTED = (
+    f"a text with {PIN_PLACEHOLDER} exactly once that has at most {SMS_LENGTH} characters "
+    "once the PIN stands in its place"
+)
+_URL_EXPECTED = "an absolute http:// or https:// URL without spaces or control characters"
+_PIN_TYPE_EXPECTED = "'numeric', 'alpha' or 'alphanumeric'"
+# Nothing is published about an upper bound. Past 64 bits a JSON number is no longer read alike everywhere.
+_INT_MAX: Final = 2**63 - 1
+
+
+class PinType(StrEnum):
+    """The characters that a PIN is made of (`pin_params.type`). Letters are upper case."""
+
+    NUMERIC = "numeric"
+    ALPHA = "alpha"
+    ALPHANUMERIC = "alphanumeric"
+
+
+def _describe(value: object) -> str:
+    return (
+        f"is {value!r}" if value is None or isinstance(value, bool) else f"is of type {type(value).__name__}"
+    )
+
+
+def _pin_type(value: PinType | str) -> PinType:
+    if not isinstance(value, str):
+        raise InvalidRequest("pin_params.type", _describe(value), _PIN_TYPE_EXPECTED)
+    try:
+        return PinType(value)
+    except ValueError:
+        # `from None`: the enum's own error would show the value that this one leaves out.
+        raise InvalidRequest("pin_params.type", "is not a known type", _PIN_TYPE_EXPECTED) from None
+
+
+def _integer(field: str, value: object, minimum: int, maximum: int, expected: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidRequest(field, _describe(value), expected)
+    if not minimum <= value <= maximum:
+        raise InvalidRequest(field, "is too small" if value < minimum else "is too large", expected)
+    return value
+
+
+def _pin_length(value: int) -> int:
+    return _integer("pin_params.length", value, 4, 16, "a whole number from 4 to 16")
+
+
+def _pin_expiry(value: int) -> int:
+    expected = "a whole number of seconds, 0 or more (0: the PIN never expires)"
+    return _integer("pin_params.expires_in", value, 0, _INT_MAX, expected)
+
+
+def _pin_tries(value: int) -> int:
+    return _integer("pin_params.max_tries", value, 0, _INT_MAX, "a whole number, 0 or more (0: unlimited)")
+
+
+@attrs.frozen
+class PinParams:
+    """What the PIN is like. Given at all, all four fields go on the wire.
+
+    Args:
+        type: The characters of the PIN; a `PinType` or its value.
+        length: Characters of the PIN, 4 to 16.
+        expires_in: Seconds until the PIN expires; 0 means never, which the vendor advises against.
+        max_tries: Failed confirmations before the PIN is void for good; 0 means unlimited, which the
+            vendor advises against.
+
+    Raises:
+        InvalidRequest: A field is wrong; `.field` is `"pin_params.length"`, for example.
+    """
+
+    type: PinType = attrs.field(default=PinType.NUMERIC, converter=_pin_type, repr=str)
+    length: int = attrs.field(default=DEFAULT_PIN_LENGTH, converter=_pin_length)
+    expires_in: int = attrs.field(default=3600, converter=_pin_expiry)
+    max_tries: int = attrs.field(default=3, converter=_pin_tries)
+
+
+def _encodable(text: str) -> bool:
+    """Whether a text is valid Unicode: a lone surrogate cannot go on the wire (RFC 8259, section 8.2)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _msisdn(value: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidRequest("msisdn", _describe(value), _MSISDN_EXPECTED)
+    if "(0)" in value:
+        # "+44 (0)20 …" holds a trunk prefix that must not be dialled from abroad. Removing only the
+        # parentheses would make another number of it, and somebody else would get the PIN.
+        raise InvalidRequest("msisdn", "holds the national trunk prefix '(0)'", _MSISDN_EXPECTED)
+    match = _MSISDN.fullmatch(value.translate(_SEPARATORS))
+    if match is None:
+        raise InvalidRequest("msisdn", _msisdn_problem(value), _MSISDN_EXPECTED)
+    return match[1]
+
+
+def _msisdn_problem(value: str) -> str:
+    bare = value.translate(_SEPARATORS)
+    if not bare:
+        return "is empty"
+    digits = bare.removeprefix("+") if bare.startswith("+") else bare.removeprefix("00")
+    if not (digits.isascii() and digits.isdigit()):
+        return "holds something other than digits"
+    if digits.startswith("0"):
+        return "starts with 0, which no country calling code does"
+    return f"has {len(digits)} digits"
+
+
+def sender_problem(value: object) -> str | None:
+    """Say what is wrong with a sender, or `None`. The gateway's rule: 15 digits, or 11 characters."""
+    if not isinstance(value, str):
+        return _describe(value)
+    if not value or value.isspace():
+        return "is empty"
+    if not value.isprintable():  # also refuses lone surrogates, which are not printable
+        return "holds a character that cannot be printed"
+    all_digits = value.isascii() and value.isdigit()
+    if len(value) > (15 if all_digits else 11):
+        return f"has {len(value)} {'digits' if all_digits else 'characters'}"
+    return None
+
+
+def _sender(value: str) -> str:
+    problem = sender_problem(value)
+    if problem is not None:
+        raise InvalidRequest("sender", problem, SENDER_EXPECTED)
+    return value
+
+
+def _hlr_lookup(value: bool | int) -> bool:
+    if isinstance(value, int) and value in (0, 1):
+        return bool(value)
+    problem = "is neither 0 nor 1" if isinstance(value, int) else _describe(value)
+    raise InvalidRequest("hlr_lookup", problem, "True, False, 1 or 0")
+
+
+def _sms_text(value: str | None) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise InvalidRequest("sms_text", _describe(value), _TEXT_EXPECTED)
+    placeholders = value.count(PIN_PLACEHOLDER)
+    if placeholders != 1:
+        raise InvalidRequest("sms_text", f"holds {PIN_PLACEHOLDER} {placeholders} times", _TEXT_EXPECTED)
+    if not _encodable(value):
+        raise InvalidRequest("sms_text", "holds a lone surrogate, which is not valid Unicode", _TEXT_EXPECTED)
+    return value
+
+
+def _report_url(value: str | None) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise InvalidRequest("report_url", _describe(value), _URL_EXPECTED)
+    problem = _url_problem(value)
+    if problem is not None:
+        raise InvalidRequest("report_url", problem, _URL_EXPECTED)
+    return value
+
+
+def _url_problem(value: str) -> str | None:
+    # First the characters: `urlsplit` removes line breaks and tabs silently before it parses.
+    if " " in value or not value.isprintable():
+        return "holds a space or a control character"
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "is malformed"
+    if parts.scheme not in ("http", "https"):
+        return "does not start with http:// or https://"
+    return None if host else "has no host"
+
+
+def _pin_params(value: PinParams | None) -> PinParams | None:
+    if value is None or isinstance(value, PinParams):
+        return value
+    raise InvalidRequest("pin_params", _describe(value), "a PinParams, or None for the gateway's defaults")
+
+
+@attrs.frozen
+class PinRequest:
+    """A request to send one SMS with a PIN to one number. It holds no API key.
+
+    Args:
+        msisdn: The number in international format. `+34…`, `0034…`, spaces, dots, dashes and
+            parentheses are normalised to digits.
+        sender: The sender that the phone shows: up to 15 digits, or up to 11 characters.
+        hlr_lookup: Whether the gateway first looks the number up in the operator's register; the request
+            fails, and no SMS is sent, if that fails. `True`, `False`, `1` or `0`.
+        sms_text: The text, with `{PIN}` exactly once, at most 160 characters once the PIN is in its
+            place. `None`: the vendor's own text.
+        report_url: Where the vendor POSTs delivery reports. `None`: no reports.
+        pin_params: What the PIN is like. `None`: the gateway's defaults.
+
+    Raises:
+        InvalidRequest: A field is wrong; `.field` names it.
+    """
+
+    msisdn: str = attrs.field(converter=_msisdn, repr=lambda value: repr(mask_msisdn(value)))
+    sender: str = attrs.field(converter=_sender)
+    hlr_lookup: bool = attrs.field(default=True, converter=_hlr_lookup, kw_only=True)
+    sms_text: str | None = attrs.field(default=None, converter=_sms_text, kw_only=True, repr=False)
+    report_url: str | None = attrs.field(default=None, converter=_report_url, kw_only=True, repr=False)
+    pin_params: PinParams | None = attrs.field(default=None, converter=_pin_params, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        if self.sms_text is None:
+            return
+        pin_length = DEFAULT_PIN_LENGTH if self.pin_params is None else self.pin_params.length
+        length = len(self.sms_text) - len(PIN_PLACEHOLDER) + pin_length
+        if length > SMS_LENGTH:
+            problem = f"has {length} characters with a PIN of {pin_length}"
+            raise InvalidRequest("sms_text", problem, _TEXT_EXPECTED)
+
+
+_FIELDS = tuple(field.name for field in attrs.fields(PinRequest))
+_PIN_FIELDS = tuple(field.name for field in attrs.fields(PinParams))
+
+
+def request_from(row: object, *, sender: str | None = None) -> PinRequest:
+    """Build the request for one entry of a batch.
+
+    Args:
+        row: A ready `PinRequest`, a number, or a mapping of `PinRequest`'s fields (`pin_params` may be a
+            mapping of `PinParams`' fields).
+        sender: The sender where the row names none.
+
+    Raises:
+        InvalidRequest: The row does not make a valid request.
+    """
+    if isinstance(row, PinRequest):
+        return row
+    fields: dict[str, object] = {"msisdn": row} if isinstance(row, str) else _known_fields("", row, _FIELDS)
+    pin_params = fields.get("pin_params")
+    if isinstance(pin_params, Mapping):
+        fields["pin_params"] = PinParams(**_known_fields("pin_params.", pin_params, _PIN_FIELDS))  # type: ignore[arg-type]  # checked by the converters
+    if fields.get("sender") is None:
+        fields["sender"] = sender
+    if "msisdn" not in fields:
+        raise InvalidRequest("msisdn", "is missing", _MSISDN_EXPECTED)
+    return PinRequest(**fields)  # type: ignore[arg-type]  # checked by the converters
+
+
+def _known_fields(prefix: str, row: object, known: tuple[str, ...]) -> dict[str, object]:
+    if not isinstance(row, Mapping):
+        raise InvalidRequest("request", _describe(row), "a PinRequest, a number, or a mapping of its fields")
+    fields: dict[str, object] = {}
+    for name, value in cast("Mapping[object, object]", row).items():
+        if not isinstance(name, str) or name not in known:
+            raise InvalidRequest(
+                f"{prefix}{name}", "is not a field of a request", f"one of {', '.join(known)}"
+            )
+        fields[name] = value
+    return fields

@@ -1,0 +1,312 @@
+"""What comes out: the result type, and the errors that `unwrap()` makes of it.
+
+    PinResult = Ok | ApiError | TransportFailure        one call
+    BatchResult = PinResult | Skipped                   one entry of a batch
+
+Rules of this module:
+
+- Every result says in `.disposition` which of three things happened to the SMS: it was sent, it was not
+  sent, or it may have been. `NOT_SENT` is said only where it is certain.
+- Results are frozen, compare by value, pickle, match with `match`, and hold neither key nor number.
+- `str(result)` is a sentence for people; branch on the classes and fields, never on the text.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal, NoReturn, TypeAlias, cast
+
+import attrs
+
+from ._error_ids import ErrorId, ErrorScope, scope_of
+from ._errors import Gateway360Error
+
+__all__ = [
+    "ApiError",
+    "BatchResult",
+    "Disposition",
+    "FailureKind",
+    "MaybeSentError",
+    "NotSentError",
+    "Ok",
+    "PinResult",
+    "RejectedError",
+    "ResultError",
+    "SkipReason",
+    "Skipped",
+    "TransportFailure",
+]
+
+
+class Disposition(StrEnum):
+    """What happened to the SMS."""
+
+    SENT = "sent"
+    """The gateway accepted the request: one SMS, and the PIN before it is void."""
+
+    NOT_SENT = "not_sent"
+    """Certainly no SMS: the request never left, or the gateway refused it."""
+
+    MAYBE_SENT = "maybe_sent"
+    """The request left and its answer is missing or says nothing: there may be an SMS."""
+
+
+class FailureKind(StrEnum):
+    """Why there is no envelope. For people and metrics: what to do next, `.disposition` says."""
+
+    CONNECT = "connect"
+    """No connection: name not resolved, refused, unreachable, reset or timed out while connecting."""
+
+    TLS = "tls"
+    """The TLS handshake broke off or timed out: another try may succeed."""
+
+    CERTIFICATE = "certificate"
+    """TLS refused for good: an untrusted certificate, a wrong host name, no TLS at that port."""
+
+    PROXY = "proxy"
+    """The proxy refused to connect."""
+
+    POOL = "pool"
+    """No connection became free within the pool timeout."""
+
+    TIMEOUT = "timeout"
+    """The gateway took longer than the write or read timeout."""
+
+    DISCONNECTED = "disconnected"
+    """The connection broke during the exchange."""
+
+    PROTOCOL = "protocol"
+    """What came back is not HTTP."""
+
+    THROTTLED = "throttled"
+    """HTTP 429: too many requests. The gateway did not take this one."""
+
+    HTTP_STATUS = "http_status"
+    """An HTTP answer without an envelope, such as a proxy's error page or a redirect."""
+
+    UNREADABLE = "unreadable"
+    """A successful HTTP answer that holds no envelope this client can trust."""
+
+    DEADLINE = "deadline"
+    """The call's deadline passed."""
+
+    CANCELLED = "cancelled"
+    """A batch was left early and cancelled this call."""
+
+    UNEXPECTED = "unexpected"
+    """The transport raised something that it should not have; `cause` holds it."""
+
+
+class SkipReason(StrEnum):
+    """Why a batch did not send an entry."""
+
+    DUPLICATE = "duplicate"
+    """The batch has already sent to this number: another PIN would void the first."""
+
+    INVALID = "invalid"
+    """The entry does not make a valid request."""
+
+    HALTED = "halted"
+    """The batch was halted before, by an error that every other request would get as well."""
+
+    ALREADY_SETTLED = "already_settled"
+    """The batch's ledger holds this entry's result from an earlier run."""
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3f}s"
+
+
+def _tries(attempts: int) -> str:
+    return "1 attempt" if attempts == 1 else f"{attempts} attempts"
+
+
+@attrs.frozen
+class Ok:
+    """The gateway accepted the request: one SMS was sent.
+
+    Args:
+        attempts: Exchanges that were begun, this one included.
+        elapsed: Seconds from the call to its result, over all attempts and waits.
+    """
+
+    attempts: int = 1
+    elapsed: float = attrs.field(default=0.0, repr=_seconds)
+
+    @property
+    def disposition(self) -> Literal[Disposition.SENT]:
+        """Always `SENT`."""
+        return Disposition.SENT
+
+    def unwrap(self) -> Ok:
+        """Give this result back: there is nothing to raise."""
+        return self
+
+    def __str__(self) -> str:
+        return f"sent ({_tries(self.attempts)}, {self.elapsed:.3f} s)"
+
+
+@attrs.frozen
+class ApiError:
+    """The gateway answered with an error envelope.
+
+    Args:
+        error_id: The id; a member of `ErrorId` if it is published, otherwise the plain string.
+        error_msg: The gateway's text, for debugging only: never branch on it.
+        http_status: The answer's HTTP status; an error can come with 200.
+        attempts: Exchanges that were begun, this one included.
+        elapsed: Seconds from the call to its result, over all attempts and waits.
+        retry_after: Seconds that the answer asked to wait (`Retry-After`), or `None`.
+    """
+
+    error_id: ErrorId | str = attrs.field(repr=repr)
+    error_msg: str | None = None
+    http_status: int = 200
+    attempts: int = 1
+    elapsed: float = attrs.field(default=0.0, repr=_seconds)
+    retry_after: float | None = None
+
+    @property
+    def disposition(self) -> Disposition:
+        """`NOT_SENT`, for the envelope says "not accepted", but for the two cases that leave it open.
+
+        `UNKNOWN_ERROR` does not say whether an SMS went out. An id that is not published, under a 5xx,
+        is a fault on the gateway's side that nobody has described.
+        """
+        if self.error_id == ErrorId.UNKNOWN_ERROR:
+            return Disposition.MAYBE_SENT
+        if self.http_status >= 500 and not isinstance(self.error_id, ErrorId):
+            return Disposition.MAYBE_SENT
+        return Disposition.NOT_SENT
+
+    @property
+    def scope(self) -> ErrorScope:
+        """Whose matter this error is."""
+        return scope_of(self.error_id)
+
+    def unwrap(self) -> NoReturn:
+        """Raise `RejectedError`."""
+        raise RejectedError(self)
+
+    def __str__(self) -> str:
+        said = f": {self.error_msg}" if self.error_msg else ""
+        happened = "may have been sent" if self.disposition is Disposition.MAYBE_SENT else "not sent"
+        return f"{happened}, the gateway answered {self.error_id}{said} ({_tries(self.attempts)})"
+
+
+@attrs.frozen
+class TransportFailure:
+    """No envelope was read. `.disposition` says what that means for the SMS.
+
+    Args:
+        kind: Why, in one word.
+        disposition: `NOT_SENT` if the request certainly had no effect, otherwise `MAYBE_SENT`.
+        http_status: The HTTP status, if an answer's headers were read.
+        detail: Why, for people. Holds nothing of the request and nothing of the answer's body.
+        attempts: Exchanges that were begun, this one included.
+        elapsed: Seconds from the call to its result, over all attempts and waits.
+        cause: The error of the HTTP library, without its traceback and its request (which holds the
+            key); `None` if there was none. It does not count in comparisons and stays behind when the
+            result is pickled.
+        retry_after: Seconds that the answer asked to wait (`Retry-After`), or `None`.
+    """
+
+    kind: FailureKind = attrs.field(repr=str)
+    disposition: Disposition = attrs.field(repr=str)
+    http_status: int | None = None
+    detail: str = ""
+    attempts: int = 1
+    elapsed: float = attrs.field(default=0.0, repr=_seconds)
+    cause: BaseException | None = attrs.field(default=None, eq=False)
+    retry_after: float | None = None
+
+    def unwrap(self) -> NoReturn:
+        """Raise `NotSentError` or `MaybeSentError`, as the disposition says."""
+        if self.disposition is Disposition.NOT_SENT:
+            raise NotSentError(self)
+        raise MaybeSentError(self)
+
+    def __str__(self) -> str:
+        happened = "not sent" if self.disposition is Disposition.NOT_SENT else "may have been sent"
+        return f"{happened}, {self.kind}: {self.detail} ({_tries(self.attempts)}, {self.elapsed:.3f} s)"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**attrs.asdict(self, recurse=False), "cause": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+
+
+@attrs.frozen
+class Skipped:
+    """A batch did not send this entry.
+
+    Args:
+        reason: Why, in one word.
+        detail: Why, for people.
+    """
+
+    reason: SkipReason = attrs.field(repr=str)
+    detail: str = ""
+
+    @property
+    def disposition(self) -> Literal[Disposition.NOT_SENT]:
+        """Always `NOT_SENT`: this entry sent nothing."""
+        return Disposition.NOT_SENT
+
+    def __str__(self) -> str:
+        return f"not sent, skipped as {self.reason}: {self.detail}"
+
+
+PinResult: TypeAlias = Ok | ApiError | TransportFailure
+"""What one call gives. Match it exhaustively, or branch on `.disposition`."""
+
+BatchResult: TypeAlias = PinResult | Skipped
+"""What one entry of a batch gives."""
+
+
+class ResultError(Gateway360Error):
+    """A result that is not `Ok`, raised by its `unwrap()`."""
+
+    def __init__(self, result: ApiError | TransportFailure) -> None:
+        super().__init__(result)
+        self._result: ApiError | TransportFailure = result
+
+    @property
+    def result(self) -> ApiError | TransportFailure:
+        """The result that was unwrapped."""
+        return self._result
+
+    def __str__(self) -> str:
+        return str(self._result)
+
+
+class RejectedError(ResultError):
+    """The gateway answered with an error envelope. `UNKNOWN_ERROR` may have been sent all the same."""
+
+    def __init__(self, result: ApiError) -> None:
+        super().__init__(result)
+
+    @property
+    def result(self) -> ApiError:
+        """The gateway's answer."""
+        return cast("ApiError", self._result)
+
+
+class _FailureError(ResultError):
+    def __init__(self, result: TransportFailure) -> None:
+        super().__init__(result)
+
+    @property
+    def result(self) -> TransportFailure:
+        """What went wrong."""
+        return cast("TransportFailure", self._result)
+
+
+class NotSentError(_FailureError):
+    """No envelope was read, and the request certainly had no effect."""
+
+
+class MaybeSentError(_FailureError):
+    """No envelope was read, and there may be an SMS: do not repeat the request without a thought."""

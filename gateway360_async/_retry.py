@@ -1,0 +1,223 @@
+"""Whether to try again, and when: pure policy.
+
+Rules of this module:
+
+- No clock, no random source, no asyncio: the caller hands in what it read, so a decision is a function
+  of its arguments and a test of it is instant and exact.
+- By default only a request that certainly was not sent is repeated (see `RetryPolicy.decide`).
+- Durations are in seconds. A point in time is a float of seconds on a clock of the caller's that never
+  goes back, but for `parse_retry_after`, whose dates need the wall clock.
+"""
+
+# The annotations are for users' type checkers; the checks are for everybody else at run time.
+# pyright: reportUnnecessaryIsInstance=false, reportUnnecessaryComparison=false
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import attrs
+
+from ._error_ids import ErrorId
+from ._errors import InvalidConfiguration
+from ._results import ApiError, Disposition, FailureKind, Ok, PinResult, TransportFailure
+
+__all__ = ["BudgetAccount", "RetryBudget", "RetryPolicy", "parse_retry_after"]
+
+_TRANSIENT: Final = frozenset({FailureKind.CONNECT, FailureKind.TLS, FailureKind.POOL, FailureKind.THROTTLED})
+"""Kinds that another try may cure. The rest (a wrong certificate, a 404) would only fail again."""
+
+_OVER: Final = frozenset({FailureKind.DEADLINE, FailureKind.CANCELLED})
+"""Kinds that mean that nobody waits for this call any more."""
+
+
+def _non_negative(unit: str) -> Callable[[Any, attrs.Attribute[float], float], None]:
+    """An attrs validator for a finite number of `unit`, 0 or more."""
+    expected = f"a finite number of {unit}, 0 or more"
+
+    def check(_: object, attribute: attrs.Attribute[float], value: float) -> None:
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            raise InvalidConfiguration(attribute.name, f"is of type {type(value).__name__}", expected)
+        if not math.isfinite(value) or value < 0:
+            raise InvalidConfiguration(attribute.name, f"is {value!r}", expected)
+
+    return check
+
+
+def _error_ids(value: Iterable[ErrorId | str]) -> frozenset[str]:
+    expected = "a collection of error ids, such as {ErrorId.INVALID_NUMBER}"
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise InvalidConfiguration("error_ids", f"is of type {type(value).__name__}", expected)
+    ids = frozenset(value)
+    for error_id in ids:
+        if not isinstance(error_id, str):
+            raise InvalidConfiguration("error_ids", f"holds a {type(error_id).__name__}", expected)
+    return ids
+
+
+@attrs.frozen
+class RetryBudget:
+    """How many retries a client may make in all, so that a gateway that is down is not made worse.
+
+    A bucket that gains `per_second` tokens a second and `ratio` tokens a call, and that holds at most
+    `per_second * window` (at least 1). A retry takes one token; without one, a failure is final. So `n`
+    calls within `t` seconds make at most `per_second * (window + t) + ratio * n` retries.
+
+    Args:
+        per_second: Retries per second that are always allowed; 0 or more.
+        ratio: Retries on top, as a share of the calls; 0 or more.
+        window: Seconds of `per_second` that can be saved up for a burst; 0 or more.
+
+    Raises:
+        InvalidConfiguration: A value is negative or not finite.
+    """
+
+    per_second: float = attrs.field(default=10.0, validator=_non_negative("retries"))
+    ratio: float = attrs.field(default=0.2, validator=_non_negative("retries per call"))
+    window: float = attrs.field(default=10.0, validator=_non_negative("seconds"))
+
+    def open(self, now: float) -> BudgetAccount:
+        """Open an account that starts full. A client keeps one over all its calls."""
+        return BudgetAccount(self, now)
+
+
+class BudgetAccount:
+    """The balance of a `RetryBudget`, kept by one client.
+
+    Args:
+        budget: The rule.
+        now: The time on the caller's clock, in seconds, here and in the methods.
+    """
+
+    __slots__ = ("_budget", "_capacity", "_tokens", "_updated")
+
+    def __init__(self, budget: RetryBudget, now: float) -> None:
+        self._budget = budget
+        self._capacity = (
+            max(1.0, budget.per_second * budget.window) if budget.per_second or budget.ratio else 0.0
+        )
+        self._tokens = budget.per_second * budget.window
+        self._updated = now
+
+    def deposit(self) -> None:
+        """Count one call."""
+        self._tokens = min(self._capacity, self._tokens + self._budget.ratio)
+
+    def withdraw(self, now: float) -> bool:
+        """Take the token for one retry, if there is one."""
+        gained = max(0.0, now - self._updated) * self._budget.per_second
+        self._tokens = min(self._capacity, self._tokens + gained)
+        self._updated = now
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
+
+
+@attrs.frozen
+class RetryPolicy:
+    """When a call is tried again. Immutable and without state, so one policy can serve many clients.
+
+    Args:
+        max_attempts: Attempts of one call at most, the first included; 1 turns retrying off.
+        base_delay: Seconds that bound the first wait.
+        max_delay: Seconds that bound every wait, but for a longer `Retry-After`.
+        retry_maybe_sent: Also repeat what may have been sent. Each such retry can be a second SMS, which
+            costs money and voids the PIN of the first.
+        error_ids: Error ids to try again after, besides; none by default.
+        budget: How many retries a client may make in all; `None`: as many as its calls want.
+
+    Raises:
+        InvalidConfiguration: A value is out of its range.
+    """
+
+    max_attempts: int = attrs.field(default=4)
+    base_delay: float = attrs.field(default=0.2, validator=_non_negative("seconds"))
+    max_delay: float = attrs.field(default=5.0, validator=_non_negative("seconds"))
+    retry_maybe_sent: bool = False
+    error_ids: frozenset[str] = attrs.field(default=frozenset(), converter=_error_ids)
+    budget: RetryBudget | None = attrs.field(factory=RetryBudget)
+
+    def __attrs_post_init__(self) -> None:
+        if (
+            not isinstance(self.max_attempts, int)
+            or isinstance(self.max_attempts, bool)
+            or self.max_attempts < 1
+        ):
+            raise InvalidConfiguration(
+                "max_attempts", f"is {self.max_attempts!r}", "a whole number, 1 or more"
+            )
+        if self.budget is not None and not isinstance(self.budget, RetryBudget):
+            problem = f"is of type {type(self.budget).__name__}"
+            raise InvalidConfiguration("budget", problem, "a RetryBudget, or None for no limit")
+
+    def decide(
+        self, result: PinResult, *, attempt: int, remaining: float, random: Callable[[], float]
+    ) -> float | None:
+        """Decide what follows a result.
+
+        The n-th wait is drawn uniformly from [0, min(max_delay, base_delay * 2**(n-1))]: "full jitter",
+        which spreads callers that failed together. A `Retry-After` that is longer takes its place.
+
+        Args:
+            result: The result of the attempt.
+            attempt: Attempts so far, from 1.
+            remaining: Seconds until the call's deadline.
+            random: Gives a number in [0, 1).
+
+        Returns:
+            Seconds to wait before the next attempt, or `None` to give this result to the caller: it is
+            final, the attempts are used up, or the wait would not end before the deadline.
+        """
+        if attempt >= self.max_attempts or not self._repeatable(result):
+            return None
+        # ldexp: 2.0 ** n overflows for an attempt count that somebody set to "unlimited".
+        bound = min(self.max_delay, math.ldexp(self.base_delay, min(attempt - 1, 64)))
+        delay = random() * bound
+        if not isinstance(result, Ok) and result.retry_after is not None:
+            delay = max(delay, result.retry_after)
+        return delay if delay < remaining else None
+
+    def _repeatable(self, result: PinResult) -> bool:
+        if isinstance(result, Ok):
+            return False
+        if isinstance(result, TransportFailure):
+            if result.kind in _OVER:
+                return False
+            if result.disposition is Disposition.NOT_SENT:
+                return result.kind in _TRANSIENT
+            return self.retry_maybe_sent
+        if result.disposition is Disposition.MAYBE_SENT:
+            return self.retry_maybe_sent
+        return result.error_id in self.error_ids or _throttled(result)
+
+
+def _throttled(error: ApiError) -> bool:
+    """Whether an error envelope is no more than an HTTP 429 in words that are not published."""
+    return error.http_status == 429 and not isinstance(error.error_id, ErrorId)
+
+
+def parse_retry_after(value: str | None, *, now: float) -> float | None:
+    """Read a `Retry-After` header (RFC 9110, section 10.2.3): seconds, or an HTTP date.
+
+    Args:
+        value: The header, or `None` if there was none.
+        now: The wall clock, in seconds since 1970-01-01 UTC.
+
+    Returns:
+        Seconds to wait, 0 for a date that has passed, or `None` for a value that is neither form.
+    """
+    text = "" if value is None else value.strip()
+    if text.isascii() and text.isdigit():
+        return float(text)  # thousands of digits become infinity, which fits no deadline
+    try:
+        date = parsedate_to_datetime(text)
+        # An asctime date names no zone; HTTP's dates are all in UTC (RFC 9110, section 5.6.7).
+        date = date if date.tzinfo else date.replace(tzinfo=UTC)
+        return max(0.0, date.timestamp() - now)
+    except (ValueError, OverflowError):
+        return None

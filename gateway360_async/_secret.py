@@ -1,0 +1,68 @@
+"""Wrappers that keep the API key, request bodies and whole phone numbers out of sight.
+
+Rules of this module:
+
+- A `Secret` shows nothing of itself in `repr`, `str`, `format`, `vars`, and it refuses to be pickled.
+  `reveal()` is the one way to its value, so that every use of it can be found by searching for a word.
+- The key travels in the request's body (the gateway knows no authentication header), so the body is
+  as secret as the key: `SecretBytes` is `bytes` to an HTTP library, but a traceback that captures
+  local variables shows its length only.
+- A phone number is shown as `34*****111`.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+__all__ = ["Secret", "SecretBytes", "mask_msisdn"]
+
+_MASK = "*****"
+
+
+class Secret:
+    """A string that must not be shown."""
+
+    __slots__ = ("__reveal",)
+
+    def __init__(self, value: str) -> None:
+        # A closure rather than an attribute holding the string: debuggers, `vars()` and object dumpers
+        # print attributes, not cells.
+        def reveal() -> str:
+            return value
+
+        self.__reveal = reveal
+
+    def reveal(self) -> str:
+        """Give the value itself. Mind where it goes."""
+        return self.__reveal()
+
+    def redact(self, text: str) -> str:
+        """Blank the value out of a text that came from elsewhere."""
+        return text.replace(self.__reveal(), _MASK)
+
+    def __repr__(self) -> str:
+        return f"Secret('{_MASK}')"
+
+    def __str__(self) -> str:
+        return _MASK
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a Secret cannot be pickled: hand the API key to the other process by its environment"
+        )
+
+
+class SecretBytes(bytes):
+    """Bytes that hold a secret: `repr` and `str` show their length only."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} secret bytes>"
+
+    __str__ = __repr__
+
+
+def mask_msisdn(msisdn: str) -> str:
+    """Mask a number for people's eyes: its first two and last three digits stay."""
+    return f"{msisdn[:2]}{_MASK}{msisdn[-3:]}"

@@ -1,0 +1,241 @@
+"""The codec: a request to the bytes of its body, an HTTP answer to a result.
+
+Rules of this module:
+
+- No I/O and no clock: bytes in, values out, the same every time.
+- attrs become JSON, and JSON becomes attrs, through the one cattrs converter below, which is ours: a hook
+  that an application registers on cattrs' global converter cannot change what goes on the wire.
+- The answer is not trusted. It is JSON as RFC 8259 has it, in UTF-8, or it is no envelope: no duplicate
+  keys (two parsers would read two answers), no NaN, a bounded depth, bounded integers, at most 64 KiB.
+- The envelope decides, not the HTTP status: an error can come with 200. Where the two contradict each
+  other, or there is no envelope, the answer is `MAYBE_SENT` unless HTTP itself says that the request was
+  refused (RFC 9110, sections 15.4 and 15.5).
+- No text that is made here holds a part of the answer.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+import attrs
+import cattrs
+from cattrs.gen import make_dict_unstructure_fn, override
+
+from ._error_ids import known_error_id
+from ._payloads import PinParams, PinRequest
+from ._results import ApiError, Disposition, FailureKind, Ok, PinResult, TransportFailure
+from ._secret import Secret, SecretBytes
+
+__all__ = ["MAX_ANSWER_BYTES", "REQUEST_HEADERS", "REQUEST_PATH", "decode", "encode"]
+
+REQUEST_PATH: Final = "/2fa/request"
+"""The path of Request PIN below the API's prefix."""
+
+REQUEST_HEADERS: Final[Mapping[str, str]] = {
+    "Content-Type": "application/json",
+    "Accept": "application/json",
+    # Identity only: a compressed answer can unfold to a thousand times its size.
+    "Accept-Encoding": "identity",
+}
+
+MAX_ANSWER_BYTES: Final = 64 * 1024
+"""Bytes of an answer's body that are read at most. A published envelope has about a hundred."""
+
+_MAX_DEPTH: Final = 64
+_MAX_INT_DIGITS: Final = 4300  # Python's own default, which an application may have switched off
+
+
+@attrs.frozen
+class _Envelope:
+    """What the gateway publishes of its answer; `None` where a field is missing or of another type."""
+
+    status: str | None = None
+    error_id: str | None = None
+    error_msg: str | None = None
+    has_error_id: bool = False
+
+
+def _make_converter() -> cattrs.Converter:
+    converter = cattrs.Converter()
+    unset = override(omit_if_default=True)
+    converter.register_unstructure_hook(PinParams, make_dict_unstructure_fn(PinParams, converter))
+    converter.register_unstructure_hook(
+        PinRequest,
+        make_dict_unstructure_fn(
+            PinRequest,
+            converter,
+            hlr_lookup=override(unstruct_hook=int),
+            sms_text=unset,
+            report_url=unset,
+            pin_params=unset,
+        ),
+    )
+    converter.register_structure_hook(_Envelope, _structure_envelope)
+    return converter
+
+
+def _structure_envelope(fields: dict[str, Any], _: type[_Envelope]) -> _Envelope:
+    def text(name: str) -> str | None:
+        value = fields.get(name)
+        # A lone surrogate (an escape such as \ud800) would break whatever prints or stores the text.
+        return value.encode("utf-8", "replace").decode() if isinstance(value, str) else None
+
+    return _Envelope(text("status"), text("error_id"), text("error_msg"), fields.get("error_id") is not None)
+
+
+_CONVERTER = _make_converter()
+_unstructure_request = _CONVERTER.get_unstructure_hook(PinRequest)
+# ASCII escapes: nothing on the way can mistake the encoding, and one character stays one character.
+_encode_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+def encode(request: PinRequest, api_key: Secret) -> SecretBytes:
+    """Make the JSON body of a request. The key is in it, so the body is as secret as the key."""
+    return SecretBytes(
+        _encode_json({"api_key": api_key.reveal(), **_unstructure_request(request)}).encode("ascii")
+    )
+
+
+def decode(
+    http_status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    attempts: int = 1,
+    elapsed: float = 0.0,
+    retry_after: float | None = None,
+) -> PinResult:
+    """Read an HTTP answer.
+
+    Args:
+        http_status: The status code.
+        headers: The headers; names in any case.
+        body: The body as it was received, without any decoding.
+        attempts: Exchanges so far, for the result.
+        elapsed: Seconds so far, for the result.
+        retry_after: Seconds that the answer asked to wait, for the result.
+
+    Returns:
+        `Ok` or `ApiError` where there is an envelope, otherwise a `TransportFailure`. Never raises.
+    """
+    if http_status == 200 and body == b'{"status":"ok"}' and not _content_encoding(headers):
+        return Ok(attempts, elapsed)  # the published answer, to the letter: no need to parse it
+    envelope, problem = _Envelope(), "there is no envelope"
+    refused = _refused_by_http(http_status)
+    try:
+        envelope = _CONVERTER.structure(_read_object(headers, body), _Envelope)
+    except _UnreadableError as exc:
+        problem = str(exc)
+        # A proxy's error page is HTML, plain text or empty. A broken JSON object may be the gateway's own
+        # word, and what it said is lost.
+        refused = refused and not body.lstrip(b" \t\r\n").startswith(b"{")
+    if envelope.status == "ok" and 200 <= http_status < 300 and not envelope.has_error_id:
+        return Ok(attempts, elapsed)
+    if envelope.status == "error" and envelope.error_id:
+        error_id = known_error_id(envelope.error_id)
+        return ApiError(error_id, envelope.error_msg, http_status, attempts, elapsed, retry_after)
+    if envelope.status is not None:
+        problem = "the envelope contradicts itself or the HTTP status"
+        # A 429 without an id is still a 429; everything else that contradicts itself may mean anything.
+        refused = envelope.status == "error" and http_status == 429
+    kind = _kind_of_status(http_status)
+    return TransportFailure(
+        kind=kind,
+        disposition=Disposition.NOT_SENT if refused else Disposition.MAYBE_SENT,
+        http_status=http_status,
+        detail=f"HTTP {http_status}: {problem}",
+        attempts=attempts,
+        elapsed=elapsed,
+        retry_after=retry_after,
+    )
+
+
+def _kind_of_status(http_status: int) -> FailureKind:
+    if http_status == 429:
+        return FailureKind.THROTTLED
+    return FailureKind.UNREADABLE if 200 <= http_status < 300 else FailureKind.HTTP_STATUS
+
+
+def _refused_by_http(http_status: int) -> bool:
+    """Whether the status alone says that the request had no effect.
+
+    4xx: the request was not fulfilled (RFC 9110, section 15.5; the vendor says the same). 301, 302, 307
+    and 308: the resource is elsewhere, so ask there (15.4). Not 303: "see other" is how a server points
+    to the outcome of a request that it did carry out.
+    """
+    return 400 <= http_status < 500 or http_status in (301, 302, 307, 308)
+
+
+def _content_encoding(headers: Mapping[str, str]) -> str:
+    for name, value in headers.items():
+        if name.lower() == "content-encoding" and value.strip().lower() != "identity":
+            return value.strip()
+    return ""
+
+
+class _UnreadableError(ValueError):
+    """A body that is no JSON object that every parser would read alike. The text says why."""
+
+
+def _read_object(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+    """Read the body as a JSON object, or raise `_UnreadableError`."""
+    if _content_encoding(headers):
+        raise _UnreadableError("the body is compressed, although identity was asked for")
+    if len(body) > MAX_ANSWER_BYTES:
+        raise _UnreadableError(f"the body is longer than {MAX_ANSWER_BYTES} bytes")
+    if not body.strip():
+        raise _UnreadableError("the body is empty")
+    try:
+        text = body.decode("utf-8")
+        _require_shallow(text)
+        document = _decode_json(text)
+    except UnicodeDecodeError:
+        raise _UnreadableError("the body is not UTF-8") from None
+    except _UnreadableError:
+        raise
+    except (ValueError, RecursionError):
+        raise _UnreadableError("the body is not JSON") from None
+    if not isinstance(document, dict):
+        raise _UnreadableError("the JSON is not an object")
+    return cast("dict[str, Any]", document)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise _UnreadableError("the JSON has a key twice")
+    return fields
+
+
+def _no_constant(name: str) -> Any:
+    raise _UnreadableError(f"the JSON holds {name}")
+
+
+def _bounded_int(digits: str) -> int:
+    if len(digits) > _MAX_INT_DIGITS:
+        raise _UnreadableError("the JSON holds an integer with too many digits")
+    return int(digits)
+
+
+_decode_json = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_bounded_int
+).decode
+
+# The closing quote is optional, so that an unterminated string is consumed once, to the end: were it
+# required, the search would start anew at each quote inside, and 64 KiB of them would take seconds.
+_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"?|[][{}]', re.DOTALL)
+
+
+def _require_shallow(text: str) -> None:
+    # Counted before parsing: the parser recurses, and how far it gets depends on the caller's stack.
+    if text.count("[") + text.count("{") <= _MAX_DEPTH:
+        return
+    depth = 0
+    for match in _BRACKET.finditer(text):
+        depth += match[0] in "[{"
+        depth -= match[0] in "]}"
+        if depth > _MAX_DEPTH:
+            raise _UnreadableError("the JSON is nested too deeply")

@@ -1,0 +1,153 @@
+"""The port: what the client asks of an HTTP library.
+
+Rules of this module:
+
+- A transport makes one exchange: one request, at most one time, one answer. It does not retry, follow a
+  redirect, keep a cookie, decode a body, or queue.
+- It reports in `Exchange.phase` how far the exchange came, the moment it gets there and before the next
+  byte, so that the phase is right whatever ends the exchange: an error, a cancellation or a deadline.
+  The phase decides whether the request may have been sent. Exception types never do: HTTP libraries
+  report a refused connection and a lost answer by types that overlap.
+- A connection whose exchange did not end cleanly is never used again.
+- An error that leaves a transport holds no request: the API key is in the request's body.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping
+from typing import Protocol, cast
+
+import attrs
+import httpx
+
+from .._errors import Gateway360Error
+from .._results import FailureKind
+
+__all__ = ["Answer", "Exchange", "Phase", "Transport", "TransportError", "chain", "scrubbed"]
+
+
+class Phase(enum.IntEnum):
+    """How far an exchange has come."""
+
+    UNSENT = 0
+    """No byte of the request has left: connecting, in a TLS handshake, waiting for a connection."""
+
+    SENT = 1
+    """The request's first byte may have left."""
+
+    ANSWERED = 2
+    """The headers of the answer have been read."""
+
+
+@attrs.define
+class Exchange:
+    """The progress of one exchange, written by the transport and read by the client."""
+
+    phase: Phase = Phase.UNSENT
+    http_status: int | None = None
+
+
+@attrs.frozen
+class Answer:
+    """An HTTP answer that was read to its end.
+
+    Args:
+        http_status: The status code.
+        headers: The headers, names in lower case.
+        body: The body as it was received. One byte more than the cap stands for any longer body.
+    """
+
+    http_status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class TransportError(Gateway360Error):
+    """No answer. Only between a transport and the client: a caller sees a `TransportFailure`.
+
+    Args:
+        kind: Why, in one word.
+        detail: Why, for people.
+        cause: The HTTP library's error; it is scrubbed here.
+    """
+
+    def __init__(self, kind: FailureKind, detail: str, cause: BaseException | None = None) -> None:
+        super().__init__(kind, detail)
+        self.kind = kind
+        self.detail = detail
+        self.cause = None if cause is None else scrubbed(cause)
+
+
+class Transport(Protocol):
+    """What the client asks of an HTTP library.
+
+    A transport serves one event loop. The client bounds the exchanges that run at a time.
+    """
+
+    async def post(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes,
+        timeout: httpx.Timeout,
+        max_bytes: int,
+        exchange: Exchange,
+    ) -> Answer:
+        """POST `body` once and read the answer.
+
+        Args:
+            url: The absolute URL.
+            headers: The headers to send.
+            body: The body; it holds the API key.
+            timeout: Bounds in seconds on connecting, on each read and write, and on waiting for a
+                connection.
+            max_bytes: Bytes of the answer's body to read at most. A longer one is cut to one byte more,
+                and its connection is dropped.
+            exchange: Where to report the phase.
+
+        Raises:
+            TransportError: There is no answer; `exchange` says how far it came.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        ...
+
+
+def scrubbed(error: BaseException) -> BaseException:
+    """Make an error of an HTTP library fit to be kept and shown.
+
+    Tracebacks keep the frames, and so the local variables, of the library's innermost functions: the
+    bytes of the request among them. httpx's errors also keep the request itself.
+    """
+    for link in chain(error):
+        link.__traceback__ = None
+        if isinstance(link, httpx.RequestError):
+            _drop_body(link)
+    return error
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """Walk an error and everything below it: causes, contexts and the members of groups."""
+    pending: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while pending:
+        current = pending.pop()
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        if isinstance(current, BaseExceptionGroup):
+            pending.extend(cast("BaseExceptionGroup[BaseException]", current).exceptions)
+        pending.extend((current.__context__, current.__cause__))
+
+
+def _drop_body(error: httpx.RequestError) -> None:
+    try:
+        request = error.request
+    except RuntimeError:  # how httpx says that the error was given no request
+        return
+    error.request = httpx.Request(request.method, request.url)
