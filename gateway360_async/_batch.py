@@ -80,7 +80,7 @@ def _counted(items: tuple[object, ...]) -> str:
 
 @attrs.frozen
 class BatchReport:
-    """What has become of a batch so far.
+    """What has become of a batch so far. A count of what did not occur is 0.
 
     Args:
         total: Entries that were read and settled.
@@ -96,11 +96,11 @@ class BatchReport:
     """
 
     total: int
-    by_result: Mapping[str, int]
-    by_disposition: Mapping[Disposition, int]
-    by_error_id: Mapping[ErrorId | str, int]
-    by_kind: Mapping[FailureKind, int]
-    by_reason: Mapping[SkipReason, int]
+    by_result: Counter[str]
+    by_disposition: Counter[Disposition]
+    by_error_id: Counter[ErrorId | str]
+    by_kind: Counter[FailureKind]
+    by_reason: Counter[SkipReason]
     halted_by: ApiError | None
     elapsed: float
     unread: tuple[BatchItem, ...] = attrs.field(repr=_counted)
@@ -218,11 +218,11 @@ class Batch:
         began = time.monotonic() if self._began is None else self._began
         return BatchReport(
             total=tally.by_result.total(),
-            by_result=dict(tally.by_result),
-            by_disposition=dict(tally.by_disposition),
-            by_error_id=dict(tally.by_error_id),
-            by_kind=dict(tally.by_kind),
-            by_reason=dict(tally.by_reason),
+            by_result=tally.by_result.copy(),
+            by_disposition=tally.by_disposition.copy(),
+            by_error_id=tally.by_error_id.copy(),
+            by_kind=tally.by_kind.copy(),
+            by_reason=tally.by_reason.copy(),
             halted_by=self._halted_by,
             elapsed=(time.monotonic() if self._ended is None else self._ended) - began,
             unread=tuple(self._unread),

@@ -162,14 +162,14 @@ class Caller:
 
     async def _take_place(self, pool: float | None) -> bool:
         """Wait for a place, for `pool` seconds at most (`None`: the deadline bounds it)."""
-        waiting = asyncio.timeout(pool)
+        if pool is None:
+            await self._places.acquire()
+            return True
         try:
-            async with waiting:
+            async with asyncio.timeout(pool):
                 await self._places.acquire()
-        except TimeoutError:
-            if waiting.expired():
-                return False
-            raise  # the deadline's
+        except TimeoutError:  # this one's: the deadline's comes as a cancellation
+            return False
         return True
 
     async def _limited(self, call: Call, body: SecretBytes) -> PinResult:

@@ -88,6 +88,12 @@ class Gateway360Client:
         limiter: AbstractAsyncContextManager[Any] | None = None,
         allow_insecure: bool = False,
     ) -> None:
+        # First, so that a client whose settings are refused below still has a `repr`, for the traceback.
+        self._closed = False
+        self._url = ""
+        self._concurrency = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = 0
         key = checked_api_key(api_key)
         # Gone before anything below can raise with this frame in its traceback.
         del api_key
@@ -111,9 +117,6 @@ class Gateway360Client:
             limiter=limiter,
             concurrency=self._concurrency,
         )
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._pid = 0
-        self._closed = False
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
@@ -287,14 +290,15 @@ class Gateway360Client:
 
     def _require_own_loop(self) -> asyncio.AbstractEventLoop:
         """Bind the client to the first event loop and process, and refuse any other."""
+        # The process first: in the child of a fork, asyncio denies that its parent's loop is running.
+        if self._loop is not None and self._pid != os.getpid():
+            raise WrongEventLoop(
+                "this client was used before a fork: make one in each process; nothing was sent"
+            )
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
             self._pid = os.getpid()
-        elif self._pid != os.getpid():
-            raise WrongEventLoop(
-                "this client was used before a fork: make one in each process; nothing was sent"
-            )
         elif self._loop is not loop:
             raise WrongEventLoop(
                 "this client belongs to another event loop: make one in each; nothing was sent"

@@ -1,0 +1,34 @@
+"""The command `gateway360`: `demo`, `request`, `batch`, `sandbox`.
+
+Rules of this package:
+
+- The API key comes from the environment or from a prompt, never from an argument: arguments show in
+  process lists and shell histories.
+- What a person got wrong (an option, a file, a port, a key) is one line on stderr and exit code 2, without a
+  traceback, and before anything is sent.
+- Results go to stdout or a file, everything else to stderr.
+
+Exit codes: 0 all were sent, 1 some were not, 2 usage, 3 the batch was halted, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        from ._app import app  # noqa: PLC0415  # its libraries are extras, and may be missing
+
+        app()
+    except ImportError as exc:
+        if exc.name is not None and exc.name.startswith("gateway360_async"):
+            raise
+        problem = (
+            str(exc) if exc.name is None else f"{exc.name} is not installed: install gateway360-async[all]"
+        )
+        print(f"gateway360: {problem}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(2) from None

@@ -47,7 +47,13 @@ _KINDS: Final[tuple[tuple[type[Exception], FailureKind], ...]] = (
 
 # A peer that went away in mid-handshake may be back at the next try. Any other TLS error is about what
 # the two sides are, and that does not change by asking again.
-_BROKEN_OFF: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+_BROKEN_OFF: Final = (
+    ssl.SSLEOFError,
+    ssl.SSLSyscallError,
+    ssl.SSLWantReadError,  # how a handshake that was waiting for the peer looks when it timed out
+    ssl.SSLWantWriteError,
+    ssl.SSLZeroReturnError,
+)
 
 
 class HttpxTransport:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator
+from typing import cast
 
 import httpx
 
@@ -32,10 +33,9 @@ async def _read_raw(response: httpx.Response, max_bytes: int) -> bytes:
     with contextlib.suppress(httpx.ResponseNotRead):
         # Read before by an event hook of the user's client, or made in memory by a mock transport.
         return response.content[: max_bytes + 1]
-    if not isinstance(response.stream, httpx.AsyncByteStream):
-        raise TypeError("the httpx client gave a synchronous stream")
+    stream = cast("httpx.AsyncByteStream", response.stream)  # httpx itself has checked it
     body = bytearray()
-    async with contextlib.aclosing(_iterate(response.stream)) as chunks:
+    async with contextlib.aclosing(_iterate(stream)) as chunks:
         async for chunk in chunks:
             body += chunk
             if len(body) > max_bytes:

@@ -43,6 +43,7 @@ class ReadyClient:
         try:
             await asyncio.wait((task,))
         except asyncio.CancelledError:
+            watch.stop_before_sending(asyncio.CancelledError())
             await _uninterrupted(asyncio.get_running_loop().create_task(_end(task, watch)))
             raise
         return task.result()
@@ -57,7 +58,6 @@ class ReadyClient:
 
 async def _end(task: asyncio.Task[Answer], watch: Watch) -> None:
     """Cancel an exchange where that costs its client no slot."""
-    watch.stop_before_sending(asyncio.CancelledError())
     for _ in range(_PASSES):
         if task.done() or watch.interruptible or watch.closing:
             break

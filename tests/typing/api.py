@@ -1,1 +1,199 @@
+"""The public API as users write against it. It is type-checked (mypy and basedpyright, strict), not run."""
 
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import assert_never, assert_type
+
+import httpx
+
+from gateway360_async import (
+    ApiError,
+    Batch,
+    BatchItem,
+    BatchReport,
+    BatchResult,
+    ClientClosed,
+    Disposition,
+    ErrorId,
+    ErrorScope,
+    FailureKind,
+    Gateway360Client,
+    Gateway360Error,
+    InvalidConfiguration,
+    InvalidRequest,
+    MaybeSentError,
+    NotSentError,
+    Ok,
+    PinParams,
+    PinRequest,
+    PinResult,
+    PinType,
+    RejectedError,
+    ResultError,
+    RetryBudget,
+    RetryPolicy,
+    Skipped,
+    SkipReason,
+    TransportFailure,
+    WrongEventLoop,
+)
+from gateway360_async.sandbox import Message, Sandbox
+from gateway360_async.transports import Answer, Exchange, HttpxTransport, Phase, Transport
+
+
+def by_class(result: PinResult) -> str:
+    match result:
+        case Ok(attempts=attempts, elapsed=elapsed):
+            return f"{attempts} {elapsed}"
+        case ApiError(error_id=ErrorId.INVALID_NUMBER):
+            return "that number is not reachable"
+        case ApiError(error_id=error_id, error_msg=message, http_status=status):
+            assert_type(error_id, ErrorId | str)
+            assert_type(message, str | None)
+            return f"{error_id} {status}"
+        case TransportFailure(kind=kind, disposition=disposition, cause=cause):
+            assert_type(kind, FailureKind)
+            assert_type(disposition, Disposition)
+            assert_type(cause, BaseException | None)
+            return f"{kind}"
+        case _:
+            assert_never(result)
+
+
+def by_disposition(result: PinResult) -> str:
+    match result.disposition:
+        case Disposition.SENT:
+            return "look at your phone"
+        case Disposition.NOT_SENT:
+            return "try again"
+        case Disposition.MAYBE_SENT:
+            return "wait for the SMS before you ask for another"
+        case _:
+            assert_never(result.disposition)
+
+
+def by_scope(error: ApiError) -> str:
+    match error.scope:
+        case ErrorScope.REQUEST | ErrorScope.NUMBER:
+            return "the input"
+        case ErrorScope.ACCOUNT:
+            return "the operator"
+        case ErrorScope.CLIENT | ErrorScope.GATEWAY:
+            return "us"
+        case _:
+            assert_never(error.scope)
+
+
+def of_a_batch(result: BatchResult) -> str:
+    match result:
+        case Ok() | ApiError() | TransportFailure():
+            return by_class(result)
+        case Skipped(reason=reason, detail=detail):
+            assert_type(reason, SkipReason)
+            return detail
+        case _:
+            assert_never(result)
+
+
+def unwrapped(result: PinResult) -> Ok:
+    try:
+        return result.unwrap()
+    except RejectedError as exc:
+        assert_type(exc.result, ApiError)
+        raise
+    except (NotSentError, MaybeSentError) as exc:
+        assert_type(exc.result, TransportFailure)
+        raise
+    except ResultError as exc:
+        assert_type(exc.result, ApiError | TransportFailure)
+        raise
+
+
+class MyTransport:
+    """Somebody's own transport fits the protocol by its shape."""
+
+    async def post(
+        self,
+        url: str,
+        *,
+        headers: object,
+        body: bytes,
+        timeout: httpx.Timeout,
+        max_bytes: int,
+        exchange: Exchange,
+    ) -> Answer:
+        exchange.phase = Phase.SENT
+        return Answer(200, {}, b'{"status":"ok"}')
+
+    async def aclose(self) -> None: ...
+
+
+async def lifetimes() -> None:
+    mine: Transport = MyTransport()
+    async with Gateway360Client("key", transport=mine) as client:
+        assert_type(client, Gateway360Client)
+    async with httpx.AsyncClient() as ready:
+        client = Gateway360Client(
+            "key",
+            sender="GOOD PIZZA",
+            base_url="https://api.gateway360.com",
+            path_prefix="/api/3.0",
+            transport=HttpxTransport(ready),
+            timeout=httpx.Timeout(5.0, read=15.0),
+            retry=RetryPolicy(
+                max_attempts=2, error_ids=frozenset({ErrorId.INVALID_NUMBER}), budget=RetryBudget(ratio=0.1)
+            ),
+            deadline=10.0,
+            concurrency=50,
+        )
+        await client.aclose()
+
+
+async def sending(client: Gateway360Client) -> None:
+    params = PinParams(PinType.ALPHA, length=8, expires_in=600, max_tries=5)
+    result = await client.request_pin("+34 666 666 111", sender="X", pin_params=params, deadline=5.0)
+    assert_type(result, Ok | ApiError | TransportFailure)
+    request = PinRequest(
+        "34666666111", "GOOD PIZZA", hlr_lookup=False, sms_text="Code {PIN}", pin_params=params
+    )
+    assert_type(await client.send(request), Ok | ApiError | TransportFailure)
+    assert_type(result.attempts, int)
+    assert_type(result.elapsed, float)
+    try:
+        await client.request_pin("")
+    except InvalidRequest as exc:
+        assert_type(exc.field, str)
+    except (ClientClosed, WrongEventLoop, InvalidConfiguration, Gateway360Error):
+        raise
+
+
+def lazily() -> Iterator[PinRequest]:
+    yield PinRequest("34666666111", "GOOD PIZZA")
+
+
+async def asynchronously() -> AsyncIterator[str]:
+    yield "34666666111"
+
+
+async def batches(client: Gateway360Client) -> None:
+    async with client.batch(lazily(), concurrency=10, on_duplicate="send", halt_on=()) as batch:
+        assert_type(batch, Batch)
+        async for item in batch:
+            assert_type(item, BatchItem)
+            assert_type(item.request, PinRequest | None)
+            assert_type(item.result, Ok | ApiError | TransportFailure | Skipped)
+    report: BatchReport = batch.report
+    assert_type(report.by_disposition[Disposition.SENT], int)
+    assert_type(await client.send_all(asynchronously()), list[Ok | ApiError | TransportFailure | Skipped])
+    await client.send_all([{"msisdn": "34666666111", "sender": "X"}, "34666666111"])
+
+
+async def testing() -> None:
+    async with (
+        Sandbox(balance=10) as gateway,
+        Gateway360Client(gateway.api_key, base_url=gateway.base_url) as client,
+    ):
+        await client.request_pin("34666666111", sender="X")
+        message: Message = gateway.messages[0]
+        assert_type(message.pin, str)

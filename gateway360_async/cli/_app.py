@@ -1,0 +1,171 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from gateway360_async import __version__
+
+from ._batch import BatchOptions, batch
+from ._problems import run
+from ._request import RequestOptions, request
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Send verification PINs through Gateway360: one call, at most one SMS, and you always know.",
+    no_args_is_help=True,
+    # typer's own tracebacks show local variables, and so the API key.
+    pretty_exceptions_enable=False,
+)
+
+
+class OnDuplicate(StrEnum):
+    """What a batch does with a number that it has sent to."""
+
+    SKIP = "skip"
+    SEND = "send"
+
+
+BaseUrl = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="The gateway; also GATEWAY360_BASE_URL. Default: the vendor's."),
+]
+PathPrefix = Annotated[str, typer.Option(metavar="PATH", help="The path before /2fa/request.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gateway360-async {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Send verification PINs through Gateway360: one call, at most one SMS, and you always know."""
+
+
+@app.command("demo")
+def _demo(
+    count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Entries in the batch.")] = 1000,
+    concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Requests at a time.")] = 100,
+) -> None:
+    """Send a batch to a gateway of our own on this machine, and check every SMS. Costs nothing.
+
+    Example: gateway360 demo --count 5000
+    """
+    from ._demo import demo  # noqa: PLC0415  # the sandbox is an extra
+
+    run(demo(count, concurrency))
+
+
+@app.command("request")
+def _request(
+    msisdn: Annotated[str, typer.Argument(help="The number in international format, such as +34666666111.")],
+    sender: Annotated[str, typer.Option(help="The sender that the phone shows.")],
+    hlr_lookup: Annotated[
+        bool, typer.Option(help="Look the number up in the operator's register first.")
+    ] = True,
+    sms_text: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="The text, with {PIN} exactly once.")
+    ] = None,
+    report_url: Annotated[str | None, typer.Option(metavar="URL", help="Where delivery reports go.")] = None,
+    pin_type: Annotated[str | None, typer.Option(help="numeric, alpha or alphanumeric.")] = None,
+    pin_length: Annotated[int | None, typer.Option(help="4 to 16 characters.")] = None,
+    pin_expires_in: Annotated[int | None, typer.Option(help="Seconds; 0 = never.")] = None,
+    pin_max_tries: Annotated[int | None, typer.Option(help="Failed tries; 0 = unlimited.")] = None,
+    deadline: Annotated[float, typer.Option(help="Seconds that the call takes at most.")] = 30.0,
+    base_url: BaseUrl = None,
+    path_prefix: PathPrefix = "/api",
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Send one PIN to one number. The key comes from GATEWAY360_API_KEY, or is asked for.
+
+    Example: gateway360 request +34666666111 --sender "GOOD PIZZA"
+    """
+    given = {"type": pin_type, "length": pin_length, "expires_in": pin_expires_in, "max_tries": pin_max_tries}
+    options = RequestOptions(
+        fields={
+            "msisdn": msisdn,
+            "sender": sender,
+            "hlr_lookup": hlr_lookup,
+            "sms_text": sms_text,
+            "report_url": report_url,
+            "pin_params": {name: value for name, value in given.items() if value is not None} or None,
+        },
+        deadline=deadline,
+        base_url=base_url,
+        path_prefix=path_prefix,
+        json=json,
+    )
+    run(request(options))
+
+
+@app.command("batch")
+def _batch(
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="A CSV with the API's field names, or one number a line; - is stdin."
+        ),
+    ],
+    out: Annotated[
+        str, typer.Option(metavar="FILE", help="Where the results go, a JSON line each; - is stdout.")
+    ] = "-",
+    sender: Annotated[str | None, typer.Option(help="The sender of rows that name none.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Requests at a time.")] = 100,
+    rate: Annotated[
+        str | None, typer.Option(help="Requests started at most, such as 30/s or 1000/m.")
+    ] = None,
+    on_duplicate: Annotated[
+        OnDuplicate,
+        typer.Option(help="A number that is there twice: skip it, or send a PIN that voids the first."),
+    ] = OnDuplicate.SKIP,
+    base_url: BaseUrl = None,
+    path_prefix: PathPrefix = "/api",
+) -> None:
+    """Send a PIN to every number of a file.
+
+    Columns: msisdn, sender, hlr_lookup, sms_text, report_url, pin_params.type, pin_params.length,
+    pin_params.expires_in, pin_params.max_tries. Exit code: 0 all were sent, 1 some were not, 2 usage,
+    3 halted by an error of the whole account.
+
+    Example: gateway360 batch customers.csv --sender "GOOD PIZZA" --rate 30/s --out results.jsonl
+    """
+    options = BatchOptions(
+        file=file,
+        out=out,
+        sender=sender,
+        base_url=base_url,
+        path_prefix=path_prefix,
+        concurrency=concurrency,
+        rate=rate,
+        on_duplicate=on_duplicate.value,
+    )
+    run(batch(options))
+
+
+@app.command("sandbox")
+def _sandbox(
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port on 127.0.0.1; 0 takes a free one.")
+    ] = 8360,
+    balance: Annotated[
+        int | None, typer.Option(min=0, help="SMS until the account is empty. Default: no end.")
+    ] = None,
+    latency: Annotated[float, typer.Option(min=0.0, help="Seconds before each answer.")] = 0.0,
+) -> None:
+    """Run the gateway on this machine, and show every SMS that it "sends". Nothing leaves the machine.
+
+    Example: gateway360 sandbox --port 8360
+    """
+    from ._sandbox import sandbox  # noqa: PLC0415  # the sandbox is an extra
+
+    run(sandbox(port, balance, latency))

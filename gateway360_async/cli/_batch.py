@@ -1,0 +1,133 @@
+"""`gateway360 batch`: a file in, a JSON line a result out."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import sys
+from collections import Counter
+from collections.abc import AsyncIterable, Iterable
+from contextlib import ExitStack
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Literal, TextIO, cast
+
+import attrs
+from aiolimiter import AsyncLimiter
+from rich.console import Console
+
+from gateway360_async import BatchItem, Gateway360Client
+
+from ._problems import FAILED, HALTED, OK, UsageProblem, api_key, complain
+from ._rows import FileProblem, Row, Rows, from_thread
+from ._show import Outcomes, as_json, progress_on, table_of, why
+
+__all__ = ["BatchOptions", "batch", "rate_limiter"]
+
+_RATE = re.compile(r"(\d+(?:\.\d+)?)(?:/(s|m|h))?")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, None: 1}
+
+
+@attrs.frozen
+class BatchOptions:
+    """The options of the command, as they were typed."""
+
+    file: str
+    out: str
+    sender: str | None
+    base_url: str | None
+    path_prefix: str
+    concurrency: int
+    rate: str | None
+    on_duplicate: Literal["skip", "send"]
+
+
+def rate_limiter(rate: str | None) -> AsyncLimiter | None:
+    """Read a rate such as `30`, `30/s` or `1000/m`; evenly spaced, without a burst."""
+    if rate is None:
+        return None
+    match = _RATE.fullmatch(rate.strip())
+    if match is None or float(match[1]) == 0:
+        raise UsageProblem(f"--rate {rate}: give a number above 0 and a unit, such as 30/s, 1000/m or 5000/h")
+    return AsyncLimiter(1, _SECONDS[match[2]] / float(match[1]))
+
+
+async def batch(options: BatchOptions) -> int:
+    """Send the file's requests. Gives the exit code."""
+    client = Gateway360Client(
+        api_key(),
+        sender=options.sender,
+        base_url=options.base_url,
+        path_prefix=options.path_prefix,
+        concurrency=options.concurrency,
+        limiter=rate_limiter(options.rate),
+    )
+    with ExitStack() as files:
+        source = _open(options.file, files)
+        rows = Rows(source, options.file)
+        if options.sender is None and "sender" not in rows.columns:
+            raise UsageProblem(f"{options.file}: no sender: give --sender, or a column named sender")
+        # Opened last, and line by line: a result is worth money, and must outlive this process.
+        out = (
+            sys.stdout
+            if options.out == "-"
+            else files.enter_context(Path(options.out).open("w", buffering=1))
+        )
+        async with client:
+            # A pipe or a terminal may keep its reader waiting; a file does not.
+            waits = not stat.S_ISREG(os.fstat(source.fileno()).st_mode)
+            return await _send(client, from_thread(iter(rows)) if waits else rows, out, options.on_duplicate)
+
+
+def _open(name: str, files: ExitStack) -> TextIO:
+    if name != "-":
+        return files.enter_context(
+            Path(name).open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+        )
+    stdin = cast("TextIOWrapper", sys.stdin)
+    stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape", newline="")
+    return stdin
+
+
+async def _send(
+    client: Gateway360Client,
+    rows: Iterable[Row] | AsyncIterable[Row],
+    out: TextIO,
+    on_duplicate: Literal["skip", "send"],
+) -> int:
+    stderr = Console(stderr=True)
+    outcomes: Outcomes = Counter()
+    problem: FileProblem | None = None
+
+    def write(item: BatchItem) -> None:
+        outcomes[type(item.result).__name__, why(item.result), item.result.disposition] += 1
+        row = cast("Row", item.source)
+        number = row.get("msisdn") if item.request is None else item.request.msisdn
+        line = {"index": item.index, "line": row.line, "msisdn": number, **as_json(item.result)}
+        out.write(json.dumps(line) + "\n")
+
+    batch = client.batch(rows, on_duplicate=on_duplicate)
+    try:
+        async with batch:
+            with progress_on(stderr) as progress:
+                bar = progress.add_task("sending", total=None)
+                async for item in batch:
+                    write(item)
+                    progress.advance(bar)
+    except FileProblem as exc:
+        problem = exc
+    finally:
+        # Left early, by Ctrl-C say: what was in flight is settled by now, and named as well.
+        for item in batch.report.unread:
+            write(item)
+        out.flush()
+    report = batch.report
+    stderr.print(table_of(outcomes, f"{report.total} requests in {report.elapsed:.1f} s"))
+    if report.halted_by is not None:
+        complain(f"halted: {report.halted_by}")
+        return HALTED
+    if problem is not None:
+        complain(problem)
+    return OK if problem is None and report.by_result["Ok"] == report.total else FAILED

@@ -1,0 +1,70 @@
+"""`gateway360 demo`: a batch through the real client, over real HTTP, against the sandbox."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+from rich.console import Console
+
+from gateway360_async import Gateway360Client
+from gateway360_async.sandbox import HLR_FAIL_PREFIX, Sandbox
+
+from ._problems import FAILED, OK
+from ._show import Outcomes, progress_on, table_of, why
+
+__all__ = ["demo", "demo_numbers"]
+
+_SEED = 360
+_BAD = ("34666ABC111", "0666666111", "123456", "+", "34666666111;ext=2")
+
+
+def demo_numbers(count: int) -> list[str]:
+    """Make the entries: of each twenty, one is malformed, one fails the HLR lookup, one is there twice."""
+    entries: list[str] = []
+    for index in range(count):
+        match index % 20:
+            case 5:
+                entries.append(_BAD[index // 20 % len(_BAD)])
+            case 10:
+                entries.append(f"{HLR_FAIL_PREFIX}{index:06}")
+            case 15:
+                entries.append(
+                    f"+34 {entries[index - 1].removeprefix('34')}"
+                )  # the one before, written otherwise
+            case _:
+                entries.append(f"346{index:08}")
+    random.Random(_SEED).shuffle(entries)  # noqa: S311  # a mix that is the same every time
+    return entries
+
+
+async def demo(count: int, concurrency: int) -> int:
+    """Run the demo. Gives the exit code: 0 if the SMS that were sent are the `Ok` results."""
+    console = Console()
+    outcomes: Outcomes = Counter()
+    async with Sandbox() as gateway:
+        console.print(f"A gateway of our own listens on {gateway.base_url}", highlight=False)
+        async with (
+            Gateway360Client(
+                gateway.api_key, sender="GOOD PIZZA", base_url=gateway.base_url, concurrency=concurrency
+            ) as client,
+            client.batch(demo_numbers(count)) as batch,
+        ):
+            with progress_on(Console(stderr=True)) as progress:
+                bar = progress.add_task(f"{count} requests", total=count)
+                async for item in batch:
+                    outcomes[type(item.result).__name__, why(item.result), item.result.disposition] += 1
+                    progress.advance(bar)
+        messages, posts = len(gateway.messages), len(gateway.requests)
+        report = batch.report
+    rate = report.total / report.elapsed
+    console.print(
+        table_of(outcomes, f"{report.total} requests in {report.elapsed:.1f} s ({rate:.0f} a second)")
+    )
+    console.print(f"requests that reached the gateway: {posts}", highlight=False)
+    accounted = messages == report.by_result["Ok"] and report.total == count
+    sign, word = ("=", "every SMS is accounted for") if accounted else ("≠", "THIS MUST NOT BE")
+    console.print(
+        f"SMS that it sent: {messages} {sign} Ok results: {report.by_result['Ok']}: {word}", highlight=False
+    )
+    return OK if accounted else FAILED

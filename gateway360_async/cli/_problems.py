@@ -1,0 +1,70 @@
+"""What a person got wrong, as one line on stderr."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine
+from getpass import getpass
+from typing import Final, NoReturn
+
+from gateway360_async import Gateway360Error
+
+__all__ = [
+    "FAILED",
+    "HALTED",
+    "INTERRUPTED",
+    "OK",
+    "USAGE",
+    "UsageProblem",
+    "api_key",
+    "complain",
+    "fail",
+    "run",
+]
+
+OK: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+HALTED: Final = 3
+INTERRUPTED: Final = 130
+
+
+class UsageProblem(Exception):
+    """A wrong option, file, port or key. The text is the line to show."""
+
+
+def complain(problem: object) -> None:
+    """Show one line on stderr."""
+    print(f"gateway360: {problem}", file=sys.stderr)  # noqa: T201
+
+
+def fail(problem: object, code: int = USAGE) -> NoReturn:
+    """Show one line and leave."""
+    complain(problem)
+    raise SystemExit(code)
+
+
+def run(command: Coroutine[object, object, int]) -> NoReturn:
+    """Run a command to its exit code."""
+    try:
+        code = asyncio.run(command)
+    except KeyboardInterrupt:
+        fail("interrupted", INTERRUPTED)
+    except (UsageProblem, Gateway360Error) as exc:
+        fail(exc)
+    except OSError as exc:
+        where = f"{exc.filename}: " if exc.filename else ""
+        fail(f"{where}{exc.strerror or exc}")
+    raise SystemExit(code)
+
+
+def api_key() -> str:
+    """Take the key from the environment, or ask for it where somebody can answer."""
+    key = os.environ.get("GATEWAY360_API_KEY", "")
+    if not key and sys.stdin.isatty():
+        key = getpass("API key: ").strip()
+    if not key:
+        raise UsageProblem("no API key: set GATEWAY360_API_KEY, or run this where it can be typed")
+    return key

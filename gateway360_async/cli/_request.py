@@ -1,0 +1,40 @@
+"""`gateway360 request`: one PIN to one number."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import attrs
+import typer
+
+from gateway360_async import Gateway360Client, Ok
+from gateway360_async._payloads import request_from
+
+from ._problems import FAILED, OK, api_key
+from ._show import as_json
+
+__all__ = ["RequestOptions", "request"]
+
+
+@attrs.frozen
+class RequestOptions:
+    """The options of the command, as they were typed; `fields` are those of a request."""
+
+    fields: Mapping[str, object]
+    deadline: float
+    base_url: str | None
+    path_prefix: str
+    json: bool
+
+
+async def request(options: RequestOptions) -> int:
+    """Send one request. Gives the exit code."""
+    pin_request = request_from(options.fields)
+    client = Gateway360Client(
+        api_key(), base_url=options.base_url, path_prefix=options.path_prefix, deadline=options.deadline
+    )
+    async with client:
+        result = await client.send(pin_request)
+    typer.echo(json.dumps(as_json(result)) if options.json else str(result))
+    return OK if isinstance(result, Ok) else FAILED

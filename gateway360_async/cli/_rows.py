@@ -1,0 +1,176 @@
+"""Read requests from a file: a CSV with the API's field names as columns, or one number a line.
+
+Rules of this module:
+
+- The header is checked before anything is sent; the rows are read as they are needed.
+- A row is never dropped: what does not fit the columns stays in it, under a name that makes it invalid.
+- Bytes that are not UTF-8 become lone surrogates, which no field accepts: the row is refused and named,
+  and the rows around it are sent.
+- An empty cell means that the field is not given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import re
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from itertools import chain
+from typing import Final, TextIO
+
+from ._problems import UsageProblem
+
+__all__ = ["COLUMNS", "FileProblem", "Row", "Rows", "from_thread"]
+
+_TEXT_COLUMNS: Final = ("msisdn", "sender", "sms_text", "report_url", "pin_params.type")
+_NUMBER_COLUMNS: Final = ("hlr_lookup", "pin_params.length", "pin_params.expires_in", "pin_params.max_tries")
+COLUMNS: Final = (*_TEXT_COLUMNS, *_NUMBER_COLUMNS)
+_DELIMITERS: Final = ",;\t"
+_INTEGER: Final = re.compile(r"-?[0-9]{1,19}")
+_BOOLEANS: Final = {"true": True, "false": False}
+
+
+class FileProblem(Exception):
+    """The file cannot be read on from a line. What came before it was sent."""
+
+
+class Row(dict[str, object]):
+    """The fields of one request, and where they stand in the file."""
+
+    def __init__(self, line: int, fields: dict[str, object]) -> None:
+        super().__init__(fields)
+        self.line = line
+
+
+class Rows:
+    """The rows of an open file.
+
+    Args:
+        file: The file, opened with `newline=""` and `errors="surrogateescape"`.
+        name: What to call it in an error.
+
+    Raises:
+        UsageProblem: The header names no `msisdn`, an unknown column, or a column twice.
+    """
+
+    def __init__(self, file: TextIO, name: str) -> None:
+        self._name = name
+        self._skipped = 0
+        first = ""
+        for first in file:
+            if first.strip():
+                break
+            self._skipped += 1
+        self.columns = _columns(first, name)
+        if self.columns:
+            delimiter = _delimiter(first)
+            self._reader = csv.reader(file, delimiter=delimiter)
+            self._skipped += 1
+        else:
+            self._lines = chain([first], file)
+
+    def __iter__(self) -> Iterator[Row]:
+        return self._from_csv() if self.columns else self._from_lines()
+
+    def _from_lines(self) -> Iterator[Row]:
+        for line, text in enumerate(self._lines, self._skipped + 1):
+            if text.strip():
+                yield Row(line, {"msisdn": text.strip()})
+
+    def _from_csv(self) -> Iterator[Row]:
+        while True:
+            line = self._skipped + self._reader.line_num + 1
+            try:
+                cells = next(self._reader, None)
+            except csv.Error as exc:
+                raise FileProblem(
+                    f"{self._name}, line {line}: {exc}; nothing from this line on was sent"
+                ) from None
+            if cells is None:
+                return
+            if any(cell.strip() for cell in cells):
+                yield Row(line, _fields(self.columns, cells))
+
+
+def _columns(header: str, name: str) -> tuple[str, ...]:
+    """Read the header, or give `()` for a file of one number a line."""
+    try:
+        rows = list(csv.reader([header], delimiter=_delimiter(header)))
+    except csv.Error as exc:
+        raise UsageProblem(f"{name}: the first line is no header: {exc}") from None
+    columns = tuple(cell.strip().lower() for row in rows for cell in row)
+    if "msisdn" not in columns:
+        if len(columns) > 1:
+            raise UsageProblem(
+                f"{name}: the first line names no msisdn column; known columns: {', '.join(COLUMNS)}"
+            )
+        return ()
+    for column in columns:
+        if column not in COLUMNS:
+            raise UsageProblem(f"{name}: unknown column {column!r}; known columns: {', '.join(COLUMNS)}")
+        if columns.count(column) > 1:
+            raise UsageProblem(f"{name}: the column {column!r} is there twice")
+    return columns
+
+
+def _delimiter(header: str) -> str:
+    # Spreadsheets write a semicolon where the comma is the decimal point, as in Spain.
+    return max(_DELIMITERS, key=header.count)
+
+
+def _fields(columns: tuple[str, ...], cells: list[str]) -> dict[str, object]:
+    fields: dict[str, object] = {}
+    pin_params: dict[str, object] = {}
+    for index, cell in enumerate(cells):
+        if not cell.strip():
+            continue
+        column = columns[index] if index < len(columns) else f"column {index + 1}"
+        value = _value(column, cell)
+        group, dot, field = column.partition(".")
+        if dot:
+            pin_params[field] = value
+        else:
+            fields[group] = value
+    if pin_params:
+        fields["pin_params"] = pin_params
+    return fields
+
+
+def _value(column: str, cell: str) -> object:
+    """Read a cell. What is no number stays a text, which the request's own check refuses by its name."""
+    if column not in _NUMBER_COLUMNS:
+        return cell if column == "sms_text" else cell.strip()
+    text = cell.strip()
+    if column == "hlr_lookup" and text.lower() in _BOOLEANS:
+        return _BOOLEANS[text.lower()]
+    return int(text) if _INTEGER.fullmatch(text) else text
+
+
+async def from_thread(rows: Iterator[Row]) -> AsyncIterator[Row]:
+    """Read rows in a thread: a pipe or a terminal may keep its reader waiting, and the event loop must go on.
+
+    A daemon thread, so that an interrupted command does not wait for a line that nobody types.
+    """
+    loop = asyncio.get_running_loop()
+    queue: asyncio.Queue[Row | Exception | None] = asyncio.Queue()
+    ahead = threading.Semaphore(64)
+
+    def read() -> None:
+        end: Exception | None = None
+        try:
+            for row in rows:
+                ahead.acquire()
+                loop.call_soon_threadsafe(queue.put_nowait, row)
+        except Exception as exc:  # noqa: BLE001  # raised again where the rows are awaited
+            end = exc
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(queue.put_nowait, end)
+
+    threading.Thread(target=read, name="gateway360-rows", daemon=True).start()
+    while (row := await queue.get()) is not None:
+        if isinstance(row, Exception):
+            raise row
+        ahead.release()
+        yield row

@@ -1,0 +1,41 @@
+"""`gateway360 sandbox`: the gateway on a port, for a person and their app."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+
+from rich.console import Console
+from rich.text import Text
+
+from gateway360_async.sandbox import HLR_FAIL_PREFIX, Message, Sandbox
+
+from ._problems import OK
+
+__all__ = ["sandbox"]
+
+
+async def sandbox(port: int, balance: int | None, latency: float) -> int:
+    """Serve until somebody interrupts. Gives the exit code."""
+    console = Console(highlight=False, soft_wrap=True)
+
+    def show(message: Message) -> None:
+        moment = time.strftime("%H:%M:%S", time.localtime(message.sent_at))
+        console.print(Text(f"{moment}  {message.sender} → {message.msisdn}  {message.text}"))
+
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with Sandbox(port=port, balance=balance, latency=latency, on_message=show) as gateway:
+        console.print(
+            f"The sandbox listens on {gateway.base_url}. Point your app, or another terminal, at it:\n"
+        )
+        console.print(f"  export GATEWAY360_BASE_URL={gateway.base_url}")
+        console.print(f"  export GATEWAY360_API_KEY={gateway.api_key}\n")
+        console.print(
+            f"Numbers that start with {HLR_FAIL_PREFIX} fail the HLR lookup. Each SMS shows here; Ctrl-C ends.\n"
+        )
+        await stopped.wait()
+        console.print(f"{len(gateway.messages)} SMS, {len(gateway.requests)} requests")
+    return OK

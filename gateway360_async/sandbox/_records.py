@@ -1,0 +1,81 @@
+"""What the sandbox keeps for its user: the SMS that it "sent", and the requests that it answered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+import attrs
+
+__all__ = ["Message", "ReceivedRequest", "VoidReason"]
+
+VoidReason: TypeAlias = Literal["replaced", "expired", "tries", "verified"]
+"""Why a PIN is not valid any more: a newer one was sent to the number, its time is over, `max_tries` failed
+tries were made, or it was used."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class Message:
+    """One SMS that the gateway "sent".
+
+    Args:
+        msisdn: The number that it went to.
+        sender: The sender that the phone shows.
+        text: The text, with the PIN in place.
+        pin: The PIN.
+        pin_type: `"numeric"`, `"alpha"` or `"alphanumeric"`.
+        sent_at: When it was sent, in seconds of the sandbox's clock.
+        expires_at: When the PIN expires, in seconds of the same clock; `None`: never.
+        max_tries: Failed tries before the PIN is void; 0 means unlimited.
+        report_url: Where delivery reports were asked for. The sandbox sends none.
+        tries: Failed tries so far.
+    """
+
+    msisdn: str
+    sender: str
+    text: str
+    pin: str
+    pin_type: str
+    sent_at: float
+    expires_at: float | None
+    max_tries: int
+    report_url: str | None
+    tries: int = 0
+    _clock: Callable[[], float] = attrs.field(default=time.time, repr=False, alias="clock")
+    _void_reason: VoidReason | None = attrs.field(default=None, init=False, repr=False)
+
+    @property
+    def void_reason(self) -> VoidReason | None:
+        """Why the PIN is void, or `None` while it is valid. Of several reasons, the first stays."""
+        if self._void_reason is None and self.expires_at is not None and self._clock() >= self.expires_at:
+            return "expired"
+        return self._void_reason
+
+    def make_void(self, reason: VoidReason) -> None:
+        """Void the PIN, if it is still valid."""
+        self._void_reason = self.void_reason or reason
+
+
+@attrs.frozen(kw_only=True)
+class ReceivedRequest:
+    """One request that the gateway answered.
+
+    Args:
+        at: When it was answered, in seconds of the sandbox's clock.
+        path: The URL's path.
+        content_type: The header, or `None`.
+        body: The JSON object, with `*****` for the key; `None` where the body was not read as one. What
+            is nested very deeply is left out, too.
+        size: Bytes of the body.
+        http_status: The answer's HTTP status.
+        envelope: The answer's JSON object.
+    """
+
+    at: float
+    path: str
+    content_type: str | None
+    body: dict[str, object] | None
+    size: int
+    http_status: int
+    envelope: dict[str, str]

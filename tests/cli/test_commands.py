@@ -1,0 +1,448 @@
+"""The commands, in this process, against a sandbox over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+
+import pytest
+from loopback import Server, silence
+
+from gateway360_async import cli as cli_package
+from gateway360_async.cli import _app, _demo, _problems
+from gateway360_async.cli._app import app
+from gateway360_async.cli._batch import rate_limiter
+from gateway360_async.cli._problems import UsageProblem
+from gateway360_async.sandbox import HLR_FAIL_PREFIX
+
+
+def numbers(count: int) -> str:
+    return "".join(f"346{n:08}\n" for n in range(count))
+
+
+def lines_of(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def one_line(text: str) -> str:
+    """The one line that a person sees, without a traceback."""
+    (line,) = text.strip().splitlines()
+    assert line.startswith("gateway360: ")
+    return line
+
+
+# --- request ---------------------------------------------------------------------------------------------
+
+
+def test_request_sends_one_pin(cli, sandbox):
+    result = cli.invoke(
+        app,
+        [
+            "request",
+            "+34 666 666 111",
+            "--sender",
+            "GOOD PIZZA",
+            "--sms-text",
+            "Your {PIN}",
+            "--pin-type",
+            "alpha",
+        ]
+        + ["--pin-length", "8", "--no-hlr-lookup"],
+    )
+    assert result.exit_code == 0
+    assert result.stdout.startswith("sent (1 attempt")
+    (message,) = sandbox.messages
+    assert (message.msisdn, message.sender) == ("34666666111", "GOOD PIZZA")
+    assert message.text == f"Your {message.pin}"
+    assert len(message.pin) == 8
+
+
+def test_request_says_no_and_exits_with_1(cli, sandbox):
+    result = cli.invoke(app, ["request", f"{HLR_FAIL_PREFIX}123456", "--sender", "X", "--json"])
+    assert result.exit_code == 1
+    assert lines_of(result.stdout)[0] | {"elapsed": 0} == {
+        "result": "ApiError",
+        "disposition": "not_sent",
+        "error_id": "INVALID_NUMBER",
+        "error_msg": "HLR query returned error.",
+        "scope": "number",
+        "http_status": 200,
+        "attempts": 1,
+        "elapsed": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["123", "--sender", "X"], "msisdn: has 3 digits"),
+        (["34666666111", "--sender", "FAR TOO LONG A SENDER"], "sender: has 21 characters"),
+        (["34666666111", "--sender", "X", "--pin-length", "3"], "pin_params.length: is too small"),
+        (["34666666111", "--sender", "X", "--base-url", "http://example.com"], "base_url: is plain http"),
+        (["34666666111", "--sender", "X", "--deadline", "0"], "deadline: "),
+    ],
+    ids=["number", "sender", "pin", "url", "deadline"],
+)
+def test_a_wrong_argument_is_one_line_and_exit_code_2(cli, sandbox, arguments, says):
+    result = cli.invoke(app, ["request", *arguments])
+    assert result.exit_code == 2
+    assert says in one_line(result.stderr)
+    assert sandbox.requests == []
+
+
+def test_without_a_key_there_is_one_line(cli, sandbox, monkeypatch):
+    monkeypatch.delenv("GATEWAY360_API_KEY")
+    result = cli.invoke(app, ["request", "34666666111", "--sender", "X"])
+    assert result.exit_code == 2
+    assert "GATEWAY360_API_KEY" in one_line(result.stderr)
+
+
+def test_at_a_terminal_the_key_is_asked_for_and_not_shown(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(_problems, "getpass", lambda prompt: " typed ")
+    assert _problems.api_key() == "typed"
+    assert "typed" not in "".join(capsys.readouterr())
+
+
+def test_a_gateway_that_is_not_there_is_a_result(cli, sandbox):
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+    result = cli.invoke(
+        app, ["request", "34666666111", "--sender", "X", "--base-url", url, "--deadline", "0.3"]
+    )
+    assert result.exit_code == 1
+    assert "not sent" in result.stdout
+
+
+# --- batch -----------------------------------------------------------------------------------------------
+
+
+def test_a_csv_of_200_rows_with_20_bad_ones_gives_200_lines_and_names_the_20(cli, sandbox, tmp_path):
+    rows = [f"346{n:08},GOOD PIZZA,{6 if n % 10 else 99}" for n in range(200)]
+    file, out = tmp_path / "in.csv", tmp_path / "out.jsonl"
+    file.write_text("msisdn,sender,pin_params.length\n" + "\n".join(rows) + "\n")
+    result = cli.invoke(app, ["batch", str(file), "--out", str(out)])
+    assert result.exit_code == 1
+    lines = lines_of(out.read_text())
+    assert sorted(line["line"] for line in lines) == list(range(2, 202))
+    bad = [line for line in lines if line["result"] == "Skipped"]
+    assert sorted(line["index"] for line in bad) == list(range(0, 200, 10))
+    assert all(line["detail"].startswith("pin_params.length: is too large") for line in bad)
+    assert all(line["msisdn"] == f"346{line['index']:08}" for line in lines)
+    assert len(sandbox.messages) == 180
+    assert "200 requests" in result.stderr
+    assert result.stdout == ""
+
+
+def test_numbers_from_stdin_to_stdout(cli, sandbox, tmp_path, monkeypatch):
+    file = tmp_path / "numbers"
+    file.write_bytes(b"\xef\xbb\xbf" + numbers(5).encode())
+    with file.open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        code, stdout, _ = invoke_here(["batch", "-", "--sender", "X"], monkeypatch)
+    assert code == 0
+    assert [line["disposition"] for line in lines_of(stdout)] == ["sent"] * 5
+    assert len(sandbox.messages) == 5
+
+
+def test_numbers_from_a_pipe_are_sent_as_they_come(sandbox, monkeypatch):
+    read, write = os.pipe()
+
+    def feed() -> None:
+        with os.fdopen(write, "wb") as pipe:
+            for number in numbers(3).splitlines():
+                pipe.write(f"{number}\n".encode())
+                pipe.flush()
+
+    feeder = threading.Thread(target=feed)
+    with os.fdopen(read) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        feeder.start()
+        code, stdout, _ = invoke_here(["batch", "-", "--sender", "X", "--rate", "1000/s"], monkeypatch)
+        feeder.join()
+    assert code == 0
+    assert len(lines_of(stdout)) == len(sandbox.messages) == 3
+
+
+def invoke_here(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, str]:
+    """Invoke with this process's own stdin, which typer's runner would replace."""
+    import contextlib
+    import io
+
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with (
+        contextlib.redirect_stdout(stdout),
+        contextlib.redirect_stderr(stderr),
+        pytest.raises(SystemExit) as caught,
+    ):
+        app(arguments, standalone_mode=True)
+    return caught.value.code, stdout.getvalue(), stderr.getvalue()
+
+
+def test_bytes_that_are_not_utf8_spoil_their_row_only(cli, sandbox, tmp_path):
+    file = tmp_path / "in.csv"
+    file.write_bytes(b"msisdn,sender\n34600000001,CAF\xc9\n34600000002,CAF\xc3\x89\n")
+    result = cli.invoke(app, ["batch", str(file)])
+    lines = {line["line"]: line for line in lines_of(result.stdout)}
+    assert lines[2]["detail"].startswith("sender: holds a character that cannot be printed")
+    assert lines[3]["result"] == "Ok"
+    assert sandbox.messages[0].sender == "CAFÉ"
+
+
+def test_a_wrong_key_halts_with_exit_code_3_and_every_row_has_its_line(cli, sandbox, tmp_path, monkeypatch):
+    monkeypatch.setenv("GATEWAY360_API_KEY", "wrong")
+    file = tmp_path / "numbers"
+    file.write_text(numbers(300))
+    result = cli.invoke(app, ["batch", str(file), "--sender", "X", "--concurrency", "10"])
+    assert result.exit_code == 3
+    lines = lines_of(result.stdout)
+    assert len(lines) == 300
+    assert len(sandbox.requests) <= 10
+    assert sum(line.get("reason") == "halted" for line in lines) == 300 - len(sandbox.requests)
+    assert "halted: not sent, the gateway answered UNAUTHORIZED" in result.stderr
+
+
+def test_a_number_that_is_there_twice_is_skipped_or_sent_as_asked(cli, sandbox, tmp_path):
+    file = tmp_path / "numbers"
+    file.write_text("34600000001\n+34 600 000 001\n")
+    assert cli.invoke(app, ["batch", str(file), "--sender", "X"]).exit_code == 1
+    assert len(sandbox.messages) == 1
+    assert cli.invoke(app, ["batch", str(file), "--sender", "X", "--on-duplicate", "send"]).exit_code == 0
+    assert len(sandbox.messages) == 3
+
+
+def test_a_file_that_breaks_in_the_middle_keeps_the_results_before_it(cli, sandbox, tmp_path):
+    file = tmp_path / "in.csv"
+    file.write_text("msisdn,sender\n34600000001,X\n34600000002," + "x" * 200_000 + "\n")
+    result = cli.invoke(app, ["batch", str(file)])
+    assert result.exit_code == 1
+    assert [line["line"] for line in lines_of(result.stdout)] == [2]
+    assert "line 3" in result.stderr
+    assert len(sandbox.messages) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "says"),
+    [
+        (numbers(3), [], "no sender"),
+        ("msisdn\n34600000001\n", [], "no sender"),
+        ("phone,name\n34600000001,x\n", ["--sender", "X"], "names no msisdn column"),
+        ("msisdn,colour\n34600000001,red\n", ["--sender", "X"], "unknown column 'colour'"),
+        (numbers(3), ["--sender", "X", "--rate", "fast"], "--rate fast"),
+        (numbers(3), ["--sender", "X", "--rate", "0/s"], "--rate 0/s"),
+        (numbers(3), ["--sender", "FAR TOO LONG A SENDER"], "sender: has 21 characters"),
+        (numbers(3), ["--sender", "X", "--out", "/no/such/folder/out"], "/no/such/folder/out: No such file"),
+    ],
+    ids=["no sender", "no sender column", "no msisdn", "unknown column", "rate", "rate 0", "sender", "out"],
+)
+def test_what_is_wrong_with_a_batch_is_one_line_before_anything_is_sent(
+    cli, sandbox, tmp_path, text, options, says
+):
+    file = tmp_path / "in"
+    file.write_text(text)
+    result = cli.invoke(app, ["batch", str(file), *options])
+    assert result.exit_code == 2
+    assert says in one_line(result.stderr)
+    assert sandbox.requests == []
+
+
+def test_a_missing_file_is_one_line(cli, sandbox):
+    result = cli.invoke(app, ["batch", "no-such-file.csv", "--sender", "X"])
+    assert result.exit_code == 2
+    assert "no-such-file.csv: No such file or directory" in one_line(result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("rate", "period"), [("30/s", 1 / 30), ("30", 1 / 30), ("1000/m", 0.06), ("7200/h", 0.5), ("0.5/s", 2.0)]
+)
+def test_a_rate_is_evenly_spaced(rate, period):
+    limiter = rate_limiter(rate)
+    assert limiter is not None
+    assert limiter.max_rate == 1
+    assert limiter.time_period == pytest.approx(period)
+
+
+def test_no_rate_is_no_limiter():
+    assert rate_limiter(None) is None
+
+
+def test_ctrl_c_settles_what_is_in_flight_and_names_it(sandbox, tmp_path, monkeypatch):
+    """A real SIGINT while the answers are outstanding."""
+    file, out = tmp_path / "numbers", tmp_path / "out.jsonl"
+    file.write_text(numbers(50))
+    started = threading.Event()
+    ended = threading.Event()
+    url: list[str] = []
+
+    async def gateway() -> None:
+        async with Server(silence) as server:
+            url.append(server.url)
+            started.set()
+            await server.wait(lambda: server.posts == 4)
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.to_thread(ended.wait, 10)
+
+    thread = threading.Thread(target=asyncio.run, args=(gateway(),))
+    thread.start()
+    started.wait(5)
+    arguments = [
+        "batch",
+        str(file),
+        "--sender",
+        "X",
+        "--out",
+        str(out),
+        "--concurrency",
+        "4",
+        "--base-url",
+        url[0],
+    ]
+    code, _, stderr = invoke_here(arguments, monkeypatch)
+    ended.set()
+    thread.join()
+    assert code == 130
+    assert stderr.strip().endswith("gateway360: interrupted")
+    lines = lines_of(out.read_text())
+    assert [(line["kind"], line["disposition"]) for line in lines] == [("cancelled", "maybe_sent")] * 4
+
+
+# --- demo ------------------------------------------------------------------------------------------------
+
+
+def test_the_demo_accounts_for_every_sms(cli):
+    result = cli.invoke(app, ["demo", "--count", "200"])
+    assert result.exit_code == 0
+    assert "SMS that it sent: 170 = Ok results: 170: every SMS is accounted for" in result.stdout
+    assert "requests that reached the gateway: 180" in result.stdout
+
+
+def test_the_demo_exits_with_1_if_its_claim_does_not_hold(cli, monkeypatch):
+    class Forgetful(_demo.Sandbox):
+        @property
+        def messages(self):
+            return super().messages[1:]
+
+    monkeypatch.setattr(_demo, "Sandbox", Forgetful)
+    result = cli.invoke(app, ["demo", "--count", "20"])
+    assert result.exit_code == 1
+    assert "THIS MUST NOT BE" in result.stdout
+
+
+# --- sandbox ---------------------------------------------------------------------------------------------
+
+
+def test_the_sandbox_shows_each_sms_and_ends_with_ctrl_c(cli, monkeypatch):
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    monkeypatch.setenv("GATEWAY360_API_KEY", "sandbox-key")
+
+    def use() -> None:
+        async def send() -> None:
+            from gateway360_async import Gateway360Client, RetryPolicy
+
+            patient = RetryPolicy(max_attempts=100, base_delay=0.05, max_delay=0.05, budget=None)
+            url = f"http://127.0.0.1:{port}"
+            async with Gateway360Client(base_url=url, sender="GOOD PIZZA", retry=patient) as client:
+                await client.request_pin("34666666111")
+
+        asyncio.run(send())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    result = cli.invoke(app, ["sandbox", "--port", str(port)])
+    thread.join()
+    assert result.exit_code == 0
+    assert f"export GATEWAY360_BASE_URL=http://127.0.0.1:{port}" in result.stdout
+    assert "GOOD PIZZA → 34666666111" in result.stdout
+    assert "1 SMS, 1 requests" in result.stdout
+
+
+def test_a_port_that_is_taken_is_one_line(cli):
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        result = cli.invoke(app, ["sandbox", "--port", str(sock.getsockname()[1])])
+    assert result.exit_code == 2
+    assert "in use" in one_line(result.stderr)
+
+
+# --- The way in ------------------------------------------------------------------------------------------
+
+
+def test_the_version(cli):
+    result = cli.invoke(app, ["--version"])
+    assert result.exit_code == 0
+    assert result.stdout.startswith("gateway360-async 0.")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["sandbox", "--balance", "-3"], ["request"], ["no-such-command"]], ids=str
+)
+def test_usage_is_exit_code_2(cli, arguments):
+    assert cli.invoke(app, arguments).exit_code == 2
+
+
+def test_no_option_takes_a_key():
+    for command in app.registered_commands:
+        names = command.callback.__annotations__
+        assert not any("key" in name for name in names)
+
+
+def test_main_runs_the_app(monkeypatch):
+    monkeypatch.setattr(_app, "app", lambda: print("ran"))
+    cli_package.main()
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (ModuleNotFoundError("No module named 'typer'", name="typer"), "typer is not installed"),
+        (ImportError("the sandbox needs starlette"), "the sandbox needs starlette"),
+    ],
+    ids=["the extra cli", "the extra sandbox"],
+)
+def test_a_missing_extra_is_one_line(monkeypatch, capsys, error, says):
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(_app, "app", fail)
+    with pytest.raises(SystemExit) as caught:
+        cli_package.main()
+    assert caught.value.code == 2
+    assert says in one_line(capsys.readouterr().err)
+
+
+def test_a_fault_of_the_package_itself_is_not_taken_for_a_missing_extra(monkeypatch):
+    def fail() -> None:
+        raise ModuleNotFoundError("oops", name="gateway360_async.nothing")
+
+    monkeypatch.setattr(_app, "app", fail)
+    with pytest.raises(ModuleNotFoundError, match="oops"):
+        cli_package.main()
+
+
+def test_a_problem_of_the_system_without_a_file_is_shown_too(capsys):
+    async def broken() -> int:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(SystemExit) as caught:
+        _problems.run(broken())
+    assert caught.value.code == 2
+    assert one_line(capsys.readouterr().err) == "gateway360: No space left on device"
+
+
+def test_a_usage_problem_keeps_its_text(capsys):
+    async def wrong() -> int:
+        raise UsageProblem("like so")
+
+    with pytest.raises(SystemExit):
+        _problems.run(wrong())
+    assert one_line(capsys.readouterr().err) == "gateway360: like so"

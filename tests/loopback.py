@@ -1,0 +1,184 @@
+"""Servers on loopback for the tests: real sockets, whole requests counted, answers to the byte."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import ssl
+import struct
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self
+
+OK = b'{"status":"ok"}'
+
+
+class Received:
+    """One whole request, and the connection that it came on."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes, body: bytes
+    ) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.head = head
+        self.body = body
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def target(self) -> str:
+        return self.head.split(b" ", 2)[1].decode()
+
+    def header(self, name: str) -> str | None:
+        for line in self.head.split(b"\r\n")[1:]:
+            key, _, value = line.partition(b":")
+            if key.decode().lower() == name.lower():
+                return value.strip().decode()
+        return None
+
+    async def write(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def answer(self, status: int = 200, body: bytes = OK, **headers: str) -> None:
+        fields = {"content-length": str(len(body)), "content-type": "application/json"}
+        fields |= {name.replace("_", "-"): value for name, value in headers.items()}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        await self.write(f"HTTP/1.1 {status} x\r\n{lines}\r\n".encode() + body)
+
+    async def silence(self) -> None:
+        """Say nothing until the peer goes away."""
+        await self.reader.read()
+
+    def reset(self) -> None:
+        reset(self.writer)
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Close with a RST rather than a FIN."""
+    sock: socket.socket = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+Behaviour = Callable[[Received], Awaitable[None]]
+
+
+async def ok(received: Received) -> None:
+    await received.answer()
+
+
+async def silence(received: Received) -> None:
+    await received.silence()
+
+
+async def close(received: Received) -> None:
+    received.writer.close()
+
+
+async def rst(received: Received) -> None:
+    received.reset()
+
+
+def status(code: int, body: bytes = b"", **headers: str) -> Behaviour:
+    async def answer(received: Received) -> None:
+        await received.answer(code, body, **headers)
+
+    return answer
+
+
+def raw(data: bytes, *, then_close: bool = True) -> Behaviour:
+    async def answer(received: Received) -> None:
+        await received.write(data)
+        if then_close:
+            received.writer.close()
+
+    return answer
+
+
+def in_turn(*behaviours: Behaviour) -> Behaviour:
+    """Behave once as each of these, and then as the last."""
+    queue = list(behaviours)
+
+    async def answer(received: Received) -> None:
+        await (queue.pop(0) if len(queue) > 1 else queue[0])(received)
+
+    return answer
+
+
+class Server:
+    """Reads whole requests, counts them, and answers each as `behaviour` says."""
+
+    def __init__(self, behaviour: Behaviour = ok, *, tls: ssl.SSLContext | None = None) -> None:
+        self.behaviour = behaviour
+        self.requests: list[Received] = []
+        self.connections = 0
+        self.open: set[asyncio.StreamWriter] = set()
+        self._tls = tls
+        self._server: asyncio.Server | None = None
+        self._changed = asyncio.Condition()
+
+    @property
+    def posts(self) -> int:
+        return len(self.requests)
+
+    @property
+    def port(self) -> int:
+        assert self._server is not None
+        return self._server.sockets[0].getsockname()[1]
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls, backlog=1000)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        for writer in self.open:
+            writer.transport.abort()
+        await self.wait(lambda: not self.open)
+
+    async def wait(self, condition: Callable[[], bool]) -> None:
+        """Wait until something that the server sees is so."""
+        async with self._changed:
+            await self._changed.wait_for(condition)
+
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.open.add(writer)
+        await self._notify()
+        try:
+            while not writer.is_closing():
+                head = await reader.readuntil(b"\r\n\r\n")
+                received = Received(reader, writer, head, b"")
+                received.body = await reader.readexactly(int(received.header("content-length") or 0))
+                self.requests.append(received)
+                await self._notify()
+                await self.behaviour(received)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.transport.abort()
+            self.open.discard(writer)
+            await self._notify()
+
+
+def free_port() -> int:
+    """A port where nothing listens: a connection to it is refused."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]

@@ -1,0 +1,21 @@
+"""The README's examples run as they stand, against the sandbox."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=[f"example {n}" for n in range(1, len(EXAMPLES) + 1)])
+def test_an_example_runs(example, sandbox, capsys):
+    exec(compile(example, "README.md", "exec"), {"__name__": "__main__"})
+    assert "no answer" not in capsys.readouterr().out
+
+
+def test_there_are_exactly_two_commands_for_a_fresh_machine():
+    assert len(re.findall(r"^python3 -m pip install -q uv && ", README, re.MULTILINE)) == 2

@@ -1,0 +1,648 @@
+"""The httpx transport on real sockets: the phase of an exchange, TLS, proxies, idle connections."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import pickle
+import random
+import socket
+import ssl
+
+import httpx
+import pytest
+import trustme
+from loopback import OK, Received, Server, close, free_port, ok, raw, rst, silence, status
+
+from gateway360_async import ClientClosed, FailureKind, InvalidConfiguration
+from gateway360_async.transports import Answer, Exchange, HttpxTransport, Phase, TransportError, scrubbed
+
+BODY = b'{"api_key":"k3y"}'
+TIMEOUT = httpx.Timeout(5)
+MAX = 64 * 1024
+
+
+async def post(transport: HttpxTransport, url: str, exchange: Exchange | None = None, **settings) -> Answer:
+    return await transport.post(
+        url,
+        headers={"Content-Type": "application/json"},
+        body=BODY,
+        exchange=exchange or Exchange(),
+        **{"timeout": TIMEOUT, "max_bytes": MAX} | settings,
+    )
+
+
+@contextlib.asynccontextmanager
+async def transport_of(mode: str, **settings):
+    """The transport with connections of its own, or over a ready client: both have to behave alike."""
+    if mode == "own":
+        transport = HttpxTransport(**settings)
+        yield transport
+        await transport.aclose()
+    else:
+        limits = httpx.Limits(max_connections=20, max_keepalive_connections=20, keepalive_expiry=4)
+        client_settings = {"verify": settings["verify"]} if "verify" in settings else {}
+        async with httpx.AsyncClient(limits=limits, **client_settings) as client:
+            transport = HttpxTransport(client)
+            yield transport
+            await transport.aclose()
+            assert not client.is_closed
+
+
+both = pytest.mark.parametrize("mode", ["own", "ready"])
+
+
+# --- The answer ------------------------------------------------------------------------------------------
+
+
+@both
+async def test_an_answer_is_read_as_it_came(mode):
+    async with Server(status(418, b"\xff\x00", x_Some="Thing")) as server, transport_of(mode) as transport:
+        exchange = Exchange()
+        answer = await post(transport, server.url, exchange)
+    assert (answer.http_status, answer.body) == (418, b"\xff\x00")
+    assert answer.headers["x-some"] == "Thing"
+    assert exchange == Exchange(Phase.ANSWERED, 418)
+    (received,) = server.requests
+    assert received.body == BODY
+    assert received.header("content-length") == str(len(BODY))
+    assert received.header("transfer-encoding") is None
+
+
+@both
+async def test_a_compressed_body_is_not_unfolded(mode):
+    async with Server(status(200, b"\x1f\x8bnot really", content_encoding="gzip")) as server:
+        async with transport_of(mode) as transport:
+            assert (await post(transport, server.url)).body == b"\x1f\x8bnot really"
+
+
+@both
+async def test_a_body_over_the_cap_is_cut_and_its_connection_dropped(mode):
+    async with Server(status(200, b"x" * 100_000)) as server, transport_of(mode) as transport:
+        answer = await post(transport, server.url, max_bytes=10)
+        await server.wait(lambda: not server.open)
+        assert answer.body == b"x" * 11
+
+
+@both
+async def test_connections_are_used_again_after_a_clean_end_only(mode):
+    async with Server() as server, transport_of(mode) as transport:
+        for _ in range(3):
+            await post(transport, server.url)
+        assert server.connections == 1
+        server.behaviour = close
+        with pytest.raises(TransportError):
+            await post(transport, server.url)
+        server.behaviour = ok
+        await post(transport, server.url)
+        assert server.connections == 2
+
+
+@both
+async def test_a_cookie_is_not_sent_back_by_connections_of_our_own(mode):
+    async with Server(status(200, OK, set_cookie="a=b")) as server, transport_of(mode) as transport:
+        await post(transport, server.url)
+        await post(transport, server.url)
+    assert server.requests[1].header("cookie") == (None if mode == "own" else "a=b")
+
+
+# --- The phase -------------------------------------------------------------------------------------------
+
+
+@both
+@pytest.mark.parametrize(
+    ("behaviour", "kind", "phase"),
+    [
+        (close, FailureKind.DISCONNECTED, Phase.SENT),
+        (rst, FailureKind.DISCONNECTED, Phase.SENT),
+        (silence, FailureKind.TIMEOUT, Phase.SENT),
+        (raw(b"HTTP/1.1 2"), FailureKind.DISCONNECTED, Phase.SENT),
+        (raw(b"nonsense\r\n\r\n"), FailureKind.PROTOCOL, Phase.SENT),
+        (raw(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nx"), FailureKind.PROTOCOL, Phase.ANSWERED),
+        (
+            raw(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nx", then_close=False),
+            FailureKind.TIMEOUT,
+            Phase.ANSWERED,
+        ),
+    ],
+    ids=[
+        "closed",
+        "reset",
+        "silent",
+        "half a status line",
+        "not HTTP",
+        "half a body",
+        "half a body and silence",
+    ],
+)
+async def test_the_phase_of_a_lost_answer(mode, behaviour, kind, phase):
+    # A behaviour that returns leaves the connection to the next request, which never comes.
+    async with Server(behaviour) as server, transport_of(mode) as transport:
+        exchange = Exchange()
+        with pytest.raises(TransportError) as caught:
+            await post(transport, server.url, exchange, timeout=httpx.Timeout(5, read=0.1))
+        assert (caught.value.kind, exchange.phase) == (kind, phase)
+        await server.wait(lambda: not server.open)
+
+
+@both
+async def test_a_refused_connection_never_leaves_the_first_phase(mode):
+    async with transport_of(mode) as transport:
+        exchange = Exchange()
+        with pytest.raises(TransportError) as caught:
+            await post(transport, f"http://127.0.0.1:{free_port()}", exchange)
+    assert (caught.value.kind, exchange.phase) == (FailureKind.CONNECT, Phase.UNSENT)
+
+
+@both
+async def test_a_name_that_does_not_resolve_never_leaves_the_first_phase(mode, monkeypatch):
+    async def no_such_name(*args, **kwargs):
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", no_such_name)
+    async with transport_of(mode) as transport:
+        exchange = Exchange()
+        with pytest.raises(TransportError, match="name resolution") as caught:
+            await post(transport, "http://gateway.test", exchange)
+    assert (caught.value.kind, exchange.phase) == (FailureKind.CONNECT, Phase.UNSENT)
+
+
+@both
+async def test_an_idle_connection_whose_end_was_seen_is_replaced_without_a_word(mode):
+    async with Server() as server, transport_of(mode) as transport:
+        await post(transport, server.url)
+        server.requests[0].writer.close()
+        await server.requests[0].writer.wait_closed()
+        await server.wait(lambda: not server.open)
+        exchange = Exchange()
+        await post(transport, server.url, exchange)
+    assert (server.connections, server.posts, exchange.phase) == (2, 2, Phase.ANSWERED)
+
+
+async def test_waiting_for_a_connection_of_a_ready_client_never_leaves_the_first_phase():
+    async with Server(silence) as server, httpx.AsyncClient(limits=httpx.Limits(max_connections=1)) as client:
+        transport = HttpxTransport(client)
+        first = asyncio.create_task(post(transport, server.url))
+        await server.wait(lambda: server.posts == 1)
+        exchange = Exchange()
+        with pytest.raises(TransportError) as caught:
+            await post(transport, server.url, exchange, timeout=httpx.Timeout(5, pool=0.05))
+        assert (caught.value.kind, exchange.phase) == (FailureKind.POOL, Phase.UNSENT)
+        first.cancel()
+        await asyncio.wait((first,))
+    assert server.posts == 1
+
+
+@pytest.mark.parametrize(
+    "error", [httpx.ReadTimeout("lost"), httpx.ConnectError("lost")], ids=["read", "connect"]
+)
+async def test_where_nothing_can_be_observed_an_error_may_have_been_sent(error):
+    """Another library under httpx's interface: its error types prove nothing, its taking the body does."""
+
+    def fail(request: httpx.Request) -> httpx.Response:
+        raise error
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(fail)) as client:
+        exchange = Exchange()
+        with pytest.raises(TransportError):
+            await post(HttpxTransport(client), "http://gateway.test", exchange)
+    assert exchange.phase is Phase.SENT
+
+
+async def test_a_ready_client_with_a_mock_transport_works():
+    async with httpx.AsyncClient(
+        transport=httpx.MockTransport(lambda request: httpx.Response(200, content=OK))
+    ) as client:
+        assert (await post(HttpxTransport(client), "http://gateway.test")).body == OK
+
+
+async def test_a_ready_clients_hooks_headers_and_parameters_are_kept():
+    seen = []
+
+    async def hook(response: httpx.Response) -> None:
+        seen.append(await response.aread())
+
+    async with Server() as server:
+        async with httpx.AsyncClient(
+            headers={"X-App": "mine"},
+            params={"a": "b"},
+            event_hooks={"response": [hook]},
+            follow_redirects=True,
+        ) as client:
+            assert (await post(HttpxTransport(client), f"{server.url}/x")).body == OK
+    assert seen == [OK]
+    assert server.requests[0].header("x-app") == "mine"
+    assert server.requests[0].target == "/x?a=b"
+
+
+async def test_a_ready_client_that_follows_redirects_does_not_follow_ours():
+    async with Server() as other, Server(status(307, location=other.url)) as server:
+        async with httpx.AsyncClient(follow_redirects=True) as client:
+            assert (await post(HttpxTransport(client), server.url)).http_status == 307
+    assert other.posts == 0
+
+
+async def test_a_ready_client_that_gives_a_synchronous_stream_is_an_error_not_a_hang():
+    class Stream(httpx.SyncByteStream):
+        def __iter__(self):
+            yield OK
+
+    class Odd(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            await request.aread()
+            return httpx.Response(200, stream=Stream())
+
+    async with httpx.AsyncClient(transport=Odd()) as client:
+        with pytest.raises(TransportError) as caught:
+            await post(HttpxTransport(client), "http://gateway.test")
+    assert caught.value.kind is FailureKind.UNEXPECTED
+
+
+# --- TLS -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def server_context(authority: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    return context
+
+
+def client_context(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+@both
+async def test_tls_with_a_trusted_certificate_works_and_the_connection_is_kept(mode, authority):
+    async with Server(tls=server_context(authority)) as server:
+        async with transport_of(mode, verify=client_context(authority)) as transport:
+            for _ in range(3):
+                assert (await post(transport, server.url)).body == OK
+    assert server.connections == 1
+
+
+@both
+async def test_an_untrusted_certificate_is_refused_for_good_and_not_sent(mode, authority):
+    async with Server(tls=server_context(authority)) as server, transport_of(mode) as transport:
+        exchange = Exchange()
+        with pytest.raises(TransportError) as caught:
+            await post(transport, server.url, exchange)
+    assert (caught.value.kind, exchange.phase) == (FailureKind.CERTIFICATE, Phase.UNSENT)
+    assert server.posts == 0
+
+
+@both
+async def test_a_wrong_host_name_is_refused_for_good_and_not_sent(mode, authority):
+    async with Server(tls=server_context(authority, "gateway.test")) as server:
+        async with transport_of(mode, verify=client_context(authority)) as transport:
+            exchange = Exchange()
+            with pytest.raises(TransportError) as caught:
+                await post(transport, server.url, exchange)
+    assert (caught.value.kind, exchange.phase) == (FailureKind.CERTIFICATE, Phase.UNSENT)
+
+
+@both
+async def test_plain_text_on_a_tls_port_is_refused_for_good_and_not_sent(mode):
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    listener = await asyncio.start_server(plain, "127.0.0.1", 0)
+    async with listener, transport_of(mode) as transport:
+        exchange = Exchange()
+        with pytest.raises(TransportError) as caught:
+            await post(transport, f"https://127.0.0.1:{listener.sockets[0].getsockname()[1]}", exchange)
+    assert (caught.value.kind, exchange.phase) == (FailureKind.CERTIFICATE, Phase.UNSENT)
+
+
+@both
+@pytest.mark.parametrize("end", ["fin", "stall"])
+async def test_a_handshake_that_breaks_off_may_succeed_next_time_and_is_not_sent(mode, end):
+    async def halfway(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        if end == "stall":
+            await reader.read()
+        writer.close()
+
+    listener = await asyncio.start_server(halfway, "127.0.0.1", 0)
+    async with listener, transport_of(mode) as transport:
+        exchange = Exchange()
+        url = f"https://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        with pytest.raises(TransportError) as caught:
+            await post(transport, url, exchange, timeout=httpx.Timeout(0.2))
+    assert (caught.value.kind, exchange.phase) == (FailureKind.TLS, Phase.UNSENT)
+
+
+@both
+async def test_a_cancelled_handshake_leaves_no_socket_behind(mode):
+    connected = asyncio.Event()
+    ended = asyncio.Event()
+
+    async def stall(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(1)
+        connected.set()
+        await reader.read()
+        ended.set()
+        writer.close()
+
+    listener = await asyncio.start_server(stall, "127.0.0.1", 0)
+    async with listener, transport_of(mode) as transport:
+        exchange = Exchange()
+        call = asyncio.create_task(
+            post(transport, f"https://127.0.0.1:{listener.sockets[0].getsockname()[1]}", exchange)
+        )
+        await connected.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await ended.wait()
+        assert exchange.phase is Phase.UNSENT
+    gc.collect()  # a socket that nobody closed would warn here, and a warning is an error
+
+
+async def test_the_certificates_of_ssl_cert_file_are_trusted(authority, monkeypatch, tmp_path):
+    trusted = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(trusted))
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    async with Server(tls=server_context(authority)) as server, transport_of("own") as transport:
+        assert (await post(transport, server.url)).body == OK
+    async with Server(tls=server_context(authority)) as server:
+        async with transport_of("own", trust_env=False) as transport:
+            with pytest.raises(TransportError):
+                await post(transport, server.url)
+
+
+# --- Proxies ---------------------------------------------------------------------------------------------
+
+
+class Proxy(Server):
+    """Answers CONNECT with `answer`, and then tunnels."""
+
+    def __init__(self, answer: bytes = b"HTTP/1.1 200 OK\r\n\r\n") -> None:
+        super().__init__(self.connect)
+        self.reply = answer
+
+    async def connect(self, received: Received) -> None:
+        await received.write(self.reply)
+        if b" 200 " not in self.reply:
+            received.writer.close()
+            return
+        host, _, port = received.target.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(ConnectionError):
+                while data := await source.read(65536):
+                    sink.write(data)
+            sink.close()
+
+        await asyncio.gather(pump(received.reader, writer), pump(reader, received.writer))
+
+
+async def test_a_tunnel_does_not_count_as_the_requests_first_byte(authority):
+    async with Server(tls=server_context(authority)) as server, Proxy() as proxy:
+        async with transport_of("own", proxy=proxy.url, verify=client_context(authority)) as transport:
+            exchange = Exchange()
+            assert (await post(transport, server.url, exchange)).body == OK
+            await post(transport, server.url)
+    assert proxy.requests[0].head.startswith(b"CONNECT 127.0.0.1:")
+    assert (proxy.posts, server.posts, server.connections) == (1, 2, 1)
+
+
+async def test_a_proxy_that_refuses_to_connect_is_not_sent():
+    refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n"
+    async with Proxy(refusal) as proxy, transport_of("own", proxy=proxy.url) as transport:
+        exchange = Exchange()
+        with pytest.raises(TransportError, match="407") as caught:
+            await post(transport, "https://gateway.test", exchange)
+    assert (caught.value.kind, exchange.phase) == (FailureKind.PROXY, Phase.UNSENT)
+
+
+async def test_a_proxy_that_never_answers_connect_is_not_sent():
+    async with Server(silence) as proxy, transport_of("own", proxy=proxy.url) as transport:
+        exchange = Exchange()
+        with pytest.raises(TransportError) as caught:
+            await post(transport, "https://gateway.test", exchange, timeout=httpx.Timeout(0.1))
+    assert (caught.value.kind, exchange.phase) == (FailureKind.TIMEOUT, Phase.UNSENT)
+
+
+async def test_the_environments_proxy_is_used_and_can_be_ignored(monkeypatch):
+    async with Server() as server, Server(status(200, b"by the proxy")) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        async with transport_of("own") as transport:
+            assert (await post(transport, server.url)).body == b"by the proxy"
+        async with transport_of("own", trust_env=False) as transport:
+            assert (await post(transport, server.url)).body == OK
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        async with transport_of("own") as transport:
+            assert (await post(transport, server.url)).body == OK
+
+
+# --- Cancelling ------------------------------------------------------------------------------------------
+
+
+@both
+@pytest.mark.parametrize("passes", range(36))
+async def test_an_exchange_cancelled_at_any_step_sends_nothing_more_and_loses_no_connection(mode, passes):
+    """Every step of an exchange lies some passes of the event loop away; a pool of two shows what is lost."""
+    limits = httpx.Limits(max_connections=2, max_keepalive_connections=2)
+    async with Server() as server, httpx.AsyncClient(limits=limits) as client:
+        transport = HttpxTransport() if mode == "own" else HttpxTransport(client)
+        posts = 0
+        for _ in range(3):
+            exchange = Exchange()
+            call = asyncio.create_task(post(transport, server.url, exchange))
+            for _ in range(passes):
+                await asyncio.sleep(0)
+            before = exchange.phase
+            call.cancel()
+            await asyncio.wait((call,))
+            if mode == "own":  # a ready client's task runs on until the cancellation reaches it
+                assert before is not Phase.UNSENT or exchange.phase is Phase.UNSENT
+            assert exchange.phase is not Phase.UNSENT or server.posts == posts
+            posts = server.posts
+        answers = [await post(transport, server.url, timeout=httpx.Timeout(5, pool=1)) for _ in range(2)]
+        assert [answer.body for answer in answers] == [OK, OK]
+        await transport.aclose()
+
+
+@both
+async def test_exchanges_cancelled_at_random_on_a_busy_transport_lose_no_connection(mode):
+    seed = random.Random(360)
+    limits = httpx.Limits(max_connections=10, max_keepalive_connections=10)
+    async with Server() as server, httpx.AsyncClient(limits=limits) as client:
+        transport = HttpxTransport() if mode == "own" else HttpxTransport(client)
+
+        async def cancelled_soon() -> None:
+            call = asyncio.create_task(post(transport, server.url))
+            for _ in range(seed.randrange(40)):
+                await asyncio.sleep(0)
+            call.cancel()
+            await asyncio.wait((call,))
+
+        for _ in range(30):
+            await asyncio.gather(*(cancelled_soon() for _ in range(10)))
+        answers = await asyncio.gather(
+            *(post(transport, server.url, timeout=httpx.Timeout(5, pool=5)) for _ in range(10))
+        )
+        assert [answer.body for answer in answers] == [OK] * 10
+        await transport.aclose()
+    gc.collect()
+
+
+async def test_what_is_cancelled_while_it_waits_in_a_ready_clients_pool_was_not_sent():
+    async with Server(silence) as server, httpx.AsyncClient(limits=httpx.Limits(max_connections=1)) as client:
+        transport = HttpxTransport(client)
+        first = asyncio.create_task(post(transport, server.url))
+        await server.wait(lambda: server.posts == 1)
+        exchange = Exchange()
+        second = asyncio.create_task(post(transport, server.url, exchange))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        for call in (second, first):
+            call.cancel()
+            await asyncio.wait((call,))
+        assert exchange.phase is Phase.UNSENT
+        server.behaviour = ok
+        assert (await post(transport, server.url, timeout=httpx.Timeout(5, pool=1))).body == OK
+    assert server.posts == 2
+
+
+async def test_a_second_cancellation_does_not_cut_the_putting_away_short():
+    async with Server(silence) as server, httpx.AsyncClient(limits=httpx.Limits(max_connections=1)) as client:
+        transport = HttpxTransport(client)
+        call = asyncio.create_task(post(transport, server.url))
+        await server.wait(lambda: server.posts == 1)
+        call.cancel()
+        await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.wait((call,))
+        assert call.cancelled()
+        await server.wait(lambda: not server.open)
+        server.behaviour = ok
+        assert (await post(transport, server.url, timeout=httpx.Timeout(5, pool=1))).body == OK
+
+
+# --- Idle connections ------------------------------------------------------------------------------------
+
+
+async def test_idle_connections_are_closed_when_they_have_expired():
+    limits = httpx.Limits(max_keepalive_connections=10, keepalive_expiry=0.05)
+    async with Server() as server, transport_of("own", limits=limits) as transport:
+        await asyncio.gather(*(post(transport, server.url) for _ in range(3)))
+        assert server.connections == 3
+        await server.wait(lambda: not server.open)
+        assert (await post(transport, server.url)).body == OK
+
+
+async def test_the_oldest_idle_connections_expire_first_and_the_timer_comes_back_for_the_rest():
+    async with Server() as server, transport_of("own") as transport:
+        await asyncio.gather(*(post(transport, server.url) for _ in range(2)))
+        slots = transport._connections
+        slots._idle[0].idle_since -= 10
+        slots._reaper.cancel()
+        slots._reap(asyncio.get_running_loop())
+        await server.wait(lambda: len(server.open) == 1)
+        assert slots._reaper is not None
+        assert slots._reaper.when() == slots._idle[0].idle_since + 4.0
+
+
+async def test_no_more_idle_connections_are_kept_than_asked_for():
+    limits = httpx.Limits(max_keepalive_connections=1, keepalive_expiry=None)
+    async with Server() as server, transport_of("own", limits=limits) as transport:
+        await asyncio.gather(*(post(transport, server.url) for _ in range(3)))
+        await server.wait(lambda: len(server.open) == 1)
+
+
+async def test_a_closed_transport_refuses():
+    transport = HttpxTransport()
+    async with Server() as server:
+        await post(transport, server.url)
+        await transport.aclose()
+        await transport.aclose()
+        with pytest.raises(ClientClosed):
+            await post(transport, server.url)
+        await server.wait(lambda: not server.open)
+
+
+async def test_an_exchange_that_ends_after_the_transport_was_closed_keeps_no_connection():
+    release = asyncio.Event()
+
+    async def held(received: Received) -> None:
+        await release.wait()
+        await received.answer()
+
+    transport = HttpxTransport()
+    async with Server(held) as server:
+        call = asyncio.create_task(post(transport, server.url))
+        await server.wait(lambda: server.posts == 1)
+        await transport.aclose()
+        release.set()
+        assert (await call).body == OK
+        await server.wait(lambda: not server.open)
+
+
+# --- Settings --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "setting"),
+    [
+        ({"client": 3}, "client"),
+        ({"verify": "ca.pem"}, "verify"),
+        ({"proxy": "not a proxy"}, "proxy"),
+        ({"proxy": 3}, "proxy"),
+    ],
+    ids=str,
+)
+def test_a_wrong_setting_names_itself(settings, setting):
+    with pytest.raises(InvalidConfiguration) as caught:
+        HttpxTransport(**settings)
+    assert caught.value.setting == setting
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"limits": httpx.Limits()},
+        {"verify": ssl.create_default_context()},
+        {"proxy": "http://p"},
+        {"trust_env": False},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+async def test_a_setting_beside_a_ready_client_is_refused(settings):
+    async with httpx.AsyncClient() as client:
+        with pytest.raises(InvalidConfiguration, match="beside `client`"):
+            HttpxTransport(client, **settings)
+
+
+def test_a_ready_proxy_is_taken():
+    HttpxTransport(proxy=httpx.Proxy("http://proxy.test:3128"))
+
+
+# --- Errors carry nothing away ---------------------------------------------------------------------------
+
+
+def test_scrubbing_takes_tracebacks_and_requests_from_the_whole_chain():
+    request = httpx.Request("POST", "http://gateway.test", content=BODY)
+    try:
+        try:
+            raise ExceptionGroup("several", [OSError(111, "refused")])
+        except ExceptionGroup as group:
+            raise httpx.ConnectError("failed", request=request) from group
+    except httpx.ConnectError as exc:
+        error = scrubbed(exc)
+    assert error.__traceback__ is None
+    assert error.__cause__.__traceback__ is None
+    assert error.__cause__.exceptions[0].__traceback__ is None
+    assert error.request.content == b""
+    assert BODY not in pickle.dumps(error)
