@@ -54,7 +54,8 @@ HALT_ON: Final[frozenset[ErrorId | str]] = frozenset({ErrorId.UNAUTHORIZED, Erro
 """The errors of the whole account: every other request would get them too."""
 
 Send: TypeAlias = Callable[[PinRequest, Callable[[], bool]], Awaitable[PinResult]]
-"""Sends a request; before its first byte it asks the second argument whether the batch has halted."""
+"""Sends a request. Before its first byte it asks the second argument whether the batch has halted; a
+cancellation it turns into a result; and it raises only where nothing was sent."""
 
 
 @attrs.frozen
@@ -91,8 +92,8 @@ class BatchReport:
         by_reason: Skipped entries by the reason.
         halted_by: The error that halted the batch, or `None`.
         elapsed: Seconds since the batch began, until it ended.
-        unread: Items that were settled and not taken, because the block was left before: in the order
-            in which they were settled, at most about twice the concurrency.
+        unread: Items that were settled and not taken, because the block was left before: at most twice
+            the concurrency.
     """
 
     total: int
@@ -199,15 +200,15 @@ class Batch:
         self._halt_on = frozenset(halt_on)
         # Digits are kept as an int: 32 bytes and a place in the set, where a string takes twice that.
         self._seen: set[int] | None = set() if on_duplicate == "skip" else None
-        self._items: asyncio.Queue[BatchItem | None] = asyncio.Queue(concurrency)
+        # The items that nobody has taken yet, bounded by `_room`; `None` is the end, and stays.
+        self._items: asyncio.Queue[BatchItem | None] = asyncio.Queue()
+        self._room = asyncio.Semaphore(concurrency)
         self._workers: set[asyncio.Task[None]] = set()
-        self._active = 0
         self._tally = _Tally()
         self._unread: list[BatchItem] = []
         self._halted_by: ApiError | None = None
         self._error: BaseException | None = None
         self._stopping = False
-        self._drained = False
         self._began: float | None = None
         self._ended: float | None = None
 
@@ -252,20 +253,25 @@ class Batch:
             raise cancelled
 
     async def _settle(self) -> None:
+        self._keep_untaken()
         while self._workers:
             for worker in self._workers:
                 worker.cancel()
             await asyncio.wait(self._workers)
+        self._keep_untaken()
+        self._end()
+
+    def _keep_untaken(self) -> None:
         while not self._items.empty():
             item = self._items.get_nowait()
             if item is not None:
                 self._unread.append(item)
-        self._drained = True
-        self._finish()
 
-    def _finish(self) -> None:
+    def _end(self) -> None:
+        """Tell whoever iterates, now or later, that there is nothing more."""
         if self._ended is None:
             self._ended = time.monotonic()
+        self._items.put_nowait(None)
 
     def __aiter__(self) -> Self:
         return self
@@ -275,38 +281,39 @@ class Batch:
             raise RuntimeError(
                 "a batch is an async context manager: use `async with client.batch(…) as batch`"
             )
-        item = None if self._drained else await self._items.get()
+        item = await self._items.get()
         if item is not None:
+            self._room.release()
             return item
-        self._drained = True
-        self._finish()
-        if self._error is not None:
-            error, self._error = self._error, None
+        self._items.put_nowait(None)
+        error, self._error = self._error, None
+        if isinstance(error, (StopIteration, StopAsyncIteration)):
+            # As Python does for generators: it would pass for the end of the batch.
+            name = type(error).__name__
+            raise RuntimeError(f"the input, or the limiter, raised {name}") from error  # noqa: TRY004
+        if error is not None:
             raise error
         raise StopAsyncIteration
 
     def _add_worker(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._work())
-        self._active += 1
-        self._workers.add(task)
-        task.add_done_callback(self._workers.discard)
+        worker = asyncio.get_running_loop().create_task(self._work())
+        self._workers.add(worker)
+        worker.add_done_callback(self._worker_ended)
+
+    def _worker_ended(self, worker: asyncio.Task[None]) -> None:
+        self._workers.discard(worker)
+        error = asyncio.CancelledError() if worker.cancelled() else worker.exception()
+        if error is not None and not self._stopping:
+            self._source.ended = True
+            self._error = self._error or error
+        if not self._workers and not self._stopping:
+            self._end()
 
     async def _work(self) -> None:
-        try:
-            while not self._stopping and (entry := await self._source.read()) is not None:
-                if self._active < self._concurrency and not self._source.ended:
-                    self._add_worker()
-                item = await self._settled(*entry)
-                self._tally.count(item.result)
-                await self._hand_over(item)
-        except BaseException as exc:  # noqa: BLE001  # raised again where the caller stands
-            self._source.ended = True
-            if not self._stopping and self._error is None:
-                self._error = exc
-        finally:
-            self._active -= 1
-            if not self._active and not self._stopping:
-                await self._items.put(None)
+        while not self._stopping and (entry := await self._source.read()) is not None:
+            if len(self._workers) < self._concurrency and not self._source.ended:
+                self._add_worker()
+            await self._hand_over(await self._settled(*entry))
 
     async def _settled(self, index: int, source: object) -> BatchItem:
         try:
@@ -318,10 +325,17 @@ class Batch:
         if self._seen is not None:
             number = int(request.msisdn)
             if number in self._seen:
-                detail = "this batch has sent to the number before, and another PIN would void the first"
+                detail = "an earlier entry has the same number, and another PIN would void the first"
                 return BatchItem(index, request, Skipped(SkipReason.DUPLICATE, detail), source)
             self._seen.add(number)
-        return BatchItem(index, request, await self._sent(request), source)
+        try:
+            return BatchItem(index, request, await self._sent(request), source)
+        except Exception as exc:
+            # Raised rather than returned, a closed client say: nothing was sent. The entry is not lost for it.
+            detail = f"{type(exc).__name__}: {exc}"
+            failure = TransportFailure(FailureKind.UNEXPECTED, Disposition.NOT_SENT, detail=detail)
+            await self._hand_over(BatchItem(index, request, failure, source))
+            raise
 
     async def _sent(self, request: PinRequest) -> BatchResult:
         result = await self._send(request, lambda: self._halted_by is not None)
@@ -337,13 +351,15 @@ class Batch:
         return Skipped(SkipReason.HALTED, f"the batch was halted by {error.error_id}")
 
     async def _hand_over(self, item: BatchItem) -> None:
+        self._tally.count(item.result)
         task = asyncio.current_task()
         if self._stopping or (task is not None and task.cancelling()):
             # `send` made a result of the cancellation; what asked for it still stands.
             self._unread.append(item)
             raise asyncio.CancelledError
         try:
-            await self._items.put(item)
+            await self._room.acquire()
         except asyncio.CancelledError:
             self._unread.append(item)
             raise
+        self._items.put_nowait(item)

@@ -5,7 +5,9 @@ Rules of this module:
 - Another attempt is made only where the policy says so, which by default is where the one before
   certainly was not sent. Two attempts of one call are never under way at a time.
 - The deadline bounds all of a call: waiting for a place, the limiter, every attempt, every pause.
-- What may have been sent is read from `Exchange.phase`, whatever ended the attempt.
+- What may have been sent is read from `Exchange.phase`, whatever ended the attempt. What one attempt left
+  open, no later one closes but by an `Ok`.
+- An answer that was read whole is never lost, whatever is cancelled or passes after it.
 - The number of exchanges at a time is bounded here, above the connections: an HTTP library's pool is not
   a queue. A place is held for an attempt, not for the pause between two.
 """
@@ -24,12 +26,12 @@ import attrs
 import httpx
 
 from ._payloads import PinRequest
-from ._results import ApiError, Disposition, FailureKind, PinResult, TransportFailure
+from ._results import ApiError, Disposition, FailureKind, Ok, PinResult, TransportFailure
 from ._retry import BudgetAccount, RetryPolicy, parse_retry_after
 from ._secret import Secret, SecretBytes
 from ._version import __version__
 from ._wire import MAX_ANSWER_BYTES, REQUEST_HEADERS, decode, encode
-from .transports import Exchange, Phase, Transport, TransportError, scrubbed
+from .transports import Answer, Exchange, Phase, Transport, TransportError, chain, scrubbed
 
 __all__ = ["Call", "Caller"]
 
@@ -48,26 +50,23 @@ class Call:
     halted: Callable[[], bool] | None
     attempts: int = 0
     exchange: Exchange = attrs.field(factory=Exchange)
+    maybe_sent: ApiError | TransportFailure | None = None
+    """The last attempt that may have been sent. Whatever follows it, the call may have been."""
 
-    def failed(self, kind: FailureKind, detail: str, cause: BaseException | None = None) -> TransportFailure:
-        unsent = self.exchange.phase is Phase.UNSENT
-        return TransportFailure(
-            kind=kind,
-            disposition=Disposition.NOT_SENT if unsent else Disposition.MAYBE_SENT,
-            http_status=self.exchange.http_status,
-            detail=detail,
-            attempts=self.attempts,
-            elapsed=self.now() - self.started,
-            cause=cause,
-        )
+    def elapsed(self) -> float:
+        return self.now() - self.started
 
-    def cancelled(self) -> TransportFailure:
-        return self.failed(FailureKind.CANCELLED, "the batch stopped before the answer came")
+    def settle(self, result: PinResult) -> None:
+        """Take an attempt's result down; none is under way any more."""
+        self.exchange = Exchange()
+        if not isinstance(result, Ok) and result.disposition is Disposition.MAYBE_SENT:
+            self.maybe_sent = result
 
-    @property
-    def may_have_been_sent(self) -> bool:
-        """Whether the attempt under way has come to its request's first byte."""
-        return self.exchange.phase is not Phase.UNSENT
+    def final(self, result: PinResult) -> PinResult:
+        """Make an attempt's result the call's: an SMS that may be out is not undone by a refusal after it."""
+        if self.maybe_sent is None or result.disposition is not Disposition.NOT_SENT:
+            return result
+        return attrs.evolve(self.maybe_sent, attempts=self.attempts, elapsed=self.elapsed())
 
 
 class Caller:
@@ -117,17 +116,22 @@ class Caller:
             budget = self._open_budget(call.started)
             while True:
                 result = await self._attempt(call, body)
+                call.settle(result)
                 now = call.now()
                 delay = self._policy.decide(
                     result, attempt=call.attempts, remaining=call.expires - now, random=random
                 )
                 if delay is None or not (budget is None or budget.withdraw(now)):
-                    return result
+                    return call.final(result)
                 await asyncio.sleep(delay)
         finally:
             self._in_flight -= 1
             if not self._in_flight:
                 self._drained.set()
+
+    def cancelled(self, call: Call) -> PinResult:
+        """Say what is known of a call that was cancelled."""
+        return call.final(self._interrupted(call, FailureKind.CANCELLED, "cancelled before the answer came"))
 
     def _open_budget(self, now: float) -> BudgetAccount | None:
         """Count a call on the budget, which is opened by the first: before it there is no clock."""
@@ -140,7 +144,6 @@ class Caller:
     async def _attempt(self, call: Call, body: SecretBytes) -> PinResult:
         """Make one attempt, within the deadline and the bounds."""
         call.attempts += 1
-        call.exchange = Exchange()
         whole = asyncio.timeout_at(call.expires)
         try:
             async with whole:
@@ -148,13 +151,14 @@ class Caller:
         except TimeoutError:
             if not whole.expired():
                 raise  # the limiter's own
-            return call.failed(
-                FailureKind.DEADLINE, f"the deadline of {call.expires - call.started:g} s passed"
-            )
+            detail = f"the deadline of {call.expires - call.started:g} s passed"
+            return self._interrupted(call, FailureKind.DEADLINE, detail)
 
     async def _placed(self, call: Call, body: SecretBytes) -> PinResult:
         if not await self._take_place(call.timeout.pool):
-            return call.failed(FailureKind.POOL, f"no place became free within {call.timeout.pool:g} s")
+            return self._failed(
+                call, FailureKind.POOL, f"no place became free within {call.timeout.pool:g} s"
+            )
         try:
             return await self._limited(call, body)
         finally:
@@ -176,23 +180,23 @@ class Caller:
         if self._limiter is None:
             return await self._exchange(call, body)
         results: list[PinResult] = []
+        problem = "the limiter swallowed an exception"
         try:
             async with self._limiter:
                 results.append(await self._exchange(call, body))
-        except Exception:
-            if not results:
+        except Exception as exc:
+            if call.exchange.phase is Phase.UNSENT and call.maybe_sent is None:
                 raise
-            # The SMS is a fact by now: the result counts for more than the limiter's trouble.
-            _logger.exception("the limiter failed after the exchange; the result stands")
-        if not results:
-            return call.failed(FailureKind.UNEXPECTED, "the limiter swallowed an exception")
-        return results[0]
+            # There may be an SMS by now, and that counts for more than the limiter's trouble.
+            problem = f"the limiter raised {type(exc).__name__}"
+            _logger.exception("the limiter failed after the request's first byte; the call has a result")
+        return results[0] if results else self._interrupted(call, FailureKind.UNEXPECTED, problem)
 
     async def _exchange(self, call: Call, body: SecretBytes) -> PinResult:
         if call.halted is not None and call.halted():
-            return call.cancelled()
+            return self._failed(call, FailureKind.CANCELLED, "the batch was halted before")
         try:
-            answer = await self._transport.post(
+            call.exchange.answer = await self._transport.post(
                 self._url,
                 headers=_HEADERS,
                 body=body,
@@ -201,20 +205,48 @@ class Caller:
                 exchange=call.exchange,
             )
         except TransportError as exc:
-            return call.failed(exc.kind, exc.detail, exc.cause)
-        except Exception as exc:  # noqa: BLE001  # whatever a transport raises, the phase says what it means for the SMS
-            return call.failed(FailureKind.UNEXPECTED, f"{type(exc).__name__}: {exc}", scrubbed(exc))
+            return self._failed(call, exc.kind, exc.detail, exc.cause)
+        except Exception as exc:  # noqa: BLE001  # whatever a transport raises, the phase says what it means
+            return self._failed(call, FailureKind.UNEXPECTED, f"{type(exc).__name__}: {exc}", scrubbed(exc))
+        except BaseException as exc:
+            # A cancellation, mostly. Without the frames below, whose variables hold the request's bytes.
+            scrubbed(exc)
+            raise
+        return self._decoded(call, call.exchange.answer)
+
+    def _interrupted(self, call: Call, kind: FailureKind, detail: str) -> PinResult:
+        """Say what is known of an attempt that was broken off: its answer, if it had come by then."""
+        if call.exchange.answer is not None:
+            return self._decoded(call, call.exchange.answer)
+        return self._failed(call, kind, detail)
+
+    def _failed(
+        self, call: Call, kind: FailureKind, detail: str, cause: BaseException | None = None
+    ) -> TransportFailure:
+        unsent = call.exchange.phase is Phase.UNSENT
+        # An HTTP library quotes what it could not read, and a peer may have echoed the request.
+        quoted = cause is not None and any(self._api_key.is_in(f"{link!r} {link}") for link in chain(cause))
+        return TransportFailure(
+            kind=kind,
+            disposition=Disposition.NOT_SENT if unsent else Disposition.MAYBE_SENT,
+            http_status=call.exchange.http_status,
+            detail=self._api_key.redact(detail),
+            attempts=call.attempts,
+            elapsed=call.elapsed(),
+            cause=None if quoted else cause,
+        )
+
+    def _decoded(self, call: Call, answer: Answer) -> PinResult:
         result = decode(
             answer.http_status,
             answer.headers,
             answer.body,
             attempts=call.attempts,
-            elapsed=call.now() - call.started,
+            elapsed=call.elapsed(),
             retry_after=parse_retry_after(answer.headers.get("retry-after"), now=time.time()),
         )
-        return self._redacted(result) if isinstance(result, ApiError) else result
-
-    def _redacted(self, error: ApiError) -> ApiError:
-        """Blank the key out of the gateway's words, should it quote what it was sent."""
-        said = None if error.error_msg is None else self._api_key.redact(error.error_msg)
-        return attrs.evolve(error, error_msg=said)
+        if not isinstance(result, ApiError):
+            return result
+        # The gateway may quote what it was sent.
+        said = None if result.error_msg is None else self._api_key.redact(result.error_msg)
+        return attrs.evolve(result, error_id=self._api_key.redact(result.error_id), error_msg=said)

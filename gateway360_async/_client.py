@@ -25,18 +25,18 @@ from ._calls import Call, Caller
 from ._error_ids import ErrorId
 from ._errors import ClientClosed, InvalidConfiguration, InvalidRequest, WrongEventLoop
 from ._payloads import SENDER_EXPECTED, PinParams, PinRequest, request_from
-from ._results import BatchResult, PinResult
+from ._results import BatchResult, Disposition, PinResult
 from ._retry import RetryPolicy
 from ._secret import mask_msisdn
 from ._settings import (
     DEFAULT_TIMEOUT,
-    checked_api_key,
     checked_concurrency,
     checked_deadline,
     checked_instance,
     checked_sender,
     checked_timeout,
     endpoint,
+    read_api_key,
 )
 from ._wire import REQUEST_PATH
 from .transports import KEEPALIVE_EXPIRY, HttpxTransport, Transport
@@ -65,7 +65,8 @@ class Gateway360Client:
         deadline: Seconds that a call takes at most, over all attempts and waits.
         concurrency: Exchanges at a time, at most.
         limiter: An async context manager that is entered around each attempt, such as an
-            `aiolimiter.AsyncLimiter`. What it raises is raised by the call; nothing was sent then.
+            `aiolimiter.AsyncLimiter`. Waiting for it counts towards the deadline. What it raises before the
+            request's first byte is raised by the call; later, the call has a result all the same.
         allow_insecure: Allow plain `http://` to another machine: everybody on the way can read the key.
 
     Raises:
@@ -94,9 +95,11 @@ class Gateway360Client:
         self._concurrency = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
-        key = checked_api_key(api_key)
-        # Gone before anything below can raise with this frame in its traceback.
+        key = read_api_key(api_key)
+        # Gone before anything can raise with this frame, and so with this variable, in its traceback.
         del api_key
+        if isinstance(key, InvalidConfiguration):
+            raise key
         self._sender = checked_sender(sender)
         self._url = endpoint(base_url, path_prefix, REQUEST_PATH, allow_insecure=allow_insecure)
         self._timeout = checked_timeout(timeout)
@@ -198,15 +201,12 @@ class Gateway360Client:
         call = self._begin(timeout, deadline)
         try:
             return await self._caller.run(call, request)
-        except asyncio.CancelledError as exc:
-            if call.may_have_been_sent:
-                number = mask_msisdn(request.msisdn)
-                _logger.warning(
-                    "a call for %s was cancelled after its first byte: it may have been sent", number
-                )
-            # Without the frames below, whose local variables hold the request's bytes, key included.
-            exc.__context__ = None
-            raise exc.with_traceback(None) from None
+        except asyncio.CancelledError:
+            result = self._caller.cancelled(call)
+            if result.disposition is not Disposition.NOT_SENT:
+                # The exception cannot say it.
+                _logger.warning("a call for %s was cancelled: %s", mask_msisdn(request.msisdn), result)
+            raise
 
     def batch(
         self,
@@ -250,13 +250,21 @@ class Gateway360Client:
         on_duplicate: Literal["skip", "send"] = "skip",
         halt_on: Collection[ErrorId | str] = HALT_ON,
     ) -> list[BatchResult]:
-        """Send many requests, and get their results in the order of the requests. See `batch`."""
+        """Send many requests, and get their results in the order of the requests. See `batch`.
+
+        Where something is raised, an error of the input say, there is no list: use `batch` to have each
+        result as it comes. The log then has the counts.
+        """
         results: dict[int, BatchResult] = {}
-        async with self.batch(
-            requests, concurrency=concurrency, on_duplicate=on_duplicate, halt_on=halt_on
-        ) as batch:
-            async for item in batch:
-                results[item.index] = item.result
+        batch = self.batch(requests, concurrency=concurrency, on_duplicate=on_duplicate, halt_on=halt_on)
+        try:
+            async with batch:
+                async for item in batch:
+                    results[item.index] = item.result
+        except BaseException:
+            # Whoever gets the exception gets no list: what is known goes to the log.
+            _logger.warning("send_all was broken off: %s", batch.report)
+            raise
         return [results[index] for index in range(len(results))]
 
     async def _send_settled(self, request: PinRequest, halted: Callable[[], bool]) -> PinResult:
@@ -265,7 +273,7 @@ class Gateway360Client:
         try:
             return await self._caller.run(call, request)
         except asyncio.CancelledError:
-            return call.cancelled()
+            return self._caller.cancelled(call)
 
     def _begin(
         self,

@@ -41,6 +41,7 @@ SMS_LENGTH: Final = 160
 DEFAULT_PIN_LENGTH: Final = 6
 
 _SEPARATORS = str.maketrans("", "", " .-()")
+_TRUNK_PREFIX = re.compile(r"\([ .-]*0[ .-]*\)")
 # E.164 allows 15 digits; no number in international format is shorter than 7.
 _MSISDN = re.compile(r"(?:\+|00)?([1-9][0-9]{6,14})", re.ASCII)
 _MSISDN_EXPECTED = (
@@ -55,6 +56,7 @@ _TEXT_EXPECTED = (
 _URL_EXPECTED = "an absolute http:// or https:// URL without spaces or control characters"
 _PIN_TYPE_EXPECTED = "'numeric', 'alpha' or 'alphanumeric'"
 # Nothing is published about an upper bound. Past 64 bits a JSON number is no longer read alike everywhere.
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_. ]{0,39}")
 _INT_MAX: Final = 2**63 - 1
 
 
@@ -136,7 +138,7 @@ def _encodable(text: str) -> bool:
 def _msisdn(value: str) -> str:
     if not isinstance(value, str):
         raise InvalidRequest("msisdn", _describe(value), _MSISDN_EXPECTED)
-    if "(0)" in value:
+    if _TRUNK_PREFIX.search(value):
         # "+44 (0)20 …" holds a trunk prefix that must not be dialled from abroad. Removing only the
         # parentheses would make another number of it, and somebody else would get the PIN.
         raise InvalidRequest("msisdn", "holds the national trunk prefix '(0)'", _MSISDN_EXPECTED)
@@ -148,7 +150,7 @@ def _msisdn(value: str) -> str:
 
 def _msisdn_problem(value: str) -> str:
     bare = value.translate(_SEPARATORS)
-    if not bare:
+    if bare in ("", "+"):
         return "is empty"
     digits = bare.removeprefix("+") if bare.startswith("+") else bare.removeprefix("00")
     if not (digits.isascii() and digits.isdigit()):
@@ -300,8 +302,8 @@ def _known_fields(prefix: str, row: object, known: tuple[str, ...]) -> dict[str,
     fields: dict[str, object] = {}
     for name, value in cast("Mapping[object, object]", row).items():
         if not isinstance(name, str) or name not in known:
-            raise InvalidRequest(
-                f"{prefix}{name}", "is not a field of a request", f"one of {', '.join(known)}"
-            )
+            # A file without its header line has numbers for names, and a number is not shown.
+            shown = f"{prefix}{name}" if isinstance(name, str) and _NAME.fullmatch(name) else prefix + "?"
+            raise InvalidRequest(shown, "is not a field of a request", f"one of {', '.join(known)}")
         fields[name] = value
     return fields

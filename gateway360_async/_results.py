@@ -18,7 +18,7 @@ from typing import Any, Literal, NoReturn, TypeAlias, cast
 
 import attrs
 
-from ._error_ids import ErrorId, ErrorScope, scope_of
+from ._error_ids import ErrorId, ErrorScope, known_error_id, scope_of
 from ._errors import Gateway360Error
 
 __all__ = [
@@ -101,7 +101,7 @@ class SkipReason(StrEnum):
     """Why a batch did not send an entry."""
 
     DUPLICATE = "duplicate"
-    """The batch has already sent to this number: another PIN would void the first."""
+    """An earlier entry of the batch has the same number: another PIN would void the first."""
 
     INVALID = "invalid"
     """The entry does not make a valid request."""
@@ -117,6 +117,11 @@ def _seconds(value: float) -> str:
     return f"{value:.3f}s"
 
 
+def _printable(text: str) -> str:
+    """Escape what a terminal would obey: the gateway's words are not trusted."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 def _tries(attempts: int) -> str:
     return "1 attempt" if attempts == 1 else f"{attempts} attempts"
 
@@ -126,7 +131,7 @@ class Ok:
     """The gateway accepted the request: one SMS was sent.
 
     Args:
-        attempts: Exchanges that were begun, this one included.
+        attempts: Attempts that were made, one that got no place in time included.
         elapsed: Seconds from the call to its result, over all attempts and waits.
     """
 
@@ -154,12 +159,12 @@ class ApiError:
         error_id: The id; a member of `ErrorId` if it is published, otherwise the plain string.
         error_msg: The gateway's text, for debugging only: never branch on it.
         http_status: The answer's HTTP status; an error can come with 200.
-        attempts: Exchanges that were begun, this one included.
+        attempts: Attempts that were made, one that got no place in time included.
         elapsed: Seconds from the call to its result, over all attempts and waits.
         retry_after: Seconds that the answer asked to wait (`Retry-After`), or `None`.
     """
 
-    error_id: ErrorId | str = attrs.field(repr=repr)
+    error_id: ErrorId | str = attrs.field(converter=known_error_id)
     error_msg: str | None = None
     http_status: int = 200
     attempts: int = 1
@@ -191,7 +196,7 @@ class ApiError:
     def __str__(self) -> str:
         said = f": {self.error_msg}" if self.error_msg else ""
         happened = "may have been sent" if self.disposition is Disposition.MAYBE_SENT else "not sent"
-        return f"{happened}, the gateway answered {self.error_id}{said} ({_tries(self.attempts)})"
+        return _printable(f"{happened}, the gateway answered {self.error_id}{said} ({_tries(self.attempts)})")
 
 
 @attrs.frozen
@@ -203,11 +208,11 @@ class TransportFailure:
         disposition: `NOT_SENT` if the request certainly had no effect, otherwise `MAYBE_SENT`.
         http_status: The HTTP status, if an answer's headers were read.
         detail: Why, for people. Holds nothing of the request and nothing of the answer's body.
-        attempts: Exchanges that were begun, this one included.
+        attempts: Attempts that were made, one that got no place in time included.
         elapsed: Seconds from the call to its result, over all attempts and waits.
         cause: The error of the HTTP library, without its traceback and its request (which holds the
             key); `None` if there was none. It does not count in comparisons and stays behind when the
-            result is pickled.
+            result is pickled or copied.
         retry_after: Seconds that the answer asked to wait (`Retry-After`), or `None`.
     """
 
@@ -228,7 +233,8 @@ class TransportFailure:
 
     def __str__(self) -> str:
         happened = "not sent" if self.disposition is Disposition.NOT_SENT else "may have been sent"
-        return f"{happened}, {self.kind}: {self.detail} ({_tries(self.attempts)}, {self.elapsed:.3f} s)"
+        why = f"{self.kind}: {self.detail}" if self.detail else self.kind
+        return _printable(f"{happened}, {why} ({_tries(self.attempts)}, {self.elapsed:.3f} s)")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**attrs.asdict(self, recurse=False), "cause": None}

@@ -14,7 +14,6 @@ Rules of this module:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -24,6 +23,7 @@ import attrs
 
 from ._error_ids import ErrorId
 from ._errors import InvalidConfiguration
+from ._numbers import is_finite_number
 from ._results import ApiError, Disposition, FailureKind, Ok, PinResult, TransportFailure
 
 __all__ = ["BudgetAccount", "RetryBudget", "RetryPolicy", "parse_retry_after"]
@@ -42,7 +42,7 @@ def _non_negative(unit: str) -> Callable[[Any, attrs.Attribute[float], float], N
     def check(_: object, attribute: attrs.Attribute[float], value: float) -> None:
         if not isinstance(value, (int, float)) or isinstance(value, bool):
             raise InvalidConfiguration(attribute.name, f"is of type {type(value).__name__}", expected)
-        if not math.isfinite(value) or value < 0:
+        if not is_finite_number(value) or value < 0:
             raise InvalidConfiguration(attribute.name, f"is {value!r}", expected)
 
     return check
@@ -52,11 +52,11 @@ def _error_ids(value: Iterable[ErrorId | str]) -> frozenset[str]:
     expected = "a collection of error ids, such as {ErrorId.INVALID_NUMBER}"
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise InvalidConfiguration("error_ids", f"is of type {type(value).__name__}", expected)
-    ids = frozenset(value)
+    ids = tuple(value)
     for error_id in ids:
         if not isinstance(error_id, str):
             raise InvalidConfiguration("error_ids", f"holds a {type(error_id).__name__}", expected)
-    return ids
+    return frozenset(ids)
 
 
 @attrs.frozen
@@ -143,17 +143,16 @@ class RetryPolicy:
     budget: RetryBudget | None = attrs.field(factory=RetryBudget)
 
     def __attrs_post_init__(self) -> None:
-        if (
-            not isinstance(self.max_attempts, int)
-            or isinstance(self.max_attempts, bool)
-            or self.max_attempts < 1
-        ):
+        attempts, maybe, budget = self.max_attempts, self.retry_maybe_sent, self.budget
+        if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
+            raise InvalidConfiguration("max_attempts", f"is {attempts!r}", "a whole number, 1 or more")
+        if not isinstance(maybe, bool):  # a "no" out of a configuration file would turn it on
             raise InvalidConfiguration(
-                "max_attempts", f"is {self.max_attempts!r}", "a whole number, 1 or more"
+                "retry_maybe_sent", f"is of type {type(maybe).__name__}", "True or False"
             )
-        if self.budget is not None and not isinstance(self.budget, RetryBudget):
-            problem = f"is of type {type(self.budget).__name__}"
-            raise InvalidConfiguration("budget", problem, "a RetryBudget, or None for no limit")
+        if budget is not None and not isinstance(budget, RetryBudget):
+            expected = "a RetryBudget, or None for no limit"
+            raise InvalidConfiguration("budget", f"is of type {type(budget).__name__}", expected)
 
     def decide(
         self, result: PinResult, *, attempt: int, remaining: float, random: Callable[[], float]
@@ -175,8 +174,8 @@ class RetryPolicy:
         """
         if attempt >= self.max_attempts or not self._repeatable(result):
             return None
-        # ldexp: 2.0 ** n overflows for an attempt count that somebody set to "unlimited".
-        bound = min(self.max_delay, math.ldexp(self.base_delay, min(attempt - 1, 64)))
+        # The exponent has a bound, as `2.0 ** n` raises where it overflows; a product becomes infinity.
+        bound = min(self.max_delay, self.base_delay * 2.0 ** min(attempt - 1, 64))
         delay = random() * bound
         if not isinstance(result, Ok) and result.retry_after is not None:
             delay = max(delay, result.retry_after)

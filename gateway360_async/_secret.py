@@ -40,6 +40,10 @@ class Secret:
         """Blank the value out of a text that came from elsewhere."""
         return text.replace(self.__reveal(), _MASK)
 
+    def is_in(self, text: str) -> bool:
+        """Whether a text that came from elsewhere holds the value."""
+        return self.__reveal() in text
+
     def __repr__(self) -> str:
         return f"Secret('{_MASK}')"
 
@@ -61,6 +65,9 @@ class SecretBytes(bytes):
         return f"<{len(self)} secret bytes>"
 
     __str__ = __repr__
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("bytes that hold the API key cannot be pickled")
 
 
 def mask_msisdn(msisdn: str) -> str:

@@ -4,7 +4,7 @@ Rules of this module:
 
 - An error names the setting as the constructor spells it, and says what is right. It never shows the API
   key, nor a URL (which may hold a password).
-- The environment is read in one place, here, and only for what was not given.
+- The environment is read in one place, here, and only for what was not given. An empty variable is none.
 """
 
 # The annotations are for users' type checkers; the checks are for everybody else at run time.
@@ -13,13 +13,14 @@ Rules of this module:
 from __future__ import annotations
 
 import ipaddress
-import math
 import os
+import re
 from typing import Final
 
 import httpx
 
 from ._errors import InvalidConfiguration
+from ._numbers import is_finite_number
 from ._payloads import SENDER_EXPECTED, sender_problem
 from ._secret import Secret
 
@@ -28,34 +29,44 @@ __all__ = [
     "BASE_URL_VARIABLE",
     "DEFAULT_BASE_URL",
     "DEFAULT_TIMEOUT",
-    "checked_api_key",
     "checked_concurrency",
     "checked_deadline",
     "checked_instance",
     "checked_sender",
     "checked_timeout",
     "endpoint",
+    "is_loopback",
+    "read_api_key",
 ]
 
 API_KEY_VARIABLE: Final = "GATEWAY360_API_KEY"
 BASE_URL_VARIABLE: Final = "GATEWAY360_BASE_URL"
 DEFAULT_BASE_URL: Final = "https://api.gateway360.com"
 
+_PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]{1,100}){0,10}/*")
+
 DEFAULT_TIMEOUT: Final = httpx.Timeout(connect=5.0, write=5.0, read=15.0, pool=None)
 """With `hlr_lookup` the gateway asks an operator before it answers, hence the long read."""
 
 
-def checked_api_key(api_key: str | None) -> Secret:
-    """Wrap the key that was given, or the environment's."""
+def read_api_key(api_key: str | None) -> Secret | InvalidConfiguration:
+    """Wrap the key that was given, or the environment's. An error is returned, for the caller to raise.
+
+    Raised here, or in any function that still has the key as an argument, it would carry a traceback whose
+    frames hold the key as a local variable.
+    """
     value: object = os.environ.get(API_KEY_VARIABLE) if api_key is None else api_key
-    expected = f"the account's key, given as `api_key` or in the environment as {API_KEY_VARIABLE}"
-    if not value:
-        raise InvalidConfiguration("api_key", "is missing", expected)
+    problem = None
     if not isinstance(value, str):
-        raise InvalidConfiguration("api_key", f"is of type {type(value).__name__}", expected)
-    if value.strip() != value or not value.isprintable():
-        raise InvalidConfiguration("api_key", "holds a control character, or white space at an end", expected)
-    return Secret(value)
+        problem = "is missing" if value is None else f"is of type {type(value).__name__}"
+    elif not value:
+        problem = "is empty"
+    elif value.strip() != value or not value.isprintable():
+        problem = "holds a control character, or white space at an end"
+    else:
+        return Secret(value)
+    expected = f"the account's key, given as `api_key` or in the environment as {API_KEY_VARIABLE}"
+    return InvalidConfiguration("api_key", problem, expected)
 
 
 def checked_sender(sender: str | None) -> str | None:
@@ -68,32 +79,38 @@ def checked_sender(sender: str | None) -> str | None:
 
 def endpoint(base_url: str | httpx.URL | None, path_prefix: str, path: str, *, allow_insecure: bool) -> str:
     """Make the URL to post to, and refuse one that would show the key to the network."""
-    expected = "an absolute https:// URL without user, password, query and fragment"
+    if base_url is None:
+        base_url = os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL
+    expected = "an absolute https:// URL"
+    prefix = _checked_prefix(path_prefix)
     try:
-        url = httpx.URL(base_url or os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL)
-    except (httpx.InvalidURL, TypeError):
+        # Where the text is no URL, `host` may be the first to notice: it decodes international names.
+        url = httpx.URL(base_url)
+        host, port = url.host, url.port
+        whole = url.copy_with(raw_path=url.raw_path.rstrip(b"/") + f"{prefix}{path}".encode("ascii"))
+    except (httpx.InvalidURL, TypeError, ValueError):
         raise InvalidConfiguration("base_url", "is not a URL", expected) from None
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not host or "%" in host or port == 0 or (port or 1) > 65535:
         raise InvalidConfiguration("base_url", "is not an absolute http:// or https:// URL", expected)
-    if url.userinfo or url.query or url.fragment:
-        raise InvalidConfiguration("base_url", "holds a user, a query or a fragment", expected)
-    if url.scheme == "http" and not allow_insecure and not _is_loopback(url.host):
+    if url.userinfo or set(str(base_url)) & set("?#"):
+        raise InvalidConfiguration(
+            "base_url", "holds a user, a query or a fragment", f"{expected}, without them"
+        )
+    if url.scheme == "http" and not allow_insecure and not is_loopback(host):
         problem = "is plain http:// to another machine, where the API key could be read on the way"
         raise InvalidConfiguration("base_url", problem, "https://, or allow_insecure=True")
-    return str(url.copy_with(path=f"{url.path.rstrip('/')}{_prefix(path_prefix)}{path}"))
+    return str(whole)
 
 
-def _prefix(path_prefix: str) -> str:
-    expected = "a path such as '/api' or '/api/3.0', or ''"
-    if not isinstance(path_prefix, str):
-        raise InvalidConfiguration("path_prefix", f"is of type {type(path_prefix).__name__}", expected)
-    prefix = path_prefix.rstrip("/")
-    if prefix and (not prefix.startswith("/") or not prefix.isprintable() or set(prefix) & set("?# ")):
-        raise InvalidConfiguration("path_prefix", "is not a path", expected)
-    return prefix
+def _checked_prefix(path_prefix: str) -> str:
+    if isinstance(path_prefix, str) and _PREFIX.fullmatch(path_prefix):
+        return path_prefix.rstrip("/")
+    problem = "is not a path" if isinstance(path_prefix, str) else f"is of type {type(path_prefix).__name__}"
+    raise InvalidConfiguration("path_prefix", problem, "a path such as '/api' or '/api/3.0', or ''")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine by its address or by the one name that always is (RFC 6761)."""
     if host == "localhost":
         return True
     try:
@@ -104,12 +121,15 @@ def _is_loopback(host: str) -> bool:
 
 def checked_deadline(deadline: float) -> float:
     """Check a deadline: there is always one."""
-    expected = "a finite number of seconds above 0"
-    if not isinstance(deadline, (int, float)) or isinstance(deadline, bool):
-        raise InvalidConfiguration("deadline", f"is of type {type(deadline).__name__}", expected)
-    if not math.isfinite(deadline) or deadline <= 0:
-        raise InvalidConfiguration("deadline", f"is {deadline!r}", expected)
-    return float(deadline)
+    return _seconds_above_zero("deadline", deadline, "a finite number of seconds above 0")
+
+
+def _seconds_above_zero(setting: str, value: float, expected: str) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise InvalidConfiguration(setting, f"is of type {type(value).__name__}", expected)
+    if not is_finite_number(value) or value <= 0:
+        raise InvalidConfiguration(setting, f"is {value!r}", expected)
+    return float(value)
 
 
 def checked_concurrency(concurrency: int) -> int:
@@ -123,12 +143,8 @@ def checked_timeout(timeout: httpx.Timeout | float) -> httpx.Timeout:
     """Make an `httpx.Timeout` of a number of seconds, which then bounds every step."""
     if isinstance(timeout, httpx.Timeout):
         return timeout
-    expected = "an httpx.Timeout, or a number of seconds above 0"
-    if not isinstance(timeout, (int, float)) or isinstance(timeout, bool):
-        raise InvalidConfiguration("timeout", f"is of type {type(timeout).__name__}", expected)
-    if not math.isfinite(timeout) or timeout <= 0:
-        raise InvalidConfiguration("timeout", f"is {timeout!r}", expected)
-    return httpx.Timeout(timeout, pool=None)
+    seconds = _seconds_above_zero("timeout", timeout, "an httpx.Timeout, or a number of seconds above 0")
+    return httpx.Timeout(seconds, pool=None)
 
 
 def checked_instance(setting: str, value: object, type_: type, expected: str) -> None:

@@ -24,7 +24,6 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_unstructure_fn, override
 
-from ._error_ids import known_error_id
 from ._payloads import PinParams, PinRequest
 from ._results import ApiError, Disposition, FailureKind, Ok, PinResult, TransportFailure
 from ._secret import Secret, SecretBytes
@@ -129,14 +128,11 @@ def decode(
         envelope = _CONVERTER.structure(_read_object(headers, body), _Envelope)
     except _UnreadableError as exc:
         problem = str(exc)
-        # A proxy's error page is HTML, plain text or empty. A broken JSON object may be the gateway's own
-        # word, and what it said is lost.
-        refused = refused and not body.lstrip(b" \t\r\n").startswith(b"{")
+        refused = refused and not _may_be_the_gateways_word(headers, body)
     if envelope.status == "ok" and 200 <= http_status < 300 and not envelope.has_error_id:
         return Ok(attempts, elapsed)
     if envelope.status == "error" and envelope.error_id:
-        error_id = known_error_id(envelope.error_id)
-        return ApiError(error_id, envelope.error_msg, http_status, attempts, elapsed, retry_after)
+        return ApiError(envelope.error_id, envelope.error_msg, http_status, attempts, elapsed, retry_after)
     if envelope.status is not None:
         problem = "the envelope contradicts itself or the HTTP status"
         # A 429 without an id is still a 429; everything else that contradicts itself may mean anything.
@@ -167,6 +163,15 @@ def _refused_by_http(http_status: int) -> bool:
     to the outcome of a request that it did carry out.
     """
     return 400 <= http_status < 500 or http_status in (301, 302, 307, 308)
+
+
+def _may_be_the_gateways_word(headers: Mapping[str, str], body: bytes) -> bool:
+    """Whether a body that could not be read may have been an envelope, whose word is lost.
+
+    A proxy's error page is HTML, plain text or empty. A broken JSON object is none of these, and what a
+    compressed body says, nobody knows.
+    """
+    return bool(_content_encoding(headers)) or body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
 
 
 def _content_encoding(headers: Mapping[str, str]) -> str:

@@ -233,6 +233,81 @@ async def test_what_may_have_been_sent_is_repeated_only_where_the_caller_says_so
     assert (result.attempts, server.posts) == (3, 3)
 
 
+REPEAT_EVERYTHING = RetryPolicy(base_delay=0.0, retry_maybe_sent=True)
+NO_FUNDS = b'{"status":"error","error_id":"NOT_ENOUGH_BALANCE","error_msg":"The account has no funds."}'
+
+
+async def test_a_refusal_of_the_second_attempt_does_not_undo_the_first():
+    behaviour = in_turn(close, status(400, NO_FUNDS))
+    async with Server(behaviour) as server, client_for(server, retry=REPEAT_EVERYTHING) as client:
+        result = await client.send(REQUEST)
+    assert isinstance(result, TransportFailure)
+    assert (result.kind, result.disposition) == (FailureKind.DISCONNECTED, Disposition.MAYBE_SENT)
+    assert (result.attempts, server.posts) == (2, 2)
+
+
+async def test_a_connection_refused_after_a_lost_answer_may_have_been_sent():
+    transport = Fake(raises=TransportError(FailureKind.DISCONNECTED, "gone"))
+
+    async def refuse_next(*args, exchange: Exchange, **kwargs) -> Answer:
+        if transport.closed == 0:
+            transport.closed = 1
+            exchange.phase = Phase.SENT
+            raise TransportError(FailureKind.DISCONNECTED, "gone")
+        raise TransportError(FailureKind.CONNECT, "refused")
+
+    transport.post = refuse_next
+    async with Gateway360Client(KEY, transport=transport, retry=REPEAT_EVERYTHING) as client:
+        result = await client.send(REQUEST)
+    assert isinstance(result, TransportFailure)
+    assert (result.kind, result.disposition) == (FailureKind.DISCONNECTED, Disposition.MAYBE_SENT)
+    assert result.attempts == 4
+
+
+async def test_a_deadline_in_the_second_attempts_wait_does_not_undo_the_first():
+    class Once(Limiter):
+        async def __aenter__(self) -> None:
+            await super().__aenter__()
+            if self.entered > 1:
+                await asyncio.Event().wait()
+
+    async with Server(close) as server:
+        async with client_for(server, retry=REPEAT_EVERYTHING, limiter=Once(), deadline=0.3) as client:
+            result = await client.send(REQUEST)
+    assert isinstance(result, TransportFailure)
+    assert (result.kind, result.disposition) == (FailureKind.DISCONNECTED, Disposition.MAYBE_SENT)
+    assert (result.attempts, server.posts) == (2, 1)
+
+
+async def test_a_limiter_that_fails_before_the_second_attempt_does_not_undo_the_first():
+    class Once(Limiter):
+        async def __aenter__(self) -> None:
+            await super().__aenter__()
+            if self.entered > 1:
+                raise RuntimeError("no more")
+
+    async with Server(close) as server:
+        async with client_for(server, retry=REPEAT_EVERYTHING, limiter=Once()) as client:
+            result = await client.send(REQUEST)
+    assert isinstance(result, TransportFailure)
+    assert result.disposition is Disposition.MAYBE_SENT
+
+
+async def test_a_cancellation_in_the_pause_says_what_the_attempts_before_it_left_open(caplog):
+    pausing = RetryPolicy(base_delay=1000.0, max_delay=1000.0, retry_maybe_sent=True)
+    for behaviour, warned in ((close, True), (status(429), False)):
+        caplog.clear()
+        async with Server(behaviour) as server:
+            async with client_for(server, retry=pausing, deadline=10_000) as client:
+                call = asyncio.create_task(client.send(REQUEST))
+                await server.wait(
+                    lambda server=server: server.posts == 1 and not server.open or server.posts == 2
+                )
+                call.cancel()
+                await asyncio.wait((call,))
+        assert ("may have been sent" in caplog.text) is warned
+
+
 async def test_an_error_id_is_repeated_only_where_the_policy_names_it():
     answer = b'{"status":"error","error_id":"INVALID_NUMBER","error_msg":"HLR query returned error."}'
     async with Server(status(200, answer)) as server:
@@ -341,7 +416,32 @@ async def test_what_the_limiter_raises_is_raised_and_nothing_is_sent(error):
 async def test_a_result_outlives_a_limiter_that_fails_after_it(caplog):
     async with Server() as server, client_for(server, limiter=Limiter(leave=RuntimeError("late"))) as client:
         assert isinstance(await client.send(REQUEST), Ok)
-    assert "the result stands" in caplog.text
+    assert "the call has a result" in caplog.text
+
+
+async def test_a_limiter_that_breaks_the_exchange_off_gets_a_result_and_not_an_exception():
+    class Impatient(contextlib.AbstractAsyncContextManager):
+        async def __aenter__(self) -> None:
+            self.timeout = asyncio.timeout(0.1)
+            await self.timeout.__aenter__()
+
+        async def __aexit__(self, *exc_info) -> bool | None:
+            return await self.timeout.__aexit__(*exc_info)
+
+    async with Server(silence) as server, client_for(server, limiter=Impatient()) as client:
+        result = await client.send(REQUEST)
+    assert isinstance(result, TransportFailure)
+    assert (result.kind, result.disposition) == (FailureKind.UNEXPECTED, Disposition.MAYBE_SENT)
+    assert server.posts == 1
+
+
+async def test_an_answer_that_came_before_the_deadline_is_not_lost_to_a_slow_limiter():
+    class Slow(Limiter):
+        async def __aexit__(self, *exc_info) -> None:
+            await asyncio.Event().wait()
+
+    async with Server() as server, client_for(server, limiter=Slow(), deadline=0.3) as client:
+        assert isinstance(await client.send(REQUEST), Ok)
 
 
 async def test_a_limiter_that_swallows_what_ends_an_exchange_gets_a_result_all_the_same():
@@ -406,6 +506,57 @@ async def test_a_key_that_the_gateway_quotes_is_blanked_out():
         result = await client.send(REQUEST)
     assert isinstance(result, ApiError)
     assert result.error_msg == "no such key: *****"
+
+
+async def test_a_key_that_comes_back_in_pieces_of_protocol_is_blanked_out_as_well():
+    async def echo(received: Received) -> None:
+        await received.write(b"HTTP/1.1 200 OK\r\n" + received.body + b"\x00\r\n\r\n")
+        received.writer.close()
+
+    async with Server(echo) as server, client_for(server) as client:
+        result = await client.send(REQUEST)
+    assert isinstance(result, TransportFailure)
+    assert result.kind is FailureKind.PROTOCOL
+    assert KEY not in f"{result} {result!r}"
+    assert result.cause is None  # it quotes the line that it could not read
+
+
+async def test_an_error_id_that_quotes_the_key_is_blanked_out():
+    body = b'{"status":"error","error_id":"NO_%s"}' % KEY.encode()
+    async with Gateway360Client(KEY, transport=Fake(Answer(400, {}, body))) as client:
+        result = await client.send(REQUEST)
+    assert isinstance(result, ApiError)
+    assert result.error_id == "NO_*****"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit], ids=lambda error: error.__name__)
+async def test_an_interruption_does_not_show_the_key(error):
+    class Interrupted:
+        async def post(self, url, *, body, **kwargs) -> Answer:
+            bare = bytes(body)
+            assert KEY.encode() in bare
+            raise error
+
+        async def aclose(self) -> None: ...
+
+    client = Gateway360Client(KEY, transport=Interrupted())
+    with pytest.raises(error) as caught:
+        client.send(REQUEST).send(None)
+    frames = traceback.StackSummary.extract(
+        traceback.walk_tb(caught.value.__traceback__.tb_next), capture_locals=True
+    )
+    assert KEY not in "".join(frames.format())
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["an argument", "the environment"])
+def test_a_key_that_is_refused_is_in_no_traceback(given, monkeypatch):
+    monkeypatch.setenv("GATEWAY360_API_KEY", f"{KEY}\n")
+    with pytest.raises(InvalidConfiguration) as caught:
+        Gateway360Client(f"{KEY}\n") if given else Gateway360Client()
+    frames = traceback.StackSummary.extract(
+        traceback.walk_tb(caught.value.__traceback__.tb_next), capture_locals=True
+    )
+    assert KEY not in "".join(frames.format())
 
 
 # --- Bad input -------------------------------------------------------------------------------------------
@@ -592,7 +743,7 @@ async def test_cancelling_re_raises_drops_the_connection_and_says_so_in_the_log(
         assert isinstance(await client.send(REQUEST), Ok)
     assert server.connections == 2
     assert "34*****111" in caplog.text
-    assert "may have been sent" in caplog.text
+    assert "was cancelled: may have been sent" in caplog.text
     assert NUMBER not in caplog.text
 
 

@@ -90,8 +90,22 @@ async def test_a_batch_on_a_client_that_is_closed_meanwhile_raises_and_loses_not
                 async for item in batch:
                     taken.append(item)
                     await client.aclose()
-        assert batch.report.total == len(taken)
+        assert batch.report.total == len(taken) + len(batch.report.unread)
         assert server.posts == sum(item.result.disposition is not Disposition.NOT_SENT for item in taken)
+
+
+async def test_send_all_that_is_broken_off_leaves_its_counts_in_the_log(caplog):
+    def broken():
+        yield number(0)
+        yield number(1)
+        raise OSError("disk gone")
+
+    async with Server() as server, client_for(server) as client:
+        with pytest.raises(OSError, match="disk gone"):
+            await client.send_all(broken())
+    assert server.posts == 2
+    assert "send_all was broken off" in caplog.text
+    assert "total=2" in caplog.text
 
 
 async def test_a_gateway_that_is_down_costs_attempts_but_no_entry():

@@ -16,6 +16,7 @@ from gateway360_async import (
     NotSentError,
     Ok,
     RejectedError,
+    ResultError,
     Skipped,
     SkipReason,
     TransportFailure,
@@ -120,6 +121,18 @@ def test_unwrap_raises_the_error_that_holds_the_result(result, error):
     assert type(caught.value) is error
     assert caught.value.result is result
     assert str(caught.value) == str(result)
+
+
+def test_the_root_of_those_errors_holds_the_result_too():
+    result = ApiError(ErrorId.BAD_PARAMS)
+    assert ResultError(result).result is result
+
+
+def test_a_result_is_of_one_attempt_that_took_no_time_unless_it_says_otherwise():
+    assert Ok() == Ok(1, 0.0)
+    assert ApiError("X") == ApiError("X", None, 200, 1, 0.0, None)
+    failure = TransportFailure(FailureKind.POOL, NOT_SENT)
+    assert failure == TransportFailure(FailureKind.POOL, NOT_SENT, None, "", 1, 0.0, None, None)
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
@@ -267,3 +280,12 @@ def classify(result):
 )
 def test_results_match_by_class_field_and_position(result, expected):
     assert classify(result) == expected
+
+
+def test_what_the_gateway_says_cannot_talk_to_a_terminal():
+    shown = str(ApiError("NEW\x07", "\x1b[2J\x1b]0;title\x07", 400))
+    assert shown.isprintable()
+    assert "\\x1b[2J" in shown
+    assert str(
+        TransportFailure(FailureKind.PROTOCOL, Disposition.MAYBE_SENT, detail="line\nbreak")
+    ).isprintable()

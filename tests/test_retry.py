@@ -24,7 +24,7 @@ from gateway360_async import (
 )
 from gateway360_async._retry import parse_retry_after
 
-PROPERTY = settings(deadline=None, max_examples=200, derandomize=True)
+PROPERTY = settings(deadline=None, max_examples=100, derandomize=True)
 
 NOT_SENT, MAYBE_SENT = Disposition.NOT_SENT, Disposition.MAYBE_SENT
 TRANSIENT = [FailureKind.CONNECT, FailureKind.TLS, FailureKind.POOL, FailureKind.THROTTLED]

@@ -12,13 +12,13 @@ from gateway360_async._settings import (
     BASE_URL_VARIABLE,
     DEFAULT_BASE_URL,
     DEFAULT_TIMEOUT,
-    checked_api_key,
     checked_concurrency,
     checked_deadline,
     checked_instance,
     checked_sender,
     checked_timeout,
     endpoint,
+    read_api_key,
 )
 
 KEY = "sk-live-9f8e7d6c5b4a"
@@ -41,6 +41,13 @@ def refusal(call, *args, **options):
     return caught.value
 
 
+def refused_key(key):
+    """The error is returned, so that no frame that holds the key is in its traceback."""
+    error = read_api_key(key)
+    assert isinstance(error, InvalidConfiguration)
+    return error
+
+
 def test_the_variables_have_the_documented_names():
     assert API_KEY_VARIABLE == "GATEWAY360_API_KEY"
     assert BASE_URL_VARIABLE == "GATEWAY360_BASE_URL"
@@ -51,33 +58,33 @@ def test_the_variables_have_the_documented_names():
 
 @pytest.mark.parametrize("key", ["k", KEY, "with space", "\u00e9\u00f1", "*" * 4096], ids=ascii)
 def test_a_key_is_wrapped_as_it_is(key):
-    secret = checked_api_key(key)
+    secret = read_api_key(key)
     assert isinstance(secret, Secret)
     assert secret.reveal() == key
 
 
 def test_the_environments_key_stands_in_for_none(monkeypatch):
     monkeypatch.setenv(API_KEY_VARIABLE, KEY)
-    assert checked_api_key(None).reveal() == KEY
+    assert read_api_key(None).reveal() == KEY
 
 
 def test_the_key_that_is_given_comes_before_the_environments(monkeypatch):
     monkeypatch.setenv(API_KEY_VARIABLE, "other")
-    assert checked_api_key(KEY).reveal() == KEY
+    assert read_api_key(KEY).reveal() == KEY
 
 
 def test_an_empty_key_is_not_filled_from_the_environment(monkeypatch):
     monkeypatch.setenv(API_KEY_VARIABLE, KEY)
-    error = refusal(checked_api_key, "")
+    error = refused_key("")
     assert error.setting == "api_key"
-    assert error.problem == "is missing"
+    assert error.problem == "is empty"
 
 
 @pytest.mark.parametrize("value", [None, ""])
 def test_no_key_at_all_is_refused_and_the_error_names_both_ways_to_give_it(monkeypatch, value):
     if value is not None:
         monkeypatch.setenv(API_KEY_VARIABLE, value)
-    error = refusal(checked_api_key, None)
+    error = refused_key(None)
     assert error.setting == "api_key"
     assert API_KEY_VARIABLE in str(error)
 
@@ -101,7 +108,7 @@ def test_no_key_at_all_is_refused_and_the_error_names_both_ways_to_give_it(monke
     ids=ascii,
 )
 def test_a_key_with_stray_characters_is_refused_and_not_echoed(key):
-    error = refusal(checked_api_key, key)
+    error = refused_key(key)
     assert error.setting == "api_key"
     assert KEY[:4] not in str(error)
     assert KEY[:4] not in repr(error)
@@ -109,14 +116,14 @@ def test_a_key_with_stray_characters_is_refused_and_not_echoed(key):
 
 def test_the_environments_key_is_checked_too(monkeypatch):
     monkeypatch.setenv(API_KEY_VARIABLE, f"{KEY}\n")
-    error = refusal(checked_api_key, None)
+    error = refused_key(None)
     assert error.setting == "api_key"
     assert KEY not in str(error)
 
 
 @pytest.mark.parametrize("value", [KEY.encode(), 12345, True, [KEY], {"key": KEY}, 0, False], ids=repr)
 def test_a_key_that_is_no_string_is_refused_and_not_echoed(value):
-    error = refusal(checked_api_key, value)
+    error = refused_key(value)
     assert error.setting == "api_key"
     assert KEY not in str(error)
     assert "12345" not in str(error)
@@ -165,6 +172,11 @@ def test_a_default_sender_follows_the_rule_of_requests(sender):
 )
 def test_the_url_is_the_bases_then_the_prefix_then_the_path(base_url, start, path_prefix, path):
     assert url_of(base_url, path_prefix) == start + path
+
+
+@pytest.mark.parametrize("path", ["/a%2Fb", "/a%3Fb", "/a%23b", "/a%25b", "/a%0Ab"])
+def test_the_bases_path_stays_as_it_is_written(path):
+    assert url_of(f"https://api.example{path}") == f"https://api.example{path}/api/2fa/request"
 
 
 def test_the_published_url_is_the_default():
@@ -257,7 +269,14 @@ def test_plain_http_to_another_machine_is_allowed_on_request(base_url):
         "https://api.gateway360.com?p4ssw0rd=1",
         "https://api.gateway360.com/?p4ssw0rd",
         "https://api.gateway360.com#p4ssw0rd",
+        "https://api.gateway360.com?",
+        "https://api.gateway360.com#",
         "https://api.gateway360.com:port",
+        "https://api.gateway360.com:99999",
+        "https://api.gateway360.com:0",
+        "https://api gateway360.com",
+        "https://xn--a.com",
+        "",
         "https://[::1",
         "https://api.gateway360.com\n",
         "https://api.\x00gateway360.com",
@@ -280,8 +299,23 @@ def test_what_is_no_plain_base_url_is_refused_and_not_echoed(base_url, allow_ins
 
 @pytest.mark.parametrize(
     "path_prefix",
-    ["api", " /api", "/api?x=1", "/api#x", "/a b", "/api\n", "/api\x00", "/\ud800", None, 3, True, b"/api"],
-    ids=ascii,
+    [
+        "api",
+        " /api",
+        "/api?x=1",
+        "/api#x",
+        "/a b",
+        "/api\n",
+        "/api\x00",
+        "/\ud800",
+        "/" + "a" * 70_000,
+        "/\u00e9",
+        None,
+        3,
+        True,
+        b"/api",
+    ],
+    ids=lambda value: ascii(value)[:20],
 )
 def test_what_is_no_path_is_refused_as_a_prefix(path_prefix):
     assert refusal(url_of, "https://api.example", path_prefix).setting == "path_prefix"
@@ -298,7 +332,7 @@ def test_a_deadline_is_a_number_of_seconds(value):
 
 
 @pytest.mark.parametrize(
-    "value", [0, 0.0, -1, -0.5, math.inf, -math.inf, math.nan, None, True, "30", b"1", [1]]
+    "value", [0, 0.0, -1, -0.5, 10**400, math.inf, -math.inf, math.nan, None, True, "30", b"1", [1]]
 )
 def test_there_is_always_a_deadline(value):
     assert refusal(checked_deadline, value).setting == "deadline"

@@ -25,7 +25,7 @@ from gateway360_async import (
 from gateway360_async._secret import Secret, SecretBytes
 from gateway360_async._wire import MAX_ANSWER_BYTES, REQUEST_HEADERS, REQUEST_PATH, decode, encode
 
-PROPERTY = settings(deadline=None, max_examples=200, derandomize=True)
+PROPERTY = settings(deadline=None, max_examples=100, derandomize=True)
 
 KEY = "sk-live-9f8e7d6c5b4a"
 NUMBER = "34666666111"
@@ -199,6 +199,13 @@ def test_the_counts_of_the_call_reach_the_result(body):
     assert result.attempts == 3
     assert result.elapsed == 1.5
     assert isinstance(result, Ok) or result.retry_after == 7.0
+
+
+def test_an_answer_is_of_one_attempt_that_took_no_time_unless_the_call_says_otherwise():
+    assert decode(200, JSON, OK_BODY) == Ok(1, 0.0)
+    assert decode(400, JSON, envelope("BAD_PARAMS")) == ApiError(ErrorId.BAD_PARAMS, None, 400)
+    result = decode(502, JSON, HTML)
+    assert (result.attempts, result.elapsed, result.retry_after) == (1, 0.0, None)
 
 
 # Decoding: what an envelope means
@@ -398,15 +405,17 @@ def test_an_answer_of_64_kib_is_read_and_not_one_byte_more():
     assert_unreadable(decode(200, JSON, OK_BODY + b" " * 65536), "longer than")
 
 
-def nested(depth, opening=b"[", closing=b"]"):
-    """An `ok` whose JSON is nested that deep, the outermost object counted."""
-    return b'{"status":"ok","x":' + opening * (depth - 1) + b"1" + closing * (depth - 1) + b"}"
+def nested(depth, opening=b"[", closing=b"]", beside=b"0"):
+    """Make an `ok` whose JSON is nested that deep, the outermost object counted."""
+    deep = opening * (depth - 1) + b"1" + closing * (depth - 1)
+    return b'{"status":"ok","x":' + deep + b',"y":' + beside + b"}"
 
 
+@pytest.mark.parametrize("beside", [b"0", b"[{},[]]"], ids=["alone", "with shallow siblings"])
 @pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")], ids=["arrays", "objects"])
-def test_a_depth_of_64_is_read_and_65_is_not(opening, closing):
-    assert isinstance(decode(200, JSON, nested(64, opening, closing)), Ok)
-    assert_unreadable(decode(200, JSON, nested(65, opening, closing)), "deep")
+def test_a_depth_of_64_is_read_and_65_is_not(opening, closing, beside):
+    assert isinstance(decode(200, JSON, nested(64, opening, closing, beside)), Ok)
+    assert_unreadable(decode(200, JSON, nested(65, opening, closing, beside)), "deep")
 
 
 def test_many_brackets_that_are_not_deep_are_read():

@@ -8,7 +8,8 @@ Rules of this package:
   traceback, and before anything is sent.
 - Results go to stdout or a file, everything else to stderr.
 
-Exit codes: 0 all were sent, 1 some were not, 2 usage, 3 the batch was halted, 130 interrupted.
+Exit codes: 0 all were sent, 1 some were not, 2 usage, 3 the batch was halted, 130 interrupted,
+143 terminated.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import re
 import stat
 import sys
 from collections import Counter
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from contextlib import ExitStack
 from io import TextIOWrapper
 from pathlib import Path
@@ -62,23 +62,19 @@ async def batch(options: BatchOptions) -> int:
         base_url=options.base_url,
         path_prefix=options.path_prefix,
         concurrency=options.concurrency,
-        limiter=rate_limiter(options.rate),
     )
+    limiter = rate_limiter(options.rate)
     with ExitStack() as files:
-        source = _open(options.file, files)
-        rows = Rows(source, options.file)
+        file = _open(options.file, files)
+        rows = Rows(file, options.file)
         if options.sender is None and "sender" not in rows.columns:
             raise UsageProblem(f"{options.file}: no sender: give --sender, or a column named sender")
-        # Opened last, and line by line: a result is worth money, and must outlive this process.
-        out = (
-            sys.stdout
-            if options.out == "-"
-            else files.enter_context(Path(options.out).open("w", buffering=1))
-        )
+        out = sys.stdout if options.out == "-" else files.enter_context(_create(options.out))
         async with client:
             # A pipe or a terminal may keep its reader waiting; a file does not.
-            waits = not stat.S_ISREG(os.fstat(source.fileno()).st_mode)
-            return await _send(client, from_thread(iter(rows)) if waits else rows, out, options.on_duplicate)
+            waits = not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            source = from_thread(iter(rows)) if waits else rows
+            return await _send(client, source if limiter is None else paced(source, limiter), out, options)
 
 
 def _open(name: str, files: ExitStack) -> TextIO:
@@ -91,11 +87,39 @@ def _open(name: str, files: ExitStack) -> TextIO:
     return stdin
 
 
+def _create(name: str) -> TextIO:
+    """Open the file for the results: the last thing before anything is sent.
+
+    Line by line, as a result is worth money and must outlive this process. And never over one that holds
+    something: the results of the run before, or the input.
+    """
+    path = Path(name)
+    if path.exists() and path.stat().st_size:
+        raise UsageProblem(f"{name}: this file holds something already; name another, or remove it")
+    return path.open("w", buffering=1)
+
+
+async def paced(rows: Iterable[Row] | AsyncIterable[Row], limiter: AsyncLimiter) -> AsyncIterator[Row]:
+    """Hold each row back until its turn.
+
+    Here rather than inside the call (`limiter=`), where waiting for a slow rate would count towards the
+    call's deadline.
+    """
+    if isinstance(rows, AsyncIterable):
+        async for row in rows:
+            await limiter.acquire()
+            yield row
+        return
+    for row in rows:
+        await limiter.acquire()
+        yield row
+
+
 async def _send(
     client: Gateway360Client,
     rows: Iterable[Row] | AsyncIterable[Row],
     out: TextIO,
-    on_duplicate: Literal["skip", "send"],
+    options: BatchOptions,
 ) -> int:
     stderr = Console(stderr=True)
     outcomes: Outcomes = Counter()
@@ -108,7 +132,7 @@ async def _send(
         line = {"index": item.index, "line": row.line, "msisdn": number, **as_json(item.result)}
         out.write(json.dumps(line) + "\n")
 
-    batch = client.batch(rows, on_duplicate=on_duplicate)
+    batch = client.batch(rows, on_duplicate=options.on_duplicate)
     try:
         async with batch:
             with progress_on(stderr) as progress:

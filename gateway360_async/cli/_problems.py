@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Coroutine
 from getpass import getpass
@@ -29,6 +30,7 @@ FAILED: Final = 1
 USAGE: Final = 2
 HALTED: Final = 3
 INTERRUPTED: Final = 130
+TERMINATED: Final = 143
 
 
 class UsageProblem(Exception):
@@ -49,15 +51,25 @@ def fail(problem: object, code: int = USAGE) -> NoReturn:
 def run(command: Coroutine[object, object, int]) -> NoReturn:
     """Run a command to its exit code."""
     try:
-        code = asyncio.run(command)
+        code = asyncio.run(_interruptible(command))
     except KeyboardInterrupt:
         fail("interrupted", INTERRUPTED)
+    except asyncio.CancelledError:
+        fail("terminated", TERMINATED)
     except (UsageProblem, Gateway360Error) as exc:
         fail(exc)
     except OSError as exc:
         where = f"{exc.filename}: " if exc.filename else ""
         fail(f"{where}{exc.strerror or exc}")
     raise SystemExit(code)
+
+
+async def _interruptible(command: Coroutine[object, object, int]) -> int:
+    """Let a SIGTERM end a command as Ctrl-C does: what is in flight is settled and written down first."""
+    task = asyncio.current_task()
+    if task is not None and sys.platform != "win32":
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await command
 
 
 def api_key() -> str:

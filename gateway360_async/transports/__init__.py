@@ -4,7 +4,7 @@
 `Exchange.phase` as it goes, raises `TransportError`, and hands over what it caught through `scrubbed`.
 """
 
-from ._base import Answer, Exchange, Phase, Transport, TransportError, scrubbed
+from ._base import Answer, Exchange, Phase, Transport, TransportError, chain, scrubbed
 from ._httpx import KEEPALIVE_EXPIRY, HttpxTransport
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "Phase",
     "Transport",
     "TransportError",
+    "chain",
     "scrubbed",
 ]

@@ -46,6 +46,8 @@ class Exchange:
 
     phase: Phase = Phase.UNSENT
     http_status: int | None = None
+    answer: Answer | None = attrs.field(default=None, repr=False)
+    """The answer, from the moment that it was read whole: a deadline that passes just then does not lose it."""
 
 
 @attrs.frozen
@@ -125,7 +127,7 @@ def scrubbed(error: BaseException) -> BaseException:
     """
     for link in chain(error):
         link.__traceback__ = None
-        if isinstance(link, httpx.RequestError):
+        if isinstance(link, httpx.HTTPError):
             _drop_body(link)
     return error
 
@@ -145,9 +147,12 @@ def chain(error: BaseException) -> Iterator[BaseException]:
         pending.extend((current.__context__, current.__cause__))
 
 
-def _drop_body(error: httpx.RequestError) -> None:
+def _drop_body(error: httpx.HTTPError) -> None:
     try:
         request = error.request
     except RuntimeError:  # how httpx says that the error was given no request
         return
-    error.request = httpx.Request(request.method, request.url)
+    bare = httpx.Request(request.method, request.url)
+    error.request = bare
+    if isinstance(error, httpx.HTTPStatusError):  # a hook of a ready client's raised it
+        error.response = httpx.Response(error.response.status_code, request=bare)

@@ -30,9 +30,8 @@ __all__ = ["DEFAULT_LIMITS", "KEEPALIVE_EXPIRY", "HttpxTransport"]
 KEEPALIVE_EXPIRY: Final = 4.0
 """Seconds. A connection that is reused just as the server closes it loses an answer, so ours expire first."""
 
-DEFAULT_LIMITS: Final = httpx.Limits(
-    max_connections=100, max_keepalive_connections=100, keepalive_expiry=KEEPALIVE_EXPIRY
-)
+DEFAULT_LIMITS: Final = httpx.Limits(keepalive_expiry=KEEPALIVE_EXPIRY)
+"""No bound on idle connections: there are never more than the client's `concurrency` has made."""
 
 # In this order: the first class that fits, from the special to the general (httpx, "Exceptions").
 _KINDS: Final[tuple[tuple[type[Exception], FailureKind], ...]] = (
@@ -62,8 +61,8 @@ class HttpxTransport:
     Args:
         client: A ready client of yours, used as it is (its proxies, TLS settings, hooks, limits) and not
             closed here. Its `max_connections` should be at least the client's `concurrency`.
-        limits: Without `client`: the bounds on idle connections. `max_connections` belongs to the
-            client's `concurrency`, which bounds the work above the connections.
+        limits: Without `client`: the bounds on idle connections. How many are busy, the client's
+            `concurrency` bounds, above them.
         verify: Without `client`: the TLS settings; `None` for httpx's own, which honour `SSL_CERT_FILE`.
         proxy: Without `client`: the proxy for all requests; `None` for what the environment names.
         trust_env: Without `client`: whether the environment's proxies and certificates count.

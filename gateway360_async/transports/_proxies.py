@@ -2,7 +2,8 @@
 
 httpx reads `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` in its client, not in its transports,
 and our default path uses the transports alone (see `_slots`). The rules are httpx's, and a test holds
-this module against httpx's own choice.
+this module against httpx's own choice, with one exception: plain http to this machine never goes to a
+proxy on another one, as the API key is readable on that way.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import re
 from urllib.request import getproxies
 
 import httpx
+
+from .._settings import is_loopback
 
 __all__ = ["environment_proxy"]
 
@@ -25,7 +28,10 @@ def environment_proxy(url: httpx.URL) -> str | None:
     proxy = proxies.get(url.scheme) or proxies.get("all")
     if not proxy:
         return None
-    return proxy if "://" in proxy else f"http://{proxy}"
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    if url.scheme == "http" and is_loopback(url.host) and not is_loopback(httpx.URL(proxy).host):
+        return None
+    return proxy
 
 
 def _bypasses(entry: str, url: httpx.URL) -> bool:

@@ -9,6 +9,8 @@ Rules of this module:
 - Other libraries under httpx's interface (mocks, adapters) report no steps. But each of them has to take
   the request's body from the stream that it is handed, and a request without its body is no request: so
   the taking of the body counts as well.
+- A request goes out once. Whatever begins to send it again (an authentication flow or a retrying transport
+  in a client that was handed in) is stopped.
 """
 
 from __future__ import annotations
@@ -38,12 +40,13 @@ class Watch:
         closing: Whether the exchange is over and its connection is being put away.
     """
 
-    __slots__ = ("_exchange", "_stop", "_stream", "closing", "in_tls", "interruptible")
+    __slots__ = ("_begun", "_exchange", "_stop", "_stream", "closing", "in_tls", "interruptible")
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._stream: _Closable | None = None
         self._stop: BaseException | None = None
+        self._begun = False
         self.in_tls = False
         self.interruptible = False
         self.closing = False
@@ -59,10 +62,7 @@ class Watch:
         self._exchange.phase = max(self._exchange.phase, Phase.SENT)
 
     async def close_stream(self) -> None:
-        """Close the connection that this exchange opened, if it did.
-
-        httpcore forgets a TCP connection whose TLS handshake is cancelled, and then nobody closes it.
-        """
+        """Close the connection whose TLS handshake was cancelled: httpcore forgets it, and nobody else would."""
         if self._stream is not None:
             await self._stream.aclose()
 
@@ -72,26 +72,38 @@ class Watch:
         self.interruptible = event == "started" and step.startswith(_INTERRUPTIBLE)
         if event == "started":
             self._started(step, info)
-        elif step == "connect_tcp" and event == "complete":
-            self._stream = info["return_value"]
+        elif event == "complete":
+            self._completed(step, info)
 
     def _started(self, step: str, info: dict[str, Any]) -> None:
-        if step == "response_closed":
-            self.closing = True
-        elif step == "start_tls":
+        self.closing = step == "response_closed"
+        if step == "start_tls":
             self.in_tls = True
         elif step == "send_request_headers" and info["request"].method != b"CONNECT":
+            if self._begun:
+                raise httpx.StreamConsumed  # an authentication flow or a retrying transport: a second SMS
+            self._begun = True
             self.in_tls = False
+            self._stream = None
             self.sending()
+
+    def _completed(self, step: str, info: dict[str, Any]) -> None:
+        if step == "connect_tcp":
+            self._stream = info["return_value"]
+        elif step == "start_tls":
+            self._stream = None  # from here on it is httpcore's to close, and over HTTP/2 others share it
 
 
 class WatchedBody(httpx.AsyncByteStream):
-    """A request's body that tells the watch when it is taken."""
+    """A request's body that tells the watch when it is taken, and that can be taken once."""
 
     def __init__(self, body: bytes, watch: Watch) -> None:
-        self._body = body
+        self._body: bytes | None = body
         self._watch = watch
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        body, self._body = self._body, None
+        if body is None:
+            raise httpx.StreamConsumed  # whoever takes it again is about to send it again
         self._watch.sending()
-        yield self._body
+        yield body

@@ -14,7 +14,7 @@ import pytest
 from loopback import Server, silence
 
 from gateway360_async import cli as cli_package
-from gateway360_async.cli import _app, _demo, _problems
+from gateway360_async.cli import _app, _batch, _demo, _problems
 from gateway360_async.cli._app import app
 from gateway360_async.cli._batch import rate_limiter
 from gateway360_async.cli._problems import UsageProblem
@@ -312,6 +312,69 @@ def test_ctrl_c_settles_what_is_in_flight_and_names_it(sandbox, tmp_path, monkey
     assert [(line["kind"], line["disposition"]) for line in lines] == [("cancelled", "maybe_sent")] * 4
 
 
+def test_sigterm_writes_down_what_is_in_flight_too(sandbox, tmp_path, monkeypatch):
+    file, out = tmp_path / "numbers", tmp_path / "out.jsonl"
+    file.write_text(numbers(50))
+    started, ended = threading.Event(), threading.Event()
+    url: list[str] = []
+
+    async def gateway() -> None:
+        async with Server(silence) as server:
+            url.append(server.url)
+            started.set()
+            await server.wait(lambda: server.posts == 4)
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.to_thread(ended.wait, 10)
+
+    thread = threading.Thread(target=asyncio.run, args=(gateway(),))
+    thread.start()
+    started.wait(5)
+    arguments = [
+        "batch",
+        str(file),
+        "--sender",
+        "X",
+        "--out",
+        str(out),
+        "--concurrency",
+        "4",
+        "--base-url",
+        url[0],
+    ]
+    code, _, stderr = invoke_here(arguments, monkeypatch)
+    ended.set()
+    thread.join()
+    assert code == 143
+    assert stderr.strip().endswith("gateway360: terminated")
+    assert [line["disposition"] for line in lines_of(out.read_text())] == ["maybe_sent"] * 4
+
+
+def test_the_results_never_overwrite_anything(cli, sandbox, tmp_path):
+    file, out = tmp_path / "numbers", tmp_path / "out.jsonl"
+    file.write_text(numbers(3))
+    for name in (str(file), str(out)):
+        out.write_text("the results of the run before")
+        result = cli.invoke(app, ["batch", str(file), "--sender", "X", "--out", name])
+        assert result.exit_code == 2
+        assert "holds something already" in one_line(result.stderr)
+    out.write_text("")
+    assert sandbox.requests == []
+    assert cli.invoke(app, ["batch", str(file), "--sender", "X", "--out", str(out)]).exit_code == 0
+    assert len(lines_of(out.read_text())) == 3
+
+
+def test_waiting_for_the_rate_does_not_count_towards_a_calls_deadline(cli, sandbox, tmp_path):
+    file = tmp_path / "numbers"
+    file.write_text(numbers(12))
+    before = _batch.Gateway360Client
+    impatient = lambda *args, **kwargs: before(*args, **kwargs, deadline=0.2)  # noqa: E731
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_batch, "Gateway360Client", impatient)
+        result = cli.invoke(app, ["batch", str(file), "--sender", "X", "--rate", "20/s"])
+    assert result.exit_code == 0
+    assert len(sandbox.messages) == 12
+
+
 # --- demo ------------------------------------------------------------------------------------------------
 
 
@@ -320,6 +383,11 @@ def test_the_demo_accounts_for_every_sms(cli):
     assert result.exit_code == 0
     assert "SMS that it sent: 170 = Ok results: 170: every SMS is accounted for" in result.stdout
     assert "requests that reached the gateway: 180" in result.stdout
+
+
+def test_the_demo_is_about_this_machine_and_not_about_its_proxy(cli, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    assert cli.invoke(app, ["demo", "--count", "20"]).exit_code == 0
 
 
 def test_the_demo_exits_with_1_if_its_claim_does_not_hold(cli, monkeypatch):

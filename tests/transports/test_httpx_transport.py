@@ -10,6 +10,9 @@ import random
 import socket
 import ssl
 
+import h2.config
+import h2.connection
+import h2.events
 import httpx
 import pytest
 import trustme
@@ -63,7 +66,7 @@ async def test_an_answer_is_read_as_it_came(mode):
         answer = await post(transport, server.url, exchange)
     assert (answer.http_status, answer.body) == (418, b"\xff\x00")
     assert answer.headers["x-some"] == "Thing"
-    assert exchange == Exchange(Phase.ANSWERED, 418)
+    assert exchange == Exchange(Phase.ANSWERED, 418, answer)
     (received,) = server.requests
     assert received.body == BODY
     assert received.header("content-length") == str(len(BODY))
@@ -97,6 +100,43 @@ async def test_connections_are_used_again_after_a_clean_end_only(mode):
         server.behaviour = ok
         await post(transport, server.url)
         assert server.connections == 2
+
+
+REFUSED = b'{"status":"error","error_id":"NOT_ENOUGH_BALANCE"}'
+
+
+def http(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+
+
+@both
+@pytest.mark.parametrize("surplus", [http(OK), b"\r\n", b"x"], ids=["an answer", "a line break", "a byte"])
+async def test_a_surplus_answer_never_becomes_the_next_ones(mode, surplus):
+    """It came in one segment with the first answer, so it is in the parser's buffer, not in the socket's."""
+
+    async def twice_then_refuse(received: Received) -> None:
+        if server.posts == 1:
+            await received.write(http(OK) + surplus)
+        else:
+            await received.write(http(REFUSED))
+
+    async with Server(twice_then_refuse) as server, transport_of(mode) as transport:
+        assert (await post(transport, server.url)).body == OK
+        assert (await post(transport, server.url)).body == REFUSED
+        assert (await post(transport, server.url)).body == REFUSED
+    assert (server.posts, server.connections) == (3, 2)
+
+
+@both
+async def test_a_surplus_answer_on_a_tls_connection_is_noticed_too(mode, authority):
+    async def twice(received: Received) -> None:
+        await received.write(http(OK) + http(REFUSED))
+
+    async with Server(twice, tls=server_context(authority)) as server:
+        async with transport_of(mode, verify=client_context(authority)) as transport:
+            for _ in range(3):
+                assert (await post(transport, server.url)).body == OK
+    assert server.connections == 3
 
 
 @both
@@ -241,6 +281,104 @@ async def test_a_ready_client_that_follows_redirects_does_not_follow_ours():
         async with httpx.AsyncClient(follow_redirects=True) as client:
             assert (await post(HttpxTransport(client), server.url)).http_status == 307
     assert other.posts == 0
+
+
+class SendsAgain(httpx.AsyncBaseTransport):
+    """A retrying transport, as people mount on their clients."""
+
+    def __init__(self) -> None:
+        self.inner = httpx.AsyncHTTPTransport()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await self.inner.handle_async_request(request)
+        except httpx.HTTPError:
+            return await self.inner.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
+
+
+class AsksAgain(httpx.Auth):
+    """An authentication flow that sends its request a second time."""
+
+    def __init__(self, *, reads_body: bool) -> None:
+        self.requires_request_body = reads_body
+
+    def auth_flow(self, request):
+        yield request
+        yield request
+
+
+@pytest.mark.parametrize(
+    ("settings", "behaviour"),
+    [
+        ({"transport": SendsAgain()}, close),
+        ({"auth": AsksAgain(reads_body=False)}, status(401)),
+        ({"auth": AsksAgain(reads_body=True)}, status(401)),
+    ],
+    ids=["a retrying transport", "an authentication flow", "an authentication flow that keeps the body"],
+)
+async def test_a_ready_client_that_sends_again_is_stopped(settings, behaviour):
+    async with Server(behaviour) as server, httpx.AsyncClient(**settings) as client:
+        exchange = Exchange()
+        with pytest.raises(TransportError):
+            await post(HttpxTransport(client), server.url, exchange)
+    assert server.posts == 1
+    assert exchange.phase is not Phase.UNSENT
+
+
+async def test_cancelling_one_exchange_over_http2_leaves_its_neighbours_alone():
+    answered = asyncio.Event()
+
+    class Multiplexed(asyncio.Protocol):
+        connections = 0
+        streams: list = []
+
+        def connection_made(self, transport):
+            type(self).connections += 1
+            self.transport = transport
+            self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+            self.h2.initiate_connection()
+            transport.write(self.h2.data_to_send())
+
+        def data_received(self, data):
+            for event in self.h2.receive_data(data):
+                if isinstance(event, h2.events.StreamEnded):
+                    self.streams.append(event.stream_id)
+                    answered.set()
+            self.transport.write(self.h2.data_to_send())
+
+        def answer(self):
+            for stream in self.streams[1:]:
+                self.h2.send_headers(stream, [(":status", "200")])
+                self.h2.send_data(stream, OK, end_stream=True)
+            self.transport.write(self.h2.data_to_send())
+
+    protocols: list[Multiplexed] = []
+
+    def make() -> Multiplexed:
+        protocols.append(Multiplexed())
+        return protocols[-1]
+
+    async def until(streams: int) -> None:
+        while len(Multiplexed.streams) < streams:
+            answered.clear()
+            await answered.wait()
+
+    listener = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0)
+    async with listener, httpx.AsyncClient(http1=False, http2=True) as client:
+        transport = HttpxTransport(client)
+        url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        first = asyncio.create_task(post(transport, url))  # it opens the connection
+        await until(1)
+        others = [asyncio.create_task(post(transport, url)) for _ in range(5)]
+        await until(6)
+        first.cancel()
+        await asyncio.wait((first,))
+        protocols[0].answer()
+        assert [answer.body for answer in await asyncio.gather(*others)] == [OK] * 5
+    assert Multiplexed.connections == 1
 
 
 async def test_a_ready_client_that_gives_a_synchronous_stream_is_an_error_not_a_hang():
@@ -630,6 +768,16 @@ def test_a_ready_proxy_is_taken():
 
 
 # --- Errors carry nothing away ---------------------------------------------------------------------------
+
+
+def test_scrubbing_takes_the_request_from_a_hooks_error_too():
+    request = httpx.Request("POST", "http://gateway.test", content=BODY)
+    try:
+        httpx.Response(500, request=request).raise_for_status()
+    except httpx.HTTPStatusError as exc:
+        error = scrubbed(exc)
+    assert (error.request.content, error.response.request.content) == (b"", b"")
+    assert error.response.status_code == 500
 
 
 def test_scrubbing_takes_tracebacks_and_requests_from_the_whole_chain():

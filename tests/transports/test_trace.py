@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import httpcore
+import httpx
 import pytest
 
 from gateway360_async.transports import Exchange, Phase
@@ -79,3 +80,41 @@ async def test_a_step_is_interruptible_until_it_is_complete():
     await watch("http11.response_closed.started", {})
     assert watch.closing
     assert not watch.interruptible
+
+
+async def test_a_request_goes_out_once():
+    watch = Watch(Exchange())
+    await watch("http11.send_request_headers.started", POST)
+    with pytest.raises(httpx.StreamConsumed):
+        await watch("http11.send_request_headers.started", POST)
+    body = WatchedBody(b"body", watch)
+    assert [part async for part in body] == [b"body"]
+    with pytest.raises(httpx.StreamConsumed):
+        await anext(aiter(body))
+
+
+async def test_only_a_connection_in_its_handshake_is_closed_by_the_watch():
+    closed = []
+
+    class Stream:
+        async def aclose(self) -> None:
+            closed.append(self)
+
+    watch = Watch(Exchange())
+    await watch.close_stream()
+    for step in ("connection.start_tls.complete", "http11.send_request_headers.started"):
+        await watch("connection.connect_tcp.complete", {"return_value": Stream()})
+        await watch(step, POST)
+        await watch.close_stream()
+    assert closed == []
+    await watch("connection.connect_tcp.complete", {"return_value": Stream()})
+    await watch.close_stream()
+    assert len(closed) == 1
+
+
+async def test_a_second_round_is_not_taken_for_the_end_of_the_first():
+    watch = Watch(Exchange())
+    await watch("http11.response_closed.started", {})
+    assert watch.closing
+    await watch("connection.connect_tcp.started", {})
+    assert not watch.closing
