@@ -106,6 +106,11 @@ class BatchReport:
     elapsed: float
     unread: tuple[BatchItem, ...] = attrs.field(repr=_counted)
 
+    @property
+    def halted(self) -> bool:
+        """Whether an error of the whole account ended the sending."""
+        return self.halted_by is not None
+
 
 class _Tally:
     """Counts results as they settle."""

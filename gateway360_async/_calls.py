@@ -190,7 +190,12 @@ class Caller:
             # There may be an SMS by now, and that counts for more than the limiter's trouble.
             problem = f"the limiter raised {type(exc).__name__}"
             _logger.exception("the limiter failed after the request's first byte; the call has a result")
-        return results[0] if results else self._interrupted(call, FailureKind.UNEXPECTED, problem)
+        if results:
+            return results[0]
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError  # the limiter swallowed it, and it was not the limiter's to swallow
+        return self._interrupted(call, FailureKind.UNEXPECTED, problem)
 
     async def _exchange(self, call: Call, body: SecretBytes) -> PinResult:
         if call.halted is not None and call.halted():

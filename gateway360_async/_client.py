@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterable, Callable, Collection, Iterable
+from collections.abc import AsyncIterable, Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -56,7 +56,8 @@ class Gateway360Client:
         sender: The sender of requests that name none.
         base_url: The gateway's URL; `None`: the environment's `GATEWAY360_BASE_URL`, or the vendor's.
         path_prefix: The path before `/2fa/request`. One of the vendor's examples has `/api/3.0`.
-        transport: The way to the network; `None`: an `HttpxTransport`. The client closes it.
+        transport: The way to the network; `None`: an `HttpxTransport`. The client closes it. A ready
+            `httpx.AsyncClient` of yours is used as it is, and stays open.
         timeout: Bounds in seconds on each step of an attempt, as httpx names them; a number bounds
             connecting, writing and reading alike. `pool` bounds the wait for a place among `concurrency`.
         limits: Bounds on the connections of the default transport. `max_connections` bounds
@@ -80,7 +81,7 @@ class Gateway360Client:
         sender: str | None = None,
         base_url: str | httpx.URL | None = None,
         path_prefix: str = "/api",
-        transport: Transport | None = None,
+        transport: Transport | httpx.AsyncClient | None = None,
         timeout: httpx.Timeout | float = DEFAULT_TIMEOUT,
         limits: httpx.Limits | None = None,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008  # frozen and without state
@@ -111,7 +112,7 @@ class Gateway360Client:
         if transport is None:
             transport, self._concurrency = _default_transport(limits, self._concurrency)
         else:
-            _require_transport(transport, limits)
+            transport = _adapted(transport, limits)
         self._caller = Caller(
             url=self._url,
             api_key=key,
@@ -152,7 +153,7 @@ class Gateway360Client:
         hlr_lookup: bool | int = True,
         sms_text: str | None = None,
         report_url: str | None = None,
-        pin_params: PinParams | None = None,
+        pin_params: PinParams | Mapping[str, object] | None = None,
         timeout: httpx.Timeout | float | None = None,
         deadline: float | None = None,
     ) -> PinResult:
@@ -225,7 +226,8 @@ class Gateway360Client:
 
         Args:
             requests: `PinRequest`s, numbers, or mappings of `PinRequest`'s fields, in any iterable or
-                async iterable. It is read as places become free, never ahead.
+                async iterable. It is read as places become free, never ahead, and to its end: after a halt
+                as well, when every entry is skipped.
             concurrency: Requests in flight at a time; `None`: the client's own bound, which holds anyhow.
             on_duplicate: `"skip"` sends to each number once; `"send"` lets a later PIN void an earlier.
             halt_on: The error ids after which nothing more is sent.
@@ -321,16 +323,17 @@ def _require_request(request: object) -> None:
         raise InvalidRequest("request", problem, "a PinRequest; request_pin() takes its fields")
 
 
-def _require_transport(transport: object, limits: httpx.Limits | None) -> None:
-    if isinstance(transport, httpx.AsyncClient) or not all(
-        callable(getattr(transport, method, None)) for method in ("post", "aclose")
-    ):
+def _adapted(transport: Transport | httpx.AsyncClient, limits: httpx.Limits | None) -> Transport:
+    if isinstance(transport, httpx.AsyncClient):
+        transport = HttpxTransport(transport)
+    if not all(callable(getattr(transport, method, None)) for method in ("post", "aclose")):
         problem = f"is of type {type(transport).__name__}"
-        raise InvalidConfiguration("transport", problem, "a Transport; HttpxTransport(client) makes one")
+        raise InvalidConfiguration("transport", problem, "a Transport, or an httpx.AsyncClient")
     if limits is not None:
         raise InvalidConfiguration(
             "limits", "was given beside `transport`", "the limits on the transport itself"
         )
+    return transport
 
 
 def _default_transport(limits: httpx.Limits | None, concurrency: int) -> tuple[Transport, int]:

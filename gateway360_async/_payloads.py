@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from ._errors import InvalidRequest
+from ._repr import repr_of
 from ._secret import mask_msisdn
 
 __all__ = [
@@ -45,8 +46,8 @@ _TRUNK_PREFIX = re.compile(r"\([ .-]*0[ .-]*\)")
 # E.164 allows 15 digits; no number in international format is shorter than 7.
 _MSISDN = re.compile(r"(?:\+|00)?([1-9][0-9]{6,14})", re.ASCII)
 _MSISDN_EXPECTED = (
-    "an international number with its country calling code: 7 to 15 digits, such as 34666666111; "
-    "a leading + or 00, spaces, dots, dashes and parentheses are removed"
+    "an international number with its country calling code, 7 to 15 digits; a leading + or 00, spaces, "
+    "dots, dashes and parentheses are removed"
 )
 SENDER_EXPECTED = "up to 11 characters, or up to 15 if all of them are digits, without control characters"
 _TEXT_EXPECTED = (
@@ -56,6 +57,7 @@ _TEXT_EXPECTED = (
 _URL_EXPECTED = "an absolute http:// or https:// URL without spaces or control characters"
 _PIN_TYPE_EXPECTED = "'numeric', 'alpha' or 'alphanumeric'"
 # Nothing is published about an upper bound. Past 64 bits a JSON number is no longer read alike everywhere.
+_NEVER_IN_A_URL: Final = frozenset('<>"\\^`{|}')  # RFC 3986, section 2
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_. ]{0,39}")
 _INT_MAX: Final = 2**63 - 1
 
@@ -105,7 +107,7 @@ def _pin_tries(value: int) -> int:
     return _integer("pin_params.max_tries", value, 0, _INT_MAX, "a whole number, 0 or more (0: unlimited)")
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class PinParams:
     """What the PIN is like. Given at all, all four fields go on the wire.
 
@@ -124,6 +126,9 @@ class PinParams:
     length: int = attrs.field(default=DEFAULT_PIN_LENGTH, converter=_pin_length)
     expires_in: int = attrs.field(default=3600, converter=_pin_expiry)
     max_tries: int = attrs.field(default=3, converter=_pin_tries)
+
+    def __repr__(self) -> str:
+        return repr_of(self)
 
 
 def _encodable(text: str) -> bool:
@@ -216,6 +221,8 @@ def _url_problem(value: str) -> str | None:
     # First the characters: `urlsplit` removes line breaks and tabs silently before it parses.
     if " " in value or not value.isprintable():
         return "holds a space or a control character"
+    if set(value) & _NEVER_IN_A_URL:
+        return "holds a character that no URL has"
     try:
         parts = urlsplit(value)
         host, _ = parts.hostname, parts.port
@@ -223,16 +230,19 @@ def _url_problem(value: str) -> str | None:
         return "is malformed"
     if parts.scheme not in ("http", "https"):
         return "does not start with http:// or https://"
-    return None if host else "has no host"
+    return None if host and all(host.removesuffix(".").split(".")) else "has no host"
 
 
-def _pin_params(value: PinParams | None) -> PinParams | None:
+def _pin_params(value: PinParams | Mapping[str, object] | None) -> PinParams | None:
     if value is None or isinstance(value, PinParams):
         return value
-    raise InvalidRequest("pin_params", _describe(value), "a PinParams, or None for the gateway's defaults")
+    if not isinstance(value, Mapping):
+        expected = "a PinParams, a mapping of its fields, or None for the gateway's defaults"
+        raise InvalidRequest("pin_params", _describe(value), expected)
+    return PinParams(**_known_fields("pin_params.", value, _PIN_FIELDS))  # type: ignore[arg-type]  # checked by the converters
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class PinRequest:
     """A request to send one SMS with a PIN to one number. It holds no API key.
 
@@ -245,7 +255,8 @@ class PinRequest:
         sms_text: The text, with `{PIN}` exactly once, at most 160 characters once the PIN is in its
             place. `None`: the vendor's own text.
         report_url: Where the vendor POSTs delivery reports. `None`: no reports.
-        pin_params: What the PIN is like. `None`: the gateway's defaults.
+        pin_params: What the PIN is like; a `PinParams` or a mapping of its fields. `None`: the gateway's
+            defaults.
 
     Raises:
         InvalidRequest: A field is wrong; `.field` names it.
@@ -257,6 +268,9 @@ class PinRequest:
     sms_text: str | None = attrs.field(default=None, converter=_sms_text, kw_only=True, repr=False)
     report_url: str | None = attrs.field(default=None, converter=_report_url, kw_only=True, repr=False)
     pin_params: PinParams | None = attrs.field(default=None, converter=_pin_params, kw_only=True)
+
+    def __repr__(self) -> str:
+        return repr_of(self)
 
     def __attrs_post_init__(self) -> None:
         if self.sms_text is None:
@@ -286,9 +300,6 @@ def request_from(row: object, *, sender: str | None = None) -> PinRequest:
     if isinstance(row, PinRequest):
         return row
     fields: dict[str, object] = {"msisdn": row} if isinstance(row, str) else _known_fields("", row, _FIELDS)
-    pin_params = fields.get("pin_params")
-    if isinstance(pin_params, Mapping):
-        fields["pin_params"] = PinParams(**_known_fields("pin_params.", pin_params, _PIN_FIELDS))  # type: ignore[arg-type]  # checked by the converters
     if fields.get("sender") is None:
         fields["sender"] = sender
     if "msisdn" not in fields:

@@ -60,7 +60,7 @@ class FailureKind(StrEnum):
     TLS = "tls"
     """The TLS handshake broke off or timed out: another try may succeed."""
 
-    CERTIFICATE = "certificate"
+    TLS_REFUSED = "tls_refused"
     """TLS refused for good: an untrusted certificate, a wrong host name, no TLS at that port."""
 
     PROXY = "proxy"

@@ -24,6 +24,7 @@ import attrs
 from ._error_ids import ErrorId
 from ._errors import InvalidConfiguration
 from ._numbers import is_finite_number
+from ._repr import repr_of
 from ._results import ApiError, Disposition, FailureKind, Ok, PinResult, TransportFailure
 
 __all__ = ["BudgetAccount", "RetryBudget", "RetryPolicy", "parse_retry_after"]
@@ -118,7 +119,7 @@ class BudgetAccount:
         return True
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class RetryPolicy:
     """When a call is tried again. Immutable and without state, so one policy can serve many clients.
 
@@ -128,7 +129,8 @@ class RetryPolicy:
         max_delay: Seconds that bound every wait, but for a longer `Retry-After`.
         retry_maybe_sent: Also repeat what may have been sent. Each such retry can be a second SMS, which
             costs money and voids the PIN of the first.
-        error_ids: Error ids to try again after, besides; none by default.
+        error_ids: Error ids to try again after, besides; none by default. `UNKNOWN_ERROR` may have been sent:
+            it takes `retry_maybe_sent`, and naming it here changes nothing.
         budget: How many retries a client may make in all; `None`: as many as its calls want.
 
     Raises:
@@ -141,6 +143,9 @@ class RetryPolicy:
     retry_maybe_sent: bool = False
     error_ids: frozenset[str] = attrs.field(default=frozenset(), converter=_error_ids)
     budget: RetryBudget | None = attrs.field(factory=RetryBudget)
+
+    def __repr__(self) -> str:
+        return repr_of(self)
 
     def __attrs_post_init__(self) -> None:
         attempts, maybe, budget = self.max_attempts, self.retry_maybe_sent, self.budget

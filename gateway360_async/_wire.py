@@ -91,11 +91,10 @@ _unstructure_request = _CONVERTER.get_unstructure_hook(PinRequest)
 _encode_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
-def encode(request: PinRequest, api_key: Secret) -> SecretBytes:
+def encode(request: PinRequest, api_key: Secret | str) -> SecretBytes:
     """Make the JSON body of a request. The key is in it, so the body is as secret as the key."""
-    return SecretBytes(
-        _encode_json({"api_key": api_key.reveal(), **_unstructure_request(request)}).encode("ascii")
-    )
+    key = api_key if isinstance(api_key, str) else api_key.reveal()
+    return SecretBytes(_encode_json({"api_key": key, **_unstructure_request(request)}).encode("ascii"))
 
 
 def decode(

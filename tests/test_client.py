@@ -435,6 +435,17 @@ async def test_a_limiter_that_breaks_the_exchange_off_gets_a_result_and_not_an_e
     assert server.posts == 1
 
 
+async def test_a_limiter_cannot_swallow_a_cancellation():
+    limiter = Limiter()
+    limiter.swallow = True
+    async with Server(silence) as server, client_for(server, limiter=limiter) as client:
+        call = asyncio.create_task(client.send(REQUEST))
+        await server.wait(lambda: server.posts == 1)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+
 async def test_an_answer_that_came_before_the_deadline_is_not_lost_to_a_slow_limiter():
     class Slow(Limiter):
         async def __aexit__(self, *exc_info) -> None:
@@ -568,7 +579,7 @@ def test_a_key_that_is_refused_is_in_no_traceback(given, monkeypatch):
         ({"msisdn": "123"}, "msisdn"),
         ({"sender": "FAR TOO LONG A SENDER"}, "sender"),
         ({"sms_text": "no placeholder"}, "sms_text"),
-        ({"pin_params": {"length": 6}}, "pin_params"),
+        ({"pin_params": {"length": 3}}, "pin_params.length"),
         ({"deadline": 0}, "deadline"),
         ({"deadline": float("nan")}, "deadline"),
         ({"timeout": -1}, "timeout"),
@@ -627,10 +638,12 @@ def test_a_wrong_setting_raises_and_names_itself(settings, setting):
     assert KEY not in shown
 
 
-async def test_a_bare_httpx_client_is_refused_with_the_way_to_hand_it_in():
-    async with httpx.AsyncClient() as ready:
-        with pytest.raises(InvalidConfiguration, match=r"HttpxTransport\(client\)"):
-            Gateway360Client(KEY, transport=ready)  # type: ignore[arg-type]
+async def test_a_bare_httpx_client_is_used_as_it_is_and_stays_open():
+    async with Server() as server, httpx.AsyncClient(headers={"X-App": "mine"}) as ready:
+        async with client_for(server, transport=ready) as client:
+            assert isinstance(await client.send(REQUEST), Ok)
+        assert not ready.is_closed
+    assert server.requests[0].header("x-app") == "mine"
 
 
 # --- Lifetime --------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import traceback
 
 import attrs
 import pytest
@@ -459,7 +460,7 @@ def test_a_number_that_python_refuses_to_print_is_refused_all_the_same(field):
         assert len(str(caught.value)) < 200
 
 
-@pytest.mark.parametrize("value", [{}, {"length": 6}, 6, "numeric", True, ()])
+@pytest.mark.parametrize("value", [6, "numeric", True, (), [("length", 6)]])
 def test_pin_params_that_are_no_pin_params_are_refused(value):
     assert refused(pin_params=value).field == "pin_params"
 
@@ -615,3 +616,43 @@ def test_a_row_without_any_sender_is_refused(row):
     with pytest.raises(InvalidRequest) as caught:
         request_from(row)
     assert caught.value.field == "sender"
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: PinRequest("bad", "X"),
+        lambda: PinParams(length=3),
+        lambda: PinRequest("34699887755", "X", sms_text=""),
+    ],
+    ids=["a number", "a length", "a text"],
+)
+def test_a_traceback_with_locals_shows_the_half_built_object(build):
+    with pytest.raises(InvalidRequest) as caught:
+        build()
+    shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
+    assert "Pin" in shown
+
+
+def test_pin_params_may_be_a_mapping_of_its_fields():
+    assert PinRequest("34699887755", "X", pin_params={"length": 8}).pin_params == PinParams(length=8)
+
+
+@pytest.mark.parametrize(
+    ("pin_params", "field"),
+    [({"length": 3}, "pin_params.length"), ({"size": 6}, "pin_params.size"), (6, "pin_params")],
+    ids=str,
+)
+def test_a_mapping_of_pin_params_is_checked_by_its_fields(pin_params, field):
+    with pytest.raises(InvalidRequest) as caught:
+        PinRequest("34699887755", "X", pin_params=pin_params)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    "url", ["https://.", "https://a..b/", "https://exa<mple>.com", "https://example.com\\x"]
+)
+def test_a_host_is_made_of_labels_and_a_url_of_its_characters(url):
+    with pytest.raises(InvalidRequest) as caught:
+        PinRequest("34699887755", "X", report_url=url)
+    assert caught.value.field == "report_url"

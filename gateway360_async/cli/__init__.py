@@ -22,9 +22,9 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line."""
     try:
-        from ._app import app  # noqa: PLC0415  # its libraries are extras, and may be missing
+        from ._app import invoke  # noqa: PLC0415  # its libraries are extras, and may be missing
 
-        app()
+        code = invoke()
     except ImportError as exc:
         if exc.name is not None and exc.name.startswith("gateway360_async"):
             raise
@@ -32,4 +32,5 @@ def main() -> None:
             str(exc) if exc.name is None else f"{exc.name} is not installed: install gateway360-async[all]"
         )
         print(f"gateway360: {problem}", file=sys.stderr)  # noqa: T201
-        raise SystemExit(2) from None
+        code = 2
+    raise SystemExit(code)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from gateway360_async import __version__
 
 from ._batch import BatchOptions, batch
-from ._problems import run
+from ._problems import FAILED, OK, USAGE, complain, run
 from ._request import RequestOptions, request
 
-__all__ = ["app"]
+__all__ = ["app", "invoke"]
+
+# typer gives out one kind of wrong usage by name; the class above it is the one of them all.
+UsageError: Any = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     help="Send verification PINs through Gateway360: one call, at most one SMS, and you always know.",
@@ -21,6 +25,22 @@ app = typer.Typer(
     # typer's own tracebacks show local variables, and so the API key.
     pretty_exceptions_enable=False,
 )
+
+
+def invoke() -> int:
+    """Run the command line of this process. Gives the exit code; wrong usage is one line, not a box."""
+    try:
+        code = app(standalone_mode=False)
+    except UsageError as exc:
+        if len(sys.argv) == 1:
+            exc.show()  # no command at all: this is the help
+        else:
+            complain(f"{exc.format_message()} (see --help)")
+        return USAGE
+    except typer.Abort:
+        complain("aborted")
+        return FAILED
+    return code if isinstance(code, int) else OK
 
 
 class OnDuplicate(StrEnum):

@@ -9,7 +9,7 @@ import stat
 import sys
 from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Literal, TextIO, cast
@@ -69,7 +69,7 @@ async def batch(options: BatchOptions) -> int:
         rows = Rows(file, options.file)
         if options.sender is None and "sender" not in rows.columns:
             raise UsageProblem(f"{options.file}: no sender: give --sender, or a column named sender")
-        out = sys.stdout if options.out == "-" else files.enter_context(_create(options.out))
+        out = sys.stdout if options.out == "-" else _create(options.out, files)
         async with client:
             # A pipe or a terminal may keep its reader waiting; a file does not.
             waits = not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
@@ -87,7 +87,7 @@ def _open(name: str, files: ExitStack) -> TextIO:
     return stdin
 
 
-def _create(name: str) -> TextIO:
+def _create(name: str, files: ExitStack) -> TextIO:
     """Open the file for the results: the last thing before anything is sent.
 
     Line by line, as a result is worth money and must outlive this process. And never over one that holds
@@ -96,7 +96,14 @@ def _create(name: str) -> TextIO:
     path = Path(name)
     if path.exists() and path.stat().st_size:
         raise UsageProblem(f"{name}: this file holds something already; name another, or remove it")
-    return path.open("w", buffering=1)
+    out = path.open("w", buffering=1)
+    files.callback(_close, out)
+    return out
+
+
+def _close(out: TextIO) -> None:
+    with suppress(OSError):  # each line was written out, or complained about, when it was its turn
+        out.close()
 
 
 async def paced(rows: Iterable[Row] | AsyncIterable[Row], limiter: AsyncLimiter) -> AsyncIterator[Row]:
@@ -130,7 +137,12 @@ async def _send(
         row = cast("Row", item.source)
         number = row.get("msisdn") if item.request is None else item.request.msisdn
         line = {"index": item.index, "line": row.line, "msisdn": number, **as_json(item.result)}
-        out.write(json.dumps(line) + "\n")
+        try:
+            out.write(json.dumps(line) + "\n")
+        except OSError as exc:  # a full disk, a closed pipe
+            raise FileProblem(
+                f"{options.out}: {exc.strerror}; the result of line {row.line} is not in it"
+            ) from None
 
     batch = client.batch(rows, on_duplicate=options.on_duplicate)
     try:
@@ -145,10 +157,12 @@ async def _send(
     finally:
         # Left early, by Ctrl-C say: what was in flight is settled by now, and named as well.
         for item in batch.report.unread:
-            write(item)
-        out.flush()
+            try:
+                write(item)
+            except FileProblem as exc:
+                complain(exc)
     report = batch.report
-    stderr.print(table_of(outcomes, f"{report.total} requests in {report.elapsed:.1f} s"))
+    stderr.print(table_of(outcomes, f"{report.total} entries in {report.elapsed:.1f} s"))
     if report.halted_by is not None:
         complain(f"halted: {report.halted_by}")
         return HALTED

@@ -56,7 +56,7 @@ async def demo(count: int, concurrency: int) -> int:
             client.batch(demo_numbers(count)) as batch,
         ):
             with progress_on(Console(stderr=True)) as progress:
-                bar = progress.add_task(f"{count} requests", total=count)
+                bar = progress.add_task(f"{count} entries", total=count)
                 async for item in batch:
                     outcomes[type(item.result).__name__, why(item.result), item.result.disposition] += 1
                     progress.advance(bar)
@@ -64,7 +64,7 @@ async def demo(count: int, concurrency: int) -> int:
         report = batch.report
     rate = report.total / report.elapsed
     console.print(
-        table_of(outcomes, f"{report.total} requests in {report.elapsed:.1f} s ({rate:.0f} a second)")
+        table_of(outcomes, f"{report.total} entries in {report.elapsed:.1f} s ({rate:.0f} a second)")
     )
     console.print(f"requests that reached the gateway: {posts}", highlight=False)
     accounted = 0 < messages == report.by_result["Ok"] and report.total == count

@@ -11,7 +11,7 @@ import typer
 from gateway360_async import Gateway360Client, Ok
 from gateway360_async._payloads import request_from
 
-from ._problems import FAILED, OK, api_key
+from ._problems import FAILED, OK, api_key, complain
 from ._show import as_json
 
 __all__ = ["RequestOptions", "request"]
@@ -36,5 +36,11 @@ async def request(options: RequestOptions) -> int:
     )
     async with client:
         result = await client.send(pin_request)
-    typer.echo(json.dumps(as_json(result)) if options.json else str(result))
-    return OK if isinstance(result, Ok) else FAILED
+    sent = isinstance(result, Ok)
+    if options.json:
+        typer.echo(json.dumps(as_json(result)))
+    elif sent:
+        typer.echo(str(result))
+    else:
+        complain(result)
+    return OK if sent else FAILED

@@ -63,6 +63,8 @@ class Rows:
             if first.strip():
                 break
             self._skipped += 1
+        if "\0" in first:  # UTF-16, most likely: each byte would be a character of its own
+            raise UsageProblem(f"{name}: this is not UTF-8 text")
         self.columns = _columns(first, name)
         if self.columns:
             delimiter = _delimiter(first)

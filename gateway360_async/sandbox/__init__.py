@@ -15,12 +15,12 @@ It answers `POST /api/2fa/request`, and `/api/3.0/2fa/request`, with `{"status":
 | `JSON_PARSE_ERROR` | 400 | the body is not a JSON object in UTF-8, or has a key twice |
 | `MISSING_PARAMS` | 400 | `api_key`, `msisdn` or `sender` is missing |
 | `UNAUTHORIZED` | 401 | the key is not `Sandbox.api_key`, or blocked: `Sandbox.block()` |
-| `BAD_PARAMS` | 400 | `msisdn`, `sender` or `report_url` is wrong |
+| `BAD_PARAMS` | 400 | `sender` or `report_url` is wrong, or `msisdn` is no string |
 | `INVALID_PIN_PARAMS` | 400 | `pin_params`, or a field in it, is wrong |
 | `INVALID_HLR_LOOKUP_PARAM` | 400 | `hlr_lookup` is neither the number 1 nor the number 0 |
 | `INVALID_SMS_TEXT` | 400 | `sms_text` does not hold `{PIN}` once, or is too long |
 | `INVALID_SENDER` | 400 | the sender is one of `Sandbox(forbidden_senders=…)` |
-| `INVALID_NUMBER` | 200 | the HLR lookup is on, and the number begins with `HLR_FAIL_PREFIX`, `99999` |
+| `INVALID_NUMBER` | 200 | the number is no MSISDN; or it begins with `HLR_FAIL_PREFIX`, `99999`, and the HLR lookup is on |
 | `NOT_ENOUGH_BALANCE` | 400 | `Sandbox.balance` is used up; an SMS costs 1 |
 
 The vendor publishes the HTTP status of three of them (200, 401, and 400 for `JSON_PARSE_ERROR`); 400 for the

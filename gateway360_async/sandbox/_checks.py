@@ -124,8 +124,12 @@ def read_order(fields: Mapping[str, object]) -> PinOrder:
         Refusal: With the id that the first wrong field has.
     """
     msisdn, sender = _mandatory(fields, "msisdn"), _mandatory(fields, "sender")
-    if not isinstance(msisdn, str) or not _MSISDN.fullmatch(msisdn):
-        raise Refusal("BAD_PARAMS", "msisdn is not 7 to 15 digits that begin with a country calling code.")
+    if not isinstance(msisdn, str):
+        raise Refusal("BAD_PARAMS", "msisdn is not a string.")
+    if not _MSISDN.fullmatch(msisdn):
+        raise Refusal(
+            "INVALID_NUMBER", "msisdn is not 7 to 15 digits that begin with a country calling code."
+        )
     if not isinstance(sender, str) or not _is_sender(sender):
         raise Refusal("BAD_PARAMS", "sender is neither up to 15 digits nor up to 11 characters.")
     pin_params = _pin_params(fields.get("pin_params", {}))

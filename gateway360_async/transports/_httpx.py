@@ -158,7 +158,7 @@ def _translated(error: Exception, watch: Watch) -> TransportError:
     root = _root_of(error)
     if kind is FailureKind.CONNECT and (watch.in_tls or isinstance(root, ssl.SSLError)):
         refused = isinstance(root, ssl.SSLError) and not isinstance(root, _BROKEN_OFF)
-        kind = FailureKind.CERTIFICATE if refused else FailureKind.TLS
+        kind = FailureKind.TLS_REFUSED if refused else FailureKind.TLS
     elif kind is FailureKind.PROTOCOL and root is None:
         kind = FailureKind.DISCONNECTED  # httpcore's own error, made where the peer closed the connection
     said = str(error) or "no further detail"

@@ -11,6 +11,7 @@ import sys
 import threading
 
 import pytest
+import typer
 from loopback import Server, silence
 
 from gateway360_async import cli as cli_package
@@ -117,7 +118,7 @@ def test_a_gateway_that_is_not_there_is_a_result(cli, sandbox):
         app, ["request", "34666666111", "--sender", "X", "--base-url", url, "--deadline", "0.3"]
     )
     assert result.exit_code == 1
-    assert "not sent" in result.stdout
+    assert "not sent, " in one_line(result.stderr)
 
 
 # --- batch -----------------------------------------------------------------------------------------------
@@ -136,7 +137,7 @@ def test_a_csv_of_200_rows_with_20_bad_ones_gives_200_lines_and_names_the_20(cli
     assert all(line["detail"].startswith("pin_params.length: is too large") for line in bad)
     assert all(line["msisdn"] == f"346{line['index']:08}" for line in lines)
     assert len(sandbox.messages) == 180
-    assert "200 requests" in result.stderr
+    assert "200 entries" in result.stderr
     assert result.stdout == ""
 
 
@@ -349,6 +350,14 @@ def test_sigterm_writes_down_what_is_in_flight_too(sandbox, tmp_path, monkeypatc
     assert [line["disposition"] for line in lines_of(out.read_text())] == ["maybe_sent"] * 4
 
 
+def test_results_that_cannot_be_written_are_a_failure_that_names_the_file(sandbox, tmp_path, monkeypatch):
+    file = tmp_path / "numbers"
+    file.write_text(numbers(20))
+    code, _, stderr = invoke_here(["batch", str(file), "--sender", "X", "--out", "/dev/full"], monkeypatch)
+    assert code == 1
+    assert "gateway360: /dev/full: No space left on device; the result of line" in stderr
+
+
 def test_the_results_never_overwrite_anything(cli, sandbox, tmp_path):
     file, out = tmp_path / "numbers", tmp_path / "out.jsonl"
     file.write_text(numbers(3))
@@ -464,9 +473,47 @@ def test_no_option_takes_a_key():
         assert not any("key" in name for name in names)
 
 
-def test_main_runs_the_app(monkeypatch):
-    monkeypatch.setattr(_app, "app", lambda: print("ran"))
-    cli_package.main()
+def run_main(arguments, monkeypatch) -> int:
+    monkeypatch.setattr(sys, "argv", ["gateway360", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        cli_package.main()
+    return caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["sandbox", "--port", "70000"], "--port"),
+        (["sandbox", "--port", "x"], "--port"),
+        (["request", "34666666111"], "--sender"),
+        (["batch", "x", "--concurrency", "0"], "--concurrency"),
+        (["no-such-command"], "no-such-command"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_one_line(arguments, says, monkeypatch, capsys):
+    assert run_main(arguments, monkeypatch) == 2
+    assert says in one_line(capsys.readouterr().err)
+
+
+def test_no_arguments_are_the_help(monkeypatch, capsys):
+    assert run_main([], monkeypatch) == 2
+    assert "batch" in "".join(capsys.readouterr())
+
+
+def test_the_help_and_the_version_are_no_failure(monkeypatch, capsys):
+    assert run_main(["batch", "--help"], monkeypatch) == 0
+    assert run_main(["--version"], monkeypatch) == 0
+    assert "gateway360-async 0." in capsys.readouterr().out
+
+
+def test_an_aborted_prompt_is_one_line(monkeypatch, capsys):
+    def abort(**kwargs):
+        raise typer.Abort
+
+    monkeypatch.setattr(_app, "app", abort)
+    assert run_main(["demo"], monkeypatch) == 1
+    assert one_line(capsys.readouterr().err) == "gateway360: aborted"
 
 
 @pytest.mark.parametrize(
@@ -478,7 +525,7 @@ def test_main_runs_the_app(monkeypatch):
     ids=["the extra cli", "the extra sandbox"],
 )
 def test_a_missing_extra_is_one_line(monkeypatch, capsys, error, says):
-    def fail() -> None:
+    def fail(**kwargs) -> None:
         raise error
 
     monkeypatch.setattr(_app, "app", fail)
@@ -489,7 +536,7 @@ def test_a_missing_extra_is_one_line(monkeypatch, capsys, error, says):
 
 
 def test_a_fault_of_the_package_itself_is_not_taken_for_a_missing_extra(monkeypatch):
-    def fail() -> None:
+    def fail(**kwargs) -> None:
         raise ModuleNotFoundError("oops", name="gateway360_async.nothing")
 
     monkeypatch.setattr(_app, "app", fail)

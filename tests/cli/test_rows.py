@@ -106,8 +106,9 @@ def test_quoted_cells_may_hold_delimiters_and_line_breaks_and_lines_are_counted_
         ("msisdn,colour", "unknown column 'colour'"),
         ("msisdn,sender,Sender", "'sender' is there twice"),
         ("msisdn," + "x" * 200_000, "no header"),
+        ("m\0s\0i\0s\0d\0n\0", "not UTF-8"),
     ],
-    ids=["no msisdn", "unknown", "twice", "too long"],
+    ids=["no msisdn", "unknown", "twice", "too long", "UTF-16"],
 )
 def test_a_wrong_header_is_one_clear_problem(header, problem):
     with pytest.raises(UsageProblem, match=problem) as caught:

@@ -432,7 +432,7 @@ async def test_an_untrusted_certificate_is_refused_for_good_and_not_sent(mode, a
         exchange = Exchange()
         with pytest.raises(TransportError) as caught:
             await post(transport, server.url, exchange)
-    assert (caught.value.kind, exchange.phase) == (FailureKind.CERTIFICATE, Phase.UNSENT)
+    assert (caught.value.kind, exchange.phase) == (FailureKind.TLS_REFUSED, Phase.UNSENT)
     assert server.posts == 0
 
 
@@ -443,7 +443,7 @@ async def test_a_wrong_host_name_is_refused_for_good_and_not_sent(mode, authorit
             exchange = Exchange()
             with pytest.raises(TransportError) as caught:
                 await post(transport, server.url, exchange)
-    assert (caught.value.kind, exchange.phase) == (FailureKind.CERTIFICATE, Phase.UNSENT)
+    assert (caught.value.kind, exchange.phase) == (FailureKind.TLS_REFUSED, Phase.UNSENT)
 
 
 @both
@@ -458,7 +458,7 @@ async def test_plain_text_on_a_tls_port_is_refused_for_good_and_not_sent(mode):
         exchange = Exchange()
         with pytest.raises(TransportError) as caught:
             await post(transport, f"https://127.0.0.1:{listener.sockets[0].getsockname()[1]}", exchange)
-    assert (caught.value.kind, exchange.phase) == (FailureKind.CERTIFICATE, Phase.UNSENT)
+    assert (caught.value.kind, exchange.phase) == (FailureKind.TLS_REFUSED, Phase.UNSENT)
 
 
 @both

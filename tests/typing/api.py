@@ -134,6 +134,7 @@ async def lifetimes() -> None:
     async with Gateway360Client("key", transport=mine) as client:
         assert_type(client, Gateway360Client)
     async with httpx.AsyncClient() as ready:
+        await Gateway360Client("key", transport=ready).aclose()
         client = Gateway360Client(
             "key",
             sender="GOOD PIZZA",
