@@ -13,11 +13,12 @@ sent, or it may have been sent.
                 ...                                   # NOT_SENT: try again; MAYBE_SENT: ask the person
 """
 
-from ._batch import Batch, BatchItem, BatchReport
+from ._batch import Batch
 from ._client import Gateway360Client
 from ._error_ids import ErrorId, ErrorScope
 from ._errors import ClientClosed, Gateway360Error, InvalidConfiguration, InvalidRequest, WrongEventLoop
 from ._payloads import PinParams, PinRequest, PinType
+from ._reports import BatchItem, BatchReport
 from ._results import (
     ApiError,
     BatchResult,

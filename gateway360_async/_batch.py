@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import (
     AsyncIterable,
     AsyncIterator,
@@ -32,11 +31,10 @@ from collections.abc import (
 from types import TracebackType
 from typing import Final, Literal, Self, TypeAlias, cast
 
-import attrs
-
 from ._error_ids import ErrorId
 from ._errors import InvalidConfiguration, InvalidRequest
 from ._payloads import PinRequest
+from ._reports import BatchItem, BatchReport, Tally
 from ._results import (
     ApiError,
     BatchResult,
@@ -48,7 +46,7 @@ from ._results import (
     TransportFailure,
 )
 
-__all__ = ["HALT_ON", "Batch", "BatchItem", "BatchReport"]
+__all__ = ["HALT_ON", "Batch"]
 
 HALT_ON: Final[frozenset[ErrorId | str]] = frozenset({ErrorId.UNAUTHORIZED, ErrorId.NOT_ENOUGH_BALANCE})
 """The errors of the whole account: every other request would get them too."""
@@ -56,81 +54,6 @@ HALT_ON: Final[frozenset[ErrorId | str]] = frozenset({ErrorId.UNAUTHORIZED, Erro
 Send: TypeAlias = Callable[[PinRequest, Callable[[], bool]], Awaitable[PinResult]]
 """Sends a request. Before its first byte it asks the second argument whether the batch has halted; a
 cancellation it turns into a result; and it raises only where nothing was sent."""
-
-
-@attrs.frozen
-class BatchItem:
-    """One entry of a batch, and what became of it.
-
-    Args:
-        index: The entry's place in the input, from 0.
-        request: The request, or `None` if the entry does not make a valid one.
-        result: What became of it.
-        source: The entry as it stood in the input.
-    """
-
-    index: int
-    request: PinRequest | None
-    result: BatchResult
-    source: object = attrs.field(repr=False)
-
-
-def _counted(items: tuple[object, ...]) -> str:
-    return f"<{len(items)} items>"
-
-
-@attrs.frozen
-class BatchReport:
-    """What has become of a batch so far. A count of what did not occur is 0.
-
-    Args:
-        total: Entries that were read and settled.
-        by_result: Entries by the result's class: `"Ok"`, `"ApiError"`, `"TransportFailure"`, `"Skipped"`.
-        by_disposition: Entries by what happened to the SMS.
-        by_error_id: `ApiError`s by their id.
-        by_kind: `TransportFailure`s by their kind.
-        by_reason: Skipped entries by the reason.
-        halted_by: The error that halted the batch, or `None`.
-        elapsed: Seconds since the batch began, until it ended.
-        unread: Items that were settled and not taken, because the block was left before: at most twice
-            the concurrency.
-    """
-
-    total: int
-    by_result: Counter[str]
-    by_disposition: Counter[Disposition]
-    by_error_id: Counter[ErrorId | str]
-    by_kind: Counter[FailureKind]
-    by_reason: Counter[SkipReason]
-    halted_by: ApiError | None
-    elapsed: float
-    unread: tuple[BatchItem, ...] = attrs.field(repr=_counted)
-
-    @property
-    def halted(self) -> bool:
-        """Whether an error of the whole account ended the sending."""
-        return self.halted_by is not None
-
-
-class _Tally:
-    """Counts results as they settle."""
-
-    def __init__(self) -> None:
-        self.by_result: Counter[str] = Counter()
-        self.by_disposition: Counter[Disposition] = Counter()
-        self.by_error_id: Counter[ErrorId | str] = Counter()
-        self.by_kind: Counter[FailureKind] = Counter()
-        self.by_reason: Counter[SkipReason] = Counter()
-
-    def count(self, result: BatchResult) -> None:
-        self.by_result[type(result).__name__] += 1
-        self.by_disposition[result.disposition] += 1
-        if isinstance(result, ApiError):
-            self.by_error_id[result.error_id] += 1
-        elif isinstance(result, TransportFailure):
-            self.by_kind[result.kind] += 1
-        elif isinstance(result, Skipped):
-            self.by_reason[result.reason] += 1
 
 
 class _Source:
@@ -209,7 +132,7 @@ class Batch:
         self._items: asyncio.Queue[BatchItem | None] = asyncio.Queue()
         self._room = asyncio.Semaphore(concurrency)
         self._workers: set[asyncio.Task[None]] = set()
-        self._tally = _Tally()
+        self._tally = Tally()
         self._unread: list[BatchItem] = []
         self._halted_by: ApiError | None = None
         self._error: BaseException | None = None

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["is_finite_number"]
+__all__ = ["is_finite"]
 
 
-def is_finite_number(value: object) -> bool:
-    """Whether a value is an `int` or `float` that fits a finite float. A `bool` is not a number."""
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        return False
+def is_finite(value: float) -> bool:
+    """Whether a number fits a finite float; `math.isfinite` raises for an `int` beyond every float."""
     try:
         return math.isfinite(value)
-    except OverflowError:  # an int beyond every float
+    except OverflowError:
         return False

@@ -23,7 +23,7 @@ import attrs
 
 from ._error_ids import ErrorId
 from ._errors import InvalidConfiguration
-from ._numbers import is_finite_number
+from ._numbers import is_finite
 from ._repr import repr_of
 from ._results import ApiError, Disposition, FailureKind, Ok, PinResult, TransportFailure
 
@@ -43,7 +43,7 @@ def _non_negative(unit: str) -> Callable[[Any, attrs.Attribute[float], float], N
     def check(_: object, attribute: attrs.Attribute[float], value: float) -> None:
         if not isinstance(value, (int, float)) or isinstance(value, bool):
             raise InvalidConfiguration(attribute.name, f"is of type {type(value).__name__}", expected)
-        if not is_finite_number(value) or value < 0:
+        if not is_finite(value) or value < 0:
             raise InvalidConfiguration(attribute.name, f"is {value!r}", expected)
 
     return check

@@ -20,7 +20,7 @@ from typing import Final
 import httpx
 
 from ._errors import InvalidConfiguration
-from ._numbers import is_finite_number
+from ._numbers import is_finite
 from ._payloads import SENDER_EXPECTED, sender_problem
 from ._secret import Secret
 
@@ -127,7 +127,7 @@ def checked_deadline(deadline: float) -> float:
 def _seconds_above_zero(setting: str, value: float, expected: str) -> float:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise InvalidConfiguration(setting, f"is of type {type(value).__name__}", expected)
-    if not is_finite_number(value) or value <= 0:
+    if not is_finite(value) or value <= 0:
         raise InvalidConfiguration(setting, f"is {value!r}", expected)
     return float(value)
 

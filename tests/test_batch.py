@@ -238,6 +238,7 @@ async def test_an_error_of_the_account_halts_and_the_rest_is_skipped(error_id):
     )
     assert send.sent == [number(n) for n in range(3)]
     assert batch.report.halted_by is error
+    assert batch.report.halted
     assert batch.report.by_error_id == {error_id: 1}
 
 
@@ -268,6 +269,7 @@ async def test_what_halts_is_the_callers_to_say(halt_on):
     batch = batch_of([number(n) for n in range(3)], send, concurrency=1, halt_on=halt_on)
     assert [type(item.result) for item in await collect(batch)] == [ApiError, Ok, Ok]
     assert batch.report.halted_by is None
+    assert not batch.report.halted
 
 
 # --- Leaving early ---------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import math
 import pickle
 import time
+import traceback
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -579,3 +580,11 @@ def test_a_formatted_date_is_read_back_to_the_second(moment, before):
     moment = moment.replace(microsecond=0, tzinfo=UTC)
     text = format_datetime(moment, usegmt=True)
     assert parse_retry_after(text, now=moment.timestamp() - before) == before
+
+
+def test_a_policy_shows_its_settings_and_so_does_one_that_was_refused():
+    assert "max_attempts=4" in repr(RetryPolicy())
+    with pytest.raises(InvalidConfiguration) as caught:
+        RetryPolicy(error_ids=3)
+    lines = traceback.TracebackException.from_exception(caught.value, capture_locals=True).format()
+    assert "RetryPolicy(max_attempts=4" in "".join(lines)

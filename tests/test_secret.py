@@ -152,3 +152,9 @@ def test_a_masked_number_hides_its_length_and_its_middle(number):
     assert number not in masked
     assert len(masked) == 10
     assert sum(character.isdigit() for character in masked) == 5
+
+
+def test_a_body_cannot_be_pickled_or_copied():
+    for carry in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="API key"):
+            carry(SecretBytes(b"body"))

@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine
+from contextlib import suppress
 from getpass import getpass
-from typing import Final, NoReturn
+from typing import Final, NoReturn, cast
 
 from gateway360_async import Gateway360Error
 
@@ -66,8 +67,8 @@ def run(command: Coroutine[object, object, int]) -> NoReturn:
 
 async def _interruptible(command: Coroutine[object, object, int]) -> int:
     """Let a SIGTERM end a command as Ctrl-C does: what is in flight is settled and written down first."""
-    task = asyncio.current_task()
-    if task is not None and sys.platform != "win32":
+    task = cast("asyncio.Task[object]", asyncio.current_task())
+    with suppress(NotImplementedError):  # Windows has no such signal to handle
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await command
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import runpy
 import signal
 import socket
 import sys
@@ -505,6 +506,15 @@ def test_the_help_and_the_version_are_no_failure(monkeypatch, capsys):
     assert run_main(["batch", "--help"], monkeypatch) == 0
     assert run_main(["--version"], monkeypatch) == 0
     assert "gateway360-async 0." in capsys.readouterr().out
+
+
+def test_the_package_can_be_run_where_the_script_is_not_on_the_path(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["gateway360", "--version"])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_module("gateway360_async.cli", run_name="__main__")
+    assert caught.value.code == 0
+    runpy.run_module("gateway360_async.cli.__main__", run_name="imported")
+    assert capsys.readouterr().out.count("gateway360-async") == 1
 
 
 def test_an_aborted_prompt_is_one_line(monkeypatch, capsys):
