@@ -588,3 +588,11 @@ def test_a_policy_shows_its_settings_and_so_does_one_that_was_refused():
         RetryPolicy(error_ids=3)
     lines = traceback.TracebackException.from_exception(caught.value, capture_locals=True).format()
     assert "RetryPolicy(max_attempts=4" in "".join(lines)
+
+
+@pytest.mark.parametrize("value", ["no", "", 0, 1, None], ids=repr)
+def test_whether_to_repeat_what_may_have_been_sent_is_a_bool_and_nothing_else(value):
+    """A "no" out of a configuration file is true, and would turn on the second SMS."""
+    with pytest.raises(InvalidConfiguration) as caught:
+        RetryPolicy(retry_maybe_sent=value)
+    assert caught.value.setting == "retry_maybe_sent"
