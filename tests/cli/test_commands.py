@@ -274,8 +274,15 @@ def test_no_rate_is_no_limiter():
     assert rate_limiter(None) is None
 
 
-def test_ctrl_c_settles_what_is_in_flight_and_names_it(sandbox, tmp_path, monkeypatch):
-    """A real SIGINT while the answers are outstanding."""
+@pytest.mark.parametrize(
+    ("number", "exit_code", "says"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+    ids=["Ctrl-C", "SIGTERM"],
+)
+def test_a_signal_settles_what_is_in_flight_and_names_it(
+    number, exit_code, says, sandbox, tmp_path, monkeypatch
+):
+    """A real signal while the answers are outstanding."""
     file, out = tmp_path / "numbers", tmp_path / "out.jsonl"
     file.write_text(numbers(50))
     started = threading.Event()
@@ -287,7 +294,7 @@ def test_ctrl_c_settles_what_is_in_flight_and_names_it(sandbox, tmp_path, monkey
             url.append(server.url)
             started.set()
             await server.wait(lambda: server.posts == 4)
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
             await asyncio.to_thread(ended.wait, 10)
 
     thread = threading.Thread(target=asyncio.run, args=(gateway(),))
@@ -308,47 +315,10 @@ def test_ctrl_c_settles_what_is_in_flight_and_names_it(sandbox, tmp_path, monkey
     code, _, stderr = invoke_here(arguments, monkeypatch)
     ended.set()
     thread.join()
-    assert code == 130
-    assert stderr.strip().endswith("gateway360: interrupted")
+    assert code == exit_code
+    assert stderr.strip().endswith(f"gateway360: {says}")
     lines = lines_of(out.read_text())
     assert [(line["kind"], line["disposition"]) for line in lines] == [("cancelled", "maybe_sent")] * 4
-
-
-def test_sigterm_writes_down_what_is_in_flight_too(sandbox, tmp_path, monkeypatch):
-    file, out = tmp_path / "numbers", tmp_path / "out.jsonl"
-    file.write_text(numbers(50))
-    started, ended = threading.Event(), threading.Event()
-    url: list[str] = []
-
-    async def gateway() -> None:
-        async with Server(silence) as server:
-            url.append(server.url)
-            started.set()
-            await server.wait(lambda: server.posts == 4)
-            os.kill(os.getpid(), signal.SIGTERM)
-            await asyncio.to_thread(ended.wait, 10)
-
-    thread = threading.Thread(target=asyncio.run, args=(gateway(),))
-    thread.start()
-    started.wait(5)
-    arguments = [
-        "batch",
-        str(file),
-        "--sender",
-        "X",
-        "--out",
-        str(out),
-        "--concurrency",
-        "4",
-        "--base-url",
-        url[0],
-    ]
-    code, _, stderr = invoke_here(arguments, monkeypatch)
-    ended.set()
-    thread.join()
-    assert code == 143
-    assert stderr.strip().endswith("gateway360: terminated")
-    assert [line["disposition"] for line in lines_of(out.read_text())] == ["maybe_sent"] * 4
 
 
 def test_results_that_cannot_be_written_are_a_failure_that_names_the_file(sandbox, tmp_path, monkeypatch):
