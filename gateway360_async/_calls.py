@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -185,11 +186,11 @@ class Caller:
             async with self._limiter:
                 results.append(await self._exchange(call, body))
         except Exception as exc:
-            if call.exchange.phase is Phase.UNSENT and call.maybe_sent is None:
+            if not results and call.exchange.phase is Phase.UNSENT and call.maybe_sent is None:
                 raise
             # There may be an SMS by now, and that counts for more than the limiter's trouble.
             problem = f"the limiter raised {type(exc).__name__}"
-            _logger.exception("the limiter failed after the request's first byte; the call has a result")
+            _logger.exception("the limiter failed after the exchange had begun; the call has a result")
         if results:
             return results[0]
         task = asyncio.current_task()
@@ -200,6 +201,7 @@ class Caller:
     async def _exchange(self, call: Call, body: SecretBytes) -> PinResult:
         if call.halted is not None and call.halted():
             return self._failed(call, FailureKind.CANCELLED, "the batch was halted before")
+        handled = sys.exception()
         try:
             call.exchange.answer = await self._transport.post(
                 self._url,
@@ -210,20 +212,23 @@ class Caller:
                 exchange=call.exchange,
             )
         except TransportError as exc:
-            return self._failed(call, exc.kind, exc.detail, exc.cause)
+            return self._interrupted(call, exc.kind, exc.detail, exc.cause)
         except Exception as exc:  # noqa: BLE001  # whatever a transport raises, the phase says what it means
-            return self._failed(call, FailureKind.UNEXPECTED, f"{type(exc).__name__}: {exc}", scrubbed(exc))
+            detail = f"{type(exc).__name__}: {exc}"
+            return self._interrupted(call, FailureKind.UNEXPECTED, detail, scrubbed(exc, handled))
         except BaseException as exc:
             # A cancellation, mostly. Without the frames below, whose variables hold the request's bytes.
-            scrubbed(exc)
+            scrubbed(exc, handled)
             raise
         return self._decoded(call, call.exchange.answer)
 
-    def _interrupted(self, call: Call, kind: FailureKind, detail: str) -> PinResult:
+    def _interrupted(
+        self, call: Call, kind: FailureKind, detail: str, cause: BaseException | None = None
+    ) -> PinResult:
         """Say what is known of an attempt that was broken off: its answer, if it had come by then."""
         if call.exchange.answer is not None:
             return self._decoded(call, call.exchange.answer)
-        return self._failed(call, kind, detail)
+        return self._failed(call, kind, detail, cause)
 
     def _failed(
         self, call: Call, kind: FailureKind, detail: str, cause: BaseException | None = None

@@ -511,6 +511,46 @@ async def test_whatever_a_transport_raises_the_phase_says_what_it_means(error, k
     assert result.cause.__traceback__ is None
 
 
+@pytest.mark.parametrize("behaviour", [close, silence], ids=["a failure", "a cancellation"])
+async def test_the_exception_that_a_caller_is_handling_keeps_its_traceback(behaviour):
+    async with Server(behaviour) as server, client_for(server) as client:
+        try:
+            1 / 0  # noqa: B018
+        except ZeroDivisionError as handled:
+            call = asyncio.create_task(client.send(REQUEST)) if behaviour is silence else None
+            if call is None:
+                await client.send(REQUEST)
+            else:
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.1):
+                        await client.send(REQUEST)
+                call.cancel()
+                await asyncio.wait((call,))
+            assert handled.__traceback__ is not None
+
+
+async def test_an_answer_outlives_an_error_in_putting_its_connection_away():
+    class Clumsy(Fake):
+        async def post(self, url, *, exchange: Exchange, **kwargs) -> Answer:
+            exchange.phase = Phase.ANSWERED
+            exchange.answer = Answer(200, {}, OK)
+            raise OSError("while closing")
+
+    async with Gateway360Client(KEY, transport=Clumsy()) as client:
+        assert isinstance(await client.send(REQUEST), Ok)
+
+
+async def test_a_limiter_that_fails_after_a_refused_connection_leaves_the_result():
+    url = f"http://127.0.0.1:{free_port()}"
+    once = RetryPolicy(max_attempts=1)
+    async with Gateway360Client(
+        KEY, base_url=url, retry=once, limiter=Limiter(leave=OSError("late"))
+    ) as client:
+        result = await client.send(REQUEST)
+    assert isinstance(result, TransportFailure)
+    assert (result.kind, result.disposition) == (FailureKind.CONNECT, Disposition.NOT_SENT)
+
+
 async def test_a_key_that_the_gateway_quotes_is_blanked_out():
     body = b'{"status":"error","error_id":"UNAUTHORIZED","error_msg":"no such key: %s"}' % KEY.encode()
     async with Gateway360Client(KEY, transport=Fake(Answer(401, {}, body))) as client:

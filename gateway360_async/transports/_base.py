@@ -71,14 +71,14 @@ class TransportError(Gateway360Error):
     Args:
         kind: Why, in one word.
         detail: Why, for people.
-        cause: The HTTP library's error; it is scrubbed here.
+        cause: The HTTP library's error, `scrubbed`.
     """
 
     def __init__(self, kind: FailureKind, detail: str, cause: BaseException | None = None) -> None:
         super().__init__(kind, detail)
         self.kind = kind
         self.detail = detail
-        self.cause = None if cause is None else scrubbed(cause)
+        self.cause = cause
 
 
 class Transport(Protocol):
@@ -119,23 +119,28 @@ class Transport(Protocol):
         ...
 
 
-def scrubbed(error: BaseException) -> BaseException:
+def scrubbed(error: BaseException, handled: BaseException | None) -> BaseException:
     """Make an error of an HTTP library fit to be kept and shown.
 
     Tracebacks keep the frames, and so the local variables, of the library's innermost functions: the
     bytes of the request among them. httpx's errors also keep the request itself.
+
+    Args:
+        error: The error.
+        handled: What `sys.exception()` gave before the exchange. A caller may be in an `except` block of its
+            own, whose exception is then below ours in the chain, and is not ours to change.
     """
-    for link in chain(error):
+    for link in chain(error, handled):
         link.__traceback__ = None
         if isinstance(link, httpx.HTTPError):
             _drop_body(link)
     return error
 
 
-def chain(error: BaseException) -> Iterator[BaseException]:
-    """Walk an error and everything below it: causes, contexts and the members of groups."""
+def chain(error: BaseException, handled: BaseException | None = None) -> Iterator[BaseException]:
+    """Walk an error and what is below it (causes, contexts, members of groups), down to `handled`."""
     pending: list[BaseException | None] = [error]
-    seen: set[int] = set()
+    seen: set[int] = {id(handled)}
     while pending:
         current = pending.pop()
         if current is None or id(current) in seen:

@@ -13,6 +13,7 @@ Rules of this module:
 from __future__ import annotations
 
 import ssl
+import sys
 from collections.abc import Mapping
 from typing import Final
 
@@ -20,7 +21,7 @@ import httpx
 
 from .._errors import ClientClosed, InvalidConfiguration
 from .._results import FailureKind
-from ._base import Answer, Exchange, TransportError, chain
+from ._base import Answer, Exchange, TransportError, chain, scrubbed
 from ._ready import ReadyClient
 from ._slots import Slots
 from ._trace import Watch, WatchedBody
@@ -114,6 +115,7 @@ class HttpxTransport:
         exchange: Exchange,
     ) -> Answer:
         """POST once and read the answer; see `Transport.post`."""
+        handled = sys.exception()
         watch = Watch(exchange)
         content = WatchedBody(body, watch)
         # An explicit length, or httpx would send a stream in chunks.
@@ -128,7 +130,7 @@ class HttpxTransport:
             raise
         except Exception as exc:  # noqa: BLE001  # whatever it is, the phase says what it means
             # `from None`: the error's traceback keeps the request's bytes alive and in sight.
-            raise _translated(exc, watch) from None
+            raise _translated(exc, watch, handled) from None
 
     async def aclose(self) -> None:
         """Close our own connections. A ready client stays open: it is yours."""
@@ -153,9 +155,9 @@ def _proxy(proxy: httpx.Proxy | httpx.URL | str | None) -> httpx.Proxy | None:
         ) from None
 
 
-def _translated(error: Exception, watch: Watch) -> TransportError:
+def _translated(error: Exception, watch: Watch, handled: BaseException | None) -> TransportError:
     kind = next((kind for type_, kind in _KINDS if isinstance(error, type_)), FailureKind.UNEXPECTED)
-    root = _root_of(error)
+    root = _root_of(error, handled)
     if kind is FailureKind.CONNECT and (watch.in_tls or isinstance(root, ssl.SSLError)):
         refused = isinstance(root, ssl.SSLError) and not isinstance(root, _BROKEN_OFF)
         kind = FailureKind.TLS_REFUSED if refused else FailureKind.TLS
@@ -163,12 +165,12 @@ def _translated(error: Exception, watch: Watch) -> TransportError:
         kind = FailureKind.DISCONNECTED  # httpcore's own error, made where the peer closed the connection
     said = str(error) or "no further detail"
     reason = f" ({root})" if root is not None and str(root) not in said else ""
-    return TransportError(kind, f"{type(error).__name__}: {said}{reason}", error)
+    return TransportError(kind, f"{type(error).__name__}: {said}{reason}", scrubbed(error, handled))
 
 
-def _root_of(error: BaseException) -> BaseException | None:
+def _root_of(error: BaseException, handled: BaseException | None) -> BaseException | None:
     """Find what the operating system, the TLS library or the HTTP parser said, below the wrapping."""
-    for below in chain(error):
+    for below in chain(error, handled):
         if isinstance(below, OSError) and below.errno is not None:  # an ssl.SSLError is an OSError as well
             return below
         if type(below).__module__.startswith("h11."):

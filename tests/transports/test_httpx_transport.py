@@ -770,12 +770,24 @@ def test_a_ready_proxy_is_taken():
 # --- Errors carry nothing away ---------------------------------------------------------------------------
 
 
+def test_scrubbing_stops_at_what_the_caller_is_handling():
+    try:
+        1 / 0  # noqa: B018
+    except ZeroDivisionError as handled:
+        try:
+            raise OSError("ours")
+        except OSError as exc:
+            scrubbed(exc, handled)
+            assert exc.__traceback__ is None
+        assert handled.__traceback__ is not None
+
+
 def test_scrubbing_takes_the_request_from_a_hooks_error_too():
     request = httpx.Request("POST", "http://gateway.test", content=BODY)
     try:
         httpx.Response(500, request=request).raise_for_status()
     except httpx.HTTPStatusError as exc:
-        error = scrubbed(exc)
+        error = scrubbed(exc, None)
     assert (error.request.content, error.response.request.content) == (b"", b"")
     assert error.response.status_code == 500
 
@@ -788,7 +800,7 @@ def test_scrubbing_takes_tracebacks_and_requests_from_the_whole_chain():
         except ExceptionGroup as group:
             raise httpx.ConnectError("failed", request=request) from group
     except httpx.ConnectError as exc:
-        error = scrubbed(exc)
+        error = scrubbed(exc, None)
     assert error.__traceback__ is None
     assert error.__cause__.__traceback__ is None
     assert error.__cause__.exceptions[0].__traceback__ is None
