@@ -21,18 +21,13 @@ import httpx
 
 from .._errors import ClientClosed, InvalidConfiguration
 from .._results import FailureKind
-from ._base import Answer, Exchange, TransportError, chain, scrubbed
+from ._base import Answer, Exchange, TransportError, scrubbed
 from ._ready import ReadyClient
+from ._shared import DEFAULT_LIMITS, checked_proxy, checked_ssl_context, root_of, tls_kind
 from ._slots import Slots
 from ._trace import Watch, WatchedBody
 
-__all__ = ["DEFAULT_LIMITS", "KEEPALIVE_EXPIRY", "HttpxTransport"]
-
-KEEPALIVE_EXPIRY: Final = 4.0
-"""Seconds. A connection that is reused just as the server closes it loses an answer, so ours expire first."""
-
-DEFAULT_LIMITS: Final = httpx.Limits(keepalive_expiry=KEEPALIVE_EXPIRY)
-"""No bound on idle connections: there are never more than the client's `concurrency` has made."""
+__all__ = ["HttpxTransport"]
 
 # In this order: the first class that fits, from the special to the general (httpx, "Exceptions").
 _KINDS: Final[tuple[tuple[type[Exception], FailureKind], ...]] = (
@@ -43,16 +38,6 @@ _KINDS: Final[tuple[tuple[type[Exception], FailureKind], ...]] = (
     (httpx.ProxyError, FailureKind.PROXY),
     (httpx.NetworkError, FailureKind.DISCONNECTED),
     (httpx.RemoteProtocolError, FailureKind.PROTOCOL),
-)
-
-# A peer that went away in mid-handshake may be back at the next try. Any other TLS error is about what
-# the two sides are, and that does not change by asking again.
-_BROKEN_OFF: Final = (
-    ssl.SSLEOFError,
-    ssl.SSLSyscallError,
-    ssl.SSLWantReadError,  # how a handshake that was waiting for the peer looks when it timed out
-    ssl.SSLWantWriteError,
-    ssl.SSLZeroReturnError,
 )
 
 
@@ -83,9 +68,12 @@ class HttpxTransport:
         trust_env: bool = True,
     ) -> None:
         self._client = client
+        self._prepared_from: tuple[str, Mapping[str, str]] | None = None
+        self._url = httpx.URL()
+        self._headers: list[tuple[bytes, bytes]] = []
         if client is None:
             self._connections: Slots | ReadyClient = Slots(
-                limits, _ssl_context(verify), _proxy(proxy), trust_env=trust_env
+                limits, checked_ssl_context(verify), checked_proxy(proxy), trust_env=trust_env
             )
             return
         if not isinstance(client, httpx.AsyncClient):
@@ -117,14 +105,9 @@ class HttpxTransport:
         """POST once and read the answer; see `Transport.post`."""
         handled = sys.exception()
         watch = Watch(exchange)
-        content = WatchedBody(body, watch)
-        # An explicit length, or httpx would send a stream in chunks.
-        headers = {**headers, "Content-Length": str(len(body))}
         try:
-            # A ready client builds the request with its own headers, parameters and cookies.
-            build = httpx.Request if self._client is None else self._client.build_request
-            request = build("POST", url, headers=headers, content=content, extensions={"trace": watch})
-            request.extensions["timeout"] = timeout.as_dict()
+            request = self._build(url, headers, WatchedBody(body, watch), len(body))
+            request.extensions = {"trace": watch, "timeout": timeout.as_dict()}
             return await self._connections.post(request, watch, exchange, max_bytes)
         except ClientClosed:
             raise
@@ -132,47 +115,32 @@ class HttpxTransport:
             # `from None`: the error's traceback keeps the request's bytes alive and in sight.
             raise _translated(exc, watch, handled) from None
 
+    def _build(self, url: str, headers: Mapping[str, str], body: WatchedBody, length: int) -> httpx.Request:
+        # An explicit length, or httpx would send a stream in chunks.
+        if self._client is not None:
+            # With the client's own headers, parameters and cookies.
+            headers = {**headers, "Content-Length": str(length)}
+            return self._client.build_request("POST", url, headers=headers, content=body)
+        if (url, headers) != self._prepared_from:
+            # Once for a client: reading the URL and encoding the headers takes longer than all the rest.
+            self._url = httpx.URL(url)
+            self._headers = [(b"Host", self._url.netloc), *httpx.Headers(headers).raw]
+            self._prepared_from = (url, headers)
+        fields = [*self._headers, (b"Content-Length", b"%d" % length)]
+        return httpx.Request("POST", self._url, headers=fields, stream=body)
+
     async def aclose(self) -> None:
         """Close our own connections. A ready client stays open: it is yours."""
         await self._connections.aclose()
 
 
-def _ssl_context(verify: ssl.SSLContext | None) -> ssl.SSLContext | None:
-    if verify is None or isinstance(verify, ssl.SSLContext):
-        return verify
-    raise InvalidConfiguration("verify", f"is of type {type(verify).__name__}", "an ssl.SSLContext, or None")
-
-
-def _proxy(proxy: httpx.Proxy | httpx.URL | str | None) -> httpx.Proxy | None:
-    if proxy is None or isinstance(proxy, httpx.Proxy):
-        return proxy
-    try:
-        return httpx.Proxy(proxy)
-    except (httpx.InvalidURL, ValueError, TypeError):
-        # The URL is not shown: it may hold a password.
-        raise InvalidConfiguration(
-            "proxy", "is not a proxy's URL", "an http://, https:// or socks5:// URL, or an httpx.Proxy"
-        ) from None
-
-
 def _translated(error: Exception, watch: Watch, handled: BaseException | None) -> TransportError:
     kind = next((kind for type_, kind in _KINDS if isinstance(error, type_)), FailureKind.UNEXPECTED)
-    root = _root_of(error, handled)
+    root = root_of(error, handled)
     if kind is FailureKind.CONNECT and (watch.in_tls or isinstance(root, ssl.SSLError)):
-        refused = isinstance(root, ssl.SSLError) and not isinstance(root, _BROKEN_OFF)
-        kind = FailureKind.TLS_REFUSED if refused else FailureKind.TLS
+        kind = tls_kind(root)
     elif kind is FailureKind.PROTOCOL and root is None:
         kind = FailureKind.DISCONNECTED  # httpcore's own error, made where the peer closed the connection
     said = str(error) or "no further detail"
     reason = f" ({root})" if root is not None and str(root) not in said else ""
     return TransportError(kind, f"{type(error).__name__}: {said}{reason}", scrubbed(error, handled))
-
-
-def _root_of(error: BaseException, handled: BaseException | None) -> BaseException | None:
-    """Find what the operating system, the TLS library or the HTTP parser said, below the wrapping."""
-    for below in chain(error, handled):
-        if isinstance(below, OSError) and below.errno is not None:  # an ssl.SSLError is an OSError as well
-            return below
-        if type(below).__module__.startswith("h11."):
-            return below
-    return None

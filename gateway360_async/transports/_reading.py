@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncGenerator
 from typing import Final, cast
 
@@ -58,20 +57,15 @@ def _has_surplus(response: httpx.Response) -> bool:
 
 
 async def _read_raw(response: httpx.Response, max_bytes: int) -> bytes:
-    with contextlib.suppress(httpx.ResponseNotRead):
+    if response.is_stream_consumed:
         # Read before by an event hook of the user's client, or made in memory by a mock transport.
         return response.content[: max_bytes + 1]
-    stream = cast("httpx.AsyncByteStream", response.stream)  # httpx itself has checked it
-    body = bytearray()
-    async with contextlib.aclosing(_iterate(stream)) as chunks:
-        async for chunk in chunks:
-            body += chunk
-            if len(body) > max_bytes:
-                del body[max_bytes + 1 :]
-                break
-    return bytes(body)
-
-
-async def _iterate(stream: httpx.AsyncByteStream) -> AsyncGenerator[bytes, None]:
-    async for chunk in stream:
-        yield chunk
+    chunks = aiter(cast("httpx.AsyncByteStream", response.stream))  # httpx itself has checked it
+    body = b""
+    async for chunk in chunks:
+        body += chunk
+        if len(body) > max_bytes:
+            # Left in the middle, the generator would be closed by the garbage collector, some time.
+            await cast("AsyncGenerator[bytes, None]", chunks).aclose()
+            return body[: max_bytes + 1]
+    return body

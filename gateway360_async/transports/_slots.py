@@ -1,9 +1,9 @@
-"""Connections of our own: one single-connection httpx transport a slot.
+"""Connections of our own: an httpx transport with a single connection a slot.
 
 Why not httpx's pool: on every request and every answer it walks all its connections and all its waiting
 requests, so its cost is quadratic in the work it is given. And it loses a slot for good where a call is
-cancelled between two of its steps. A slot holds at most one connection, which makes that walk a single
-step, and a slot whose exchange did not end cleanly is thrown away whole, in whatever state it is.
+cancelled between two of its steps. A slot holds at most one connection, so there is nothing to walk, and a
+slot whose exchange did not end cleanly is thrown away whole, in whatever state it is.
 
 Rules of this module:
 
@@ -18,20 +18,18 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from typing import Final
 
 import attrs
 import httpx
 
 from .._errors import ClientClosed
 from ._base import Answer, Exchange
+from ._connection import OneConnectionTransport
 from ._proxies import environment_proxy
 from ._reading import read_answer
 from ._trace import Watch
 
 __all__ = ["Slots"]
-
-_ONE: Final = 1
 
 
 @attrs.define(eq=False)
@@ -60,9 +58,6 @@ class Slots:
     ) -> None:
         self._max_idle = limits.max_keepalive_connections
         self._expiry = limits.keepalive_expiry
-        self._slot_limits = httpx.Limits(
-            max_connections=_ONE, max_keepalive_connections=_ONE, keepalive_expiry=limits.keepalive_expiry
-        )
         self._verify = verify
         self._proxy = proxy
         self._trust_env = trust_env
@@ -91,10 +86,12 @@ class Slots:
         proxy: httpx.Proxy | str | None = self._proxy
         if proxy is None and self._trust_env:
             proxy = environment_proxy(url)
+        if proxy is None:
+            return _Slot(OneConnectionTransport(self._verify, self._expiry))
+        # To a proxy the way is longer (a tunnel, a handshake inside it, SOCKS), and httpx's own pool knows it.
+        one = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=self._expiry)
         return _Slot(
-            httpx.AsyncHTTPTransport(
-                verify=self._verify, trust_env=self._trust_env, limits=self._slot_limits, proxy=proxy
-            )
+            httpx.AsyncHTTPTransport(verify=self._verify, trust_env=self._trust_env, limits=one, proxy=proxy)
         )
 
     def _put_back(self, slot: _Slot) -> None:

@@ -1,0 +1,194 @@
+"""The fast transport: aiohttp (extra `aiohttp`).
+
+Rules of this module:
+
+- aiohttp alone: no httpx object stands between the request and the wire. The settings are httpx's types,
+  so that one set of them serves both transports.
+- The phase is observed with aiohttp's tracing: the request's first byte comes after "a connection was made"
+  (through the handshake, and a proxy's tunnel) or "a connection is used again", and never before.
+- aiohttp repeats a request by itself only for idempotent methods, which POST is not.
+- No cookies, no redirects, no decoding; a body is read to the cap.
+- aiohttp has no bound on writing: the deadline bounds it. Its bound on connecting is one for the connection
+  and its handshake together.
+"""
+
+from __future__ import annotations
+
+import ssl
+import sys
+from base64 import b64encode
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any, Final
+
+import aiohttp
+import httpx
+import yarl
+
+from .._errors import ClientClosed
+from .._results import FailureKind
+from ._base import Answer, Exchange, Phase, TransportError, scrubbed
+from ._proxies import environment_proxy
+from ._shared import DEFAULT_LIMITS, checked_proxy, checked_ssl_context, root_of, tls_kind
+
+__all__ = ["AiohttpTransport"]
+
+# In this order: the first class that fits, from the special to the general (aiohttp, "Client exceptions").
+_KINDS: Final[tuple[tuple[type[BaseException], FailureKind], ...]] = (
+    (aiohttp.ClientHttpProxyError, FailureKind.PROXY),
+    (aiohttp.ConnectionTimeoutError, FailureKind.CONNECT),
+    (aiohttp.ClientConnectorError, FailureKind.CONNECT),
+    (aiohttp.ServerTimeoutError, FailureKind.TIMEOUT),
+    (aiohttp.ClientConnectionError, FailureKind.DISCONNECTED),
+    (aiohttp.ClientResponseError, FailureKind.PROTOCOL),
+    (aiohttp.ClientPayloadError, FailureKind.PROTOCOL),
+)
+
+
+async def _sending(_: aiohttp.ClientSession, context: SimpleNamespace, __: Any) -> None:
+    """The request's first byte is next."""
+    exchange: Exchange = context.trace_request_ctx
+    exchange.phase = Phase.SENT
+
+
+class AiohttpTransport:
+    """Exchanges through aiohttp.
+
+    Args:
+        limits: `keepalive_expiry` (seconds) bounds how long a connection stays idle. How many there are,
+            the client's `concurrency` bounds, above them.
+        verify: The TLS settings; `None` for those that httpx makes, which honour `SSL_CERT_FILE`.
+        proxy: The proxy for all requests, http:// or https://; `None` for what the environment names.
+        trust_env: Whether the environment's proxies and certificates count.
+
+    Raises:
+        InvalidConfiguration: A value is of the wrong type.
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: httpx.Limits = DEFAULT_LIMITS,
+        verify: ssl.SSLContext | None = None,
+        proxy: httpx.Proxy | httpx.URL | str | None = None,
+        trust_env: bool = True,
+    ) -> None:
+        self._expiry = limits.keepalive_expiry
+        self._verify = checked_ssl_context(verify)
+        self._given_proxy = checked_proxy(proxy)
+        self._trust_env = trust_env
+        self._session: aiohttp.ClientSession | None = None
+        self._closed = False
+        self._prepared_for = ""
+        self._url = yarl.URL()
+        self._proxy: yarl.URL | None = None
+        self._proxy_headers: Mapping[str, str] | None = None
+        self._timeout_of: httpx.Timeout | None = None
+        self._timeout = aiohttp.ClientTimeout()
+
+    async def post(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes,
+        timeout: httpx.Timeout,
+        max_bytes: int,
+        exchange: Exchange,
+    ) -> Answer:
+        """POST once and read the answer; see `Transport.post`."""
+        if self._closed:
+            raise ClientClosed
+        handled = sys.exception()
+        session = self._session or self._open()
+        if url != self._prepared_for:
+            self._prepare(url)
+        if timeout is not self._timeout_of:
+            # `connect` is the whole way to a connection, a proxy's tunnel included.
+            self._timeout = aiohttp.ClientTimeout(connect=timeout.connect, sock_read=timeout.read)
+            self._timeout_of = timeout
+        try:
+            response = await session.post(
+                self._url,
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                timeout=self._timeout,
+                proxy=self._proxy,
+                proxy_headers=self._proxy_headers,
+                trace_request_ctx=exchange,
+            )
+            return await _read_answer(response, exchange, max_bytes)
+        except Exception as exc:  # noqa: BLE001  # whatever it is, the phase says what it means
+            # `from None`: the error's traceback keeps the request's bytes alive and in sight.
+            raise _translated(exc, exchange, handled) from None
+
+    def _open(self) -> aiohttp.ClientSession:
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_create_end.append(_sending)
+        trace.on_connection_reuseconn.append(_sending)
+        verify = self._verify or httpx.create_ssl_context(trust_env=self._trust_env)
+        # No limit: the client bounds the exchanges, and a connector that queues would be a second place to wait.
+        connector = aiohttp.TCPConnector(limit=0, ssl=verify, keepalive_timeout=self._expiry)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=[trace],
+            auto_decompress=False,
+        )
+        return self._session
+
+    def _prepare(self, url: str) -> None:
+        """Read the URL, and choose its proxy, once for a client."""
+        self._prepared_for = url
+        self._url = yarl.URL(url, encoded=True)
+        proxy = self._given_proxy
+        if proxy is None and self._trust_env and (named := environment_proxy(httpx.URL(url))) is not None:
+            proxy = checked_proxy(named)
+        if proxy is None:
+            return
+        self._proxy = yarl.URL(str(proxy.url), encoded=True)
+        fields = dict(proxy.headers)
+        if proxy.auth is not None:
+            credentials = b64encode(":".join(proxy.auth).encode()).decode()
+            fields["Proxy-Authorization"] = f"Basic {credentials}"
+        self._proxy_headers = fields
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        self._closed = True
+        if self._session is not None:
+            await self._session.close()
+
+
+async def _read_answer(response: aiohttp.ClientResponse, exchange: Exchange, max_bytes: int) -> Answer:
+    exchange.http_status = response.status
+    exchange.phase = Phase.ANSWERED
+    whole = False
+    try:
+        body = b""
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > max_bytes:
+                break
+        else:
+            whole = True
+    finally:
+        if not whole:
+            response.close()  # its connection as well: what is left of the answer must not be the next one's
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    exchange.answer = Answer(response.status, headers, body[: max_bytes + 1])
+    return exchange.answer
+
+
+def _translated(error: Exception, exchange: Exchange, handled: BaseException | None) -> TransportError:
+    kind = next((kind for type_, kind in _KINDS if isinstance(error, type_)), FailureKind.UNEXPECTED)
+    root = root_of(error, handled)
+    if exchange.phase is Phase.UNSENT:
+        if isinstance(root, ssl.SSLError):
+            kind = tls_kind(root)
+        elif kind in (FailureKind.DISCONNECTED, FailureKind.TIMEOUT):
+            kind = FailureKind.CONNECT  # reset or silent in the handshake, which has no error of its own
+    said = str(error) or "no further detail"
+    reason = f" ({root})" if root is not None and str(root) not in said else ""
+    return TransportError(kind, f"{type(error).__name__}: {said}{reason}", scrubbed(error, handled))
