@@ -215,7 +215,9 @@ def parse_retry_after(value: str | None, *, now: float) -> float | None:
     Returns:
         Seconds to wait, 0 for a date that has passed, or `None` for a value that is neither form.
     """
-    text = "" if value is None else value.strip()
+    if value is None:
+        return None
+    text = value.strip()
     if text.isascii() and text.isdigit():
         return float(text)  # thousands of digits become infinity, which fits no deadline
     try:

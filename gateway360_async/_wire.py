@@ -173,10 +173,14 @@ def _may_be_the_gateways_word(headers: Mapping[str, str], body: bytes) -> bool:
     return bool(_content_encoding(headers)) or body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
 
 
+_ENCODING_LENGTH: Final = len("content-encoding")
+
+
 def _content_encoding(headers: Mapping[str, str]) -> str:
-    for name, value in headers.items():
-        if name.lower() == "content-encoding" and value.strip().lower() != "identity":
-            return value.strip()
+    for name in headers:
+        if len(name) == _ENCODING_LENGTH and name.lower() == "content-encoding":
+            value = headers[name].strip()
+            return "" if value.lower() == "identity" else value
     return ""
 
 

@@ -890,7 +890,9 @@ async def test_nothing_that_a_caller_gets_to_see_holds_the_key(make, caplog):
                 if cause is not None:
                     lines = traceback.TracebackException.from_exception(cause, capture_locals=True).format()
                     seen += ["".join(lines), str(vars(cause))]
-                    with contextlib.suppress(TypeError):  # aiohttp's errors do not pickle; results leave them behind
+                    with contextlib.suppress(
+                        TypeError
+                    ):  # aiohttp's errors do not pickle; results leave them behind
                         seen.append(pickle.dumps(cause))
     shown = "\n".join(value.decode("latin-1") if isinstance(value, bytes) else value for value in seen)
     assert KEY not in shown

@@ -11,16 +11,22 @@ Rules of this module:
   what instruments or mocks either of them (OpenTelemetry, respx) sees every request.
 - A connection that has expired, was closed, or has something to read before it was asked anything, is
   replaced, as the pool would.
+- The bytes are observed where they leave, at the network stream that httpcore writes to: nearer to the
+  fact than its trace events, and without their cost (ten of them a request).
+- The request's head waits for its body, and both leave in one write: half the system calls and packets.
 """
 
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterable
 from types import TracebackType
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import httpcore
 import httpx
+
+from ._trace import Watch
 
 __all__ = ["OneConnectionTransport"]
 
@@ -35,14 +41,29 @@ class OneConnectionTransport(httpx.AsyncHTTPTransport):
 
     def __init__(self, ssl_context: ssl.SSLContext, keepalive_expiry: float | None) -> None:
         super().__init__(verify=ssl_context, trust_env=False)
+        self._network = _Network()
         # Where httpx keeps its pool. It has made one by now, which holds nothing yet and is let go.
-        self._pool = _OneConnection(ssl_context, keepalive_expiry)  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue, reportIncompatibleUnannotatedOverride]
+        self._pool = _OneConnection(ssl_context, keepalive_expiry, self._network)  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue, reportIncompatibleUnannotatedOverride]
+
+    def watched_by(self, watch: Watch) -> None:
+        """Report the next exchange to `watch`."""
+        self._network.watch = watch
+
+    async def aclose(self) -> None:
+        """Close the connection, also one whose handshake httpcore has forgotten in a cancellation."""
+        try:
+            await super().aclose()
+        finally:
+            await self._network.aclose()
 
 
 class _OneConnection:
     """What httpx asks of a pool."""
 
-    def __init__(self, ssl_context: ssl.SSLContext, keepalive_expiry: float | None) -> None:
+    def __init__(
+        self, ssl_context: ssl.SSLContext, keepalive_expiry: float | None, network: _Network
+    ) -> None:
+        self._network = network
         self._ssl_context = ssl_context
         self._keepalive_expiry = keepalive_expiry
         self._connection: httpcore.AsyncHTTPConnection | None = None
@@ -57,7 +78,7 @@ class _OneConnection:
                 origin=request.url.origin,
                 ssl_context=self._ssl_context,
                 keepalive_expiry=self._keepalive_expiry,
-                network_backend=cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend()),
+                network_backend=self._network,
             )
         return await connection.handle_async_request(request)
 
@@ -75,3 +96,72 @@ class _OneConnection:
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+
+class _Network(httpcore.AsyncNetworkBackend):
+    """Opens httpcore's own connections, and stands between them and httpcore."""
+
+    def __init__(self) -> None:
+        self._anyio = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
+        self._stream: httpcore.AsyncNetworkStream | None = None
+        self.watch: Watch | None = None
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        self._stream = await self._anyio.connect_tcp(host, port, timeout, local_address, socket_options)
+        return _Stream(self._stream, self)
+
+    async def aclose(self) -> None:
+        if self._stream is not None:
+            await self._stream.aclose()
+
+
+class _Stream(httpcore.AsyncNetworkStream):
+    """One connection, as httpcore writes to it."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream, network: _Network) -> None:
+        self._stream = stream
+        self._network = network
+        self._head = b""
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        if not buffer:
+            return
+        if not self._head:
+            self._head = buffer
+            return
+        await self._send(buffer, timeout)
+
+    async def _send(self, buffer: bytes, timeout: float | None) -> None:
+        head, self._head = self._head, b""
+        if self._network.watch is not None:
+            self._network.watch.sending()
+        await self._stream.write(head + buffer, timeout)
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._head:  # a request without a body
+            await self._send(b"", timeout)
+        return await self._stream.read(max_bytes, timeout)
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.AsyncNetworkStream:
+        watch = self._network.watch
+        if watch is not None:
+            watch.in_tls = True
+        stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        if watch is not None:
+            watch.in_tls = False
+        return _Stream(stream, self._network)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()

@@ -107,7 +107,7 @@ class HttpxTransport:
         watch = Watch(exchange)
         try:
             request = self._build(url, headers, WatchedBody(body, watch), len(body))
-            request.extensions = {"trace": watch, "timeout": timeout.as_dict()}
+            request.extensions = {"timeout": timeout.as_dict()}
             return await self._connections.post(request, watch, exchange, max_bytes)
         except ClientClosed:
             raise

@@ -26,7 +26,11 @@ async def read_answer(response: httpx.Response, exchange: Exchange, max_bytes: i
     exchange.phase = Phase.ANSWERED
     try:
         body = await _read_raw(response, max_bytes)
-        exchange.answer = Answer(response.status_code, response.headers, body)
+        # From the raw fields: httpx's own mapping finds out an encoding, and decodes anew at each look.
+        headers = {
+            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw
+        }
+        exchange.answer = Answer(response.status_code, headers, body)
         if _has_surplus(response):
             await response.extensions["network_stream"].aclose()
     finally:

@@ -39,6 +39,7 @@ class ReadyClient:
 
     async def post(self, request: httpx.Request, watch: Watch, exchange: Exchange, max_bytes: int) -> Answer:
         """Send a request through the client and read its answer."""
+        request.extensions["trace"] = watch
         task = asyncio.get_running_loop().create_task(self._exchange(request, exchange, max_bytes))
         try:
             await asyncio.wait((task,))

@@ -71,6 +71,10 @@ class Slots:
         if self._closed:
             raise ClientClosed
         slot = self._idle.pop() if self._idle else self._open(request.url)
+        if isinstance(slot.transport, OneConnectionTransport):
+            slot.transport.watched_by(watch)
+        else:
+            request.extensions["trace"] = watch
         try:
             response = await slot.transport.handle_async_request(request)
             answer = await read_answer(response, exchange, max_bytes)

@@ -31,6 +31,7 @@ from gateway360_async.transports import (
     TransportError,
     scrubbed,
 )
+from gateway360_async.transports._connection import OneConnectionTransport
 
 BODY = b'{"api_key":"k3y"}'
 TIMEOUT = httpx.Timeout(5)
@@ -859,3 +860,28 @@ def test_scrubbing_takes_tracebacks_and_requests_from_the_whole_chain():
     assert error.__cause__.exceptions[0].__traceback__ is None
     assert error.request.content == b""
     assert BODY not in pickle.dumps(error)
+
+
+async def test_a_request_without_a_body_leaves_when_its_answer_is_read():
+    async with Server() as server:
+        transport = OneConnectionTransport(ssl.create_default_context(), None)
+        response = await transport.handle_async_request(httpx.Request("GET", server.url))
+        assert await response.aread() == OK
+        await transport.aclose()
+    assert server.requests[0].head.startswith(b"GET / HTTP/1.1\r\n")
+
+
+async def test_the_head_and_the_body_of_a_request_leave_in_one_packet():
+    """Two writes were two system calls, and with them half of the time on the wire."""
+    chunks = []
+
+    async def first_chunk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        chunks.append(await reader.read(65536))
+        writer.write(http(OK))
+        await reader.read()
+        writer.close()
+
+    listener = await asyncio.start_server(first_chunk, "127.0.0.1", 0)
+    async with listener, transport_of("own") as transport:
+        await post(transport, f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}")
+    assert chunks[0].endswith(b"\r\n\r\n" + BODY)
