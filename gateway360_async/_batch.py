@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import (
     AsyncIterable,
     AsyncIterator,
@@ -128,9 +129,12 @@ class Batch:
         self._halt_on = frozenset(halt_on)
         # Digits are kept as an int: 32 bytes and a place in the set, where a string takes twice that.
         self._seen: set[int] | None = set() if on_duplicate == "skip" else None
-        # The items that nobody has taken yet, bounded by `_room`; `None` is the end, and stays.
+        # The items that nobody has taken yet; `None` is the end, and stays.
         self._items: asyncio.Queue[BatchItem | None] = asyncio.Queue()
-        self._room = asyncio.Semaphore(concurrency)
+        # Room for items, and the workers that wait for some. Not a semaphore: asyncio's looks at every
+        # waiter that it has woken before at each release, which is quadratic in the concurrency.
+        self._room = concurrency
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._workers: set[asyncio.Task[None]] = set()
         self._tally = Tally()
         self._unread: list[BatchItem] = []
@@ -211,7 +215,7 @@ class Batch:
             )
         item = await self._items.get()
         if item is not None:
-            self._room.release()
+            self._give_room()
             return item
         self._items.put_nowait(None)
         error, self._error = self._error, None
@@ -285,9 +289,23 @@ class Batch:
             # `send` made a result of the cancellation; what asked for it still stands.
             self._unread.append(item)
             raise asyncio.CancelledError
-        try:
-            await self._room.acquire()
-        except asyncio.CancelledError:
-            self._unread.append(item)
-            raise
+        if self._room:
+            self._room -= 1
+        else:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                self._unread.append(item)
+                raise
         self._items.put_nowait(item)
+
+    def _give_room(self) -> None:
+        """An item was taken: its room goes to the worker that has waited longest, if any waits."""
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():  # one that was cancelled is
+                waiter.set_result(None)
+                return
+        self._room += 1

@@ -39,7 +39,7 @@ from gateway360_async import (
     WrongEventLoop,
 )
 from gateway360_async.sandbox import Message, Sandbox
-from gateway360_async.transports import Answer, Exchange, HttpxTransport, Phase, Transport
+from gateway360_async.transports import AiohttpTransport, Answer, Exchange, HttpxTransport, Phase, Transport
 
 
 def by_class(result: PinResult) -> str:
@@ -135,6 +135,7 @@ async def lifetimes() -> None:
         assert_type(client, Gateway360Client)
     async with httpx.AsyncClient() as ready:
         await Gateway360Client("key", transport=ready).aclose()
+        await Gateway360Client("key", transport=AiohttpTransport()).aclose()
         client = Gateway360Client(
             "key",
             sender="GOOD PIZZA",
