@@ -17,16 +17,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from typing import Any, Final, cast
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
-import cattrs
-from cattrs.gen import make_dict_unstructure_fn, override
 
 from ._payloads import PinParams, PinRequest
 from ._results import ApiError, Disposition, FailureKind, Ok, PinResult, TransportFailure
 from ._secret import Secret, SecretBytes
+
+if TYPE_CHECKING:
+    from cattrs import Converter
 
 __all__ = ["MAX_ANSWER_BYTES", "REQUEST_HEADERS", "REQUEST_PATH", "decode", "encode"]
 
@@ -57,8 +59,13 @@ class _Envelope:
     has_error_id: bool = False
 
 
-def _make_converter() -> cattrs.Converter:
-    converter = cattrs.Converter()
+@cache
+def _converter() -> Converter:
+    # Imported with the first request: cattrs takes as long to import as all of this package.
+    from cattrs import Converter  # noqa: PLC0415
+    from cattrs.gen import make_dict_unstructure_fn, override  # noqa: PLC0415
+
+    converter = Converter()
     unset = override(omit_if_default=True)
     converter.register_unstructure_hook(PinParams, make_dict_unstructure_fn(PinParams, converter))
     converter.register_unstructure_hook(
@@ -85,8 +92,11 @@ def _structure_envelope(fields: dict[str, Any], _: type[_Envelope]) -> _Envelope
     return _Envelope(text("status"), text("error_id"), text("error_msg"), fields.get("error_id") is not None)
 
 
-_CONVERTER = _make_converter()
-_unstructure_request = _CONVERTER.get_unstructure_hook(PinRequest)
+@cache
+def _unstructure_request() -> Callable[[PinRequest], dict[str, Any]]:
+    return _converter().get_unstructure_hook(PinRequest)
+
+
 # ASCII escapes: nothing on the way can mistake the encoding, and one character stays one character.
 _encode_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
@@ -94,7 +104,7 @@ _encode_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 def encode(request: PinRequest, api_key: Secret | str) -> SecretBytes:
     """Make the JSON body of a request. The key is in it, so the body is as secret as the key."""
     key = api_key if isinstance(api_key, str) else api_key.reveal()
-    return SecretBytes(_encode_json({"api_key": key, **_unstructure_request(request)}).encode("ascii"))
+    return SecretBytes(_encode_json({"api_key": key, **_unstructure_request()(request)}).encode("ascii"))
 
 
 def decode(
@@ -124,7 +134,7 @@ def decode(
     envelope, problem = _Envelope(), "there is no envelope"
     refused = _refused_by_http(http_status)
     try:
-        envelope = _CONVERTER.structure(_read_object(headers, body), _Envelope)
+        envelope = _converter().structure(_read_object(headers, body), _Envelope)
     except _UnreadableError as exc:
         problem = str(exc)
         refused = refused and not _may_be_the_gateways_word(headers, body)

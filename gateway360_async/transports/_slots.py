@@ -18,16 +18,19 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
+from typing import TYPE_CHECKING
 
 import attrs
 import httpx
 
 from .._errors import ClientClosed
 from ._base import Answer, Exchange
-from ._connection import OneConnectionTransport
 from ._proxies import environment_proxy
 from ._reading import read_answer
 from ._trace import Watch
+
+if TYPE_CHECKING:
+    from ._connection import OneConnectionTransport
 
 __all__ = ["Slots"]
 
@@ -35,6 +38,8 @@ __all__ = ["Slots"]
 @attrs.define(eq=False)
 class _Slot:
     transport: httpx.AsyncHTTPTransport
+    direct: OneConnectionTransport | None = None
+    """The same transport, where there is no proxy between."""
     idle_since: float = 0.0
 
 
@@ -71,8 +76,8 @@ class Slots:
         if self._closed:
             raise ClientClosed
         slot = self._idle.pop() if self._idle else self._open(request.url)
-        if isinstance(slot.transport, OneConnectionTransport):
-            slot.transport.watched_by(watch)
+        if slot.direct is not None:
+            slot.direct.watched_by(watch)
         else:
             request.extensions["trace"] = watch
         try:
@@ -91,7 +96,11 @@ class Slots:
         if proxy is None and self._trust_env:
             proxy = environment_proxy(url)
         if proxy is None:
-            return _Slot(OneConnectionTransport(self._verify, self._expiry))
+            # Here, and not above: httpx imports httpcore with its first transport, and so do we.
+            from ._connection import OneConnectionTransport  # noqa: PLC0415
+
+            direct = OneConnectionTransport(self._verify, self._expiry)
+            return _Slot(direct, direct)
         # To a proxy the way is longer (a tunnel, a handshake inside it, SOCKS), and httpx's own pool knows it.
         one = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=self._expiry)
         return _Slot(
