@@ -57,10 +57,10 @@ class Call:
     def elapsed(self) -> float:
         return self.now() - self.started
 
-    def settle(self, result: PinResult) -> None:
+    def settle(self, result: ApiError | TransportFailure) -> None:
         """Take an attempt's result down; none is under way any more."""
         self.exchange = Exchange()
-        if not isinstance(result, Ok) and result.disposition is Disposition.MAYBE_SENT:
+        if result.disposition is Disposition.MAYBE_SENT:
             self.maybe_sent = result
 
     def final(self, result: PinResult) -> PinResult:
@@ -117,6 +117,8 @@ class Caller:
             budget = self._open_budget(call.started)
             while True:
                 result = await self._attempt(call, body)
+                if isinstance(result, Ok):
+                    return result
                 call.settle(result)
                 now = call.now()
                 delay = self._policy.decide(
@@ -156,20 +158,20 @@ class Caller:
             return self._interrupted(call, FailureKind.DEADLINE, detail)
 
     async def _placed(self, call: Call, body: SecretBytes) -> PinResult:
-        if not await self._take_place(call.timeout.pool):
-            return self._failed(
-                call, FailureKind.POOL, f"no place became free within {call.timeout.pool:g} s"
-            )
+        pool = call.timeout.pool
+        if pool is None:  # the deadline bounds the wait
+            await self._places.acquire()
+        elif not await self._take_place(pool):
+            return self._failed(call, FailureKind.POOL, f"no place became free within {pool:g} s")
         try:
-            return await self._limited(call, body)
+            if self._limiter is None:
+                return await self._exchange(call, body)
+            return await self._limited(call, body, self._limiter)
         finally:
             self._places.release()
 
-    async def _take_place(self, pool: float | None) -> bool:
-        """Wait for a place, for `pool` seconds at most (`None`: the deadline bounds it)."""
-        if pool is None:
-            await self._places.acquire()
-            return True
+    async def _take_place(self, pool: float) -> bool:
+        """Wait for a place, for `pool` seconds at most."""
         try:
             async with asyncio.timeout(pool):
                 await self._places.acquire()
@@ -177,13 +179,13 @@ class Caller:
             return False
         return True
 
-    async def _limited(self, call: Call, body: SecretBytes) -> PinResult:
-        if self._limiter is None:
-            return await self._exchange(call, body)
+    async def _limited(
+        self, call: Call, body: SecretBytes, limiter: AbstractAsyncContextManager[Any]
+    ) -> PinResult:
         results: list[PinResult] = []
         problem = "the limiter swallowed an exception"
         try:
-            async with self._limiter:
+            async with limiter:
                 results.append(await self._exchange(call, body))
         except Exception as exc:
             if not results and call.exchange.phase is Phase.UNSENT and call.maybe_sent is None:
@@ -247,13 +249,14 @@ class Caller:
         )
 
     def _decoded(self, call: Call, answer: Answer) -> PinResult:
+        retry_after = answer.headers.get("retry-after")
         result = decode(
             answer.http_status,
             answer.headers,
             answer.body,
             attempts=call.attempts,
             elapsed=call.elapsed(),
-            retry_after=parse_retry_after(answer.headers.get("retry-after"), now=time.time()),
+            retry_after=None if retry_after is None else parse_retry_after(retry_after, now=time.time()),
         )
         if not isinstance(result, ApiError):
             return result

@@ -143,6 +143,8 @@ def _encodable(text: str) -> bool:
 def _msisdn(value: str) -> str:
     if not isinstance(value, str):
         raise InvalidRequest("msisdn", _describe(value), _MSISDN_EXPECTED)
+    if value.isascii() and value.isdigit() and 7 <= len(value) <= 15 and value[0] != "0":
+        return value  # as most are written: no need to look for what could be removed
     if _TRUNK_PREFIX.search(value):
         # "+44 (0)20 …" holds a trunk prefix that must not be dialled from abroad. Removing only the
         # parentheses would make another number of it, and somebody else would get the PIN.
