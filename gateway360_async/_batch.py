@@ -41,6 +41,7 @@ from ._results import (
     BatchResult,
     Disposition,
     FailureKind,
+    Ok,
     PinResult,
     Skipped,
     SkipReason,
@@ -261,22 +262,26 @@ class Batch:
                 return BatchItem(index, request, Skipped(SkipReason.DUPLICATE, detail), source)
             self._seen.add(number)
         try:
-            return BatchItem(index, request, await self._sent(request), source)
+            result = await self._send(request, self._has_halted)
         except Exception as exc:
             # Raised rather than returned, a closed client say: nothing was sent. The entry is not lost for it.
             detail = f"{type(exc).__name__}: {exc}"
             failure = TransportFailure(FailureKind.UNEXPECTED, Disposition.NOT_SENT, detail=detail)
             await self._hand_over(BatchItem(index, request, failure, source))
             raise
+        return BatchItem(index, request, result if isinstance(result, Ok) else self._noted(result), source)
 
-    async def _sent(self, request: PinRequest) -> BatchResult:
-        result = await self._send(request, lambda: self._halted_by is not None)
-        if isinstance(result, ApiError) and result.error_id in self._halt_on and self._halted_by is None:
-            self._halted_by = result
-        stopped = isinstance(result, TransportFailure) and result.kind is FailureKind.CANCELLED
-        if stopped and self._halted_by is not None and result.disposition is Disposition.NOT_SENT:
-            return self._skipped_as_halted(self._halted_by)
-        return result
+    def _has_halted(self) -> bool:
+        return self._halted_by is not None
+
+    def _noted(self, result: ApiError | TransportFailure) -> BatchResult:
+        """Halt on an error of the account, and call what the halt stopped by its name."""
+        if isinstance(result, ApiError):
+            if result.error_id in self._halt_on and self._halted_by is None:
+                self._halted_by = result
+            return result
+        stopped = result.kind is FailureKind.CANCELLED and result.disposition is Disposition.NOT_SENT
+        return self._skipped_as_halted(self._halted_by) if stopped and self._halted_by is not None else result
 
     @staticmethod
     def _skipped_as_halted(error: ApiError) -> Skipped:
