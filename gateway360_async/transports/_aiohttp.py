@@ -181,8 +181,7 @@ async def _read_answer(response: aiohttp.ClientResponse, exchange: Exchange, max
     finally:
         if not whole:
             response.close()  # its connection as well: what is left of the answer must not be the next one's
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    exchange.answer = Answer(response.status, headers, body[: max_bytes + 1])
+    exchange.answer = Answer(response.status, response.headers, body[: max_bytes + 1])
     return exchange.answer
 
 

@@ -56,7 +56,7 @@ class Answer:
 
     Args:
         http_status: The status code.
-        headers: The headers, names in lower case.
+        headers: The headers: names in lower case, or a mapping that knows no case.
         body: The body as it was received. One byte more than the cap stands for any longer body.
     """
 
