@@ -446,6 +446,21 @@ async def test_a_consumer_elsewhere_ends_when_the_block_is_left():
         await waiting
 
 
+async def test_workers_cancelled_while_they_wait_to_hand_over_are_passed_by():
+    batch = batch_of([number(n) for n in range(50)], _at_once, concurrency=2)
+    async with batch:
+        taken = [await anext(batch)]
+        for _ in range(50):
+            await asyncio.sleep(0)
+        for worker in list(batch._workers):
+            worker.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            async for item in batch:
+                taken.append(item)
+    everything = [*taken, *batch.report.unread]
+    assert sorted(item.index for item in everything) == list(range(len(everything)))
+
+
 async def test_a_worker_cancelled_before_its_first_step_ends_the_batch():
     batch = batch_of([number(n) for n in range(5)], Sender())
     async with batch:

@@ -20,12 +20,12 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import httpcore
 import httpx
 
+from ._base import Exchange
 from ._trace import Watch
 
 __all__ = ["OneConnectionTransport"]
@@ -86,17 +86,6 @@ class _OneConnection:
         if self._connection is not None:
             await self._connection.aclose()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
 
 class _Network(httpcore.AsyncNetworkBackend):
     """Opens httpcore's own connections, and stands between them and httpcore."""
@@ -104,7 +93,7 @@ class _Network(httpcore.AsyncNetworkBackend):
     def __init__(self) -> None:
         self._anyio = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
         self._stream: httpcore.AsyncNetworkStream | None = None
-        self.watch: Watch | None = None
+        self.watch = Watch(Exchange())  # until the first exchange brings its own
 
     async def connect_tcp(
         self,
@@ -140,8 +129,7 @@ class _Stream(httpcore.AsyncNetworkStream):
 
     async def _send(self, buffer: bytes, timeout: float | None) -> None:
         head, self._head = self._head, b""
-        if self._network.watch is not None:
-            self._network.watch.sending()
+        self._network.watch.sending()
         await self._stream.write(head + buffer, timeout)
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -153,11 +141,9 @@ class _Stream(httpcore.AsyncNetworkStream):
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.AsyncNetworkStream:
         watch = self._network.watch
-        if watch is not None:
-            watch.in_tls = True
+        watch.in_tls = True
         stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)
-        if watch is not None:
-            watch.in_tls = False
+        watch.in_tls = False
         return _Stream(stream, self._network)
 
     def get_extra_info(self, info: str) -> Any:

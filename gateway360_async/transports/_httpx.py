@@ -21,7 +21,7 @@ import httpx
 
 from .._errors import ClientClosed, InvalidConfiguration
 from .._results import FailureKind
-from ._base import Answer, Exchange, TransportError, scrubbed
+from ._base import Answer, Exchange, Phase, TransportError, scrubbed
 from ._ready import ReadyClient
 from ._shared import DEFAULT_LIMITS, checked_proxy, checked_ssl_context, root_of, tls_kind
 from ._slots import Slots
@@ -113,7 +113,7 @@ class HttpxTransport:
             raise
         except Exception as exc:  # noqa: BLE001  # whatever it is, the phase says what it means
             # `from None`: the error's traceback keeps the request's bytes alive and in sight.
-            raise _translated(exc, watch, handled) from None
+            raise _translated(exc, watch, exchange, handled) from None
 
     def _build(self, url: str, headers: Mapping[str, str], body: WatchedBody, length: int) -> httpx.Request:
         # An explicit length, or httpx would send a stream in chunks.
@@ -134,13 +134,17 @@ class HttpxTransport:
         await self._connections.aclose()
 
 
-def _translated(error: Exception, watch: Watch, handled: BaseException | None) -> TransportError:
+def _translated(
+    error: Exception, watch: Watch, exchange: Exchange, handled: BaseException | None
+) -> TransportError:
     kind = next((kind for type_, kind in _KINDS if isinstance(error, type_)), FailureKind.UNEXPECTED)
     root = root_of(error, handled)
     if kind is FailureKind.CONNECT and (watch.in_tls or isinstance(root, ssl.SSLError)):
         kind = tls_kind(root)
     elif kind is FailureKind.PROTOCOL and root is None:
         kind = FailureKind.DISCONNECTED  # httpcore's own error, made where the peer closed the connection
+    if exchange.phase is Phase.UNSENT and kind in (FailureKind.DISCONNECTED, FailureKind.TIMEOUT):
+        kind = FailureKind.CONNECT  # in a proxy's tunnel: there was no connection to the gateway yet
     said = str(error) or "no further detail"
     reason = f" ({root})" if root is not None and str(root) not in said else ""
     return TransportError(kind, f"{type(error).__name__}: {said}{reason}", scrubbed(error, handled))

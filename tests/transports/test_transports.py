@@ -596,13 +596,13 @@ async def test_a_proxy_that_refuses_to_connect_is_not_sent(mode):
 
 
 @ours
-async def test_a_proxy_that_never_answers_connect_is_not_sent(mode):
-    async with Server(silence) as proxy, transport_of(mode, proxy=proxy.url) as transport:
-        exchange = Exchange()
-        with pytest.raises(TransportError) as caught:
-            await post(transport, "https://gateway.test", exchange, timeout=httpx.Timeout(0.1))
-    expected = FailureKind.CONNECT if mode == "aiohttp" else FailureKind.TIMEOUT
-    assert (caught.value.kind, exchange.phase) == (expected, Phase.UNSENT)
+async def test_a_proxy_that_never_answers_connect_is_a_connection_that_failed(mode):
+    for behaviour in (silence, close):
+        async with Server(behaviour) as proxy, transport_of(mode, proxy=proxy.url) as transport:
+            exchange = Exchange()
+            with pytest.raises(TransportError) as caught:
+                await post(transport, "https://gateway.test", exchange, timeout=httpx.Timeout(0.1))
+        assert (caught.value.kind, exchange.phase) == (FailureKind.CONNECT, Phase.UNSENT)
 
 
 @ours
@@ -885,3 +885,12 @@ async def test_the_head_and_the_body_of_a_request_leave_in_one_packet():
     async with listener, transport_of("own") as transport:
         await post(transport, f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}")
     assert chunks[0].endswith(b"\r\n\r\n" + BODY)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [HttpxTransport, AiohttpTransport, lambda: OneConnectionTransport(ssl.create_default_context(), None)],
+    ids=["httpx", "aiohttp", "one connection"],
+)
+async def test_what_was_never_used_can_be_closed(make):
+    await make().aclose()
