@@ -29,9 +29,9 @@ from aiohttp.connector import Connection
 
 from .._errors import ClientClosed
 from .._results import FailureKind
-from ._base import Answer, Exchange, Phase, TransportError, scrubbed
+from ._base import Answer, Exchange, Phase, TransportError
 from ._proxies import environment_proxy
-from ._shared import DEFAULT_LIMITS, checked_proxy, checked_ssl_context, root_of, tls_kind
+from ._shared import DEFAULT_LIMITS, checked_proxy, checked_ssl_context, named, root_of, tls_kind
 
 __all__ = ["AiohttpTransport"]
 
@@ -188,11 +188,6 @@ async def _read_answer(response: aiohttp.ClientResponse, exchange: Exchange, max
 def _translated(error: Exception, exchange: Exchange, handled: BaseException | None) -> TransportError:
     kind = next((kind for type_, kind in _KINDS if isinstance(error, type_)), FailureKind.UNEXPECTED)
     root = root_of(error, handled)
-    if exchange.phase is Phase.UNSENT:
-        if isinstance(root, ssl.SSLError):
-            kind = tls_kind(root)
-        elif kind in (FailureKind.DISCONNECTED, FailureKind.TIMEOUT):
-            kind = FailureKind.CONNECT  # reset or silent in the handshake, which has no error of its own
-    said = str(error) or "no further detail"
-    reason = f" ({root})" if root is not None and str(root) not in said else ""
-    return TransportError(kind, f"{type(error).__name__}: {said}{reason}", scrubbed(error, handled))
+    if exchange.phase is Phase.UNSENT and isinstance(root, ssl.SSLError):
+        kind = tls_kind(root)
+    return named(error, kind, root, exchange, handled)

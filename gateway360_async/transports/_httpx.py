@@ -21,9 +21,9 @@ import httpx
 
 from .._errors import ClientClosed, InvalidConfiguration
 from .._results import FailureKind
-from ._base import Answer, Exchange, Phase, TransportError, scrubbed
+from ._base import Answer, Exchange, TransportError
 from ._ready import ReadyClient
-from ._shared import DEFAULT_LIMITS, checked_proxy, checked_ssl_context, root_of, tls_kind
+from ._shared import DEFAULT_LIMITS, checked_proxy, checked_ssl_context, named, root_of, tls_kind
 from ._slots import Slots
 from ._trace import Watch, WatchedBody
 
@@ -143,8 +143,4 @@ def _translated(
         kind = tls_kind(root)
     elif kind is FailureKind.PROTOCOL and root is None:
         kind = FailureKind.DISCONNECTED  # httpcore's own error, made where the peer closed the connection
-    if exchange.phase is Phase.UNSENT and kind in (FailureKind.DISCONNECTED, FailureKind.TIMEOUT):
-        kind = FailureKind.CONNECT  # in a proxy's tunnel: there was no connection to the gateway yet
-    said = str(error) or "no further detail"
-    reason = f" ({root})" if root is not None and str(root) not in said else ""
-    return TransportError(kind, f"{type(error).__name__}: {said}{reason}", scrubbed(error, handled))
+    return named(error, kind, root, exchange, handled)

@@ -1,4 +1,4 @@
-"""What the adapters share: their settings, and how they name a failure of TLS."""
+"""What the adapters share: their settings, and how they name a failure."""
 
 # pyright: reportUnnecessaryIsInstance=false
 
@@ -11,13 +11,14 @@ import httpx
 
 from .._errors import InvalidConfiguration
 from .._results import FailureKind
-from ._base import chain
+from ._base import Exchange, Phase, TransportError, chain, scrubbed
 
 __all__ = [
     "DEFAULT_LIMITS",
     "KEEPALIVE_EXPIRY",
     "checked_proxy",
     "checked_ssl_context",
+    "named",
     "root_of",
     "tls_kind",
 ]
@@ -73,3 +74,18 @@ def root_of(error: BaseException, handled: BaseException | None) -> BaseExceptio
         if type(below).__module__.startswith("h11."):
             return below
     return None
+
+
+def named(
+    error: Exception,
+    kind: FailureKind,
+    root: BaseException | None,
+    exchange: Exchange,
+    handled: BaseException | None,
+) -> TransportError:
+    """Make the error that the client reads, with what the library said and what lies below it."""
+    if exchange.phase is Phase.UNSENT and kind in (FailureKind.DISCONNECTED, FailureKind.TIMEOUT):
+        kind = FailureKind.CONNECT  # in a handshake or a proxy's tunnel: there was no way to the gateway yet
+    said = str(error) or "no further detail"
+    reason = f" ({root})" if root is not None and str(root) not in said else ""
+    return TransportError(kind, f"{type(error).__name__}: {said}{reason}", scrubbed(error, handled))
