@@ -172,6 +172,7 @@ def _order(server: Server, case: Case, row: Row) -> dict[str, Any]:
         "cap": row.cap,
         "warm_up": case.concurrency if row.warm else 0,
         "loop": row.loop,
+        "collector": case.collector,
         **server.job(tls=case.tls),
     }
     return {"kind": "load", "job": job}

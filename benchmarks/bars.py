@@ -149,13 +149,20 @@ def _against_aiohttp_and_floor(results: dict[str, Any]) -> list[Bar]:
     return [*found, _bar(results, what, 0.6, sides)]
 
 
-def _floor_ratio(results: dict[str, Any], latency: int) -> str:
-    """What the same ratio is for the floor: what the loop and the kernel alone make of it."""
-    sides = (
-        values(results, f"c{concurrency}-{latency}ms", "floor", metric="cpu_us") for concurrency in (1000, 50)
-    )
-    found = _ratios(*sides)
-    return f"the floor's own: {statistics.median(found):.2f}" if found else ""
+def _what_stands_in_the_way(results: dict[str, Any], latency: int, contender: str) -> str:
+    """The same ratio for the floor (what the loop and the kernel make of it), and without the collector."""
+    said: list[str] = []
+    for name, suffix, words in (
+        ("floor", "", "the floor's own"),
+        (contender, "-uncollected", "with Python's garbage collector off"),
+    ):
+        sides = (
+            values(results, f"c{concurrency}-{latency}ms{suffix}", name, metric="cpu_us")
+            for concurrency in (1000, 50)
+        )
+        if found := _ratios(*sides):
+            said.append(f"{words}: {statistics.median(found):.2f}")
+    return "; ".join(said)
 
 
 def _flat(results: dict[str, Any]) -> list[Bar]:
@@ -166,7 +173,7 @@ def _flat(results: dict[str, Any]) -> list[Bar]:
             1.25,
             [(f"c{concurrency}-{latency}ms", contender, "asyncio") for concurrency in (1000, 50)],
             metric="cpu_us",
-            note=_floor_ratio(results, latency),
+            note=_what_stands_in_the_way(results, latency, contender),
         )
         for latency in (50, 0)
         for contender, name in _OURS

@@ -39,6 +39,8 @@ class Job:
     loop: str = "asyncio"
     authority: str | None = None
     """The certificate authority to trust, as PEM; `None` without TLS."""
+    collector: bool = True
+    """Whether Python's cyclic garbage collector is on, as it is everywhere."""
 
 
 class Load:

@@ -57,6 +57,7 @@ class Case:
     concurrency: int
     rows: tuple[Row, ...]
     tls: bool = False
+    collector: bool = True
 
 
 def _both_loops(row: Row) -> tuple[Row, Row]:
@@ -130,6 +131,22 @@ CASES: Final = (
             Row("ours-aiohttp", 4000, quick=False),
             Row("floor", 20000, quick=False),
         ),
+    ),
+    *(
+        Case(
+            f"c{concurrency}-{latency}ms-uncollected",
+            f"{latency} ms server, concurrency {concurrency:,}, Python's garbage collector off: what it takes",
+            latency / 1000,
+            concurrency,
+            (Row("ours-httpx", requests, quick=False), Row("ours-aiohttp", requests, quick=False)),
+            collector=False,
+        )
+        for latency, concurrency, requests in (
+            (0, 50, 3000),
+            (0, 1000, 4000),
+            (50, 50, 800),
+            (50, 1000, 4000),
+        )
     ),
     Case(
         "c100-50ms-tls",

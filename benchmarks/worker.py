@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import cProfile
+import gc
 import json
 import sys
 import time
@@ -58,6 +59,8 @@ async def _measure(job: Job, profiler: cProfile.Profile | None) -> dict[str, Any
             await contender.run(Load(job.warm_up, job.cap))
         load = Load(job.requests, job.cap)
         lags: list[float] = []
+        if not job.collector:
+            gc.disable()
         held = memory.current()
         before = memory.restart_peak()
         heart = asyncio.create_task(beat(lags))

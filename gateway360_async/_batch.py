@@ -32,6 +32,7 @@ from collections.abc import (
 from types import TracebackType
 from typing import Final, Literal, Self, TypeAlias, cast
 
+from ._bounds import Places
 from ._error_ids import ErrorId
 from ._errors import InvalidConfiguration, InvalidRequest
 from ._payloads import PinRequest
@@ -76,14 +77,16 @@ class _Source:
         self._count = 0
         self.ended = False
 
+    def read_now(self) -> tuple[int, object] | None:
+        """Read the next entry and its index from an input that need not be waited for, or `None` at its end."""
+        return None if self._sync is None or self.ended else self._numbered(next(self._sync, _END))
+
     async def read(self) -> tuple[int, object] | None:
         """Read the next entry and its index, or `None` at the end, and ever after."""
-        if self._sync is not None:
-            return self._numbered(next(self._sync, _END)) if not self.ended else None
+        if self._async is None:
+            return self.read_now()
         async with self._lock:
-            if self.ended or self._async is None:
-                return None
-            return self._numbered(await anext(self._async, _END))
+            return None if self.ended else self._numbered(await anext(self._async, _END))
 
     def _numbered(self, entry: object) -> tuple[int, object] | None:
         if entry is _END:
@@ -130,12 +133,11 @@ class Batch:
         self._halt_on = frozenset(halt_on)
         # Digits are kept as an int: 32 bytes and a place in the set, where a string takes twice that.
         self._seen: set[int] | None = set() if on_duplicate == "skip" else None
-        # The items that nobody has taken yet; `None` is the end, and stays.
-        self._items: asyncio.Queue[BatchItem | None] = asyncio.Queue()
-        # Room for items, and the workers that wait for some. Not a semaphore: asyncio's looks at every
-        # waiter that it has woken before at each release, which is quadratic in the concurrency.
-        self._room = concurrency
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        # The items that nobody has taken yet; `None` is the end, and stays. Who takes one waits until one
+        # is there, who brings one until there is room: each is a matter of places.
+        self._items: deque[BatchItem | None] = deque()
+        self._ready = Places(0)
+        self._room = Places(concurrency)
         self._workers: set[asyncio.Task[None]] = set()
         self._tally = Tally()
         self._unread: list[BatchItem] = []
@@ -148,18 +150,10 @@ class Batch:
     @property
     def report(self) -> BatchReport:
         """What has become of the batch so far; whole once the block has been left."""
-        tally = self._tally
         began = time.monotonic() if self._began is None else self._began
-        return BatchReport(
-            total=tally.by_result.total(),
-            by_result=tally.by_result.copy(),
-            by_disposition=tally.by_disposition.copy(),
-            by_error_id=tally.by_error_id.copy(),
-            by_kind=tally.by_kind.copy(),
-            by_reason=tally.by_reason.copy(),
-            halted_by=self._halted_by,
-            elapsed=(time.monotonic() if self._ended is None else self._ended) - began,
-            unread=tuple(self._unread),
+        ended = time.monotonic() if self._ended is None else self._ended
+        return self._tally.report(
+            halted_by=self._halted_by, elapsed=ended - began, unread=tuple(self._unread)
         )
 
     async def __aenter__(self) -> Self:
@@ -195,16 +189,19 @@ class Batch:
         self._end()
 
     def _keep_untaken(self) -> None:
-        while not self._items.empty():
-            item = self._items.get_nowait()
-            if item is not None:
+        while self._items:
+            if (item := self._items.popleft()) is not None:
                 self._unread.append(item)
 
     def _end(self) -> None:
         """Tell whoever iterates, now or later, that there is nothing more."""
         if self._ended is None:
             self._ended = time.monotonic()
-        self._items.put_nowait(None)
+        self._put(None)
+
+    def _put(self, item: BatchItem | None) -> None:
+        self._items.append(item)
+        self._ready.give()
 
     def __aiter__(self) -> Self:
         return self
@@ -214,11 +211,16 @@ class Batch:
             raise RuntimeError(
                 "a batch is an async context manager: use `async with client.batch(…) as batch`"
             )
-        item = await self._items.get()
+        while True:
+            if not self._ready.take_now():
+                await self._ready.take()
+            if self._items:  # or whoever left the block just now has kept it
+                break
+        item = self._items.popleft()
         if item is not None:
-            self._give_room()
+            self._room.give()
             return item
-        self._items.put_nowait(None)
+        self._put(None)
         error, self._error = self._error, None
         if isinstance(error, (StopIteration, StopAsyncIteration)):
             # As Python does for generators: it would pass for the end of the batch.
@@ -243,8 +245,9 @@ class Batch:
             self._end()
 
     async def _work(self) -> None:
-        while not self._stopping and (entry := await self._source.read()) is not None:
-            if len(self._workers) < self._concurrency and not self._source.ended:
+        source = self._source
+        while not self._stopping and (entry := source.read_now() or await source.read()) is not None:
+            if len(self._workers) < self._concurrency and not source.ended:
                 self._add_worker()
             await self._hand_over(await self._settled(*entry))
 
@@ -294,23 +297,10 @@ class Batch:
             # `send` made a result of the cancellation; what asked for it still stands.
             self._unread.append(item)
             raise asyncio.CancelledError
-        if self._room:
-            self._room -= 1
-        else:
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiting.append(waiter)
+        if not self._room.take_now():
             try:
-                await waiter
+                await self._room.take()
             except asyncio.CancelledError:
                 self._unread.append(item)
                 raise
-        self._items.put_nowait(item)
-
-    def _give_room(self) -> None:
-        """An item was taken: its room goes to the worker that has waited longest, if any waits."""
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():  # one that was cancelled is
-                waiter.set_result(None)
-                return
-        self._room += 1
+        self._put(item)

@@ -26,6 +26,7 @@ from typing import Any
 import attrs
 import httpx
 
+from ._bounds import Deadlines, Places
 from ._payloads import PinRequest
 from ._results import ApiError, Disposition, FailureKind, Ok, PinResult, TransportFailure
 from ._retry import BudgetAccount, RetryPolicy, parse_retry_after
@@ -44,9 +45,10 @@ _HEADERS = {**REQUEST_HEADERS, "User-Agent": f"gateway360-async/{__version__}"}
 class Call:
     """The state of one call, from its first attempt to its result. Times are the event loop's."""
 
-    now: Callable[[], float]
+    loop: asyncio.AbstractEventLoop
     started: float
-    expires: float
+    seconds: float
+    """How long the call takes at most."""
     timeout: httpx.Timeout
     halted: Callable[[], bool] | None
     attempts: int = 0
@@ -55,7 +57,7 @@ class Call:
     """The last attempt that may have been sent. Whatever follows it, the call may have been."""
 
     def elapsed(self) -> float:
-        return self.now() - self.started
+        return self.loop.time() - self.started
 
     def settle(self, result: ApiError | TransportFailure) -> None:
         """Take an attempt's result down; none is under way any more."""
@@ -80,6 +82,7 @@ class Caller:
         policy: When a call is tried again.
         limiter: Entered around each attempt, or `None`.
         concurrency: Exchanges at a time, at most.
+        deadline: Seconds that most calls take at most.
     """
 
     def __init__(
@@ -91,13 +94,15 @@ class Caller:
         policy: RetryPolicy,
         limiter: AbstractAsyncContextManager[Any] | None,
         concurrency: int,
+        deadline: float,
     ) -> None:
         self._url = url
         self._api_key = api_key
         self._transport = transport
         self._policy = policy
         self._limiter = limiter
-        self._places = asyncio.Semaphore(concurrency)
+        self._places = Places(concurrency)
+        self._deadlines = Deadlines(deadline)
         self._budget: BudgetAccount | None = None
         self._in_flight = 0
         self._drained = asyncio.Event()
@@ -107,27 +112,39 @@ class Caller:
         while self._in_flight:
             self._drained.clear()
             await self._drained.wait()
+        self._deadlines.close()
         await self._transport.aclose()
 
     async def run(self, call: Call, request: PinRequest) -> PinResult:
-        """Make attempts until one is final."""
+        """Make attempts until one is final, or the deadline passes."""
+        body = encode(request, self._api_key)
+        expires = call.started + call.seconds
         self._in_flight += 1
+        deadline = self._deadlines.begin(call.loop, expires, call.seconds)
+        passed: bool | None = None
         try:
-            body = encode(request, self._api_key)
             budget = self._open_budget(call.started)
             while True:
                 result = await self._attempt(call, body)
                 if isinstance(result, Ok):
                     return result
                 call.settle(result)
-                now = call.now()
+                now = call.loop.time()
                 delay = self._policy.decide(
-                    result, attempt=call.attempts, remaining=call.expires - now, random=random
+                    result, attempt=call.attempts, remaining=expires - now, random=random
                 )
                 if delay is None or not (budget is None or budget.withdraw(now)):
                     return call.final(result)
                 await asyncio.sleep(delay)
+        except asyncio.CancelledError:
+            passed = self._deadlines.end(deadline)
+            if not passed:
+                raise
+            detail = f"the deadline of {call.seconds:g} s passed"
+            return call.final(self._interrupted(call, FailureKind.DEADLINE, detail))
         finally:
+            if passed is None:
+                self._deadlines.end(deadline)
             self._in_flight -= 1
             if not self._in_flight:
                 self._drained.set()
@@ -145,36 +162,26 @@ class Caller:
         return self._budget
 
     async def _attempt(self, call: Call, body: SecretBytes) -> PinResult:
-        """Make one attempt, within the deadline and the bounds."""
+        """Make one attempt, on a place."""
         call.attempts += 1
-        whole = asyncio.timeout_at(call.expires)
-        try:
-            async with whole:
-                return await self._placed(call, body)
-        except TimeoutError:
-            if not whole.expired():
-                raise  # the limiter's own
-            detail = f"the deadline of {call.expires - call.started:g} s passed"
-            return self._interrupted(call, FailureKind.DEADLINE, detail)
-
-    async def _placed(self, call: Call, body: SecretBytes) -> PinResult:
-        pool = call.timeout.pool
-        if pool is None:  # the deadline bounds the wait
-            await self._places.acquire()
-        elif not await self._take_place(pool):
-            return self._failed(call, FailureKind.POOL, f"no place became free within {pool:g} s")
+        if not self._places.take_now():
+            pool = call.timeout.pool
+            if pool is None:  # the deadline bounds the wait
+                await self._places.take()
+            elif not await self._take_place(pool):
+                return self._failed(call, FailureKind.POOL, f"no place became free within {pool:g} s")
         try:
             if self._limiter is None:
                 return await self._exchange(call, body)
             return await self._limited(call, body, self._limiter)
         finally:
-            self._places.release()
+            self._places.give()
 
     async def _take_place(self, pool: float) -> bool:
         """Wait for a place, for `pool` seconds at most."""
         try:
             async with asyncio.timeout(pool):
-                await self._places.acquire()
+                await self._places.take()
         except TimeoutError:  # this one's: the deadline's comes as a cancellation
             return False
         return True

@@ -120,6 +120,7 @@ class Gateway360Client:
             policy=retry,
             limiter=limiter,
             concurrency=self._concurrency,
+            deadline=self._deadline,
         )
 
     def __repr__(self) -> str:
@@ -289,8 +290,7 @@ class Gateway360Client:
             bounds = self._timeout if timeout is None else checked_timeout(timeout)
         except InvalidConfiguration as exc:  # one call's argument, not the client's setting
             raise InvalidRequest(exc.setting, exc.problem, exc.expected) from None
-        started = loop.time()
-        return Call(loop.time, started, started + seconds, bounds, halted)
+        return Call(loop, loop.time(), seconds, bounds, halted)
 
     def _require_open(self) -> asyncio.AbstractEventLoop:
         loop = self._require_own_loop()

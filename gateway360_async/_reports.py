@@ -15,7 +15,7 @@ import attrs
 
 from ._error_ids import ErrorId
 from ._payloads import PinRequest
-from ._results import ApiError, BatchResult, Disposition, FailureKind, Skipped, SkipReason, TransportFailure
+from ._results import ApiError, BatchResult, Disposition, FailureKind, Ok, SkipReason, TransportFailure
 
 __all__ = ["BatchItem", "BatchReport", "Tally"]
 
@@ -78,18 +78,42 @@ class Tally:
     """Counts results as they settle."""
 
     def __init__(self) -> None:
-        self.by_result: Counter[str] = Counter()
-        self.by_disposition: Counter[Disposition] = Counter()
-        self.by_error_id: Counter[ErrorId | str] = Counter()
-        self.by_kind: Counter[FailureKind] = Counter()
-        self.by_reason: Counter[SkipReason] = Counter()
+        self._ok = 0  # nearly all of them, and a number is counted in no time
+        self._by_result: Counter[str] = Counter()
+        self._by_disposition: Counter[Disposition] = Counter()
+        self._by_error_id: Counter[ErrorId | str] = Counter()
+        self._by_kind: Counter[FailureKind] = Counter()
+        self._by_reason: Counter[SkipReason] = Counter()
 
     def count(self, result: BatchResult) -> None:
-        self.by_result[type(result).__name__] += 1
-        self.by_disposition[result.disposition] += 1
+        """Count one result."""
+        if isinstance(result, Ok):
+            self._ok += 1
+            return
+        self._by_result[type(result).__name__] += 1
+        self._by_disposition[result.disposition] += 1
         if isinstance(result, ApiError):
-            self.by_error_id[result.error_id] += 1
+            self._by_error_id[result.error_id] += 1
         elif isinstance(result, TransportFailure):
-            self.by_kind[result.kind] += 1
-        elif isinstance(result, Skipped):
-            self.by_reason[result.reason] += 1
+            self._by_kind[result.kind] += 1
+        else:
+            self._by_reason[result.reason] += 1
+
+    def report(
+        self, *, halted_by: ApiError | None, elapsed: float, unread: tuple[BatchItem, ...]
+    ) -> BatchReport:
+        """Give the counts so far, and beside them what only the batch knows."""
+        ok = {"Ok": self._ok} if self._ok else {}
+        sent = {Disposition.SENT: self._ok} if self._ok else {}
+        by_result = self._by_result + Counter(ok)
+        return BatchReport(
+            total=by_result.total(),
+            by_result=by_result,
+            by_disposition=self._by_disposition + Counter(sent),
+            by_error_id=self._by_error_id.copy(),
+            by_kind=self._by_kind.copy(),
+            by_reason=self._by_reason.copy(),
+            halted_by=halted_by,
+            elapsed=elapsed,
+            unread=unread,
+        )
