@@ -41,6 +41,7 @@ _IMPORTS: Final = {
     "import httpx": "import httpx",
     "import gateway360_async": "import gateway360_async",
     "import attrs, cattrs, httpx": "import attrs, cattrs, httpx",
+    "import asyncio, attrs, httpx": "import asyncio, attrs, httpx",
     # What is imported later rather than with the package is put off, not saved: here it is in the time.
     "import gateway360_async, and its first call (null transport)": """
 import asyncio, gateway360_async
