@@ -116,6 +116,7 @@ class Batch:
         *,
         build: Callable[[object], PinRequest],
         send: Send,
+        spared: Callable[[], Collection[asyncio.Task[object]]] = tuple,
         concurrency: int,
         on_duplicate: Literal["skip", "send"],
         halt_on: Collection[ErrorId | str],
@@ -129,6 +130,7 @@ class Batch:
         self._source = _Source(requests)
         self._build = build
         self._send = send
+        self._spared = spared
         self._concurrency = concurrency
         self._halt_on = frozenset(halt_on)
         # Digits are kept as an int: 32 bytes and a place in the set, where a string takes twice that.
@@ -182,9 +184,12 @@ class Batch:
     async def _settle(self) -> None:
         self._keep_untaken()
         while self._workers:
+            # Somebody else waits for what these are sending, too. Each call has its deadline.
+            spared = self._spared()
             for worker in self._workers:
-                worker.cancel()
-            await asyncio.wait(self._workers)
+                if worker not in spared:
+                    worker.cancel()
+            await asyncio.wait(self._workers, return_when=asyncio.FIRST_COMPLETED)
         self._keep_untaken()
         self._end()
 

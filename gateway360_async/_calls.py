@@ -8,6 +8,8 @@ Rules of this module:
 - What may have been sent is read from `Exchange.phase`, whatever ended the attempt. What one attempt left
   open, no later one closes but by an `Ok`.
 - An answer that was read whole is never lost, whatever is cancelled or passes after it.
+- One number at a time: two requests for one phone run one after the other, in the order of asking, for the
+  later PIN voids the earlier whatever the network makes of their order.
 - The number of exchanges at a time is bounded here, above the connections: an HTTP library's pool is not
   a queue. A place is held for an attempt, not for the pause between two.
 """
@@ -26,7 +28,8 @@ from typing import Any
 import attrs
 import httpx
 
-from ._bounds import Deadlines, Places
+from ._bounds import Deadlines, Places, Turns
+from ._cooldown import Cooldown
 from ._payloads import PinRequest
 from ._results import ApiError, Disposition, FailureKind, Ok, PinResult, TransportFailure
 from ._retry import BudgetAccount, RetryPolicy, parse_retry_after
@@ -51,10 +54,16 @@ class Call:
     """How long the call takes at most."""
     timeout: httpx.Timeout
     halted: Callable[[], bool] | None
+    force: bool = False
+    """Whether to send even within the cooldown."""
     attempts: int = 0
     exchange: Exchange = attrs.field(factory=Exchange)
     maybe_sent: ApiError | TransportFailure | None = None
     """The last attempt that may have been sent. Whatever follows it, the call may have been."""
+
+    @property
+    def expires(self) -> float:
+        return self.started + self.seconds
 
     def elapsed(self) -> float:
         return self.loop.time() - self.started
@@ -83,6 +92,7 @@ class Caller:
         limiter: Entered around each attempt, or `None`.
         concurrency: Exchanges at a time, at most.
         deadline: Seconds that most calls take at most.
+        cooldown: Seconds for which a result stands for its number; `None`: none does.
     """
 
     def __init__(
@@ -95,6 +105,7 @@ class Caller:
         limiter: AbstractAsyncContextManager[Any] | None,
         concurrency: int,
         deadline: float,
+        cooldown: float | None,
     ) -> None:
         self._url = url
         self._api_key = api_key
@@ -103,51 +114,68 @@ class Caller:
         self._limiter = limiter
         self._places = Places(concurrency)
         self._deadlines = Deadlines(deadline)
+        self._turns = Turns()
+        self._cooldown = None if cooldown is None else Cooldown(cooldown)
         self._budget: BudgetAccount | None = None
-        self._in_flight = 0
-        self._drained = asyncio.Event()
 
     async def aclose(self) -> None:
-        """Wait for the calls in flight, and close the connections."""
-        while self._in_flight:
-            self._drained.clear()
-            await self._drained.wait()
+        """Close the connections, once no call is under way."""
         self._deadlines.close()
         await self._transport.aclose()
 
     async def run(self, call: Call, request: PinRequest) -> PinResult:
-        """Make attempts until one is final, or the deadline passes."""
+        """Wait for the number's turn, and make attempts until one is final or the deadline passes."""
         body = encode(request, self._api_key)
-        expires = call.started + call.seconds
-        self._in_flight += 1
-        deadline = self._deadlines.begin(call.loop, expires, call.seconds)
+        number = request.msisdn
+        deadline = self._deadlines.begin(call.loop, call.expires, call.seconds)
         passed: bool | None = None
+        in_turn = self._turns.take_now(number)
         try:
-            budget = self._open_budget(call.started)
-            while True:
-                result = await self._attempt(call, body)
-                if isinstance(result, Ok):
-                    return result
-                call.settle(result)
-                now = call.loop.time()
-                delay = self._policy.decide(
-                    result, attempt=call.attempts, remaining=expires - now, random=random
-                )
-                if delay is None or not (budget is None or budget.withdraw(now)):
-                    return call.final(result)
-                await asyncio.sleep(delay)
+            if not in_turn:
+                await self._turns.take(number)
+                in_turn = True
+            if self._cooldown is not None and not call.force:
+                earlier = self._cooldown.earlier(number, call.loop.time())
+                if earlier is not None:
+                    return earlier
+            result = await self._attempts(call, body)
         except asyncio.CancelledError:
             passed = self._deadlines.end(deadline)
+            result = self._deadline_passed(call) if passed else self.cancelled(call)
             if not passed:
+                self._note(call, number, result)
                 raise
-            detail = f"the deadline of {call.seconds:g} s passed"
-            return call.final(self._interrupted(call, FailureKind.DEADLINE, detail))
         finally:
             if passed is None:
                 self._deadlines.end(deadline)
-            self._in_flight -= 1
-            if not self._in_flight:
-                self._drained.set()
+            if in_turn:
+                self._turns.give(number)
+        self._note(call, number, result)
+        return result
+
+    def _note(self, call: Call, number: str, result: PinResult) -> None:
+        if self._cooldown is not None:
+            self._cooldown.note(number, result, call.loop.time())
+
+    async def _attempts(self, call: Call, body: SecretBytes) -> PinResult:
+        """Make attempts until one is final."""
+        budget = self._open_budget(call.started)
+        while True:
+            result = await self._attempt(call, body)
+            if isinstance(result, Ok):
+                return result
+            call.settle(result)
+            now = call.loop.time()
+            delay = self._policy.decide(
+                result, attempt=call.attempts, remaining=call.expires - now, random=random
+            )
+            if delay is None or not (budget is None or budget.withdraw(now)):
+                return call.final(result)
+            await asyncio.sleep(delay)
+
+    def _deadline_passed(self, call: Call) -> PinResult:
+        detail = f"the deadline of {call.seconds:g} s passed"
+        return call.final(self._interrupted(call, FailureKind.DEADLINE, detail))
 
     def cancelled(self, call: Call) -> PinResult:
         """Say what is known of a call that was cancelled."""

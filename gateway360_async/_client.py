@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -25,12 +25,12 @@ from ._calls import Call, Caller
 from ._error_ids import ErrorId
 from ._errors import ClientClosed, InvalidConfiguration, InvalidRequest, WrongEventLoop
 from ._payloads import SENDER_EXPECTED, PinParams, PinRequest, request_from
-from ._results import BatchResult, Disposition, PinResult
+from ._results import BatchResult, PinResult
 from ._retry import RetryPolicy
-from ._secret import mask_msisdn
 from ._settings import (
     DEFAULT_TIMEOUT,
     checked_concurrency,
+    checked_cooldown,
     checked_deadline,
     checked_instance,
     checked_sender,
@@ -38,6 +38,7 @@ from ._settings import (
     endpoint,
     read_api_key,
 )
+from ._sharing import Sharing
 from ._wire import REQUEST_PATH
 from .transports import KEEPALIVE_EXPIRY, HttpxTransport, Transport
 
@@ -68,6 +69,8 @@ class Gateway360Client:
         limiter: An async context manager that is entered around each attempt, such as an
             `aiolimiter.AsyncLimiter`. Waiting for it counts towards the deadline. What it raises before the
             request's first byte is raised by the call; later, the call has a result all the same.
+        cooldown: Seconds within which a repeat to the same number sends nothing, and gets the earlier result
+            marked as `repeated`; `None`: off. What certainly was not sent may be repeated at once.
         allow_insecure: Allow plain `http://` to another machine: everybody on the way can read the key.
 
     Raises:
@@ -88,6 +91,7 @@ class Gateway360Client:
         deadline: float = 30.0,
         concurrency: int = 100,
         limiter: AbstractAsyncContextManager[Any] | None = None,
+        cooldown: float | None = None,
         allow_insecure: bool = False,
     ) -> None:
         # First, so that a client whose settings are refused below still has a `repr`, for the traceback.
@@ -113,7 +117,7 @@ class Gateway360Client:
             transport, self._concurrency = _default_transport(limits, self._concurrency)
         else:
             transport = _adapted(transport, limits)
-        self._caller = Caller(
+        caller = Caller(
             url=self._url,
             api_key=key,
             transport=transport,
@@ -121,7 +125,9 @@ class Gateway360Client:
             limiter=limiter,
             concurrency=self._concurrency,
             deadline=self._deadline,
+            cooldown=None if cooldown is None else checked_cooldown(cooldown),
         )
+        self._sharing = Sharing(caller)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
@@ -144,7 +150,7 @@ class Gateway360Client:
         """
         self._require_own_loop()
         self._closed = True
-        await self._caller.aclose()
+        await self._sharing.aclose()
 
     async def request_pin(
         self,
@@ -157,6 +163,7 @@ class Gateway360Client:
         pin_params: PinParams | Mapping[str, object] | None = None,
         timeout: httpx.Timeout | float | None = None,
         deadline: float | None = None,
+        force: bool = False,
     ) -> PinResult:
         """Send one SMS with a PIN to one number, at most once.
 
@@ -169,6 +176,7 @@ class Gateway360Client:
             pin_params: What the PIN is like; `None`: the gateway's defaults.
             timeout: Bounds in seconds on each step of an attempt; `None`: the client's.
             deadline: Seconds that this call takes at most; `None`: the client's.
+            force: Send even within the client's `cooldown`, and beside an identical request on its way.
 
         Returns:
             What happened. The trouble of the gateway and of the network is returned, never raised.
@@ -189,7 +197,7 @@ class Gateway360Client:
             report_url=report_url,
             pin_params=pin_params,
         )
-        return await self.send(request, timeout=timeout, deadline=deadline)
+        return await self._sharing.send(self._begin(timeout, deadline, force=force), request)
 
     async def send(
         self,
@@ -197,18 +205,11 @@ class Gateway360Client:
         *,
         timeout: httpx.Timeout | float | None = None,
         deadline: float | None = None,
+        force: bool = False,
     ) -> PinResult:
         """Send a ready request. See `request_pin`."""
         _require_request(request)
-        call = self._begin(timeout, deadline)
-        try:
-            return await self._caller.run(call, request)
-        except asyncio.CancelledError:
-            result = self._caller.cancelled(call)
-            if result.disposition is not Disposition.NOT_SENT:
-                # The exception cannot say it.
-                _logger.warning("a call for %s was cancelled: %s", mask_msisdn(request.msisdn), result)
-            raise
+        return await self._sharing.send(self._begin(timeout, deadline, force=force), request)
 
     def batch(
         self,
@@ -217,6 +218,7 @@ class Gateway360Client:
         concurrency: int | None = None,
         on_duplicate: Literal["skip", "send"] = "skip",
         halt_on: Collection[ErrorId | str] = HALT_ON,
+        force: bool = False,
     ) -> Batch:
         """Send many requests, and get each result as it comes. See `Batch`.
 
@@ -232,14 +234,22 @@ class Gateway360Client:
             concurrency: Requests in flight at a time; `None`: the client's own bound, which holds anyhow.
             on_duplicate: `"skip"` sends to each number once; `"send"` lets a later PIN void an earlier.
             halt_on: The error ids after which nothing more is sent.
+            force: Send even within the client's `cooldown`.
 
         Raises:
             InvalidConfiguration: An argument is wrong.
         """
+        share = on_duplicate == "skip"  # or the second of two would get the first one's SMS
+
+        def send(request: PinRequest, halted: Callable[[], bool]) -> Awaitable[PinResult]:
+            call = self._begin(None, None, halted, force=force)
+            return self._sharing.settled(call, request, share=share)
+
         return Batch(
             requests,
             build=lambda row: request_from(row, sender=self._sender),
-            send=self._send_settled,
+            send=send,
+            spared=self._sharing.spared,
             concurrency=self._concurrency if concurrency is None else checked_concurrency(concurrency),
             on_duplicate=on_duplicate,
             halt_on=halt_on,
@@ -252,6 +262,7 @@ class Gateway360Client:
         concurrency: int | None = None,
         on_duplicate: Literal["skip", "send"] = "skip",
         halt_on: Collection[ErrorId | str] = HALT_ON,
+        force: bool = False,
     ) -> list[BatchResult]:
         """Send many requests, and get their results in the order of the requests. See `batch`.
 
@@ -259,7 +270,9 @@ class Gateway360Client:
         result as it comes. The log then has the counts.
         """
         results: dict[int, BatchResult] = {}
-        batch = self.batch(requests, concurrency=concurrency, on_duplicate=on_duplicate, halt_on=halt_on)
+        batch = self.batch(
+            requests, concurrency=concurrency, on_duplicate=on_duplicate, halt_on=halt_on, force=force
+        )
         try:
             async with batch:
                 async for item in batch:
@@ -270,19 +283,13 @@ class Gateway360Client:
             raise
         return [results[index] for index in range(len(results))]
 
-    async def _send_settled(self, request: PinRequest, halted: Callable[[], bool]) -> PinResult:
-        """Send for a batch, which owns the task: a cancellation becomes a result that says how far it came."""
-        call = self._begin(None, None, halted)
-        try:
-            return await self._caller.run(call, request)
-        except asyncio.CancelledError:
-            return self._caller.cancelled(call)
-
     def _begin(
         self,
         timeout: httpx.Timeout | float | None,
         deadline: float | None,
         halted: Callable[[], bool] | None = None,
+        *,
+        force: bool = False,
     ) -> Call:
         loop = self._require_open()
         try:
@@ -290,7 +297,7 @@ class Gateway360Client:
             bounds = self._timeout if timeout is None else checked_timeout(timeout)
         except InvalidConfiguration as exc:  # one call's argument, not the client's setting
             raise InvalidRequest(exc.setting, exc.problem, exc.expected) from None
-        return Call(loop, loop.time(), seconds, bounds, halted)
+        return Call(loop, loop.time(), seconds, bounds, halted, force)
 
     def _require_open(self) -> asyncio.AbstractEventLoop:
         loop = self._require_own_loop()

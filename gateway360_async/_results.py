@@ -126,6 +126,10 @@ def _tries(attempts: int) -> str:
     return "1 attempt" if attempts == 1 else f"{attempts} attempts"
 
 
+def _by_whom(repeated: bool) -> str:
+    return ", by an earlier call within the cooldown" if repeated else ""
+
+
 @attrs.frozen
 class Ok:
     """The gateway accepted the request: one SMS was sent.
@@ -133,10 +137,13 @@ class Ok:
     Args:
         attempts: Attempts that were made, one that got no place in time included.
         elapsed: Seconds from the call to its result, over all attempts and waits.
+        repeated: Whether this is the result of an earlier call to the same number, within the client's
+            `cooldown`: this call sent nothing.
     """
 
     attempts: int = 1
     elapsed: float = attrs.field(default=0.0, repr=_seconds)
+    repeated: bool = attrs.field(default=False, kw_only=True)
 
     @property
     def disposition(self) -> Literal[Disposition.SENT]:
@@ -148,7 +155,7 @@ class Ok:
         return self
 
     def __str__(self) -> str:
-        return f"sent ({_tries(self.attempts)}, {self.elapsed:.3f} s)"
+        return f"sent ({_tries(self.attempts)}, {self.elapsed:.3f} s{_by_whom(self.repeated)})"
 
 
 @attrs.frozen
@@ -162,6 +169,8 @@ class ApiError:
         attempts: Attempts that were made, one that got no place in time included.
         elapsed: Seconds from the call to its result, over all attempts and waits.
         retry_after: Seconds that the answer asked to wait (`Retry-After`), or `None`.
+        repeated: Whether this is the result of an earlier call to the same number, within the client's
+            `cooldown`: this call sent nothing.
     """
 
     error_id: ErrorId | str = attrs.field(converter=known_error_id)
@@ -170,6 +179,7 @@ class ApiError:
     attempts: int = 1
     elapsed: float = attrs.field(default=0.0, repr=_seconds)
     retry_after: float | None = None
+    repeated: bool = attrs.field(default=False, kw_only=True)
 
     @property
     def disposition(self) -> Disposition:
@@ -196,7 +206,8 @@ class ApiError:
     def __str__(self) -> str:
         said = f": {self.error_msg}" if self.error_msg else ""
         happened = "may have been sent" if self.disposition is Disposition.MAYBE_SENT else "not sent"
-        return _printable(f"{happened}, the gateway answered {self.error_id}{said} ({_tries(self.attempts)})")
+        tries = f"{_tries(self.attempts)}{_by_whom(self.repeated)}"
+        return _printable(f"{happened}, the gateway answered {self.error_id}{said} ({tries})")
 
 
 @attrs.frozen
@@ -214,6 +225,8 @@ class TransportFailure:
             key); `None` if there was none. It does not count in comparisons and stays behind when the
             result is pickled or copied.
         retry_after: Seconds that the answer asked to wait (`Retry-After`), or `None`.
+        repeated: Whether this is the result of an earlier call to the same number, within the client's
+            `cooldown`: this call sent nothing.
     """
 
     kind: FailureKind = attrs.field(repr=str)
@@ -224,6 +237,7 @@ class TransportFailure:
     elapsed: float = attrs.field(default=0.0, repr=_seconds)
     cause: BaseException | None = attrs.field(default=None, eq=False)
     retry_after: float | None = None
+    repeated: bool = attrs.field(default=False, kw_only=True)
 
     def unwrap(self) -> NoReturn:
         """Raise `NotSentError` or `MaybeSentError`, as the disposition says."""
@@ -234,7 +248,8 @@ class TransportFailure:
     def __str__(self) -> str:
         happened = "not sent" if self.disposition is Disposition.NOT_SENT else "may have been sent"
         why = f"{self.kind}: {self.detail}" if self.detail else self.kind
-        return _printable(f"{happened}, {why} ({_tries(self.attempts)}, {self.elapsed:.3f} s)")
+        took = f"{_tries(self.attempts)}, {self.elapsed:.3f} s{_by_whom(self.repeated)}"
+        return _printable(f"{happened}, {why} ({took})")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**attrs.asdict(self, recurse=False), "cause": None}

@@ -30,6 +30,7 @@ __all__ = [
     "DEFAULT_BASE_URL",
     "DEFAULT_TIMEOUT",
     "checked_concurrency",
+    "checked_cooldown",
     "checked_deadline",
     "checked_instance",
     "checked_sender",
@@ -122,6 +123,11 @@ def is_loopback(host: str) -> bool:
 def checked_deadline(deadline: float) -> float:
     """Check a deadline: there is always one."""
     return _seconds_above_zero("deadline", deadline, "a finite number of seconds above 0")
+
+
+def checked_cooldown(cooldown: float) -> float:
+    """Check a cooldown."""
+    return _seconds_above_zero("cooldown", cooldown, "a finite number of seconds above 0, or None for none")
 
 
 def _seconds_above_zero(setting: str, value: float, expected: str) -> float:

@@ -47,6 +47,11 @@ NUMBER = "34666666111"
 REQUEST = PinRequest(NUMBER, "GOOD PIZZA")
 
 
+def requests(count: int) -> list[PinRequest]:
+    """Requests that share nothing, for each is for another number."""
+    return [PinRequest(str(34666666111 + n), "GOOD PIZZA") for n in range(count)]
+
+
 def client_for(server: Server, **settings) -> Gateway360Client:
     return Gateway360Client(KEY, base_url=server.url, sender="GOOD PIZZA", **settings)
 
@@ -110,7 +115,7 @@ async def test_a_calls_own_sender_wins_over_the_clients():
 
 async def test_connections_are_reused_and_no_more_are_opened_than_calls_run_at_a_time():
     async with Server() as server, client_for(server, concurrency=5) as client:
-        results = await asyncio.gather(*(client.send(REQUEST) for _ in range(50)))
+        results = await asyncio.gather(*map(client.send, requests(50)))
         assert all(isinstance(result, Ok) for result in results)
         assert server.connections <= 5
         assert len(server.open) <= 5
@@ -119,7 +124,7 @@ async def test_connections_are_reused_and_no_more_are_opened_than_calls_run_at_a
 
 async def test_max_connections_bounds_the_calls_at_a_time():
     async with Server() as server, client_for(server, limits=httpx.Limits(max_connections=2)) as client:
-        await asyncio.gather(*(client.send(REQUEST) for _ in range(10)))
+        await asyncio.gather(*map(client.send, requests(10)))
     assert server.connections <= 2
 
 
@@ -364,9 +369,10 @@ async def test_a_redirect_is_not_followed():
 
 async def test_waiting_for_a_place_ends_with_the_deadline_and_nothing_is_sent(at_once):
     async with Server(silence) as server, client_for(server, concurrency=1, retry=at_once) as client:
-        first = asyncio.create_task(client.send(REQUEST))
+        one, other = requests(2)
+        first = asyncio.create_task(client.send(one))
         await server.wait(lambda: server.posts == 1)
-        second = await client.send(REQUEST, deadline=0.1)
+        second = await client.send(other, deadline=0.1)
         first.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await first
@@ -379,9 +385,10 @@ async def test_waiting_for_a_place_past_the_pool_timeout_is_repeated_and_not_sen
     timeout = httpx.Timeout(5, pool=0.02)
     async with Server(silence) as server:
         async with client_for(server, concurrency=1, retry=at_once, timeout=timeout) as client:
-            first = asyncio.create_task(client.send(REQUEST))
+            one, other = requests(2)
+            first = asyncio.create_task(client.send(one))
             await server.wait(lambda: server.posts == 1)
-            second = await client.send(REQUEST)
+            second = await client.send(other)
             first.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await first
@@ -594,7 +601,7 @@ async def test_an_error_id_that_quotes_the_key_is_blanked_out():
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit], ids=lambda error: error.__name__)
-async def test_an_interruption_does_not_show_the_key(error):
+def test_an_interruption_does_not_show_the_key(error):
     class Interrupted:
         async def post(self, url, *, body, **kwargs) -> Answer:
             bare = bytes(body)
@@ -604,8 +611,10 @@ async def test_an_interruption_does_not_show_the_key(error):
         async def aclose(self) -> None: ...
 
     client = Gateway360Client(KEY, transport=Interrupted())
+    loop = asyncio.new_event_loop()
     with pytest.raises(error) as caught:
-        client.send(REQUEST).send(None)
+        loop.run_until_complete(client.send(REQUEST))
+    loop.close()
     frames = traceback.StackSummary.extract(
         traceback.walk_tb(caught.value.__traceback__.tb_next), capture_locals=True
     )
@@ -726,7 +735,7 @@ async def test_closing_waits_for_what_is_in_flight_and_refuses_what_is_new():
 
     async with Server(held) as server:
         client = client_for(server)
-        calls = [asyncio.create_task(client.send(REQUEST)) for _ in range(3)]
+        calls = [asyncio.create_task(client.send(request)) for request in requests(3)]
         await server.wait(lambda: server.posts == 3)
         closing = [asyncio.create_task(client.aclose()) for _ in range(2)]
         await asyncio.sleep(0)
@@ -829,9 +838,10 @@ async def test_a_cancelled_calls_traceback_does_not_show_the_key():
 
 async def test_cancelling_before_the_first_byte_is_quiet(caplog):
     async with Server(silence) as server, client_for(server, concurrency=1) as client:
-        first = asyncio.create_task(client.send(REQUEST))
+        one, other = requests(2)
+        first = asyncio.create_task(client.send(one))
         await server.wait(lambda: server.posts == 1)
-        second = asyncio.create_task(client.send(REQUEST))
+        second = asyncio.create_task(client.send(other))
         await asyncio.sleep(0)
         second.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -853,16 +863,16 @@ async def test_after_a_thousand_calls_cancelled_at_random_moments_a_hundred_call
 
     async with Server(late) as server, client_for(server, transport=make(), concurrency=20) as client:
 
-        async def cancelled_soon() -> None:
-            call = asyncio.create_task(client.send(REQUEST))
+        async def cancelled_soon(request: PinRequest) -> None:
+            call = asyncio.create_task(client.send(request))
             for _ in range(seed.randrange(40)):
                 await asyncio.sleep(0)
             call.cancel()
             await asyncio.wait((call,))
 
         for _ in range(50):
-            await asyncio.gather(*(cancelled_soon() for _ in range(20)))
-        results = await asyncio.gather(*(client.send(REQUEST) for _ in range(100)))
+            await asyncio.gather(*map(cancelled_soon, requests(20)))
+        results = await asyncio.gather(*map(client.send, requests(100)))
         assert [type(result) for result in results] == [Ok] * 100
         assert len(server.open) <= 20
     assert not server.open
@@ -904,6 +914,6 @@ async def test_nothing_that_a_caller_gets_to_see_holds_the_key(make, caplog):
 async def test_the_transports_connections_are_gone_when_the_client_is():
     async with Server() as server:
         async with client_for(server, transport=HttpxTransport()) as client:
-            await asyncio.gather(*(client.send(REQUEST) for _ in range(10)))
+            await asyncio.gather(*map(client.send, requests(10)))
             assert server.open
         await server.wait(lambda: not server.open)

@@ -1,0 +1,225 @@
+"""Identical requests that run at the same time are one request: one exchange, one SMS, the same result for all.
+
+Why: a double click, or a form that two workers handle, would otherwise be two paid SMS, of which the second
+voids the PIN of the first while its reader types it in.
+
+Rules of this module:
+
+- Whoever shares a flight can be cancelled, or run into its own deadline, without ending it for the others.
+  So a flight is a task of its own, which is cancelled when nobody waits for it any more. A batch's flights
+  run in the batch's own workers, and the batch spares those that somebody else waits for.
+- Requests for the same number that differ are not shared: they take turns (see `Caller`).
+- What a flight's own cancellation or deadline kept from being sent, whoever else waits for it sends itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from typing import Any, Final
+
+import attrs
+
+from ._calls import Call, Caller
+from ._payloads import PinRequest
+from ._results import Disposition, FailureKind, PinResult, TransportFailure
+from ._secret import mask_msisdn
+
+__all__ = ["Sharing"]
+
+_logger = logging.getLogger("gateway360_async")
+
+# Where Python can, a flight begins in its caller's step: one that needs no wait then costs no switch of tasks.
+_EAGER: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
+
+
+@attrs.define(eq=False)
+class _Flight:
+    request: PinRequest
+    call: Call
+    task: asyncio.Task[object] | None = None
+    in_batch: bool = False
+    waiters: list[asyncio.Future[PinResult]] = attrs.field(factory=list)
+    """One for each call that waits, but for the batch's worker that flies it."""
+    outcome: PinResult | Exception | None = None
+    """What became of it: a result, or what is to be raised where it is waited for."""
+
+
+class Sharing:
+    """Sends requests, and lets identical ones share.
+
+    Args:
+        caller: Makes the calls.
+    """
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+        self._flights: dict[str, list[_Flight]] = {}  # by number: nearly always one
+        self._drained = asyncio.Event()
+
+    async def aclose(self) -> None:
+        """Wait for what is in flight, and close the connections."""
+        while self._flights:
+            self._drained.clear()
+            await self._drained.wait()
+        await self._caller.aclose()
+
+    async def send(self, call: Call, request: PinRequest) -> PinResult:
+        """Send for a caller whose cancellation is its own. Cancelled, it says in the log what is known."""
+        while True:
+            flight = None if call.force else self._find(request)
+            joins = flight is not None
+            if flight is None:
+                flight = self._register(_Flight(request, call))
+                flight.task = asyncio.Task(self._fly(flight), loop=call.loop, **_EAGER)
+            try:
+                result = await (self._joined(flight, call) if joins else self._awaited(flight, call.loop))
+            except asyncio.CancelledError:
+                self._log_cancelled(flight, call)
+                raise
+            if not (joins and _never_begun(result) and call.loop.time() < call.expires):
+                return result
+
+    async def settled(self, call: Call, request: PinRequest, *, share: bool) -> PinResult:
+        """Send in a batch's worker: a cancellation becomes a result that says how far it came."""
+        while share and (flight := self._find(request)) is not None:
+            try:
+                result = await self._joined(flight, call)
+            except asyncio.CancelledError:
+                return self._left(flight, call, FailureKind.CANCELLED, "cancelled before the answer came")
+            if not _never_begun(result) or call.loop.time() >= call.expires:
+                return result
+        flight = self._register(_Flight(request, call, asyncio.current_task(call.loop), in_batch=True))
+        try:
+            result = await self._caller.run(call, request)
+        except asyncio.CancelledError:
+            result = self._caller.cancelled(call)
+        except Exception as exc:
+            self._land(flight, exc)
+            raise
+        except BaseException:
+            self._land(flight, self._caller.cancelled(call))
+            raise
+        self._land(flight, result)
+        return result
+
+    def spared(self) -> set[asyncio.Task[object]]:
+        """The batches' workers whose flights somebody else waits for."""
+        flights = (flight for flights in self._flights.values() for flight in flights)
+        return {flight.task for flight in flights if flight.in_batch and flight.waiters and flight.task}
+
+    def _find(self, request: PinRequest) -> _Flight | None:
+        for flight in self._flights.get(request.msisdn, ()):
+            if flight.request == request:
+                return flight
+        return None
+
+    def _register(self, flight: _Flight) -> _Flight:
+        others = self._flights.get(flight.request.msisdn)
+        if others is None:
+            self._flights[flight.request.msisdn] = [flight]
+        else:
+            others.append(flight)
+        return flight
+
+    async def _fly(self, flight: _Flight) -> None:
+        try:
+            result = await self._caller.run(flight.call, flight.request)
+        except Exception as exc:  # noqa: BLE001  # it is raised where it is waited for
+            self._land(flight, exc)
+        except BaseException:
+            # A cancellation, mostly. An interruption ends the event loop, and its waiters with it.
+            self._land(flight, self._caller.cancelled(flight.call))
+            raise
+        else:
+            self._land(flight, result)
+
+    def _land(self, flight: _Flight, outcome: PinResult | Exception) -> None:
+        flight.outcome = outcome
+        flights = self._flights[flight.request.msisdn]
+        flights.remove(flight)
+        if not flights:
+            del self._flights[flight.request.msisdn]
+        for waiter in flight.waiters:
+            if waiter.done():
+                continue
+            if isinstance(outcome, Exception):
+                waiter.set_exception(outcome)
+            else:
+                waiter.set_result(outcome)
+        if not self._flights:
+            self._drained.set()
+
+    async def _awaited(self, flight: _Flight, loop: asyncio.AbstractEventLoop) -> PinResult:
+        """Wait for a flight's result. Cancelled, end the flight if nobody else waits for it."""
+        if flight.outcome is not None:  # it began in its caller's step, and needed no other
+            if isinstance(flight.outcome, Exception):
+                raise flight.outcome
+            return flight.outcome
+        waiter: asyncio.Future[PinResult] = loop.create_future()
+        flight.waiters.append(waiter)
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            flight.waiters.remove(waiter)
+            if not flight.waiters and not flight.in_batch and flight.task is not None:
+                await _ended(flight.task)
+                if flight.outcome is None:  # cancelled before its first step, it has not seen it
+                    self._land(flight, self._caller.cancelled(flight.call))
+            raise
+
+    async def _joined(self, flight: _Flight, call: Call) -> PinResult:
+        """Wait for a flight of somebody else's, until the deadline of one's own."""
+        deadline = asyncio.timeout_at(call.expires)
+        try:
+            async with deadline:
+                return await self._awaited(flight, call.loop)
+        except TimeoutError:
+            if not deadline.expired():
+                raise  # a limiter's own, which the flight ran into
+        return self._left(flight, call, FailureKind.DEADLINE, f"the deadline of {call.seconds:g} s passed")
+
+    def _left(self, flight: _Flight, call: Call, kind: FailureKind, detail: str) -> PinResult:
+        """Say what is known of a flight by one who does not wait for it any more."""
+        result = self._known(flight, call)
+        if isinstance(result, TransportFailure) and result.kind is FailureKind.CANCELLED:
+            return attrs.evolve(result, kind=kind, detail=detail)
+        return result
+
+    def _known(self, flight: _Flight, call: Call) -> PinResult:
+        if flight.outcome is None:
+            detail = "an identical request, whose result this one shares, goes on"
+            return TransportFailure(
+                FailureKind.CANCELLED, Disposition.MAYBE_SENT, detail=detail, elapsed=call.elapsed()
+            )
+        if isinstance(flight.outcome, Exception):
+            return self._caller.cancelled(flight.call)
+        return flight.outcome
+
+    def _log_cancelled(self, flight: _Flight, call: Call) -> None:
+        result = self._known(flight, call)
+        if result.disposition is not Disposition.NOT_SENT:
+            # The exception cannot say it.
+            number = mask_msisdn(flight.request.msisdn)
+            _logger.warning("a call for %s was cancelled: %s", number, result)
+
+
+async def _ended(task: asyncio.Task[object]) -> None:
+    """Cancel a task, and wait until it has ended."""
+    task.cancel()
+    while not task.done():
+        try:
+            # A second cancellation is kept until the flight has settled: it takes a few steps.
+            await asyncio.wait((task,))
+        except asyncio.CancelledError:
+            continue
+
+
+def _never_begun(result: PinResult) -> bool:
+    """Whether a flight was given up before its first byte, for a reason of somebody else's."""
+    return (
+        isinstance(result, TransportFailure)
+        and result.kind in (FailureKind.CANCELLED, FailureKind.DEADLINE)
+        and result.disposition is Disposition.NOT_SENT
+    )

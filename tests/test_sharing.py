@@ -1,0 +1,464 @@
+"""One number at a time: identical requests share one exchange, different ones take turns. On real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+
+import pytest
+from loopback import Received, Server, ok, silence
+
+from gateway360_async import (
+    Disposition,
+    FailureKind,
+    Gateway360Client,
+    InvalidConfiguration,
+    Ok,
+    PinRequest,
+    SkipReason,
+    TransportFailure,
+)
+
+NUMBER = "34666666111"
+REQUEST = PinRequest(NUMBER, "GOOD PIZZA")
+OTHER = PinRequest(NUMBER, "GOOD PIZZA", sms_text="{PIN}")
+THIRD = PinRequest(NUMBER, "GOOD PIZZA", sms_text="3 {PIN}")
+ELSEWHERE = PinRequest("34666666222", "GOOD PIZZA")
+
+
+class Gate(Server):
+    """Answers when told to; knows how many requests for one number it had at a time."""
+
+    def __init__(self) -> None:
+        super().__init__(self._held)
+        self.gate = asyncio.Event()
+        self.at_a_time: dict[str, int] = {}
+        self.most = 0
+
+    async def _held(self, received: Received) -> None:
+        number = received.json["msisdn"]
+        self.at_a_time[number] = self.at_a_time.get(number, 0) + 1
+        self.most = max(self.most, self.at_a_time[number])
+        told, gone = (asyncio.create_task(wait) for wait in (self.gate.wait(), received.silence()))
+        try:
+            await asyncio.wait((told, gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.at_a_time[number] -= 1
+            for task in (told, gone):
+                task.cancel()
+        if told.done() and not gone.done():
+            await asyncio.wait((gone,))  # whose reading has to end before the next request's begins
+            await received.answer()
+        else:
+            received.writer.close()
+
+
+@contextlib.asynccontextmanager
+async def opened(server: Server, **settings):
+    """A client that holds on to nothing once its calls are over."""
+    async with Gateway360Client("k3y", base_url=server.url, sender="GOOD PIZZA", **settings) as client:
+        yield client
+    assert client._sharing._flights == {}
+    assert client._sharing._caller._turns._taken == {}
+
+
+async def cancelled(call: asyncio.Task) -> None:
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+
+async def passes(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+# --- sharing ---------------------------------------------------------------------------------------------------
+
+
+async def test_identical_requests_at_the_same_time_are_one_exchange_with_one_result():
+    async with Gate() as server, opened(server) as client:
+        calls = [asyncio.create_task(client.send(REQUEST)) for _ in range(3)]
+        await server.wait(lambda: server.posts == 1)
+        calls.append(asyncio.create_task(client.request_pin("+34 666 666 111")))
+        await passes()
+        server.gate.set()
+        results = await asyncio.gather(*calls)
+    assert isinstance(results[0], Ok)
+    assert all(result is results[0] for result in results)
+    assert server.posts == 1
+
+
+async def test_one_after_the_other_they_are_two():
+    async with Server() as server, opened(server) as client:
+        assert await client.send(REQUEST) is not await client.send(REQUEST)
+    assert server.posts == 2
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["the first", "the second"])
+async def test_cancelling_one_of_two_leaves_the_other_its_result(which, caplog):
+    async with Gate() as server, opened(server) as client:
+        calls = [asyncio.create_task(client.send(REQUEST)) for _ in range(2)]
+        await server.wait(lambda: server.posts == 1)
+        await cancelled(calls[which])
+        assert "34*****111 was cancelled: may have been sent" in caplog.text
+        server.gate.set()
+        assert isinstance(await calls[1 - which], Ok)
+    assert (server.posts, server.connections) == (1, 1)
+
+
+async def test_cancelling_both_ends_the_exchange(caplog):
+    async with Gate() as server, opened(server) as client:
+        calls = [asyncio.create_task(client.send(REQUEST)) for _ in range(2)]
+        await server.wait(lambda: server.posts == 1)
+        await cancelled(calls[0])
+        assert server.open
+        await cancelled(calls[1])
+        await server.wait(lambda: not server.open)
+    assert caplog.text.count("was cancelled: may have been sent") == 2
+
+
+async def test_a_call_cancelled_twice_while_its_exchange_is_put_away_is_cancelled_once_it_is(caplog):
+    async with Gate() as server, opened(server) as client:
+        call = asyncio.create_task(client.send(REQUEST))
+        await server.wait(lambda: server.posts == 1)
+        call.cancel()
+        await asyncio.sleep(0)
+        await cancelled(call)
+        await server.wait(lambda: not server.open)
+    assert "was cancelled: may have been sent" in caplog.text
+
+
+async def test_a_call_cancelled_before_its_first_step_sends_nothing(caplog):
+    async with Server() as server, opened(server) as client:
+        call = asyncio.create_task(client.send(REQUEST))
+        await asyncio.sleep(0)
+        await cancelled(call)
+        assert isinstance(await client.send(REQUEST), Ok)
+    assert server.posts == 1
+    assert "may have been sent" not in caplog.text
+
+
+async def test_the_deadline_of_one_who_shares_is_its_own():
+    async with Gate() as server, opened(server) as client:
+        first = asyncio.create_task(client.send(REQUEST))
+        await server.wait(lambda: server.posts == 1)
+        second = await client.send(REQUEST, deadline=0.05)
+        assert isinstance(second, TransportFailure)
+        assert (second.kind, second.disposition) == (FailureKind.DEADLINE, Disposition.MAYBE_SENT)
+        server.gate.set()
+        assert isinstance(await first, Ok)
+    assert server.posts == 1
+
+
+async def test_the_deadline_of_the_last_who_shares_ends_the_exchange():
+    async with Gate() as server, opened(server) as client:
+        first = asyncio.create_task(client.send(REQUEST))
+        await server.wait(lambda: server.posts == 1)
+        second = asyncio.create_task(client.send(REQUEST, deadline=0.1))
+        await passes()
+        await cancelled(first)
+        result = await second
+        await server.wait(lambda: not server.open)
+    assert isinstance(result, TransportFailure)
+    assert (result.kind, result.disposition) == (FailureKind.DEADLINE, Disposition.MAYBE_SENT)
+    assert "0.1 s passed" in result.detail
+
+
+async def test_what_the_first_ones_deadline_kept_from_being_sent_the_second_sends_itself():
+    async with Gate() as server, opened(server, concurrency=1) as client:
+        busy = asyncio.create_task(client.send(ELSEWHERE))
+        await server.wait(lambda: server.posts == 1)
+        first = asyncio.create_task(client.send(REQUEST, deadline=0.05))
+        await passes()
+        second = asyncio.create_task(client.send(REQUEST))
+        failed = await first
+        assert isinstance(failed, TransportFailure)
+        assert (failed.kind, failed.disposition) == (FailureKind.DEADLINE, Disposition.NOT_SENT)
+        server.gate.set()
+        assert isinstance(await second, Ok)
+        assert isinstance(await busy, Ok)
+    assert server.posts == 2
+
+
+async def test_a_deadline_that_passes_for_all_who_share_sends_nothing_any_more():
+    async with Gate() as server, opened(server, concurrency=1) as client:
+        busy = asyncio.create_task(client.send(ELSEWHERE))
+        await server.wait(lambda: server.posts == 1)
+        first = asyncio.create_task(client.send(REQUEST))
+        await passes()
+        second = asyncio.create_task(client.send(REQUEST, deadline=0.05))
+        await passes()
+        await cancelled(first)
+        result = await second
+        server.gate.set()
+        assert isinstance(await busy, Ok)
+    assert isinstance(result, TransportFailure)
+    assert (result.kind, result.disposition) == (FailureKind.DEADLINE, Disposition.NOT_SENT)
+    assert server.posts == 1
+
+
+async def test_what_a_limiter_raises_reaches_all_who_share():
+    class Closed(contextlib.AbstractAsyncContextManager):
+        async def __aenter__(self) -> None:
+            await passes()
+            raise TimeoutError("no more today")
+
+        async def __aexit__(self, *exc_info) -> None: ...
+
+    async with Server() as server, opened(server, limiter=Closed()) as client:
+        raised = await asyncio.gather(client.send(REQUEST), client.send(REQUEST), return_exceptions=True)
+    assert [str(error) for error in raised] == ["no more today"] * 2
+    assert server.posts == 0
+
+
+async def test_forced_an_identical_request_is_a_second_sms_after_the_first():
+    async with Gate() as server, opened(server) as client:
+        calls = [asyncio.create_task(client.send(REQUEST, force=force)) for force in (False, True)]
+        await server.wait(lambda: server.posts == 1)
+        await passes()
+        server.gate.set()
+        first, second = await asyncio.gather(*calls)
+    assert first is not second
+    assert (server.posts, server.most) == (2, 1)
+
+
+# --- turns -----------------------------------------------------------------------------------------------------
+
+
+async def test_different_requests_for_one_number_go_one_after_the_other_in_the_order_of_asking():
+    async with Gate() as server, opened(server) as client:
+        calls = [asyncio.create_task(client.send(request)) for request in (REQUEST, OTHER, THIRD)]
+        elsewhere = asyncio.create_task(client.send(ELSEWHERE))
+        await server.wait(lambda: server.posts == 2)  # another number does not wait
+        await passes()
+        server.gate.set()
+        assert all(isinstance(result, Ok) for result in await asyncio.gather(*calls, elsewhere))
+    texts = [r.json.get("sms_text") for r in server.requests if r.json["msisdn"] == NUMBER]
+    assert texts == [None, "{PIN}", "3 {PIN}"]
+    assert server.most == 1
+
+
+async def test_one_cancelled_while_it_waits_for_its_turn_sends_nothing_and_holds_nobody_up(caplog):
+    async with Gate() as server, opened(server) as client:
+        calls = [asyncio.create_task(client.send(request)) for request in (REQUEST, OTHER, THIRD)]
+        await server.wait(lambda: server.posts == 1)
+        await passes()
+        await cancelled(calls[1])
+        assert "may have been sent" not in caplog.text
+        server.gate.set()
+        assert isinstance(await calls[2], Ok)
+        assert isinstance(await calls[0], Ok)
+    assert server.posts == 2
+
+
+async def test_waiting_for_a_turn_ends_with_the_deadline_and_nothing_is_sent():
+    async with Gate() as server, opened(server) as client:
+        first = asyncio.create_task(client.send(REQUEST))
+        await server.wait(lambda: server.posts == 1)
+        result = await client.send(OTHER, deadline=0.05)
+        server.gate.set()
+        await first
+    assert isinstance(result, TransportFailure)
+    assert (result.kind, result.disposition) == (FailureKind.DEADLINE, Disposition.NOT_SENT)
+    assert server.posts == 1
+
+
+# --- batches ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_batch_that_sends_duplicates_shares_none_and_sends_them_in_turn():
+    async with Gate() as server, opened(server) as client:
+        sending = asyncio.create_task(client.send_all([REQUEST] * 3, on_duplicate="send"))
+        await server.wait(lambda: server.posts == 1)
+        await passes()
+        server.gate.set()
+        results = await sending
+    assert [type(result) for result in results] == [Ok] * 3
+    assert (server.posts, server.most) == (3, 1)
+
+
+async def test_a_batch_shares_with_a_call_that_was_there_before():
+    async with Gate() as server, opened(server) as client:
+        call = asyncio.create_task(client.send(REQUEST))
+        await server.wait(lambda: server.posts == 1)
+        sending = asyncio.create_task(client.send_all([REQUEST]))
+        await passes()
+        server.gate.set()
+        assert [await call] == await sending
+    assert server.posts == 1
+
+
+async def test_a_call_that_shares_with_a_batch_outlives_the_batch():
+    async with Gate() as server, opened(server) as client:
+        async with client.batch([REQUEST, ELSEWHERE]) as batch:
+            await server.wait(lambda: server.posts == 2)
+            call = asyncio.create_task(client.send(REQUEST))
+            await passes()
+            leaving = asyncio.create_task(server.wait(lambda: len(server.open) == 1))
+            leaving.add_done_callback(lambda _: server.gate.set())
+        assert isinstance(await call, Ok)
+    assert server.posts == 2
+    assert {item.request: item.result.disposition for item in batch.report.unread} == {
+        REQUEST: Disposition.SENT,
+        ELSEWHERE: Disposition.MAYBE_SENT,
+    }
+
+
+async def test_a_batch_left_while_it_shares_a_calls_exchange_leaves_it_alone():
+    async with Gate() as server, opened(server) as client:
+        call = asyncio.create_task(client.send(REQUEST))
+        await server.wait(lambda: server.posts == 1)
+        async with client.batch([REQUEST]) as batch:
+            await passes()
+        server.gate.set()
+        assert isinstance(await call, Ok)
+    (item,) = batch.report.unread
+    assert isinstance(item.result, TransportFailure)
+    assert (item.result.kind, item.result.disposition) == (FailureKind.CANCELLED, Disposition.MAYBE_SENT)
+
+
+async def test_a_call_sends_itself_what_a_halted_batch_gave_up():
+    async def refused_at_first(received: Received) -> None:
+        if received.json["msisdn"] == ELSEWHERE.msisdn:
+            await passes(20)
+            await received.answer(401, b'{"status":"error","error_id":"UNAUTHORIZED"}')
+        else:
+            await ok(received)
+
+    async with Server(refused_at_first) as server, opened(server, concurrency=1) as client:
+        async with client.batch([ELSEWHERE, REQUEST], concurrency=2) as batch:
+            await server.wait(lambda: server.posts == 1)
+            call = asyncio.create_task(client.send(REQUEST))
+            items = {item.request: item.result async for item in batch}
+        assert isinstance(await call, Ok)
+    assert items[REQUEST].reason is SkipReason.HALTED
+    assert server.posts == 2
+
+
+async def test_an_error_raised_in_a_batch_reaches_the_call_that_shares_it():
+    class Closed(contextlib.AbstractAsyncContextManager):
+        async def __aenter__(self) -> None:
+            await passes(10)
+            raise TimeoutError("no more today")
+
+        async def __aexit__(self, *exc_info) -> None: ...
+
+    async with Server() as server, opened(server, limiter=Closed()) as client:
+        async with client.batch([REQUEST]) as batch:
+            await passes(2)
+            with pytest.raises(TimeoutError):
+                await client.send(REQUEST)
+            with pytest.raises(TimeoutError):
+                _ = [item async for item in batch]
+
+
+# --- the cooldown ----------------------------------------------------------------------------------------------
+
+
+async def test_a_repeat_within_the_cooldown_sends_nothing_and_gets_the_earlier_result_marked():
+    async with Server() as server, opened(server, cooldown=60) as client:
+        first = await client.send(REQUEST)
+        second = await client.send(OTHER)  # another text is another SMS all the same
+        assert not first.repeated
+        assert second == Ok(first.attempts, first.elapsed, repeated=True)
+        assert server.posts == 1
+        assert not (await client.send(ELSEWHERE)).repeated
+        assert not (await client.send(REQUEST, force=True)).repeated
+        assert not (await client.request_pin(NUMBER, force=True)).repeated
+    assert server.posts == 4
+
+
+async def test_without_a_cooldown_a_repeat_is_sent():
+    async with Server() as server, opened(server) as client:
+        for _ in range(2):
+            assert not (await client.send(REQUEST)).repeated
+    assert server.posts == 2
+
+
+async def test_one_that_waits_for_its_turn_meets_the_cooldown_too():
+    async with Gate() as server, opened(server, cooldown=60) as client:
+        calls = [asyncio.create_task(client.send(request)) for request in (REQUEST, OTHER)]
+        await server.wait(lambda: server.posts == 1)
+        server.gate.set()
+        first, second = await asyncio.gather(*calls)
+    assert (first.repeated, second.repeated) == (False, True)
+    assert server.posts == 1
+
+
+async def test_a_call_cancelled_after_its_first_byte_begins_a_cooldown():
+    async with Server(silence) as server, opened(server, cooldown=60) as client:
+        call = asyncio.create_task(client.send(REQUEST))
+        await server.wait(lambda: server.posts == 1)
+        await cancelled(call)
+        repeat = await client.send(REQUEST)
+    assert isinstance(repeat, TransportFailure)
+    assert repeat.repeated
+    assert repeat.disposition is Disposition.MAYBE_SENT
+    assert server.posts == 1
+
+
+async def test_a_batch_meets_the_cooldown_and_can_be_forced():
+    async with Server() as server, opened(server, cooldown=60) as client:
+        await client.send(REQUEST)
+        assert [result.repeated for result in await client.send_all([NUMBER, "34666666222"])] == [True, False]
+        assert [result.repeated for result in await client.send_all([NUMBER], force=True)] == [False]
+    assert server.posts == 3
+
+
+@pytest.mark.parametrize("cooldown", [0, -1, float("inf"), "60", True])
+def test_a_wrong_cooldown_names_itself(cooldown):
+    with pytest.raises(InvalidConfiguration) as caught:
+        Gateway360Client("k3y", cooldown=cooldown)
+    assert caught.value.setting == "cooldown"
+
+
+# --- all at once -----------------------------------------------------------------------------------------------
+
+
+async def test_at_random_no_number_has_two_requests_at_a_time_and_every_caller_knows():
+    """2,000 calls for five numbers, a third of them cancelled at random moments."""
+    seed = random.Random(4)
+    numbers = [str(34600000000 + n) for n in range(5)]
+    texts = [None, "{PIN}", "your {PIN}"]
+    most: dict[str, int] = dict.fromkeys(numbers, 0)
+    running: dict[str, int] = dict.fromkeys(numbers, 0)
+
+    async def late(received: Received) -> None:
+        number = received.json["msisdn"]
+        running[number] += 1
+        most[number] = max(most[number], running[number])
+        await passes(seed.randrange(10))
+        running[number] -= 1
+        await received.answer()
+
+    async def one(client: Gateway360Client) -> object:
+        request = PinRequest(seed.choice(numbers), "PIZZA", sms_text=seed.choice(texts))
+        call = asyncio.create_task(client.send(request))
+        if not seed.randrange(3):
+            await passes(seed.randrange(60))
+            call.cancel()
+        await asyncio.wait((call,))
+        return "cancelled" if call.cancelled() else call.result()
+
+    async with Server(late) as server, opened(server, concurrency=10) as client:
+        outcomes: list[object] = []
+        for _ in range(40):
+            outcomes += await asyncio.gather(*(one(client) for _ in range(50)))
+    sent = {id(outcome) for outcome in outcomes if isinstance(outcome, Ok)}
+    assert all(isinstance(outcome, Ok) or outcome == "cancelled" for outcome in outcomes)
+    cancelled_calls = outcomes.count("cancelled")
+    assert cancelled_calls > 100
+    assert len(sent) <= server.posts <= len(sent) + cancelled_calls
+    # A request that was cancelled may still be with the server when the next one comes: never more than that.
+    assert all(count >= 1 for count in most.values())
+
+
+async def test_closing_waits_for_a_call_that_has_only_just_begun():
+    async with Server() as server:
+        client = Gateway360Client("k3y", base_url=server.url, sender="GOOD PIZZA")
+        call = asyncio.create_task(client.send(REQUEST))
+        await asyncio.sleep(0)
+        await client.aclose()
+        assert isinstance(await call, Ok)
