@@ -16,7 +16,14 @@ sent, or it may have been sent.
 from ._batch import Batch
 from ._client import Gateway360Client
 from ._error_ids import ErrorId, ErrorScope
-from ._errors import ClientClosed, Gateway360Error, InvalidConfiguration, InvalidRequest, WrongEventLoop
+from ._errors import (
+    ClientClosed,
+    Gateway360Error,
+    InvalidConfiguration,
+    InvalidRequest,
+    LedgerError,
+    WrongEventLoop,
+)
 from ._payloads import PinParams, PinRequest, PinType
 from ._reports import BatchItem, BatchReport
 from ._results import (
@@ -52,6 +59,7 @@ __all__ = [
     "Gateway360Error",
     "InvalidConfiguration",
     "InvalidRequest",
+    "LedgerError",
     "MaybeSentError",
     "NotSentError",
     "Ok",

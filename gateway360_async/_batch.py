@@ -29,12 +29,13 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
+from functools import partial
 from types import TracebackType
-from typing import Final, Literal, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, cast
 
 from ._bounds import Places
 from ._error_ids import ErrorId
-from ._errors import InvalidConfiguration, InvalidRequest
+from ._errors import InvalidConfiguration, InvalidRequest, LedgerError
 from ._payloads import PinRequest
 from ._reports import BatchItem, BatchReport, Tally
 from ._results import (
@@ -49,7 +50,10 @@ from ._results import (
     TransportFailure,
 )
 
-__all__ = ["HALT_ON", "Batch"]
+if TYPE_CHECKING:
+    from .ledgers import Recorder
+
+__all__ = ["HALT_ON", "Batch", "Send"]
 
 HALT_ON: Final[frozenset[ErrorId | str]] = frozenset({ErrorId.UNAUTHORIZED, ErrorId.NOT_ENOUGH_BALANCE})
 """The errors of the whole account: every other request would get them too."""
@@ -117,6 +121,7 @@ class Batch:
         build: Callable[[object], PinRequest],
         send: Send,
         spared: Callable[[], Collection[asyncio.Task[object]]] = tuple,
+        recorder: Recorder | None = None,
         concurrency: int,
         on_duplicate: Literal["skip", "send"],
         halt_on: Collection[ErrorId | str],
@@ -131,6 +136,7 @@ class Batch:
         self._build = build
         self._send = send
         self._spared = spared
+        self._recorder = recorder
         self._concurrency = concurrency
         self._halt_on = frozenset(halt_on)
         # Digits are kept as an int: 32 bytes and a place in the set, where a string takes twice that.
@@ -146,6 +152,8 @@ class Batch:
         self._halted_by: ApiError | None = None
         self._error: BaseException | None = None
         self._stopping = False
+        self._unrecorded = 0
+        """Items whose outcomes are not on record yet."""
         self._began: float | None = None
         self._ended: float | None = None
 
@@ -162,6 +170,8 @@ class Batch:
         if self._began is not None:
             raise RuntimeError("a batch can be used once: make another with client.batch()")
         self._began = time.monotonic()
+        if self._recorder is not None:
+            await self._recorder.open()
         self._add_worker()
         return self
 
@@ -180,6 +190,9 @@ class Batch:
         settled.result()
         if cancelled is not None:
             raise cancelled
+        if isinstance(self._error, LedgerError):  # outcomes that are not on record, and nobody knows it yet
+            error, self._error = self._error, None
+            raise error
 
     async def _settle(self) -> None:
         self._keep_untaken()
@@ -190,6 +203,11 @@ class Batch:
                 if worker not in spared:
                     worker.cancel()
             await asyncio.wait(self._workers, return_when=asyncio.FIRST_COMPLETED)
+        if self._recorder is not None:
+            try:
+                await self._recorder.aclose()
+            except LedgerError as exc:
+                self._error = self._error or exc
         self._keep_untaken()
         self._end()
 
@@ -246,7 +264,10 @@ class Batch:
         if error is not None and not self._stopping:
             self._source.ended = True
             self._error = self._error or error
-        if not self._workers and not self._stopping:
+        self._end_if_over()
+
+    def _end_if_over(self) -> None:
+        if not (self._workers or self._unrecorded or self._stopping):
             self._end()
 
     async def _work(self) -> None:
@@ -270,7 +291,10 @@ class Batch:
                 return BatchItem(index, request, Skipped(SkipReason.DUPLICATE, detail), source)
             self._seen.add(number)
         try:
-            result = await self._send(request, self._has_halted)
+            if self._recorder is None:
+                result: BatchResult = await self._send(request, self._has_halted)
+            else:
+                result = await self._recorder.send(index, request, self._has_halted)
         except Exception as exc:
             # Raised rather than returned, a closed client say: nothing was sent. The entry is not lost for it.
             detail = f"{type(exc).__name__}: {exc}"
@@ -282,11 +306,13 @@ class Batch:
     def _has_halted(self) -> bool:
         return self._halted_by is not None
 
-    def _noted(self, result: ApiError | TransportFailure) -> BatchResult:
+    def _noted(self, result: ApiError | TransportFailure | Skipped) -> BatchResult:
         """Halt on an error of the account, and call what the halt stopped by its name."""
         if isinstance(result, ApiError):
             if result.error_id in self._halt_on and self._halted_by is None:
                 self._halted_by = result
+            return result
+        if isinstance(result, Skipped):
             return result
         stopped = result.kind is FailureKind.CANCELLED and result.disposition is Disposition.NOT_SENT
         return self._skipped_as_halted(self._halted_by) if stopped and self._halted_by is not None else result
@@ -308,4 +334,19 @@ class Batch:
             except asyncio.CancelledError:
                 self._unread.append(item)
                 raise
+        on_record = None if self._recorder is None else self._recorder.on_record(item.index)
+        if on_record is None:
+            self._put(item)
+        else:
+            # The worker goes on: what it sends next is on record after this one, so both share a commit.
+            self._unrecorded += 1
+            on_record.add_done_callback(partial(self._recorded, item))
+
+    def _recorded(self, item: BatchItem, on_record: asyncio.Future[None]) -> None:
+        self._unrecorded -= 1
+        error = on_record.exception()
+        if error is not None:
+            self._source.ended = True
+            self._error = self._error or error
         self._put(item)
+        self._end_if_over()

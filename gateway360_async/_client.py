@@ -16,11 +16,11 @@ import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import httpx
 
-from ._batch import HALT_ON, Batch
+from ._batch import HALT_ON, Batch, Send
 from ._calls import Call, Caller
 from ._error_ids import ErrorId
 from ._errors import ClientClosed, InvalidConfiguration, InvalidRequest, WrongEventLoop
@@ -40,7 +40,10 @@ from ._settings import (
 )
 from ._sharing import Sharing
 from ._wire import REQUEST_PATH
-from .transports import KEEPALIVE_EXPIRY, HttpxTransport, Transport
+from .transports import Transport, adapted, default_transport
+
+if TYPE_CHECKING:
+    from .ledgers import Ledger, Recorder
 
 __all__ = ["Gateway360Client"]
 
@@ -105,6 +108,7 @@ class Gateway360Client:
         del api_key
         if isinstance(key, InvalidConfiguration):
             raise key
+        self._api_key = key
         self._sender = checked_sender(sender)
         self._url = endpoint(base_url, path_prefix, REQUEST_PATH, allow_insecure=allow_insecure)
         self._timeout = checked_timeout(timeout)
@@ -114,9 +118,9 @@ class Gateway360Client:
         if limiter is not None:
             checked_instance("limiter", limiter, AbstractAsyncContextManager, "an async context manager")
         if transport is None:
-            transport, self._concurrency = _default_transport(limits, self._concurrency)
+            transport, self._concurrency = default_transport(limits, self._concurrency)
         else:
-            transport = _adapted(transport, limits)
+            transport = adapted(transport, limits)
         caller = Caller(
             url=self._url,
             api_key=key,
@@ -219,6 +223,8 @@ class Gateway360Client:
         on_duplicate: Literal["skip", "send"] = "skip",
         halt_on: Collection[ErrorId | str] = HALT_ON,
         force: bool = False,
+        ledger: Ledger | None = None,
+        resend_unknown: bool = False,
     ) -> Batch:
         """Send many requests, and get each result as it comes. See `Batch`.
 
@@ -235,9 +241,13 @@ class Gateway360Client:
             on_duplicate: `"skip"` sends to each number once; `"send"` lets a later PIN void an earlier.
             halt_on: The error ids after which nothing more is sent.
             force: Send even within the client's `cooldown`.
+            ledger: The batch's durable memory, such as a `SqliteLedger`. After a crash the same requests in
+                the same order with the same ledger go on where they stopped.
+            resend_unknown: Send again what an earlier run may have sent. Each can be a second SMS.
 
         Raises:
             InvalidConfiguration: An argument is wrong.
+            LedgerError: On entering the block, or while it runs: the ledger cannot be used.
         """
         share = on_duplicate == "skip"  # or the second of two would get the first one's SMS
 
@@ -250,6 +260,7 @@ class Gateway360Client:
             build=lambda row: request_from(row, sender=self._sender),
             send=send,
             spared=self._sharing.spared,
+            recorder=None if ledger is None else self._recorder(ledger, send, resend_unknown=resend_unknown),
             concurrency=self._concurrency if concurrency is None else checked_concurrency(concurrency),
             on_duplicate=on_duplicate,
             halt_on=halt_on,
@@ -263,6 +274,8 @@ class Gateway360Client:
         on_duplicate: Literal["skip", "send"] = "skip",
         halt_on: Collection[ErrorId | str] = HALT_ON,
         force: bool = False,
+        ledger: Ledger | None = None,
+        resend_unknown: bool = False,
     ) -> list[BatchResult]:
         """Send many requests, and get their results in the order of the requests. See `batch`.
 
@@ -271,7 +284,13 @@ class Gateway360Client:
         """
         results: dict[int, BatchResult] = {}
         batch = self.batch(
-            requests, concurrency=concurrency, on_duplicate=on_duplicate, halt_on=halt_on, force=force
+            requests,
+            concurrency=concurrency,
+            on_duplicate=on_duplicate,
+            halt_on=halt_on,
+            force=force,
+            ledger=ledger,
+            resend_unknown=resend_unknown,
         )
         try:
             async with batch:
@@ -282,6 +301,14 @@ class Gateway360Client:
             _logger.warning("send_all was broken off: %s", batch.report)
             raise
         return [results[index] for index in range(len(results))]
+
+    def _recorder(self, ledger: Ledger, send: Send, *, resend_unknown: bool) -> Recorder:
+        from .ledgers import LedgerScope, Recorder  # noqa: PLC0415  # with sqlite3, for those who keep one
+
+        if not callable(getattr(ledger, "open", None)):
+            problem = f"is of type {type(ledger).__name__}"
+            raise InvalidConfiguration("ledger", problem, "a Ledger, such as a SqliteLedger")
+        return Recorder(ledger, LedgerScope(self._url, self._api_key), send, resend_unknown=resend_unknown)
 
     def _begin(
         self,
@@ -328,29 +355,3 @@ def _require_request(request: object) -> None:
     if not isinstance(request, PinRequest):
         problem = f"is of type {type(request).__name__}"
         raise InvalidRequest("request", problem, "a PinRequest; request_pin() takes its fields")
-
-
-def _adapted(transport: Transport | httpx.AsyncClient, limits: httpx.Limits | None) -> Transport:
-    if isinstance(transport, httpx.AsyncClient):
-        transport = HttpxTransport(transport)
-    if not all(callable(getattr(transport, method, None)) for method in ("post", "aclose")):
-        problem = f"is of type {type(transport).__name__}"
-        raise InvalidConfiguration("transport", problem, "a Transport, or an httpx.AsyncClient")
-    if limits is not None:
-        raise InvalidConfiguration(
-            "limits", "was given beside `transport`", "the limits on the transport itself"
-        )
-    return transport
-
-
-def _default_transport(limits: httpx.Limits | None, concurrency: int) -> tuple[Transport, int]:
-    """Make the transport, and bound the concurrency by its connections."""
-    if limits is None:
-        # As many idle connections as busy ones: a lower bound would reconnect at almost every request.
-        limits = httpx.Limits(
-            max_connections=concurrency,
-            max_keepalive_connections=concurrency,
-            keepalive_expiry=KEEPALIVE_EXPIRY,
-        )
-    checked_instance("limits", limits, httpx.Limits, "an httpx.Limits")
-    return HttpxTransport(limits=limits), min(concurrency, limits.max_connections or concurrency)

@@ -5,6 +5,7 @@
     ├── InvalidConfiguration  (ValueError)    a setting is wrong; nothing was sent
     ├── ClientClosed          (RuntimeError)  the client was closed; nothing was sent
     ├── WrongEventLoop        (RuntimeError)  another event loop, or after a fork; nothing was sent
+    ├── LedgerError                           a batch's ledger cannot be used, or has failed
     └── ResultError                           only `result.unwrap()` raises it (see `_results`)
         ├── RejectedError                     the gateway answered with an error
         ├── NotSentError                      no answer, and certainly not sent
@@ -26,6 +27,7 @@ __all__ = [
     "Gateway360Error",
     "InvalidConfiguration",
     "InvalidRequest",
+    "LedgerError",
     "WrongEventLoop",
 ]
 
@@ -85,3 +87,20 @@ class WrongEventLoop(Gateway360Error, RuntimeError):
     Its connections live in the loop, and in the process, that used it first. Two processes that write
     to the same connection would mix up each other's requests.
     """
+
+
+class LedgerError(Gateway360Error):
+    """A batch's ledger cannot be used, or has failed. What it could not record was not sent.
+
+    Attributes:
+        problem: What is wrong with it.
+        expected: What would be right, or what to do.
+    """
+
+    def __init__(self, problem: str, expected: str) -> None:
+        super().__init__(problem, expected)
+        self.problem = problem
+        self.expected = expected
+
+    def __str__(self) -> str:
+        return f"the ledger {self.problem}; expected {self.expected}"

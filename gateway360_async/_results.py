@@ -93,6 +93,9 @@ class FailureKind(StrEnum):
     CANCELLED = "cancelled"
     """A batch was left early and cancelled this call."""
 
+    INTERRUPTED = "interrupted"
+    """An earlier run of the batch ended between this request's start and its answer."""
+
     UNEXPECTED = "unexpected"
     """The transport raised something that it should not have; `cause` holds it."""
 
@@ -266,17 +269,21 @@ class Skipped:
     Args:
         reason: Why, in one word.
         detail: Why, for people.
+        result: The result of an earlier run, if the reason is `ALREADY_SETTLED`.
     """
 
     reason: SkipReason = attrs.field(repr=str)
     detail: str = ""
+    result: PinResult | None = None
 
     @property
-    def disposition(self) -> Literal[Disposition.NOT_SENT]:
-        """Always `NOT_SENT`: this entry sent nothing."""
-        return Disposition.NOT_SENT
+    def disposition(self) -> Disposition:
+        """`NOT_SENT`, or what an earlier run's result says: this time, nothing was sent."""
+        return Disposition.NOT_SENT if self.result is None else self.result.disposition
 
     def __str__(self) -> str:
+        if self.result is not None:
+            return f"{self.result}; skipped as {self.reason}: {self.detail}"
         return f"not sent, skipped as {self.reason}: {self.detail}"
 
 

@@ -30,7 +30,7 @@ from ._secret import Secret, SecretBytes
 if TYPE_CHECKING:
     from cattrs import Converter
 
-__all__ = ["MAX_ANSWER_BYTES", "REQUEST_HEADERS", "REQUEST_PATH", "decode", "encode"]
+__all__ = ["MAX_ANSWER_BYTES", "REQUEST_HEADERS", "REQUEST_PATH", "canonical", "decode", "encode"]
 
 REQUEST_PATH: Final = "/2fa/request"
 """The path of Request PIN below the API's prefix."""
@@ -105,6 +105,11 @@ def encode(request: PinRequest, api_key: Secret | str) -> SecretBytes:
     """Make the JSON body of a request. The key is in it, so the body is as secret as the key."""
     key = api_key if isinstance(api_key, str) else api_key.reveal()
     return SecretBytes(_encode_json({"api_key": key, **_unstructure_request()(request)}).encode("ascii"))
+
+
+def canonical(request: PinRequest) -> bytes:
+    """Make the bytes by which a request is told from any other: its body, but for the key."""
+    return _encode_json(_unstructure_request()(request)).encode("ascii")
 
 
 def decode(

@@ -113,12 +113,15 @@ def in_turn(*behaviours: Behaviour) -> Behaviour:
 class Server:
     """Reads whole requests, counts them, and answers each as `behaviour` says."""
 
-    def __init__(self, behaviour: Behaviour = ok, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, behaviour: Behaviour = ok, *, tls: ssl.SSLContext | None = None, port: int = 0
+    ) -> None:
         self.behaviour = behaviour
         self.requests: list[Received] = []
         self.connections = 0
         self.open: set[asyncio.StreamWriter] = set()
         self._tls = tls
+        self._port = port
         self._server: asyncio.Server | None = None
         self._changed = asyncio.Condition()
 
@@ -136,7 +139,9 @@ class Server:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls, backlog=1000)
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", self._port, ssl=self._tls, backlog=1000
+        )
         return self
 
     async def __aexit__(

@@ -184,7 +184,7 @@ async def test_a_body_that_drips_past_the_deadline_does_not_hold_the_call():
             await asyncio.sleep(0.01)
 
     async with Server(drip) as server, client_for(server) as client:
-        result = await client.send(REQUEST, deadline=0.2)
+        result = await client.send(REQUEST, deadline=1.0)
         await server.wait(lambda: not server.open)  # the connection was dropped, not kept
     assert isinstance(result, TransportFailure)
     assert (result.kind, result.disposition, result.http_status) == (

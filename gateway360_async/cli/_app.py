@@ -148,6 +148,19 @@ def _batch(
         OnDuplicate,
         typer.Option(help="A number that is there twice: skip it, or send a PIN that voids the first."),
     ] = OnDuplicate.SKIP,
+    ledger: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="The batch's memory: after a crash, the same command with the same file goes on.",
+        ),
+    ] = None,
+    resend_unknown: Annotated[
+        bool,
+        typer.Option(
+            "--resend-unknown", help="Send again what an earlier run may have sent: a second SMS each."
+        ),
+    ] = False,
     base_url: BaseUrl = None,
     path_prefix: PathPrefix = "/api",
 ) -> None:
@@ -168,6 +181,8 @@ def _batch(
         concurrency=concurrency,
         rate=rate,
         on_duplicate=on_duplicate.value,
+        ledger=ledger,
+        resend_unknown=resend_unknown,
     )
     run(batch(options))
 

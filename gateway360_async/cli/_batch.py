@@ -18,7 +18,8 @@ import attrs
 from aiolimiter import AsyncLimiter
 from rich.console import Console
 
-from gateway360_async import BatchItem, Gateway360Client
+from gateway360_async import Batch, BatchItem, Disposition, Gateway360Client, LedgerError
+from gateway360_async.ledgers import SqliteLedger
 
 from ._problems import FAILED, HALTED, OK, UsageProblem, api_key, complain
 from ._rows import FileProblem, Row, Rows, from_thread
@@ -42,6 +43,8 @@ class BatchOptions:
     concurrency: int
     rate: str | None
     on_duplicate: Literal["skip", "send"]
+    ledger: str | None
+    resend_unknown: bool
 
 
 def rate_limiter(rate: str | None) -> AsyncLimiter | None:
@@ -122,6 +125,39 @@ async def paced(rows: Iterable[Row] | AsyncIterable[Row], limiter: AsyncLimiter)
         yield row
 
 
+class _Results:
+    """Writes results down, and counts them."""
+
+    def __init__(self, out: TextIO, name: str) -> None:
+        self._out = out
+        self._name = name
+        self.outcomes: Outcomes = Counter()
+        self.sent = 0
+        """Entries whose SMS was sent, by this run or by one before."""
+
+    def write(self, item: BatchItem) -> None:
+        """Write a line. Raises `FileProblem`."""
+        self.sent += item.result.disposition is Disposition.SENT
+        self.outcomes[type(item.result).__name__, why(item.result), item.result.disposition] += 1
+        row = cast("Row", item.source)
+        number = row.get("msisdn") if item.request is None else item.request.msisdn
+        line = {"index": item.index, "line": row.line, "msisdn": number, **as_json(item.result)}
+        try:
+            self._out.write(json.dumps(line) + "\n")
+        except OSError as exc:  # a full disk, a closed pipe
+            raise FileProblem(
+                f"{self._name}: {exc.strerror}; the result of line {row.line} is not in it"
+            ) from None
+
+    def write_unread(self, batch: Batch) -> None:
+        """Write down what was settled after the batch was left, by Ctrl-C say."""
+        for item in batch.report.unread:
+            try:
+                self.write(item)
+            except FileProblem as exc:
+                complain(exc)
+
+
 async def _send(
     client: Gateway360Client,
     rows: Iterable[Row] | AsyncIterable[Row],
@@ -129,43 +165,32 @@ async def _send(
     options: BatchOptions,
 ) -> int:
     stderr = Console(stderr=True)
-    outcomes: Outcomes = Counter()
-    problem: FileProblem | None = None
-
-    def write(item: BatchItem) -> None:
-        outcomes[type(item.result).__name__, why(item.result), item.result.disposition] += 1
-        row = cast("Row", item.source)
-        number = row.get("msisdn") if item.request is None else item.request.msisdn
-        line = {"index": item.index, "line": row.line, "msisdn": number, **as_json(item.result)}
-        try:
-            out.write(json.dumps(line) + "\n")
-        except OSError as exc:  # a full disk, a closed pipe
-            raise FileProblem(
-                f"{options.out}: {exc.strerror}; the result of line {row.line} is not in it"
-            ) from None
-
-    batch = client.batch(rows, on_duplicate=options.on_duplicate)
+    results = _Results(out, options.out)
+    problem: FileProblem | LedgerError | None = None
+    batch = client.batch(
+        rows,
+        on_duplicate=options.on_duplicate,
+        ledger=None if options.ledger is None else SqliteLedger(options.ledger),
+        resend_unknown=options.resend_unknown,
+    )
     try:
         async with batch:
             with progress_on(stderr) as progress:
                 bar = progress.add_task("sending", total=None)
                 async for item in batch:
-                    write(item)
+                    results.write(item)
                     progress.advance(bar)
-    except FileProblem as exc:
+    except (FileProblem, LedgerError) as exc:
+        if isinstance(exc, LedgerError) and not batch.report.total:  # it could not even be opened
+            raise
         problem = exc
     finally:
-        # Left early, by Ctrl-C say: what was in flight is settled by now, and named as well.
-        for item in batch.report.unread:
-            try:
-                write(item)
-            except FileProblem as exc:
-                complain(exc)
+        results.write_unread(batch)
     report = batch.report
-    stderr.print(table_of(outcomes, f"{report.total} entries in {report.elapsed:.1f} s"))
+    stderr.print(table_of(results.outcomes, f"{report.total} entries in {report.elapsed:.1f} s"))
     if report.halted_by is not None:
         complain(f"halted: {report.halted_by}")
         return HALTED
     if problem is not None:
         complain(problem)
-    return OK if problem is None and report.by_result["Ok"] == report.total else FAILED
+    return OK if problem is None and results.sent == report.total else FAILED

@@ -50,7 +50,8 @@ def as_json(result: BatchResult) -> dict[str, Any]:
         case TransportFailure():
             fields |= {"kind": str(result.kind), "http_status": result.http_status, "detail": result.detail}
         case Skipped():
-            return fields | {"reason": str(result.reason), "detail": result.detail}
+            fields |= {"reason": str(result.reason), "detail": result.detail}
+            return fields if result.result is None else fields | {"earlier": as_json(result.result)}
         case _:
             assert_never(result)
     return fields | {"attempts": result.attempts, "elapsed": round(result.elapsed, 6)}

@@ -8,6 +8,7 @@ goes, raises `TransportError`, and hands over what it caught through `scrubbed`.
 from typing import TYPE_CHECKING, Any
 
 from ._base import Answer, Exchange, Phase, Transport, TransportError, chain, scrubbed
+from ._given import adapted, default_transport
 from ._httpx import HttpxTransport
 from ._shared import KEEPALIVE_EXPIRY
 
@@ -23,7 +24,9 @@ __all__ = [
     "Phase",
     "Transport",
     "TransportError",
+    "adapted",
     "chain",
+    "default_transport",
     "scrubbed",
 ]
 

@@ -355,6 +355,45 @@ def test_waiting_for_the_rate_does_not_count_towards_a_calls_deadline(cli, sandb
     assert len(sandbox.messages) == 12
 
 
+# --- a ledger ----------------------------------------------------------------------------------------------
+
+
+def test_the_same_command_with_the_same_ledger_goes_on(cli, sandbox, tmp_path):
+    file, ledger = tmp_path / "numbers", tmp_path / "batch.ledger"
+    file.write_text(numbers(5))
+    command = ["batch", str(file), "--sender", "X", "--ledger", str(ledger)]
+    assert cli.invoke(app, command).exit_code == 0
+    file.write_text(numbers(8))
+    again = cli.invoke(app, command)
+    assert again.exit_code == 0
+    lines = [json.loads(line) for line in again.stdout.splitlines()]
+    assert sorted(line.get("reason", "sent") for line in lines) == ["already_settled"] * 5 + ["sent"] * 3
+    assert {line["disposition"] for line in lines} == {"sent"}
+    assert next(line for line in lines if "earlier" in line)["earlier"]["result"] == "Ok"
+    assert len(sandbox.messages) == 8
+
+
+def test_a_ledger_of_another_file_is_one_line_and_nothing_is_sent(cli, sandbox, tmp_path):
+    file, ledger = tmp_path / "numbers", tmp_path / "batch.ledger"
+    file.write_text(numbers(5))
+    command = ["batch", str(file), "--sender", "X", "--ledger", str(ledger), "--resend-unknown"]
+    cli.invoke(app, command)
+    file.write_text("34699999999\n")
+    result = cli.invoke(app, command)
+    assert result.exit_code == 1
+    assert "is of another batch: its entry 0 is another request" in result.stderr
+    assert len(sandbox.messages) == 5
+
+
+def test_a_ledger_that_cannot_be_opened_is_one_line(cli, sandbox, tmp_path):
+    file = tmp_path / "numbers"
+    file.write_text(numbers(5))
+    result = cli.invoke(app, ["batch", str(file), "--sender", "X", "--ledger", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "gateway360: the ledger cannot be opened: Is a directory" in result.stderr
+    assert sandbox.messages == []
+
+
 # --- demo ------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,106 @@
+"""Sends a batch's entries with their intents and outcomes on record.
+
+Rules of this module:
+
+- What an earlier run settled is skipped, with its result. What it left open is `MAYBE_SENT`, and is sent
+  again only where the caller says so.
+- A result is known before it is on record. It is given out when it is, or when that has failed: a ledger that
+  fails ends the batch, but takes no result with it. What could not be recorded is unknown to the next run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from .._errors import LedgerError
+from .._payloads import PinRequest
+from .._results import BatchResult, Disposition, FailureKind, PinResult, Skipped, SkipReason, TransportFailure
+from ._base import Ledger, LedgerScope, LedgerSession
+
+__all__ = ["Recorder"]
+
+
+class Recorder:
+    """A batch's way to its ledger.
+
+    Args:
+        ledger: The ledger.
+        scope: What the batch's entries have in common.
+        send: Sends a request, as `Batch` wants it sent.
+        resend_unknown: Whether to send again what may have been sent.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        scope: LedgerScope,
+        send: Callable[[PinRequest, Callable[[], bool]], Awaitable[PinResult]],
+        *,
+        resend_unknown: bool,
+    ) -> None:
+        self._ledger = ledger
+        self._scope = scope
+        self._send = send
+        self._resend_unknown = resend_unknown
+        self._session: LedgerSession | None = None
+        self._on_record: dict[int, asyncio.Future[None]] = {}
+
+    async def open(self) -> None:
+        """Take hold of the ledger. Raises `LedgerError`."""
+        self._session = await self._ledger.open(self._scope)
+
+    async def aclose(self) -> None:
+        """Make durable what is not yet, and let go of the ledger.
+
+        Raises:
+            LedgerError: An outcome could not be recorded, and nobody has asked for it.
+        """
+        session, self._session = self._session, None
+        if session is not None:
+            await session.aclose()
+        left, self._on_record = self._on_record, {}
+        for outcome in asyncio.as_completed(left.values()):
+            await outcome
+
+    def on_record(self, index: int) -> asyncio.Future[None] | None:
+        """What becomes done when an entry's outcome is durable, or failed with a `LedgerError`. Ask once."""
+        return self._on_record.pop(index, None)
+
+    async def send(self, index: int, request: PinRequest, halted: Callable[[], bool]) -> BatchResult:
+        """Send an entry, unless an earlier run has. A cancellation becomes a result.
+
+        Raises:
+            LedgerError: Its intent could not be recorded; nothing was sent.
+        """
+        session = self._session
+        if session is None:
+            raise LedgerError("is not open", "a batch inside its `async with` block")
+        try:
+            recorded = await session.begin(index, request, resend_unknown=self._resend_unknown)
+        except asyncio.CancelledError:
+            detail = "cancelled before its intent was on record"
+            result: PinResult = TransportFailure(FailureKind.CANCELLED, Disposition.NOT_SENT, detail=detail)
+            self._settle(session, index, request, result)  # it may have got there all the same
+            return result
+        if recorded is not None:
+            return _as_left(recorded.result)
+        try:
+            result = await self._send(request, halted)
+        except Exception:
+            # Raised rather than returned, so nothing was sent.
+            unsent = TransportFailure(FailureKind.UNEXPECTED, Disposition.NOT_SENT)
+            self._settle(session, index, request, unsent)
+            raise
+        self._settle(session, index, request, result)
+        return result
+
+    def _settle(self, session: LedgerSession, index: int, request: PinRequest, result: PinResult) -> None:
+        self._on_record[index] = asyncio.ensure_future(session.settle(index, request, result))
+
+
+def _as_left(result: PinResult | None) -> BatchResult:
+    if result is not None:
+        return Skipped(SkipReason.ALREADY_SETTLED, "an earlier run of this batch settled it", result)
+    detail = "an earlier run of this batch ended before its outcome was known"
+    return TransportFailure(FailureKind.INTERRUPTED, Disposition.MAYBE_SENT, detail=detail)

@@ -1,0 +1,148 @@
+"""A ledger in a file of SQLite's, with the commits of many requests made as one.
+
+Rules of this module:
+
+- A commit waits for the disk, for milliseconds, so it is made in a thread, and whatever is asked meanwhile is
+  in the next one: as many requests as are in flight share a commit, and none waits for more than two.
+- What is asked is applied in the order of asking.
+- After a failure nothing more is recorded: each later request gets the same `LedgerError` before it is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from .._errors import InvalidConfiguration, LedgerError
+from .._payloads import PinRequest
+from .._results import Disposition, Ok, PinResult
+from ._base import LedgerScope, Recorded
+from ._file import Begin, LedgerFile, Left, Settle, State
+from ._records import is_settled, read_result, write_result
+
+__all__ = ["SqliteLedger"]
+
+_Answer: TypeAlias = Left | None
+
+
+class SqliteLedger:
+    """A batch's durable memory in a file. Hand it to `client.batch(…, ledger=…)`, in every run of the batch.
+
+    It uses Python's own `sqlite3`, and no server. The file is readable by its owner only.
+
+    Args:
+        path: The file; the first run makes it.
+        store_numbers: Store whole phone numbers, in the entries and in the texts of results. By default a
+            number is stored as a hash that only who has the API key can make.
+
+    Raises:
+        InvalidConfiguration: A value is of the wrong type.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, store_numbers: bool = False) -> None:
+        try:
+            self._path = Path(path)
+        except TypeError:
+            name = type(path).__name__
+            raise InvalidConfiguration("path", f"is of type {name}", "the path of a file") from None
+        if not isinstance(store_numbers, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+            name = type(store_numbers).__name__
+            raise InvalidConfiguration("store_numbers", f"is of type {name}", "True or False")
+        self._store_numbers = store_numbers
+
+    def __repr__(self) -> str:
+        return f"SqliteLedger({str(self._path)!r}, store_numbers={self._store_numbers})"
+
+    async def open(self, scope: LedgerScope) -> _Session:
+        """Take hold of the file; see `Ledger.open`."""
+        thread = ThreadPoolExecutor(1, thread_name_prefix="gateway360-ledger")
+        opening = thread.submit(LedgerFile, self._path, scope.url, scope.api_key)
+        try:
+            file = await asyncio.wrap_future(opening)
+        except BaseException:
+            # Cancelled, it may be open in a moment: the thread closes it, and ends.
+            opening.add_done_callback(_close_unwanted)
+            thread.shutdown(wait=False)
+            raise
+        return _Session(file, thread, whole_numbers=self._store_numbers)
+
+
+class _Session:
+    def __init__(self, file: LedgerFile, thread: ThreadPoolExecutor, *, whole_numbers: bool) -> None:
+        self._file = file
+        self._thread = thread
+        self._whole_numbers = whole_numbers
+        self._asked: list[tuple[Begin | Settle, asyncio.Future[_Answer]]] = []
+        self._committing: asyncio.Task[None] | None = None
+        self._error: LedgerError | None = None
+
+    async def begin(self, index: int, request: PinRequest, *, resend_unknown: bool) -> Recorded | None:
+        hasher = self._file.hasher
+        number = request.msisdn if self._whole_numbers else hasher.of_number(request.msisdn)
+        fingerprint = hasher.of_request(request)
+        left = await self._ask(Begin(index, fingerprint, number, resend_unknown=resend_unknown))
+        if left is None:
+            return None
+        try:
+            return Recorded(None if left.result is None else read_result(left.result))
+        except Exception as exc:
+            # Whatever cattrs or json makes of a text that this library did not write.
+            problem = f"is damaged: the result of its entry {index} cannot be read"
+            raise LedgerError(problem, "an intact ledger's file") from exc
+
+    def settle(self, index: int, request: PinRequest, result: PinResult) -> asyncio.Future[Any]:
+        state = State.OPEN
+        if is_settled(result):
+            state = State.MAYBE if result.disposition is Disposition.MAYBE_SENT else State.SETTLED
+        text = write_result(result, request, whole_numbers=self._whole_numbers)
+        return self._ask(Settle(index, state, text, sent=isinstance(result, Ok)))
+
+    def _ask(self, change: Begin | Settle) -> asyncio.Future[_Answer]:
+        """Put a change on the list. It is applied whether its future is waited for or not."""
+        future: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
+        if self._error is not None:
+            future.set_exception(self._error)
+            return future
+        self._asked.append((change, future))
+        if self._committing is None:
+            self._committing = asyncio.get_running_loop().create_task(self._commit())
+        return future
+
+    async def _commit(self) -> None:
+        """Commit what is asked, and what is asked meanwhile, until nothing is."""
+        try:
+            while self._asked:
+                asked, self._asked = self._asked, []
+                changes = [change for change, _ in asked]
+                try:
+                    given = await asyncio.wrap_future(self._thread.submit(self._file.apply, changes))
+                except LedgerError as exc:
+                    self._error = exc
+                    asked += self._asked
+                    self._asked = []
+                    given = [exc for _ in asked]
+                for (_, future), answer in zip(asked, given, strict=True):
+                    if future.done():  # who waited was cancelled
+                        continue
+                    if isinstance(answer, LedgerError):
+                        future.set_exception(answer)
+                    else:
+                        future.set_result(answer)
+        finally:
+            self._committing = None
+
+    async def aclose(self) -> None:
+        try:
+            if self._committing is not None:
+                await self._committing
+        finally:
+            await asyncio.wrap_future(self._thread.submit(self._file.close))
+            self._thread.shutdown(wait=False)
+
+
+def _close_unwanted(opening: Future[LedgerFile]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
