@@ -18,7 +18,6 @@ from gateway360_async.ledgers import SqliteLedger
 async def main(base_url: str, ledger: str, count: int, concurrency: int) -> None:
     numbers = (str(34600000000 + index) for index in range(count))
     async with Gateway360Client("k3y", base_url=base_url, sender="PIZZA", concurrency=concurrency) as client:
-        print("begun", flush=True)
         async with client.batch(numbers, ledger=SqliteLedger(ledger)) as batch:
             async for item in batch:
                 line = f"{item.index} {type(item.result).__name__} {item.result.disposition}\n"
