@@ -17,6 +17,7 @@ from ._batch import Batch
 from ._client import Gateway360Client
 from ._error_ids import ErrorId, ErrorScope
 from ._errors import ClientClosed, Gateway360Error, InvalidConfiguration, InvalidRequest, WrongEventLoop
+from ._guard import SpendGuard
 from ._payloads import PinParams, PinRequest, PinType
 from ._reports import BatchItem, BatchReport
 from ._results import (
@@ -65,6 +66,7 @@ __all__ = [
     "RetryPolicy",
     "SkipReason",
     "Skipped",
+    "SpendGuard",
     "TransportFailure",
     "WrongEventLoop",
     "__version__",
