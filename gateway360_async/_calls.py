@@ -30,6 +30,7 @@ import httpx
 
 from ._bounds import Deadlines, Places, Turns
 from ._cooldown import Cooldown
+from ._guard import GuardAccount, Refusal, SpendGuard
 from ._payloads import PinRequest
 from ._results import ApiError, Disposition, FailureKind, Ok, PinResult, TransportFailure
 from ._retry import BudgetAccount, RetryPolicy, parse_retry_after
@@ -93,6 +94,7 @@ class Caller:
         concurrency: Exchanges at a time, at most.
         deadline: Seconds that most calls take at most.
         cooldown: Seconds for which a result stands for its number; `None`: none does.
+        guard: Where calls may go, and how many; `None`: anywhere, and any number.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class Caller:
         concurrency: int,
         deadline: float,
         cooldown: float | None,
+        guard: SpendGuard | None,
     ) -> None:
         self._url = url
         self._api_key = api_key
@@ -116,6 +119,7 @@ class Caller:
         self._deadlines = Deadlines(deadline)
         self._turns = Turns()
         self._cooldown = None if cooldown is None else Cooldown(cooldown)
+        self._guard = None if guard is None else guard.open()
         self._budget: BudgetAccount | None = None
 
     async def aclose(self) -> None:
@@ -138,7 +142,10 @@ class Caller:
                 earlier = self._cooldown.earlier(number, call.loop.time())
                 if earlier is not None:
                     return earlier
-            result = await self._attempts(call, body)
+            if self._guard is None:
+                result = await self._attempts(call, body)
+            else:
+                result = await self._guarded(call, request, body, self._guard)
         except asyncio.CancelledError:
             passed = self._deadlines.end(deadline)
             result = self._deadline_passed(call) if passed else self.cancelled(call)
@@ -152,6 +159,26 @@ class Caller:
                 self._turns.give(number)
         self._note(call, number, result)
         return result
+
+    async def _guarded(
+        self, call: Call, request: PinRequest, body: SecretBytes, guard: GuardAccount
+    ) -> PinResult:
+        """Count a call on the guard, which may refuse it. What never reached the gateway is given back."""
+        admission = guard.admit(request.msisdn, call.loop.time())
+        if isinstance(admission, Refusal):
+            return self._failed(call, admission.kind, admission.detail)
+        reached = False
+        try:
+            result = await self._attempts(call, body)
+            # A refusal of the gateway's is a request that it had.
+            reached = not isinstance(result, TransportFailure) or result.disposition is Disposition.MAYBE_SENT
+            return result
+        except asyncio.CancelledError:
+            reached = self.cancelled(call).disposition is not Disposition.NOT_SENT
+            raise
+        finally:
+            if not reached:
+                guard.give_back(admission)
 
     def _note(self, call: Call, number: str, result: PinResult) -> None:
         if self._cooldown is not None:

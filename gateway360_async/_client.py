@@ -24,6 +24,7 @@ from ._batch import HALT_ON, Batch, Send
 from ._calls import Call, Caller
 from ._error_ids import ErrorId
 from ._errors import ClientClosed, InvalidConfiguration, InvalidRequest, WrongEventLoop
+from ._guard import SpendGuard
 from ._payloads import SENDER_EXPECTED, PinParams, PinRequest, request_from
 from ._results import BatchResult, PinResult
 from ._retry import RetryPolicy
@@ -74,6 +75,8 @@ class Gateway360Client:
             request's first byte is raised by the call; later, the call has a result all the same.
         cooldown: Seconds within which a repeat to the same number sends nothing, and gets the earlier result
             marked as `repeated`; `None`: off. What certainly was not sent may be repeated at once.
+        guard: Where requests may go, and how many. One that it refuses is a `TransportFailure` of a kind of
+            its own, `NOT_SENT`.
         allow_insecure: Allow plain `http://` to another machine: everybody on the way can read the key.
 
     Raises:
@@ -95,6 +98,7 @@ class Gateway360Client:
         concurrency: int = 100,
         limiter: AbstractAsyncContextManager[Any] | None = None,
         cooldown: float | None = None,
+        guard: SpendGuard | None = None,
         allow_insecure: bool = False,
     ) -> None:
         # First, so that a client whose settings are refused below still has a `repr`, for the traceback.
@@ -117,6 +121,8 @@ class Gateway360Client:
         checked_instance("retry", retry, RetryPolicy, "a RetryPolicy")
         if limiter is not None:
             checked_instance("limiter", limiter, AbstractAsyncContextManager, "an async context manager")
+        if guard is not None:
+            checked_instance("guard", guard, SpendGuard, "a SpendGuard")
         if transport is None:
             transport, self._concurrency = default_transport(limits, self._concurrency)
         else:
@@ -129,6 +135,7 @@ class Gateway360Client:
             limiter=limiter,
             concurrency=self._concurrency,
             deadline=self._deadline,
+            guard=guard,
             cooldown=None if cooldown is None else checked_cooldown(cooldown),
         )
         self._sharing = Sharing(caller)
