@@ -11,6 +11,7 @@ Rules of this module:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -66,7 +67,8 @@ class Run:
 
     async def kill(self) -> None:
         """Kill it, and read what it had said before."""
-        self.process.send_signal(signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it had ended
+            self.process.send_signal(signal.SIGKILL)
         before = -1
         while len(self.taken) > before:
             before = len(self.taken)
