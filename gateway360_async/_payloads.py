@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from functools import lru_cache
 from functools import wraps
 from typing import Final, ParamSpec, TypeVar, cast
 from urllib.parse import urlsplit
@@ -200,8 +201,11 @@ def _msisdn_problem(value: str) -> str:
 
 def sender_problem(value: object) -> str | None:
     """Say what is wrong with a sender, or `None`. The gateway's rule: 15 digits, or 11 characters."""
-    if not isinstance(value, str):
-        return _describe(value)
+    return _sender_text_problem(value) if isinstance(value, str) else _describe(value)
+
+
+@lru_cache(maxsize=64)  # an application has a handful, and sends them again and again
+def _sender_text_problem(value: str) -> str | None:
     if not value or value.isspace():
         return "is empty"
     if not value.isprintable():  # also refuses lone surrogates, which are not printable

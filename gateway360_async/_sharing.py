@@ -138,9 +138,10 @@ class Sharing:
     def _land(self, flight: _Flight, outcome: PinResult | Exception) -> None:
         flight.outcome = outcome
         flights = self._flights[flight.request.msisdn]
-        flights.remove(flight)
-        if not flights:
+        if len(flights) == 1:
             del self._flights[flight.request.msisdn]
+        else:
+            flights.remove(flight)
         for waiter in flight.waiters:
             if waiter.done():
                 continue
