@@ -24,6 +24,7 @@ from ._errors import (
     LedgerError,
     WrongEventLoop,
 )
+from ._guard import SpendGuard
 from ._payloads import PinParams, PinRequest, PinType
 from ._reports import BatchItem, BatchReport
 from ._results import (
@@ -73,6 +74,7 @@ __all__ = [
     "RetryPolicy",
     "SkipReason",
     "Skipped",
+    "SpendGuard",
     "TransportFailure",
     "WrongEventLoop",
     "__version__",

@@ -99,6 +99,18 @@ class FailureKind(StrEnum):
     UNEXPECTED = "unexpected"
     """The transport raised something that it should not have; `cause` holds it."""
 
+    PREFIX_NOT_ALLOWED = "prefix_not_allowed"
+    """The client's `SpendGuard` does not allow numbers that begin like this one."""
+
+    PREFIX_CEILING = "prefix_ceiling"
+    """Numbers of this prefix have had all that the client's `SpendGuard` allows them for now."""
+
+    CLIENT_CEILING = "client_ceiling"
+    """The client has sent all that its `SpendGuard` allows for now."""
+
+    TOTAL_CEILING = "total_ceiling"
+    """The client has sent all that its `SpendGuard` ever allows."""
+
 
 class SkipReason(StrEnum):
     """Why a batch did not send an entry."""

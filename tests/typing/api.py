@@ -35,6 +35,7 @@ from gateway360_async import (
     RetryPolicy,
     Skipped,
     SkipReason,
+    SpendGuard,
     TransportFailure,
     WrongEventLoop,
 )
@@ -199,3 +200,11 @@ async def testing() -> None:
         await client.request_pin("34666666111", sender="X")
         message: Message = gateway.messages[0]
         assert_type(message.pin, str)
+
+
+def guards(prefixes: list[str]) -> None:
+    guard = SpendGuard(allowed_prefixes=prefixes, per_prefix=100, per_client=1000, window=60, total=None)
+    assert_type(guard.allowed_prefixes, frozenset[str] | None)
+    assert_type(guard.per_prefix, int | None)
+    assert_type(guard.window, float)
+    SpendGuard(allowed_prefixes={"+34", "351"})
