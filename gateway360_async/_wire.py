@@ -134,7 +134,7 @@ def decode(
     Returns:
         `Ok` or `ApiError` where there is an envelope, otherwise a `TransportFailure`. Never raises.
     """
-    if http_status == 200 and body == b'{"status":"ok"}' and not _content_encoding(headers):
+    if http_status == 200 and body == b'{"status":"ok"}' and not _is_compressed(headers):
         return Ok(attempts, elapsed)  # the published answer, to the letter: no need to parse it
     envelope, problem = _Envelope(), "there is no envelope"
     refused = _refused_by_http(http_status)
@@ -185,18 +185,23 @@ def _may_be_the_gateways_word(headers: Mapping[str, str], body: bytes) -> bool:
     A proxy's error page is HTML, plain text or empty. A broken JSON object is none of these, and what a
     compressed body says, nobody knows.
     """
-    return bool(_content_encoding(headers)) or body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
+    return _is_compressed(headers) or body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
 
 
 _ENCODING_LENGTH: Final = len("content-encoding")
 
 
-def _content_encoding(headers: Mapping[str, str]) -> str:
-    for name in headers:
-        if len(name) == _ENCODING_LENGTH and name.lower() == "content-encoding":
-            value = headers[name].strip()
-            return "" if value.lower() == "identity" else value
-    return ""
+def _is_compressed(headers: Mapping[str, str]) -> bool:
+    # All of them: a field may come on several lines, and is then one list (RFC 9110, section 5.3), which some
+    # mappings give in one piece and others line by line.
+    for name, value in headers.items():
+        if len(name) == _ENCODING_LENGTH and name.lower() == "content-encoding" and _names_a_coding(value):
+            return True
+    return False
+
+
+def _names_a_coding(value: str) -> bool:
+    return any(coding.strip().lower() not in ("", "identity") for coding in value.split(","))
 
 
 class _UnreadableError(ValueError):
@@ -205,7 +210,7 @@ class _UnreadableError(ValueError):
 
 def _read_object(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
     """Read the body as a JSON object, or raise `_UnreadableError`."""
-    if _content_encoding(headers):
+    if _is_compressed(headers):
         raise _UnreadableError("the body is compressed, although identity was asked for")
     if len(body) > MAX_ANSWER_BYTES:
         raise _UnreadableError(f"the body is longer than {MAX_ANSWER_BYTES} bytes")

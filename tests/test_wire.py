@@ -8,6 +8,7 @@ import cattrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 from vector_data import RESPONSES, VALID_REQUESTS, build_body, build_headers, build_request, vector_id
 
 from gateway360_async import (
@@ -386,7 +387,19 @@ def test_a_compressed_answer_is_not_read(name, value):
     assert_unreadable(decode(200, {"a": "b", name: value}, OK_BODY), "compressed")
 
 
-@pytest.mark.parametrize("value", ["identity", "Identity", " identity ", ""])
+@pytest.mark.parametrize("lines", [["identity", "gzip"], ["gzip", "identity"], ["", "br"]], ids=str)
+def test_no_line_of_a_field_hides_another(lines):
+    # What a compressed body says, nobody knows: a 404 does not make it a refusal.
+    for headers in (
+        CIMultiDict(("Content-Encoding", value) for value in lines),
+        {"content-encoding": ", ".join(lines)},
+    ):
+        result = decode(404, headers, b"\x1f\x8b\x08\x00")
+        assert_failure(result, MAYBE_SENT, FailureKind.HTTP_STATUS, 404)
+        assert "compressed" in result.detail
+
+
+@pytest.mark.parametrize("value", ["identity", "Identity", " identity ", "", "identity, identity"])
 @pytest.mark.parametrize("body", [OK_BODY, b'{ "status": "ok" }'], ids=["to the letter", "spaced"])
 def test_identity_is_no_compression(value, body):
     assert isinstance(decode(200, {"Content-Encoding": value}, body), Ok)

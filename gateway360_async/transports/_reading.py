@@ -26,10 +26,12 @@ async def read_answer(response: httpx.Response, exchange: Exchange, max_bytes: i
     exchange.phase = Phase.ANSWERED
     try:
         body = await _read_raw(response, max_bytes)
+        headers: dict[str, str] = {}
         # From the raw fields: httpx's own mapping finds out an encoding, and decodes anew at each look.
-        headers = {
-            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw
-        }
+        for raw_name, raw_value in response.headers.raw:
+            name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+            # A field on several lines is one list (RFC 9110, section 5.3): no line hides another.
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
         exchange.answer = Answer(response.status_code, headers, body)
         if _has_surplus(response):
             await response.extensions["network_stream"].aclose()

@@ -93,6 +93,17 @@ async def test_a_compressed_body_is_not_unfolded(mode):
 
 
 @both
+@pytest.mark.parametrize("lines", [("identity", "gzip"), ("gzip", "identity")], ids=str)
+async def test_a_field_on_two_lines_is_read_whole(mode, lines):
+    head = "".join(f"content-encoding: {line}\r\n" for line in lines)
+    answer = raw(f"HTTP/1.1 404 x\r\ncontent-length: 1\r\n{head}\r\n?".encode())
+    async with Server(answer) as server, transport_of(mode) as transport:
+        answered = await post(transport, server.url)
+    found = [value for name, value in answered.headers.items() if name.lower() == "content-encoding"]
+    assert ", ".join(found) == ", ".join(lines)
+
+
+@both
 async def test_a_body_over_the_cap_is_cut_and_its_connection_dropped(mode):
     async with Server(status(200, b"x" * 100_000)) as server, transport_of(mode) as transport:
         answer = await post(transport, server.url, max_bytes=10)
