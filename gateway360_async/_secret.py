@@ -12,6 +12,7 @@ Rules of this module:
 
 from __future__ import annotations
 
+import json
 from typing import NoReturn
 
 __all__ = ["Secret", "SecretBytes", "mask_msisdn"]
@@ -37,12 +38,14 @@ class Secret:
         return self.__reveal()
 
     def redact(self, text: str) -> str:
-        """Blank the value out of a text that came from elsewhere."""
-        return text.replace(self.__reveal(), _MASK)
+        """Blank the value out of a text that came from elsewhere, in whatever quotes it stands there."""
+        for form in _forms(self.__reveal()):
+            text = text.replace(form, _MASK)
+        return text
 
     def is_in(self, text: str) -> bool:
         """Whether a text that came from elsewhere holds the value."""
-        return self.__reveal() in text
+        return any(form in text for form in _forms(self.__reveal()))
 
     def __repr__(self) -> str:
         return f"Secret('{_MASK}')"
@@ -54,6 +57,23 @@ class Secret:
         raise TypeError(
             "a Secret cannot be pickled: hand the API key to the other process by its environment"
         )
+
+
+def _forms(value: str) -> list[str]:
+    """List what a value looks like where it is quoted, the longest first, or a part of one would stay.
+
+    As itself; as a string of JSON, which it is in a request's body; and either as Python quotes it in the
+    `repr` of a text or of bytes, which is how an HTTP library quotes what it could not read.
+    """
+    forms: set[str] = set()
+    for written in (value, json.dumps(value)[1:-1]):
+        # With a double quote before it, as in a body: then Python escapes the single ones.
+        forms |= {
+            written,
+            repr(f'"{written}')[2:-1],
+            repr(f'"{written}'.encode(errors="surrogatepass"))[3:-1],
+        }
+    return sorted(forms, key=len, reverse=True)
 
 
 class SecretBytes(bytes):

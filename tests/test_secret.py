@@ -95,6 +95,29 @@ def test_redact_blanks_the_value_wherever_it_stands():
     assert Secret(KEY).redact(f"{KEY} and {KEY}!") == "***** and *****!"
 
 
+QUOTED = [
+    KEY,
+    'quo"te',
+    "apo'strophe",
+    "back\\slash",
+    "at its end\\",
+    "\u00e9\u00f1",
+    "\u00e9'\u00f1",
+    "\U0001f355",
+]
+
+
+@pytest.mark.parametrize("key", QUOTED, ids=ascii)
+def test_redact_blanks_the_value_however_it_is_quoted(key):
+    secret = Secret(key)
+    for ensure_ascii in (True, False):
+        body, blank = (json.dumps({"api_key": value}, ensure_ascii=ensure_ascii) for value in (key, "*****"))
+        for quote in (str, repr, str.encode, lambda text: bytearray(text.encode())):
+            assert secret.is_in(f"{quote(body)}")
+            assert secret.redact(f"{quote(body)}") == f"{quote(blank)}"
+    assert secret.redact(f"{[key]}").strip("[]")[1:-1] == "*****"
+
+
 def test_redact_leaves_other_text_alone():
     assert Secret(KEY).redact("nothing here") == "nothing here"
 
