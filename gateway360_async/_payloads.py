@@ -8,6 +8,8 @@ Rules of this module:
   Only a phone number is normalised, because people write the same number in many ways.
 - An error names the field and says what is right. It never echoes a whole number, text or URL.
 - A `repr` masks the number and leaves out the text and the report URL (which may hold a nonce).
+- A traceback that captures local variables, as crash reporters do, shows no whole number in a frame of this
+  module: an error leaves it without the frames that have the arguments.
 """
 
 # The annotations are for users' type checkers; the checks are for everybody else at run time.
@@ -16,9 +18,10 @@ Rules of this module:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Final, cast
+from functools import wraps
+from typing import Final, ParamSpec, TypeVar, cast
 from urllib.parse import urlsplit
 
 import attrs
@@ -40,6 +43,9 @@ __all__ = [
 PIN_PLACEHOLDER: Final = "{PIN}"
 SMS_LENGTH: Final = 160
 DEFAULT_PIN_LENGTH: Final = 6
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 _SEPARATORS = str.maketrans("", "", " .-()")
 _TRUNK_PREFIX = re.compile(r"\([ .-]*0[ .-]*\)")
@@ -68,6 +74,31 @@ class PinType(StrEnum):
     NUMERIC = "numeric"
     ALPHA = "alpha"
     ALPHANUMERIC = "alphanumeric"
+
+
+def _hiding_its_arguments(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Let nothing out of a function with a frame that shows the number which it was given."""
+
+    @wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return function(*args, **kwargs)
+        except Exception as exc:  # noqa: BLE001  # raised below, after the arguments have gone
+            # Ours says what is wrong by itself. Another one is a bug, maybe of a mapping of the caller's, and
+            # keeps the frames that tell where.
+            error = exc.with_traceback(None) if isinstance(exc, InvalidRequest) else exc
+        del args, kwargs
+        try:
+            raise error
+        finally:
+            del error  # or it would keep itself, and the caller's frames, alive
+
+    return call
+
+
+def _built_out_of_sight(cls: type[_T]) -> type[_T]:
+    cls.__init__ = _hiding_its_arguments(cls.__init__)  # type: ignore[method-assign]
+    return cls
 
 
 def _describe(value: object) -> str:
@@ -244,6 +275,7 @@ def _pin_params(value: PinParams | Mapping[str, object] | None) -> PinParams | N
     return PinParams(**_known_fields("pin_params.", value, _PIN_FIELDS))  # type: ignore[arg-type]  # checked by the converters
 
 
+@_built_out_of_sight
 @attrs.frozen(repr=False)
 class PinRequest:
     """A request to send one SMS with a PIN to one number. It holds no API key.
@@ -288,6 +320,7 @@ _FIELDS = tuple(field.name for field in attrs.fields(PinRequest))
 _PIN_FIELDS = tuple(field.name for field in attrs.fields(PinParams))
 
 
+@_hiding_its_arguments
 def request_from(row: object, *, sender: str | None = None) -> PinRequest:
     """Build the request for one entry of a batch.
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import httpx
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from ._connection import OneConnectionTransport
 
 __all__ = ["Slots"]
+
+_NOBODY: Final = Watch(Exchange())
+"""What watches a connection between two exchanges, when nothing happens on it."""
 
 
 @attrs.define(eq=False)
@@ -111,6 +114,8 @@ class Slots:
         if self._closed or (self._max_idle is not None and len(self._idle) >= self._max_idle):
             self._discard(slot)
             return
+        if slot.direct is not None:
+            slot.direct.watched_by(_NOBODY)  # or it would hold on to its last answer, which may quote the key
         loop = asyncio.get_running_loop()
         slot.idle_since = loop.time()
         self._idle.append(slot)

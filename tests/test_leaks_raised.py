@@ -1,0 +1,223 @@
+"""The hunt for the API key and for whole numbers in whatever is raised, as a crash reporter shows it.
+
+That is: the text, the data, and the local variables of every frame that is ours or a library's; of the causes
+and contexts too. A test's own frames, which stand for the caller's, are left out.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+
+import pytest
+from leaks import carried, reported
+from loopback import Server, ok, silence
+
+from gateway360_async import (
+    ClientClosed,
+    Gateway360Client,
+    InvalidConfiguration,
+    InvalidRequest,
+    PinRequest,
+    RetryPolicy,
+    WrongEventLoop,
+)
+from gateway360_async._payloads import request_from
+from gateway360_async.transports import AiohttpTransport, HttpxTransport
+
+KEY = "k3y-0f-the-account"
+NUMBER = "34666666111"
+REQUEST = PinRequest(NUMBER, "GOOD PIZZA")
+
+both = pytest.mark.parametrize("make", [HttpxTransport, AiohttpTransport])
+
+
+def client_for(server, make=HttpxTransport, **settings):
+    return Gateway360Client(KEY, base_url=server.url, sender="GOOD PIZZA", transport=make(), **settings)
+
+
+def assert_hidden(secret, error):
+    found = [text for text in reported(error) if secret in text]
+    assert not found, found[0][:500]
+
+
+@contextlib.contextmanager
+def hiding(*secrets, raising):
+    with pytest.raises(raising) as caught:
+        yield
+    for secret in secrets:
+        assert_hidden(secret, caught.value)
+
+
+# --- A request that is wrong -----------------------------------------------------------------------------
+
+WRONG = {
+    "number": lambda: PinRequest(f"{NUMBER}00000", "X"),
+    "letters": lambda: PinRequest(f"{NUMBER}x", "X"),
+    "trunk prefix": lambda: PinRequest(f"(0){NUMBER}", "X"),
+    "sender": lambda: PinRequest(NUMBER, "X" * 40),
+    "lookup": lambda: PinRequest(NUMBER, "X", hlr_lookup=7),
+    "text": lambda: PinRequest(NUMBER, "X", sms_text="none"),
+    "long text": lambda: PinRequest(NUMBER, "X", sms_text="{PIN}" + "x" * 200),
+    "url": lambda: PinRequest(NUMBER, "X", report_url=f"ftp://{NUMBER}"),
+    "params": lambda: PinRequest(NUMBER, "X", pin_params={"type": "x"}),
+    "param's name": lambda: PinRequest(NUMBER, "X", pin_params={NUMBER: 1}),
+    "row without a sender": lambda: request_from(NUMBER),
+    "row with a field too many": lambda: request_from({"msisdn": NUMBER, "bogus": 1}, sender="X"),
+    "row without a header": lambda: request_from({NUMBER: 1}, sender="X"),
+    "row that is a list": lambda: request_from([NUMBER], sender="X"),
+    "row that is a number": lambda: request_from(int(NUMBER), sender="X"),
+}
+
+
+@pytest.mark.parametrize("build", WRONG.values(), ids=WRONG.keys())
+def test_a_wrong_request_shows_no_number(build):
+    with hiding(NUMBER, raising=InvalidRequest):
+        build()
+
+
+def test_a_wrong_request_carries_no_number_away():
+    with pytest.raises(InvalidRequest) as caught:
+        PinRequest(f"{NUMBER}00000", "X")
+    assert NUMBER not in "".join(carried(caught.value))
+
+
+@pytest.mark.parametrize("wrong", [{"bogus": 1}, {"msisdn": NUMBER}], ids=["unknown", "twice"])
+def test_a_wrong_keyword_shows_no_number(wrong):
+    with hiding(NUMBER, raising=TypeError):
+        PinRequest(NUMBER, "X", **wrong)
+
+
+def test_an_error_of_a_mapping_of_the_callers_keeps_the_frames_that_tell_where():
+    class Broken(Mapping):
+        def __getitem__(self, key):
+            raise KeyError(key)
+
+        def __iter__(self):
+            raise OSError("the file is gone")
+
+        def __len__(self):
+            return 1
+
+    with pytest.raises(OSError, match="gone") as caught:
+        request_from(Broken())
+    assert [entry.name for entry in caught.traceback][-1] == "__iter__"
+
+
+def test_a_wrong_request_keeps_nothing_alive():
+    with pytest.raises(InvalidRequest) as caught:
+        PinRequest(f"{NUMBER}00000", "X")
+    frame = caught.traceback[-1].frame
+    assert not {"args", "kwargs", "error"} & set(frame.f_locals)
+
+
+# --- A call that raises ----------------------------------------------------------------------------------
+
+
+class Broken:
+    """A limiter that raises."""
+
+    async def __aenter__(self):
+        raise OSError("no place")
+
+    async def __aexit__(self, *_):
+        pass
+
+
+async def cancelled(call, server):
+    task = asyncio.create_task(call)
+    await server.wait(lambda: server.posts == 1)
+    task.cancel()
+    return await task
+
+
+@both
+async def test_a_cancelled_call_shows_no_secret(make, caplog):
+    async with Server(silence) as server, client_for(server, make) as client:
+        with hiding(KEY, NUMBER, raising=asyncio.CancelledError):
+            await cancelled(client.send(REQUEST), server)
+    assert "34*****111 was cancelled" in caplog.text
+    assert NUMBER not in caplog.text
+
+
+@both
+async def test_a_call_before_its_first_byte_shows_no_secret(make):
+    async with Server() as server:
+        client = client_for(server, make, limiter=Broken(), retry=RetryPolicy(max_attempts=1))
+        with hiding(KEY, NUMBER, raising=OSError):
+            await client.send(REQUEST)
+        with hiding(KEY, NUMBER, raising=InvalidRequest):
+            await client.send(REQUEST, deadline=0)
+        with hiding(KEY, raising=InvalidRequest):
+            await client.send(NUMBER)
+        await client.aclose()
+        with hiding(KEY, NUMBER, raising=ClientClosed):
+            await client.send(REQUEST)
+
+
+@both
+async def test_a_transport_that_was_closed_behind_the_client_shows_no_secret(make):
+    async with Server() as server, client_for(server, make) as client:
+        await client._caller._transport.aclose()
+        result = await client.send(REQUEST)
+    assert result.cause is not None
+    assert_hidden(KEY, result.cause)
+    assert_hidden(NUMBER, result.cause)
+
+
+def test_another_event_loop_shows_no_secret():
+    client = Gateway360Client(KEY)
+    with pytest.raises(InvalidRequest):
+        asyncio.run(client.send(REQUEST, deadline=0))
+    with hiding(KEY, NUMBER, raising=WrongEventLoop):
+        asyncio.run(client.send(REQUEST))
+
+
+@pytest.mark.parametrize("setting", [{"base_url": "http://example.com"}, {"concurrency": 0}, {"sender": ""}])
+def test_a_wrong_setting_shows_no_secret(setting):
+    with hiding(KEY, raising=InvalidConfiguration):
+        Gateway360Client(KEY, **setting)
+
+
+# What `request_pin` and a batch were given, as it was written, stays in their own frames.
+
+
+def secrets(why):
+    return pytest.mark.parametrize(
+        "secret",
+        [KEY, pytest.param(NUMBER, marks=pytest.mark.xfail(strict=True, reason=why))],
+        ids=["key", "number"],
+    )
+
+
+@pytest.mark.parametrize(
+    "how", ["cancelled", "limiter", "wrong argument", "wrong number", "no sender", "closed"]
+)
+@secrets("the frame of request_pin holds its argument while the call runs")
+async def test_a_call_by_number_shows_no_secret(how, secret):
+    async with Server(silence) as server:
+        client = client_for(server, limiter=Broken() if how == "limiter" else None)
+        client._sender = None if how == "no sender" else client._sender
+        if how == "closed":
+            await client.aclose()
+        number = f"{NUMBER}00000" if how == "wrong number" else NUMBER
+        call = client.request_pin(number, deadline=0 if how == "wrong argument" else 30)
+        with hiding(secret, raising=BaseException):
+            await (cancelled(call, server) if how == "cancelled" else call)
+        await client.aclose()
+
+
+@pytest.mark.parametrize("how", ["send_all", "batch"])
+@secrets("the frames of a batch's worker, and of send_all, hold the entry as it came")
+async def test_a_batch_that_raises_shows_no_secret(how, secret):
+    async with Server(ok) as server, client_for(server, limiter=Broken()) as client:
+        with hiding(secret, raising=OSError):
+            if how == "send_all":
+                await client.send_all([NUMBER])
+            async with client.batch([NUMBER]) as batch:
+                [item async for item in batch]
+
+
+async def test_a_batch_of_requests_that_raises_shows_no_secret():
+    async with Server(ok) as server, client_for(server, limiter=Broken()) as client:
+        with hiding(KEY, raising=OSError):
+            await client.send_all([REQUEST])
