@@ -20,8 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from functools import lru_cache
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Final, ParamSpec, TypeVar, cast
 from urllib.parse import urlsplit
 
