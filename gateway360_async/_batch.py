@@ -245,6 +245,8 @@ class Batch:
             return item
         self._put(None)
         error, self._error = self._error, None
+        if error is not None:
+            _leave_our_frames(error)
         if isinstance(error, (StopIteration, StopAsyncIteration)):
             # As Python does for generators: it would pass for the end of the batch.
             name = type(error).__name__
@@ -350,3 +352,11 @@ class Batch:
             self._error = self._error or error
         self._put(item)
         self._end_if_over()
+
+
+def _leave_our_frames(error: BaseException) -> None:
+    """Let an error out without the workers' frames, whose variables hold the entry as it came."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_frame.f_globals.get("__name__", "").startswith("gateway360_async."):
+        frame = frame.tb_next
+    error.__traceback__ = frame

@@ -13,7 +13,7 @@ Rules of this module:
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 
 import attrs
 
@@ -95,8 +95,9 @@ class Deadlines:
 
     def __init__(self, usual: float) -> None:
         self._usual = usual
-        # In the order of their beginning, which is that of their ends: a dict forgets any of them at once.
-        self._pending: dict[Deadline, None] = {}
+        # In the order of their beginning, which is that of their ends. A dict's first key would take ever
+        # longer to find while the ones before it are deleted.
+        self._pending: OrderedDict[Deadline, None] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, loop: asyncio.AbstractEventLoop, expires: float, seconds: float) -> Deadline:

@@ -34,7 +34,7 @@ from ._guard import GuardAccount, Refusal, SpendGuard
 from ._payloads import PinRequest
 from ._results import ApiError, Disposition, FailureKind, Ok, PinResult, TransportFailure
 from ._retry import BudgetAccount, RetryPolicy, parse_retry_after
-from ._secret import Secret, SecretBytes
+from ._secret import Secret, SecretBytes, mask_msisdn
 from ._version import __version__
 from ._wire import MAX_ANSWER_BYTES, REQUEST_HEADERS, decode, encode
 from .transports import Answer, Exchange, Phase, Transport, TransportError, chain, scrubbed
@@ -57,6 +57,8 @@ class Call:
     halted: Callable[[], bool] | None
     force: bool = False
     """Whether to send even within the cooldown."""
+    request: PinRequest | None = None
+    """What is sent; its `repr` masks the number."""
     attempts: int = 0
     exchange: Exchange = attrs.field(factory=Exchange)
     maybe_sent: ApiError | TransportFailure | None = None
@@ -130,16 +132,16 @@ class Caller:
     async def run(self, call: Call, request: PinRequest) -> PinResult:
         """Wait for the number's turn, and make attempts until one is final or the deadline passes."""
         body = encode(request, self._api_key)
-        number = request.msisdn
+        call.request = request
         deadline = self._deadlines.begin(call.loop, call.expires, call.seconds)
         passed: bool | None = None
-        in_turn = self._turns.take_now(number)
+        in_turn = self._turns.take_now(request.msisdn)
         try:
             if not in_turn:
-                await self._turns.take(number)
+                await self._turns.take(request.msisdn)
                 in_turn = True
             if self._cooldown is not None and not call.force:
-                earlier = self._cooldown.earlier(number, call.loop.time())
+                earlier = self._cooldown.earlier(request.msisdn, call.loop.time())
                 if earlier is not None:
                     return earlier
             if self._guard is None:
@@ -150,14 +152,14 @@ class Caller:
             passed = self._deadlines.end(deadline)
             result = self._deadline_passed(call) if passed else self.cancelled(call)
             if not passed:
-                self._note(call, number, result)
+                self._note(call, request.msisdn, result)
                 raise
         finally:
             if passed is None:
                 self._deadlines.end(deadline)
             if in_turn:
-                self._turns.give(number)
-        self._note(call, number, result)
+                self._turns.give(request.msisdn)
+        self._note(call, request.msisdn, result)
         return result
 
     async def _guarded(
@@ -294,17 +296,25 @@ class Caller:
             return self._decoded(call, call.exchange.answer)
         return self._failed(call, kind, detail, cause)
 
+    def _blanked(self, call: Call, text: str) -> str:
+        """Blank the key out of a text that came from elsewhere, and mask the number."""
+        text = self._api_key.redact(text)
+        number = None if call.request is None else call.request.msisdn
+        return text if number is None else text.replace(number, mask_msisdn(number))
+
     def _failed(
         self, call: Call, kind: FailureKind, detail: str, cause: BaseException | None = None
     ) -> TransportFailure:
         unsent = call.exchange.phase is Phase.UNSENT
         # An HTTP library quotes what it could not read, and a peer may have echoed the request.
-        quoted = cause is not None and any(self._api_key.is_in(f"{link!r} {link}") for link in chain(cause))
+        quoted = cause is not None and any(
+            self._blanked(call, said) != said for said in (f"{link!r} {link}" for link in chain(cause))
+        )
         return TransportFailure(
             kind=kind,
             disposition=Disposition.NOT_SENT if unsent else Disposition.MAYBE_SENT,
             http_status=call.exchange.http_status,
-            detail=self._api_key.redact(detail),
+            detail=self._blanked(call, detail),
             attempts=call.attempts,
             elapsed=call.elapsed(),
             cause=None if quoted else cause,
@@ -323,5 +333,5 @@ class Caller:
         if not isinstance(result, ApiError):
             return result
         # The gateway may quote what it was sent.
-        said = None if result.error_msg is None else self._api_key.redact(result.error_msg)
-        return attrs.evolve(result, error_id=self._api_key.redact(result.error_id), error_msg=said)
+        said = None if result.error_msg is None else self._blanked(call, result.error_msg)
+        return attrs.evolve(result, error_id=self._blanked(call, result.error_id), error_msg=said)

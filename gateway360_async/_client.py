@@ -197,17 +197,20 @@ class Gateway360Client:
             ClientClosed: The client was closed; nothing was sent.
             WrongEventLoop: The client belongs to another event loop or process; nothing was sent.
         """
-        if sender is None and self._sender is None:
-            problem = "is missing, and the client has no default"
-            raise InvalidRequest("sender", problem, SENDER_EXPECTED)
-        request = PinRequest(
-            msisdn,
-            self._sender if sender is None else sender,  # type: ignore[arg-type]  # one of the two is there
-            hlr_lookup=hlr_lookup,
-            sms_text=sms_text,
-            report_url=report_url,
-            pin_params=pin_params,
-        )
+        try:
+            if sender is None and self._sender is None:
+                problem = "is missing, and the client has no default"
+                raise InvalidRequest("sender", problem, SENDER_EXPECTED)
+            request = PinRequest(
+                msisdn,
+                self._sender if sender is None else sender,  # type: ignore[arg-type]  # one of the two is there
+                hlr_lookup=hlr_lookup,
+                sms_text=sms_text,
+                report_url=report_url,
+                pin_params=pin_params,
+            )
+        finally:
+            del msisdn  # whatever is raised from here on, a traceback with local variables does not show it
         return await self._sharing.send(self._begin(timeout, deadline, force=force), request)
 
     async def send(
@@ -299,6 +302,7 @@ class Gateway360Client:
             ledger=ledger,
             resend_unknown=resend_unknown,
         )
+        del requests  # a list of numbers, mostly: no traceback with local variables shows it
         try:
             async with batch:
                 async for item in batch:

@@ -10,6 +10,8 @@ Rules of this module:
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import attrs
 
 from ._results import Disposition, PinResult
@@ -26,7 +28,8 @@ class Cooldown:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._recent: dict[str, tuple[float, PinResult]] = {}  # in the order of their ends
+        # In the order of their ends. A dict's first key would take ever longer to find as others are deleted.
+        self._recent: OrderedDict[str, tuple[float, PinResult]] = OrderedDict()
 
     def earlier(self, msisdn: str, now: float) -> PinResult | None:
         """The result that still stands for a number, marked as `repeated`."""

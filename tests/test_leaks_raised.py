@@ -176,20 +176,11 @@ def test_a_wrong_setting_shows_no_secret(setting):
         Gateway360Client(KEY, **setting)
 
 
-# What `request_pin` and a batch were given, as it was written, stays in their own frames, and a call takes the
-# number out of its request.
-
-
-def secrets(why):
-    return pytest.mark.parametrize(
-        "secret",
-        [KEY, pytest.param(NUMBER, marks=pytest.mark.xfail(strict=True, reason=why))],
-        ids=["key", "number"],
-    )
+secrets = pytest.mark.parametrize("secret", [KEY, NUMBER], ids=["key", "number"])
 
 
 @both
-@secrets("the frame of Caller.run holds the number beside the request")
+@secrets
 async def test_a_limiter_that_raises_shows_no_secret(make, secret):
     async with Server() as server, client_for(server, make, limiter=Broken()) as client:
         with hiding(secret, raising=OSError):
@@ -199,7 +190,7 @@ async def test_a_limiter_that_raises_shows_no_secret(make, secret):
 @pytest.mark.parametrize(
     "how", ["cancelled", "limiter", "wrong argument", "wrong number", "no sender", "closed"]
 )
-@secrets("the frame of request_pin holds its argument while the call runs")
+@secrets
 async def test_a_call_by_number_shows_no_secret(how, secret):
     async with Server(silence) as server:
         client = client_for(server, limiter=Broken() if how == "limiter" else None)
@@ -214,7 +205,7 @@ async def test_a_call_by_number_shows_no_secret(how, secret):
 
 
 @pytest.mark.parametrize("how", ["send_all", "batch"])
-@secrets("the frames of a batch's worker, and of send_all, hold the entry as it came")
+@secrets
 async def test_a_batch_that_raises_shows_no_secret(how, secret):
     async with Server(ok) as server, client_for(server, limiter=Broken()) as client:
         with hiding(secret, raising=OSError):

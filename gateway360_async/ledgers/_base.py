@@ -65,7 +65,7 @@ class LedgerSession(Protocol):
         """
         ...
 
-    def settle(self, index: int, request: PinRequest, result: PinResult) -> Awaitable[None]:
+    def settle(self, index: int, result: PinResult) -> Awaitable[None]:
         """Make an entry's outcome durable. What was not sent, and may be sent another time, is as if never begun.
 
         It is asked for by the call, and not to be undone; what it returns is done when it is durable. Of two

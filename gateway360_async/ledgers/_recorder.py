@@ -81,7 +81,7 @@ class Recorder:
         except asyncio.CancelledError:
             detail = "cancelled before its intent was on record"
             result: PinResult = TransportFailure(FailureKind.CANCELLED, Disposition.NOT_SENT, detail=detail)
-            self._settle(session, index, request, result)  # it may have got there all the same
+            self._settle(session, index, result)  # it may have got there all the same
             return result
         if recorded is not None:
             return _as_left(recorded.result)
@@ -90,13 +90,13 @@ class Recorder:
         except Exception:
             # Raised rather than returned, so nothing was sent.
             unsent = TransportFailure(FailureKind.UNEXPECTED, Disposition.NOT_SENT)
-            self._settle(session, index, request, unsent)
+            self._settle(session, index, unsent)
             raise
-        self._settle(session, index, request, result)
+        self._settle(session, index, result)
         return result
 
-    def _settle(self, session: LedgerSession, index: int, request: PinRequest, result: PinResult) -> None:
-        self._on_record[index] = asyncio.ensure_future(session.settle(index, request, result))
+    def _settle(self, session: LedgerSession, index: int, result: PinResult) -> None:
+        self._on_record[index] = asyncio.ensure_future(session.settle(index, result))
 
 
 def _as_left(result: PinResult | None) -> BatchResult:

@@ -4,7 +4,7 @@ Rules of this module:
 
 - A fingerprint is a keyed hash (BLAKE2b, RFC 7693) of the request as it goes on the wire, without the key. The
   key of the hash is made of the account's key and of the file's salt: who has the file cannot try numbers.
-- A result is written as JSON through cattrs. The texts in it hold no number that was not to be stored.
+- A result is written as JSON through cattrs. The texts in it hold no number: the client masks what is quoted.
 - An entry is settled when sending it again could only send a second SMS or be refused again. What was not
   sent for a reason that passes (no connection, no balance, a halted batch) is open, as if never begun.
 """
@@ -16,7 +16,6 @@ import json
 from functools import cache
 from typing import Any, Final, cast
 
-import attrs
 from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from cattrs.strategies import configure_tagged_union
@@ -24,7 +23,7 @@ from cattrs.strategies import configure_tagged_union
 from .._error_ids import ErrorId, ErrorScope, known_error_id
 from .._payloads import PinRequest
 from .._results import ApiError, Disposition, Ok, PinResult, TransportFailure
-from .._secret import Secret, mask_msisdn
+from .._secret import Secret
 from .._wire import canonical
 
 __all__ = ["Hasher", "is_settled", "read_result", "write_result"]
@@ -76,14 +75,8 @@ def _converter() -> Converter:
     return converter
 
 
-def write_result(result: PinResult, request: PinRequest, *, whole_numbers: bool) -> str:
-    """Make the JSON of a result."""
-    if not whole_numbers:
-        number, masked = request.msisdn, mask_msisdn(request.msisdn)
-        if isinstance(result, ApiError) and result.error_msg is not None:
-            result = attrs.evolve(result, error_msg=result.error_msg.replace(number, masked))
-        elif isinstance(result, TransportFailure):
-            result = attrs.evolve(result, detail=result.detail.replace(number, masked))
+def write_result(result: PinResult) -> str:
+    """Make the JSON of a result. Its texts have no number in them: the client has masked what was quoted."""
     document: dict[str, Any] = _converter().unstructure(result, unstructure_as=PinResult)
     return json.dumps(document, separators=(",", ":"))
 

@@ -35,8 +35,8 @@ class SqliteLedger:
 
     Args:
         path: The file; the first run makes it.
-        store_numbers: Store whole phone numbers, in the entries and in the texts of results. By default a
-            number is stored as a hash that only who has the API key can make.
+        store_numbers: Store whole phone numbers. By default a number is stored as a hash that only who has the
+            API key can make.
 
     Raises:
         InvalidConfiguration: A value is of the wrong type.
@@ -93,12 +93,11 @@ class _Session:
             problem = f"is damaged: the result of its entry {index} cannot be read"
             raise LedgerError(problem, "an intact ledger's file") from exc
 
-    def settle(self, index: int, request: PinRequest, result: PinResult) -> asyncio.Future[Any]:
+    def settle(self, index: int, result: PinResult) -> asyncio.Future[Any]:
         state = State.OPEN
         if is_settled(result):
             state = State.MAYBE if result.disposition is Disposition.MAYBE_SENT else State.SETTLED
-        text = write_result(result, request, whole_numbers=self._whole_numbers)
-        return self._ask(Settle(index, state, text, sent=isinstance(result, Ok)))
+        return self._ask(Settle(index, state, write_result(result), sent=isinstance(result, Ok)))
 
     def _ask(self, change: Begin | Settle) -> asyncio.Future[_Answer]:
         """Put a change on the list. It is applied whether its future is waited for or not."""

@@ -37,7 +37,7 @@ class Scripted:
             raise FULL
         self.begun.append(index)
 
-    async def settle(self, index, request, result):
+    async def settle(self, index, result):
         await self.gate.wait()
         if len(self.settled) >= self._settles:
             raise FULL
