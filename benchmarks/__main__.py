@@ -2,9 +2,10 @@
 
     python3 -m uv run --all-extras --group bench python -m benchmarks
 
-A run takes about six minutes and writes benchmarks/results/: `latest.json` (every measurement of every
-round, and the versions), `table.md`, `chart.svg` and `profile.txt`. `--quick` looks at the main rows in
-about 45 seconds; it and `--only` print, and write nowhere unless `--out` says so.
+A run takes about seven minutes and writes benchmarks/results/: `latest.json` (every measurement of every
+round, and the versions), `table.md`, `chart.svg`, `profile.txt`, and the duplicate table (`duplicates.md` and
+`.json`, see benchmarks/duplicates/). `--quick` looks at the main rows in about 45 seconds; it and `--only`
+print, and write nowhere unless `--out` says so.
 
 How it measures:
 
@@ -32,6 +33,8 @@ from typing import Any, Final
 
 from .bars import bars
 from .chart import svg
+from .duplicates import run as duplicates
+from .duplicates import table as duplicate_table
 from .machine import ROOT, Measurement, Server, environment, import_times, measure, spin
 from .plan import CASES, GATHER, OTHER_PARTS, Case, Row, quick
 from .report import markdown
@@ -63,6 +66,7 @@ class _Run:
         self._only: list[str] = options.only or []
         self.rounds: int = options.rounds or (1 if options.quick else 3)
         self.profiles: list[str] = []
+        self.duplicates: dict[str, Any] | None = None
         self.results: dict[str, Any] = {
             "quick": self._quick,
             "only": self._only,
@@ -77,7 +81,7 @@ class _Run:
     def wants(self, name: str) -> bool:
         if self._only:
             return any(name == only or name.startswith(f"{only}-") for only in self._only)
-        return not (self._quick and name in {"gather", "profile"})
+        return not (self._quick and name in {"gather", "profile", "duplicates"})
 
     def all(self) -> None:
         began = time.perf_counter()
@@ -89,6 +93,9 @@ class _Run:
             _say("imports")
             self.results["imports"] = import_times(_IMPORTS, 2 if self._quick else 7)
         self._untimed()
+        if self.wants("duplicates"):
+            # By itself: its timeouts are short, and an answer that is late would be one that never comes.
+            self.duplicates = duplicates.run(_say)
         self.results["seconds"] = time.perf_counter() - began
 
     def _round(self, server: Server, turn: int) -> None:
@@ -192,6 +199,8 @@ def _write(directory: Path, run: _Run) -> None:
     if run.profiles:
         text = "Where the time goes: cProfile's own times, its cost included. See own_work.py.\n\n"
         (directory / "profile.txt").write_text(text + "\n\n".join(run.profiles) + "\n", encoding="utf-8")
+    if run.duplicates is not None:
+        duplicate_table.write(directory, run.duplicates)
 
 
 def _main() -> None:
@@ -215,6 +224,8 @@ def _main() -> None:
     run = _Run(options)
     run.all()
     print(markdown(run.results))
+    if run.duplicates is not None:
+        print(duplicate_table.markdown(run.duplicates))
     out: Path | None = options.out
     if out is None and not (options.quick or options.only):
         out = _RESULTS

@@ -32,7 +32,7 @@ LABELS: Final = {
     "floor": "floor: bare protocol, prepared bytes",
 }
 
-OTHER_PARTS: Final = ("gather", "memory", "profile", "own", "imports")
+OTHER_PARTS: Final = ("gather", "memory", "profile", "own", "imports", "duplicates")
 
 
 @attrs.frozen
