@@ -325,8 +325,8 @@ class Batch:
 
     async def _hand_over(self, item: BatchItem) -> None:
         self._tally.count(item.result)
-        task = asyncio.current_task()
-        if self._stopping or (task is not None and task.cancelling()):
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        if self._stopping or task.cancelling():
             # `send` made a result of the cancellation; what asked for it still stands.
             self._unread.append(item)
             raise asyncio.CancelledError

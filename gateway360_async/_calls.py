@@ -59,6 +59,8 @@ class Call:
     """Whether to send even within the cooldown."""
     request: PinRequest | None = None
     """What is sent; its `repr` masks the number."""
+    task: asyncio.Task[object] | None = None
+    """What makes the call, once it has begun."""
     attempts: int = 0
     exchange: Exchange = attrs.field(factory=Exchange)
     maybe_sent: ApiError | TransportFailure | None = None
@@ -134,6 +136,7 @@ class Caller:
         body = encode(request, self._api_key)
         call.request = request
         deadline = self._deadlines.begin(call.loop, call.expires, call.seconds)
+        call.task = deadline.task
         passed: bool | None = None
         in_turn = self._turns.take_now(request.msisdn)
         try:
@@ -159,7 +162,8 @@ class Caller:
                 self._deadlines.end(deadline)
             if in_turn:
                 self._turns.give(request.msisdn)
-        self._note(call, request.msisdn, result)
+        if self._cooldown is not None:
+            self._note(call, request.msisdn, result)
         return result
 
     async def _guarded(
@@ -187,10 +191,22 @@ class Caller:
             self._cooldown.note(number, result, call.loop.time())
 
     async def _attempts(self, call: Call, body: SecretBytes) -> PinResult:
-        """Make attempts until one is final."""
+        """Make attempts until one is final, each on a place."""
         budget = self._open_budget(call.started)
         while True:
-            result = await self._attempt(call, body)
+            call.attempts += 1
+            if self._places.take_now() or await self._take_place(call.timeout.pool):
+                try:
+                    if self._limiter is None:
+                        result = await self._exchange(call, body)
+                    else:
+                        result = await self._limited(call, body, self._limiter)
+                finally:
+                    self._places.give()
+            else:
+                result = self._failed(
+                    call, FailureKind.POOL, f"no place became free within {call.timeout.pool:g} s"
+                )
             if isinstance(result, Ok):
                 return result
             call.settle(result)
@@ -218,24 +234,8 @@ class Caller:
             self._budget.deposit()
         return self._budget
 
-    async def _attempt(self, call: Call, body: SecretBytes) -> PinResult:
-        """Make one attempt, on a place."""
-        call.attempts += 1
-        if not self._places.take_now():
-            pool = call.timeout.pool
-            if pool is None:  # the deadline bounds the wait
-                await self._places.take()
-            elif not await self._take_place(pool):
-                return self._failed(call, FailureKind.POOL, f"no place became free within {pool:g} s")
-        try:
-            if self._limiter is None:
-                return await self._exchange(call, body)
-            return await self._limited(call, body, self._limiter)
-        finally:
-            self._places.give()
-
-    async def _take_place(self, pool: float) -> bool:
-        """Wait for a place, for `pool` seconds at most."""
+    async def _take_place(self, pool: float | None) -> bool:
+        """Wait for a place, for `pool` seconds at most; for `None`, the deadline bounds the wait."""
         try:
             async with asyncio.timeout(pool):
                 await self._places.take()

@@ -38,8 +38,9 @@ _EAGER: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3,
 class _Flight:
     request: PinRequest
     call: Call
-    task: asyncio.Task[object] | None = None
     in_batch: bool = False
+    task: asyncio.Task[object] | None = None
+    """The flight's own, unless a batch's worker flies it."""
     waiters: list[asyncio.Future[PinResult]] = attrs.field(factory=list)
     """One for each call that waits, but for the batch's worker that flies it."""
     outcome: PinResult | Exception | None = None
@@ -90,7 +91,7 @@ class Sharing:
                 return self._left(flight, call, FailureKind.CANCELLED, "cancelled before the answer came")
             if not _never_begun(result) or call.loop.time() >= call.expires:
                 return result
-        flight = self._register(_Flight(request, call, asyncio.current_task(call.loop), in_batch=True))
+        flight = self._register(_Flight(request, call, in_batch=True))
         try:
             result = await self._caller.run(call, request)
         except asyncio.CancelledError:
@@ -107,7 +108,9 @@ class Sharing:
     def spared(self) -> set[asyncio.Task[object]]:
         """The batches' workers whose flights somebody else waits for."""
         flights = (flight for flights in self._flights.values() for flight in flights)
-        return {flight.task for flight in flights if flight.in_batch and flight.waiters and flight.task}
+        return {
+            flight.call.task for flight in flights if flight.in_batch and flight.waiters and flight.call.task
+        }
 
     def _find(self, request: PinRequest) -> _Flight | None:
         for flight in self._flights.get(request.msisdn, ()):
