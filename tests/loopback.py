@@ -33,8 +33,8 @@ class Received:
         self.body = body
         self.earlier = earlier
         """Requests that came before on the same connection."""
-        self.status: int | None = None
-        """What it was answered with."""
+        self.answered: tuple[int, bytes] | None = None
+        """The status and the body of a whole answer."""
 
     @property
     def json(self) -> Any:
@@ -56,7 +56,7 @@ class Received:
         await self.writer.drain()
 
     async def answer(self, status: int = 200, body: bytes = OK, **headers: str) -> None:
-        self.status = status
+        self.answered = (status, body)
         fields = {"content-length": str(len(body)), "content-type": "application/json"}
         fields |= {name.replace("_", "-"): value for name, value in headers.items()}
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())

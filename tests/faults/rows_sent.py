@@ -17,6 +17,8 @@ from matrix import OTHER, REQUEST, Row, Scene, Setting, serving
 from gateway360_async import Disposition, FailureKind, Ok, PinResult, Skipped
 from gateway360_async.transports import Phase
 
+HALF = 0.5
+"""Seconds until a deadline that has to find the request sent, on a busy machine as well."""
 A_TENTH = httpx.Timeout(5, read=0.1, write=0.1)
 GONE = {FailureKind.DISCONNECTED}
 # More than the kernel buffers for a connection that is not read, and less than aiohttp warns of.
@@ -152,7 +154,7 @@ ON_ACCEPT = (
     ),
     _row(
         "peer stops reading",  # aiohttp has no bound on writing: the deadline
-        stops_reading(0, timeout=A_TENTH, deadline=0.3),
+        stops_reading(0, timeout=A_TENTH, deadline=HALF),
         {FailureKind.TIMEOUT, FailureKind.DEADLINE},
         0,
         act=much,
@@ -168,9 +170,9 @@ AFTER_THE_REQUEST = (
     _row("RST after the request", serving(rst), GONE, 1),
     _row("silence", serving(silence, timeout=A_TENTH), {FailureKind.TIMEOUT}, 1),
     _row(
-        "headers dripped past the deadline", serving(drips_headers, deadline=0.2), {FailureKind.DEADLINE}, 1
+        "headers dripped past the deadline", serving(drips_headers, deadline=HALF), {FailureKind.DEADLINE}, 1
     ),
-    _row("endless 1xx", serving(only_interim_answers, deadline=0.2), {FailureKind.DEADLINE}, 1),
+    _row("endless 1xx", serving(only_interim_answers, deadline=HALF), {FailureKind.DEADLINE}, 1),
     _row("FIN in the headers", _answered(b"HTTP/1.1 200 OK\r\ncontent-le"), GONE, 1),
     _row("garbage status line", _answered(b"220 mail.test ESMTP\r\n\r\n"), {FailureKind.PROTOCOL}, 1),
     _row(
@@ -202,5 +204,5 @@ AFTER_THE_REQUEST = (
         1,
         act=left_after_the_request,
     ),
-    _row("deadline after the request", serving(silence, deadline=0.1), {FailureKind.DEADLINE}, 1),
+    _row("deadline after the request", serving(silence, deadline=HALF), {FailureKind.DEADLINE}, 1),
 )
