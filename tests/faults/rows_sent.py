@@ -17,7 +17,7 @@ from matrix import OTHER, REQUEST, Row, Scene, Setting, serving
 from gateway360_async import Disposition, FailureKind, Ok, PinResult, Skipped
 from gateway360_async.transports import Phase
 
-HALF = 0.5
+A_SECOND = 1.0
 """Seconds until a deadline that has to find the request sent, on a busy machine as well."""
 A_TENTH = httpx.Timeout(5, read=0.1, write=0.1)
 GONE = {FailureKind.DISCONNECTED}
@@ -154,7 +154,7 @@ ON_ACCEPT = (
     ),
     _row(
         "peer stops reading",  # aiohttp has no bound on writing: the deadline
-        stops_reading(0, timeout=A_TENTH, deadline=HALF),
+        stops_reading(0, timeout=A_TENTH, deadline=A_SECOND),
         {FailureKind.TIMEOUT, FailureKind.DEADLINE},
         0,
         act=much,
@@ -170,9 +170,12 @@ AFTER_THE_REQUEST = (
     _row("RST after the request", serving(rst), GONE, 1),
     _row("silence", serving(silence, timeout=A_TENTH), {FailureKind.TIMEOUT}, 1),
     _row(
-        "headers dripped past the deadline", serving(drips_headers, deadline=HALF), {FailureKind.DEADLINE}, 1
+        "headers dripped past the deadline",
+        serving(drips_headers, deadline=A_SECOND),
+        {FailureKind.DEADLINE},
+        1,
     ),
-    _row("endless 1xx", serving(only_interim_answers, deadline=HALF), {FailureKind.DEADLINE}, 1),
+    _row("endless 1xx", serving(only_interim_answers, deadline=A_SECOND), {FailureKind.DEADLINE}, 1),
     _row("FIN in the headers", _answered(b"HTTP/1.1 200 OK\r\ncontent-le"), GONE, 1),
     _row("garbage status line", _answered(b"220 mail.test ESMTP\r\n\r\n"), {FailureKind.PROTOCOL}, 1),
     _row(
@@ -204,5 +207,5 @@ AFTER_THE_REQUEST = (
         1,
         act=left_after_the_request,
     ),
-    _row("deadline after the request", serving(silence, deadline=HALF), {FailureKind.DEADLINE}, 1),
+    _row("deadline after the request", serving(silence, deadline=A_SECOND), {FailureKind.DEADLINE}, 1),
 )

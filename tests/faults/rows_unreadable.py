@@ -92,7 +92,7 @@ ROWS = (
         raw(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nf\r\n" + OK + b"\r\n"),
         BROKEN,
     ),
-    _row("body dripped past the deadline", drips_its_body, {FailureKind.DEADLINE}, deadline=0.5),
+    _row("body dripped past the deadline", drips_its_body, {FailureKind.DEADLINE}, deadline=1.0),
     _row("endless body", endless_body),
     _row("body over the cap", status(200, b'{"status":"ok","x":"%s"}' % (b"x" * 70_000))),
     _row("gzip", status(200, _gzip(OK), content_encoding="gzip")),

@@ -110,6 +110,19 @@ async def refusing_proxy() -> AsyncIterator[Scene]:
         yield Scene(gateway.url.replace("http:", "https:"), gateway, proxy=proxy.url)
 
 
+@contextlib.asynccontextmanager
+async def one_place_held() -> AsyncIterator[Scene]:
+    """The only place is taken until the scene says so."""
+
+    async def held(received: Received) -> None:
+        await scene.reached.wait()
+        await received.answer()
+
+    async with Server(held) as server:
+        scene = Scene(server.url, server, {"concurrency": 1, "timeout": httpx.Timeout(5, pool=5)})
+        yield scene
+
+
 # --- What is done ----------------------------------------------------------------------------------------
 
 
@@ -140,6 +153,16 @@ async def as_the_connection_ends(scene: Scene) -> PinResult:
     assert isinstance(await scene.client.send(OTHER), Ok)
     scene.gateway.requests[0].writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
     return await scene.client.send(REQUEST)
+
+
+async def behind_one_that_ends(scene: Scene) -> PinResult:
+    first = asyncio.create_task(scene.client.send(OTHER))
+    await scene.gateway.wait(lambda: scene.gateway.posts == 1)
+    second = asyncio.create_task(scene.client.send(REQUEST))
+    await asyncio.sleep(0)  # it waits now
+    scene.reached.set()
+    assert isinstance(await first, Ok)
+    return await second
 
 
 async def behind_another_past_its_deadline(scene: Scene) -> PinResult:
@@ -235,11 +258,12 @@ RETRIED = (
 )
 
 TRANSPARENT = tuple(
-    Row(fault, serving(), Phase.ANSWERED, Disposition.SENT, posts=1, act=act)
-    for fault, act in {
-        "idle connection closed, and seen": after_the_end_of_an_idle_connection,
-        "idle connection closed, in the kernel": as_the_connection_ends,
-    }.items()
+    Row(fault, scene, Phase.ANSWERED, Disposition.SENT, posts=1, act=act)
+    for fault, scene, act in (
+        ("idle connection closed, and seen", serving(), after_the_end_of_an_idle_connection),
+        ("idle connection closed, in the kernel", serving(), as_the_connection_ends),
+        ("a place, within the pool timeout", one_place_held, behind_one_that_ends),
+    )
 )
 
 FINAL = (

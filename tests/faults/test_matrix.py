@@ -11,7 +11,7 @@ from matrix import TRANSPORTS, Row, run
 
 GROUPS: dict[str, tuple[Row, ...]] = {
     "not sent, tried again": rows_unsent.RETRIED,
-    "replaced without a word": rows_unsent.TRANSPARENT,
+    "mended without a word": rows_unsent.TRANSPARENT,
     "not sent, final": rows_unsent.FINAL,
     "may have been sent: on the way": rows_sent.ON_ACCEPT,
     "may have been sent: no answer": rows_sent.AFTER_THE_REQUEST,

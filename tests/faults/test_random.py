@@ -128,7 +128,7 @@ async def test_whatever_happens_no_sms_is_denied_and_no_connection_lost(mode, tl
         check_sms(seen.get(number, []), RuntimeError("never begun") if result is None else result)
     said = Counter(map(kind_of, results.values()))
     assert len(results) == count
-    if not tls:  # not one of them is left out
+    if count >= 400:  # not one of them is left out
         assert len(storm.faults) == 15
         assert {Disposition.SENT, Disposition.NOT_SENT} <= said.keys()
     record_property(
