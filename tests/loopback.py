@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import json
 import socket
 import ssl
@@ -18,12 +20,21 @@ class Received:
     """One whole request, and the connection that it came on."""
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes, body: bytes
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        head: bytes,
+        body: bytes,
+        earlier: int = 0,
     ) -> None:
         self.reader = reader
         self.writer = writer
         self.head = head
         self.body = body
+        self.earlier = earlier
+        """Requests that came before on the same connection."""
+        self.answered: tuple[int, bytes] | None = None
+        """The status and the body of a whole answer."""
 
     @property
     def json(self) -> Any:
@@ -45,6 +56,7 @@ class Received:
         await self.writer.drain()
 
     async def answer(self, status: int = 200, body: bytes = OK, **headers: str) -> None:
+        self.answered = (status, body)
         fields = {"content-length": str(len(body)), "content-type": "application/json"}
         fields |= {name.replace("_", "-"): value for name, value in headers.items()}
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
@@ -53,6 +65,11 @@ class Received:
     async def silence(self) -> None:
         """Say nothing until the peer goes away."""
         await self.reader.read()
+
+    async def until_gone(self) -> None:
+        """Wait until the peer goes away, without reading a byte that it sends."""
+        with contextlib.suppress(ConnectionError):
+            await self.writer.wait_closed()
 
     def reset(self) -> None:
         reset(self.writer)
@@ -111,23 +128,44 @@ def in_turn(*behaviours: Behaviour) -> Behaviour:
 
 
 class Server:
-    """Reads whole requests, counts them, and answers each as `behaviour` says."""
+    """Reads whole requests, counts them, and answers each as `behaviour` says.
+
+    Args:
+        behaviour: What to do with a whole request.
+        before: What to do before each request is read, on a new connection and on one that is kept.
+        tls: The TLS settings; `None` for plain text.
+        port: Where to listen; 0 for any free port.
+        receive_buffer: Bytes that the kernel takes in for a connection that is not read; `None`: its default.
+    """
 
     def __init__(
-        self, behaviour: Behaviour = ok, *, tls: ssl.SSLContext | None = None, port: int = 0
+        self,
+        behaviour: Behaviour = ok,
+        *,
+        before: Behaviour | None = None,
+        tls: ssl.SSLContext | None = None,
+        port: int = 0,
+        receive_buffer: int | None = None,
     ) -> None:
         self.behaviour = behaviour
+        self.before = before
         self.requests: list[Received] = []
         self.connections = 0
         self.open: set[asyncio.StreamWriter] = set()
         self._tls = tls
         self._port = port
+        self._receive_buffer = receive_buffer
         self._server: asyncio.Server | None = None
         self._changed = asyncio.Condition()
 
     @property
     def posts(self) -> int:
         return len(self.requests)
+
+    def posts_for(self, number: str) -> list[Received]:
+        """The whole requests for one number, in the order in which they came."""
+        wanted = f'"msisdn":"{number}"'.encode()
+        return [received for received in self.requests if wanted in received.body]
 
     @property
     def port(self) -> int:
@@ -139,8 +177,14 @@ class Server:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
+        # With its protocol named, which asyncio asks for before it turns Nagle's delay off.
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", self._port))
+        if self._receive_buffer is not None:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
         self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self._port, ssl=self._tls, backlog=1000
+            self._serve, sock=listener, ssl=self._tls, backlog=1000, limit=self._receive_buffer or 2**16
         )
         return self
 
@@ -167,9 +211,13 @@ class Server:
         self.open.add(writer)
         await self._notify()
         try:
-            while not writer.is_closing():
+            for earlier in itertools.count():
+                if self.before is not None and not writer.is_closing():
+                    await self.before(Received(reader, writer, b"", b"", earlier))
+                if writer.is_closing():
+                    break
                 head = await reader.readuntil(b"\r\n\r\n")
-                received = Received(reader, writer, head, b"")
+                received = Received(reader, writer, head, b"", earlier)
                 received.body = await reader.readexactly(int(received.header("content-length") or 0))
                 self.requests.append(received)
                 await self._notify()

@@ -7,6 +7,9 @@ Rules of this module:
 - The phase is observed at the connector: the request's first byte comes after `connect` has given a
   connection (made, through the handshake and a proxy's tunnel, or used again), and never before. A
   `TraceConfig` reports the same moment, at a sixth of a request's cost.
+- aiohttp puts a connection away and takes it out again without a look at what has come on it meanwhile. So
+  one that is used again is looked at here: whatever was received or waits in its socket (an answer too
+  many, the connection's end) was there before the request, and cannot be its answer.
 - aiohttp repeats a request by itself only for idempotent methods, which POST is not.
 - No cookies, no redirects, no decoding; a body is read to the cap.
 - aiohttp has no bound on writing: the deadline bounds it. Its bound on connecting is one for the connection
@@ -15,16 +18,19 @@ Rules of this module:
 
 from __future__ import annotations
 
+import select
 import ssl
 import sys
 from base64 import b64encode
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Final
+from weakref import WeakSet
 
 import aiohttp
 import httpx
 import yarl
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 
 from .._errors import ClientClosed
@@ -52,12 +58,38 @@ _exchange: Final[ContextVar[Exchange]] = ContextVar("gateway360_async.exchange")
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Says that the request's first byte is next."""
+    """Says that the request's first byte is next, on a connection that has nothing to say yet."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)  # pyright: ignore[reportUnknownMemberType]  # an annotation of aiohttp's
+        self._used: WeakSet[ResponseHandler | None] = WeakSet()
 
     async def connect(self, *args: Any, **kwargs: Any) -> Connection:
-        connection = await super().connect(*args, **kwargs)
+        while True:
+            connection = await super().connect(*args, **kwargs)
+            protocol = connection.protocol
+            if protocol not in self._used:
+                # Not looked at: a new TLS connection has session tickets to read.
+                self._used.add(protocol)
+                break
+            if not _speaks_unasked(connection):
+                break
+            connection.close()
         _exchange.get().phase = Phase.SENT
         return connection
+
+
+def _speaks_unasked(connection: Connection) -> bool:
+    """Whether an idle connection has received anything, or has it waiting in its socket."""
+    protocol, transport = connection.protocol, connection.transport
+    if protocol is None or transport is None or protocol.should_close:
+        return True
+    socket = transport.get_extra_info("socket")
+    if not hasattr(select, "poll"):  # pragma: no cover  # Windows
+        return bool(select.select((socket,), (), (), 0)[0])
+    poll = select.poll()  # `select` itself takes no file descriptor above 1023
+    poll.register(socket, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class AiohttpTransport:

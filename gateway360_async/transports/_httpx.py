@@ -38,6 +38,8 @@ _KINDS: Final[tuple[tuple[type[Exception], FailureKind], ...]] = (
     (httpx.ProxyError, FailureKind.PROXY),
     (httpx.NetworkError, FailureKind.DISCONNECTED),
     (httpx.RemoteProtocolError, FailureKind.PROTOCOL),
+    # As it is, from the TLS library: an alert after the handshake, which nothing between maps.
+    (ssl.SSLError, FailureKind.DISCONNECTED),
 )
 
 

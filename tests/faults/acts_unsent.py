@@ -1,0 +1,102 @@
+"""What is done in the rows whose request is not sent: waiting, leaving, and using a client where it is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import warnings
+
+from matrix import OTHER, REQUEST, Scene
+
+import gateway360_async
+from gateway360_async import Ok, PinResult, Skipped
+
+
+async def behind_another(scene: Scene, deadline: float = 30.0) -> PinResult:
+    """Call while the only place is taken."""
+    first = asyncio.create_task(scene.client.send(OTHER))
+    await scene.gateway.wait(lambda: scene.gateway.posts == 1)
+    try:
+        return await scene.client.send(REQUEST, deadline=deadline)
+    finally:
+        first.cancel()
+        await asyncio.wait((first,))
+
+
+async def after_the_end_of_an_idle_connection(scene: Scene) -> PinResult:
+    assert isinstance(await scene.client.send(OTHER), Ok)
+    writer = scene.gateway.requests[0].writer
+    writer.close()
+    await writer.wait_closed()
+    await scene.gateway.wait(lambda: not scene.gateway.open)
+    for _ in range(3):  # on its way through the event loop
+        await asyncio.sleep(0)
+    return await scene.client.send(REQUEST)
+
+
+async def as_the_connection_ends(scene: Scene) -> PinResult:
+    """The FIN is in the kernel, and the event loop has not looked yet."""
+    assert isinstance(await scene.client.send(OTHER), Ok)
+    scene.gateway.requests[0].writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
+    return await scene.client.send(REQUEST)
+
+
+async def behind_one_that_ends(scene: Scene) -> PinResult:
+    first = asyncio.create_task(scene.client.send(OTHER))
+    await scene.gateway.wait(lambda: scene.gateway.posts == 1)
+    second = asyncio.create_task(scene.client.send(REQUEST))
+    await asyncio.sleep(0)  # it waits now
+    scene.reached.set()
+    assert isinstance(await first, Ok)
+    return await second
+
+
+async def behind_another_past_its_deadline(scene: Scene) -> PinResult:
+    return await behind_another(scene, deadline=0.1)
+
+
+async def left_in_the_handshake(scene: Scene) -> PinResult:
+    """A batch is left: it says what became of what it cancelled, which an exception cannot."""
+    async with scene.client.batch([REQUEST]) as batch:
+        await scene.gateway.wait(lambda: scene.gateway.connections == 1)
+    (item,) = batch.report.unread
+    assert not isinstance(item.result, Skipped)
+    return item.result
+
+
+async def past_its_deadline(scene: Scene) -> PinResult:
+    return await scene.client.send(REQUEST, deadline=0.1)
+
+
+async def when_closed(scene: Scene) -> PinResult:
+    await scene.client.send(OTHER)
+    await scene.client.aclose()
+    return await scene.client.send(REQUEST)
+
+
+async def in_another_loop(scene: Scene) -> PinResult:
+    await scene.client.send(OTHER)
+    return await asyncio.to_thread(asyncio.run, scene.client.send(REQUEST))
+
+
+async def in_a_child(scene: Scene) -> PinResult:
+    """A real fork. The child can only say by a pipe what it met, and leaves by `os._exit`."""
+    await scene.client.send(OTHER)
+    read, write = os.pipe()
+    with warnings.catch_warnings():
+        # CPython's doubt about forking beside threads is right, and no news to a test of just that.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:  # pragma: no cover
+        try:
+            scene.client.send(REQUEST).send(None)
+        except BaseException as exc:  # noqa: BLE001  # nothing of the child's may reach pytest
+            os.write(write, type(exc).__name__.encode())
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    met = os.read(read, 100).decode()
+    os.close(read)
+    os.close(write)
+    raise getattr(gateway360_async, met)("in the child")
