@@ -274,12 +274,13 @@ class Batch:
 
     async def _work(self) -> None:
         source = self._source
+        worker = cast("asyncio.Task[None]", asyncio.current_task())
         while not self._stopping and (entry := source.read_now() or await source.read()) is not None:
             if len(self._workers) < self._concurrency and not source.ended:
                 self._add_worker()
-            await self._hand_over(await self._settled(*entry))
+            await self._hand_over(await self._settled(worker, *entry), worker)
 
-    async def _settled(self, index: int, source: object) -> BatchItem:
+    async def _settled(self, worker: asyncio.Task[None], index: int, source: object) -> BatchItem:
         try:
             request = self._build(source)
         except InvalidRequest as exc:
@@ -301,7 +302,7 @@ class Batch:
             # Raised rather than returned, a closed client say: nothing was sent. The entry is not lost for it.
             detail = f"{type(exc).__name__}: {exc}"
             failure = TransportFailure(FailureKind.UNEXPECTED, Disposition.NOT_SENT, detail=detail)
-            await self._hand_over(BatchItem(index, request, failure, source))
+            await self._hand_over(BatchItem(index, request, failure, source), worker)
             raise
         return BatchItem(index, request, result if isinstance(result, Ok) else self._noted(result), source)
 
@@ -323,10 +324,9 @@ class Batch:
     def _skipped_as_halted(error: ApiError) -> Skipped:
         return Skipped(SkipReason.HALTED, f"the batch was halted by {error.error_id}")
 
-    async def _hand_over(self, item: BatchItem) -> None:
+    async def _hand_over(self, item: BatchItem, worker: asyncio.Task[None]) -> None:
         self._tally.count(item.result)
-        task = cast("asyncio.Task[None]", asyncio.current_task())
-        if self._stopping or task.cancelling():
+        if self._stopping or worker.cancelling():
             # `send` made a result of the cancellation; what asked for it still stands.
             self._unread.append(item)
             raise asyncio.CancelledError

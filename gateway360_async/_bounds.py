@@ -1,4 +1,4 @@
-"""The bounds on the client's work: how much of it at a time, one at a time for a number, and until when.
+"""The two bounds on the client's work: how much of it at a time, and until when.
 
 Rules of this module:
 
@@ -17,7 +17,7 @@ from collections import OrderedDict, deque
 
 import attrs
 
-__all__ = ["Deadline", "Deadlines", "Places", "Turns"]
+__all__ = ["Deadline", "Deadlines", "Places"]
 
 
 class Places:
@@ -151,41 +151,3 @@ class Deadlines:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-class Turns:
-    """One at a time for each key, first come first served. A key that nobody uses takes no memory."""
-
-    __slots__ = ("_taken",)
-
-    def __init__(self) -> None:
-        # The places that those who wait for a key's turn are given; `None` while nobody has to wait.
-        self._taken: dict[str, Places | None] = {}
-
-    def take_now(self, key: str) -> bool:
-        """Take the turn of a key that is nobody's, without waiting."""
-        if key in self._taken:
-            return False
-        self._taken[key] = None
-        return True
-
-    async def take(self, key: str) -> None:
-        """Wait for a key's turn. A cancellation takes none."""
-        if self.take_now(key):
-            return
-        places = self._taken[key]
-        if places is None:
-            places = self._taken[key] = Places(0)
-        try:
-            await places.take()
-        except asyncio.CancelledError:
-            # Given in the same moment, and to nobody else: then it is nobody's.
-            if places.take_now():
-                self.give(key)
-            raise
-
-    def give(self, key: str) -> None:
-        """End a turn: it is whoever's has waited longest, or nobody's."""
-        places = self._taken[key]
-        if places is None or not places.hand_on():
-            del self._taken[key]

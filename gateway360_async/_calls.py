@@ -8,8 +8,6 @@ Rules of this module:
 - What may have been sent is read from `Exchange.phase`, whatever ended the attempt. What one attempt left
   open, no later one closes but by an `Ok`.
 - An answer that was read whole is never lost, whatever is cancelled or passes after it.
-- One number at a time: two requests for one phone run one after the other, in the order of asking, for the
-  later PIN voids the earlier whatever the network makes of their order.
 - The number of exchanges at a time is bounded here, above the connections: an HTTP library's pool is not
   a queue. A place is held for an attempt, not for the pause between two.
 """
@@ -28,7 +26,7 @@ from typing import Any
 import attrs
 import httpx
 
-from ._bounds import Deadlines, Places, Turns
+from ._bounds import Deadlines, Places
 from ._cooldown import Cooldown
 from ._guard import GuardAccount, Refusal, SpendGuard
 from ._payloads import PinRequest
@@ -57,6 +55,8 @@ class Call:
     halted: Callable[[], bool] | None
     force: bool = False
     """Whether to send even within the cooldown."""
+    turn: asyncio.Future[None] | None = None
+    """What becomes done when no other call for the number is under way; `None`: it is so already."""
     request: PinRequest | None = None
     """What is sent; its `repr` masks the number."""
     task: asyncio.Task[object] | None = None
@@ -121,7 +121,6 @@ class Caller:
         self._limiter = limiter
         self._places = Places(concurrency)
         self._deadlines = Deadlines(deadline)
-        self._turns = Turns()
         self._cooldown = None if cooldown is None else Cooldown(cooldown)
         self._guard = None if guard is None else guard.open()
         self._budget: BudgetAccount | None = None
@@ -138,11 +137,9 @@ class Caller:
         deadline = self._deadlines.begin(call.loop, call.expires, call.seconds)
         call.task = deadline.task
         passed: bool | None = None
-        in_turn = self._turns.take_now(request.msisdn)
         try:
-            if not in_turn:
-                await self._turns.take(request.msisdn)
-                in_turn = True
+            if call.turn is not None:
+                await call.turn
             if self._cooldown is not None and not call.force:
                 earlier = self._cooldown.earlier(request.msisdn, call.loop.time())
                 if earlier is not None:
@@ -160,8 +157,6 @@ class Caller:
         finally:
             if passed is None:
                 self._deadlines.end(deadline)
-            if in_turn:
-                self._turns.give(request.msisdn)
         if self._cooldown is not None:
             self._note(call, request.msisdn, result)
         return result

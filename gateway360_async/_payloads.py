@@ -76,9 +76,13 @@ class PinType(StrEnum):
     ALPHANUMERIC = "alphanumeric"
 
 
-def _hiding_its_arguments(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Let nothing out of a function with a frame that shows the number which it was given."""
+def _built_out_of_sight(cls: type[_T]) -> type[_T]:
+    """Let nothing out of a class's `__init__` with a frame that shows the number which it was given."""
+    cls.__init__ = _hiding_its_arguments(cls.__init__)  # type: ignore[method-assign]
+    return cls
 
+
+def _hiding_its_arguments(function: Callable[_P, _T]) -> Callable[_P, _T]:
     @wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         try:
@@ -94,11 +98,6 @@ def _hiding_its_arguments(function: Callable[_P, _T]) -> Callable[_P, _T]:
             del error  # or it would keep itself, and the caller's frames, alive
 
     return call
-
-
-def _built_out_of_sight(cls: type[_T]) -> type[_T]:
-    cls.__init__ = _hiding_its_arguments(cls.__init__)  # type: ignore[method-assign]
-    return cls
 
 
 def _describe(value: object) -> str:
@@ -323,9 +322,8 @@ _FIELDS = tuple(field.name for field in attrs.fields(PinRequest))
 _PIN_FIELDS = tuple(field.name for field in attrs.fields(PinParams))
 
 
-@_hiding_its_arguments
 def request_from(row: object, *, sender: str | None = None) -> PinRequest:
-    """Build the request for one entry of a batch.
+    """Build the request for one entry of a batch, which takes the text of an error and not its frames.
 
     Args:
         row: A ready `PinRequest`, a number, or a mapping of `PinRequest`'s fields (`pin_params` may be a

@@ -8,7 +8,8 @@ Rules of this module:
 - Whoever shares a flight can be cancelled, or run into its own deadline, without ending it for the others.
   So a flight is a task of its own, which is cancelled when nobody waits for it any more. A batch's flights
   run in the batch's own workers, and the batch spares those that somebody else waits for.
-- Requests for the same number that differ are not shared: they take turns (see `Caller`).
+- Requests for the same number that differ take turns, in the order of asking: the later PIN voids the earlier
+  whatever the network makes of their order. So a number's flights are a queue, and its head is in the air.
 - What a flight's own cancellation or deadline kept from being sent, whoever else waits for it sends itself.
 """
 
@@ -56,7 +57,8 @@ class Sharing:
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
-        self._flights: dict[str, list[_Flight]] = {}  # by number: nearly always one
+        # By number: nearly always one, and it is the head that flies.
+        self._flights: dict[str, list[_Flight]] = {}
         self._drained = asyncio.Event()
 
     async def aclose(self) -> None:
@@ -84,7 +86,7 @@ class Sharing:
 
     async def settled(self, call: Call, request: PinRequest, *, share: bool) -> PinResult:
         """Send in a batch's worker: a cancellation becomes a result that says how far it came."""
-        while share and (flight := self._find(request)) is not None:
+        while share and request.msisdn in self._flights and (flight := self._find(request)) is not None:
             try:
                 result = await self._joined(flight, call)
             except asyncio.CancelledError:
@@ -124,6 +126,7 @@ class Sharing:
             self._flights[flight.request.msisdn] = [flight]
         else:
             others.append(flight)
+            flight.call.turn = flight.call.loop.create_future()
         return flight
 
     async def _fly(self, flight: _Flight) -> None:
@@ -145,6 +148,9 @@ class Sharing:
             del self._flights[flight.request.msisdn]
         else:
             flights.remove(flight)
+            turn = flights[0].call.turn
+            if turn is not None and not turn.done():  # one that was cancelled will land in a moment
+                turn.set_result(None)
         for waiter in flight.waiters:
             if waiter.done():
                 continue
