@@ -76,6 +76,7 @@ def bars(results: dict[str, Any]) -> list[Bar]:
         *_own(results),
         *_memory(results),
         *_lag(results),
+        *_ledger(results),
         _imports(results),
     ]
 
@@ -230,6 +231,18 @@ def _lag(results: dict[str, Any]) -> list[Bar]:
         what = f"p99 heartbeat lag, 20,000 requests, concurrency 100, 0 ms server, {name}"
         found.append(Bar(what, bound, at_most=True, unit="ms", found=tuple(lags.values()), note=note))
     return found
+
+
+def _ledger(results: dict[str, Any]) -> list[Bar]:
+    return [
+        _bar(
+            results,
+            f"with a ledger ÷ without, requests/s, 50 ms server, concurrency 100, {name}",
+            0.8,
+            [("c100-50ms", contender, "asyncio") for contender in (f"{plain}-ledger", plain)],
+        )
+        for plain, name in _OURS
+    ]
 
 
 def _imports(results: dict[str, Any]) -> Bar:

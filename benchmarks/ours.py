@@ -11,13 +11,22 @@ Rules of this module:
 from __future__ import annotations
 
 import ssl
+import tempfile
 from collections.abc import Mapping
 from typing import Any
 
 from .driver import API_KEY, SENDER, Job, Load
 from .others import ssl_context
 
-__all__ = ["NotAvailable", "NullTransport", "OursAiohttp", "OursHttpx", "null_client"]
+__all__ = [
+    "NotAvailable",
+    "NullTransport",
+    "OursAiohttp",
+    "OursAiohttpLedger",
+    "OursHttpx",
+    "OursHttpxLedger",
+    "null_client",
+]
 
 
 class NotAvailable(Exception):  # it is no fault
@@ -50,15 +59,37 @@ class OursHttpx:
     async def run(self, load: Load) -> None:
         from gateway360_async import Ok
 
-        async with self._client.batch(load.numbers()) as batch:
+        async with self._client.batch(load.numbers(), **self._batch_settings()) as batch:
             async for item in batch:
                 if isinstance(item.result, Ok):
                     load.ok(item.result.elapsed)
                 else:
                     load.error(str(getattr(item.result, "kind", type(item.result).__name__)))
 
+    def _batch_settings(self) -> dict[str, Any]:
+        return {}
+
     async def close(self) -> None:
         await self._client.aclose()
+
+
+class _WithLedger(OursHttpx):
+    """The same, with each intent on the disk before its request, and each outcome after. A file a run."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self._directory = tempfile.TemporaryDirectory(prefix="gateway360-bench-")
+        self._runs = 0
+
+    def _batch_settings(self) -> dict[str, Any]:
+        from gateway360_async.ledgers import SqliteLedger
+
+        self._runs += 1
+        return {"ledger": SqliteLedger(f"{self._directory.name}/{self._runs}.ledger")}
+
+    async def close(self) -> None:
+        await super().close()
+        self._directory.cleanup()
 
 
 class OursAiohttp(OursHttpx):
@@ -72,6 +103,14 @@ class OursAiohttp(OursHttpx):
         except (AttributeError, ImportError) as exc:
             raise NotAvailable("gateway360_async.transports has no AiohttpTransport") from exc
         return transport() if context is None else transport(verify=context)
+
+
+class OursHttpxLedger(_WithLedger, OursHttpx):
+    """With a ledger, over the default transport."""
+
+
+class OursAiohttpLedger(_WithLedger, OursAiohttp):
+    """With a ledger, over the aiohttp transport."""
 
 
 class NullTransport:

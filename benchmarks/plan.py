@@ -29,6 +29,8 @@ LABELS: Final = {
     "aiohttp": "aiohttp + semaphore + json=",
     "ours-httpx": "ours, httpx transport (default)",
     "ours-aiohttp": "ours, aiohttp transport",
+    "ours-httpx-ledger": "ours, httpx transport, with a ledger",
+    "ours-aiohttp-ledger": "ours, aiohttp transport, with a ledger",
     "floor": "floor: bare protocol, prepared bytes",
 }
 
@@ -78,6 +80,8 @@ CASES: Final = (
             Row("aiohttp", 2000),
             Row("ours-httpx", 2000),
             Row("ours-aiohttp", 2000),
+            Row("ours-httpx-ledger", 2000, quick=False),
+            Row("ours-aiohttp-ledger", 2000, quick=False),
             Row("floor", 2000),
         ),
     ),

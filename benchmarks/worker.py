@@ -36,6 +36,8 @@ CONTENDERS: Final[dict[str, type[Contender]]] = {
     "aiohttp": others.AioHttp,
     "ours-httpx": ours.OursHttpx,
     "ours-aiohttp": ours.OursAiohttp,
+    "ours-httpx-ledger": ours.OursHttpxLedger,
+    "ours-aiohttp-ledger": ours.OursAiohttpLedger,
     "floor": floor.Floor,
 }
 
