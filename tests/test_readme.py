@@ -20,3 +20,11 @@ def test_an_example_runs(example, sandbox, capsys, tmp_path, monkeypatch):
 
 def test_there_are_exactly_two_commands_for_a_fresh_machine():
     assert len(re.findall(r"^python3 -m pip install -q uv && ", README, re.MULTILINE)) == 2
+
+
+def test_every_test_that_proves_a_claim_is_there():
+    named = re.findall(r"`tests/([\w/]+\.py)(?:::(\w+))?`", README)
+    assert len(named) > 15
+    for file, test in named:
+        text = (Path(__file__).parent / file).read_text(encoding="utf-8")
+        assert f"def {test or 'test_'}" in text, (file, test)
