@@ -142,6 +142,8 @@ class Sharing:
             self._land(flight, result)
 
     def _land(self, flight: _Flight, outcome: PinResult | Exception) -> None:
+        if flight.outcome is not None:
+            return
         flight.outcome = outcome
         flights = self._flights[flight.request.msisdn]
         if len(flights) == 1:
@@ -175,8 +177,8 @@ class Sharing:
             flight.waiters.remove(waiter)
             if not flight.waiters and not flight.in_batch and flight.task is not None:
                 await _ended(flight.task)
-                if flight.outcome is None:  # cancelled before its first step, it has not seen it
-                    self._land(flight, self._caller.cancelled(flight.call))
+                # Cancelled before its first step, it has not landed by itself.
+                self._land(flight, self._caller.cancelled(flight.call))
             raise
 
     async def _joined(self, flight: _Flight, call: Call) -> PinResult:

@@ -446,6 +446,17 @@ async def test_a_consumer_elsewhere_ends_when_the_block_is_left():
         await waiting
 
 
+async def test_a_consumer_whose_item_was_kept_by_whoever_left_waits_for_the_end():
+    send = Sender(held=True)
+    async with batch_of([number(0)], send) as batch:
+        taking = asyncio.create_task(anext(batch, None))
+        await asyncio.sleep(0)
+        batch._put(BatchItem(7, None, Ok(), None))
+        batch._keep_untaken()  # in the same step, before the one who waits comes to take it
+    assert await taking is None
+    assert 7 in {item.index for item in batch.report.unread}
+
+
 async def test_workers_cancelled_while_they_wait_to_hand_over_are_passed_by():
     batch = batch_of([number(n) for n in range(50)], _at_once, concurrency=2)
     async with batch:

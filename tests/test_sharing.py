@@ -336,6 +336,59 @@ async def test_a_call_sends_itself_what_a_halted_batch_gave_up():
     assert server.posts == 2
 
 
+async def test_what_a_calls_deadline_kept_from_being_sent_a_batch_that_shared_it_sends():
+    async with Gate() as server, opened(server, concurrency=1) as client:
+        busy = asyncio.create_task(client.send(ELSEWHERE))
+        await server.wait(lambda: server.posts == 1)
+        call = asyncio.create_task(client.send(REQUEST, deadline=0.05))
+        await passes()
+        sending = asyncio.create_task(client.send_all([REQUEST]))
+        assert (await call).disposition is Disposition.NOT_SENT
+        server.gate.set()
+        assert [type(result) for result in await sending] == [Ok]
+        assert isinstance(await busy, Ok)
+    assert server.posts == 2
+
+
+async def test_one_who_is_cancelled_as_the_shared_request_raises_is_cancelled():
+    async with Server() as server:
+        calls: list[asyncio.Task] = []
+
+        class Closed(contextlib.AbstractAsyncContextManager):
+            async def __aenter__(self) -> None:
+                await passes()
+                calls[1].cancel()
+                raise TimeoutError("no more today")
+
+            async def __aexit__(self, *exc_info) -> None: ...
+
+        async with opened(server, limiter=Closed()) as client:
+            calls += [asyncio.create_task(client.send(REQUEST)) for _ in range(2)]
+            raised = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(error) for error in raised] == [TimeoutError, asyncio.CancelledError]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interruption_of_a_batch_ends_the_loop_and_keeps_no_flight(error):
+    class Interrupted:
+        async def post(self, url, **kwargs):
+            raise error
+
+        async def aclose(self) -> None: ...
+
+    client = Gateway360Client("k3y", transport=Interrupted(), sender="X")
+    loop = asyncio.new_event_loop()
+    with pytest.raises(error):
+        loop.run_until_complete(client.send_all([REQUEST]))
+    assert client._sharing._flights == {}
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    with contextlib.suppress(error, asyncio.CancelledError):
+        loop.run_until_complete(asyncio.sleep(0))
+    loop.run_until_complete(asyncio.sleep(0.01))
+    loop.close()
+
+
 async def test_an_error_raised_in_a_batch_reaches_the_call_that_shares_it():
     class Closed(contextlib.AbstractAsyncContextManager):
         async def __aenter__(self) -> None:

@@ -19,12 +19,14 @@ from gateway360_async import (
     InvalidConfiguration,
     LedgerError,
     Ok,
+    PinRequest,
     Skipped,
     SkipReason,
     TransportFailure,
 )
 from gateway360_async._secret import Secret
 from gateway360_async.ledgers import LedgerScope, SqliteLedger
+from gateway360_async.ledgers._records import Hasher
 
 NUMBERS = [str(34600000000 + n) for n in range(10)]
 REFUSED = b'{"status":"error","error_id":"INVALID_NUMBER","error_msg":"no %s"}'
@@ -410,6 +412,23 @@ def test_a_full_disk_is_an_error_and_what_was_recorded_stays(path):
     connection.close()
     assert len(states) > 10
     assert set(states[:-1]) == {2}
+
+
+async def test_after_a_failure_nothing_more_is_recorded_and_each_asks_in_vain(path):
+    session = await SqliteLedger(path).open(LedgerScope("https://x", Secret("k3y")))
+    session._file._connection.execute("PRAGMA max_page_count = 5")  # a disk of that size, for SQLite
+    requests = [PinRequest(str(34600000000 + index), "PIZZA") for index in range(300)]
+    asked = [session.begin(index, request, resend_unknown=False) for index, request in enumerate(requests)]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert {str(answer) for answer in answers} == {str(answers[0])}
+    assert "the disk is full" in str(answers[0])
+    with pytest.raises(LedgerError, match="the disk is full"):
+        await session.settle(0, Ok())
+    await session.aclose()
+
+
+def test_who_makes_fingerprints_shows_no_key():
+    assert repr(Hasher(Secret("k3y"), b"salt")) == "<Hasher>"
 
 
 async def test_opening_that_is_cancelled_lets_go_of_the_file(path):
