@@ -17,6 +17,7 @@ Rules of this module:
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import (
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
     from .ledgers import Recorder
 
 __all__ = ["HALT_ON", "Batch", "Send"]
+
+_logger = logging.getLogger("gateway360_async")
 
 HALT_ON: Final[frozenset[ErrorId | str]] = frozenset({ErrorId.UNAUTHORIZED, ErrorId.NOT_ENOUGH_BALANCE})
 """The errors of the whole account: every other request would get them too."""
@@ -120,7 +123,7 @@ class Batch:
         *,
         build: Callable[[object], PinRequest],
         send: Send,
-        spared: Callable[[], Collection[asyncio.Task[object]]] = tuple,
+        cancel: Callable[[Iterable[asyncio.Task[None]]], None] | None = None,
         recorder: Recorder | None = None,
         concurrency: int,
         on_duplicate: Literal["skip", "send"],
@@ -135,7 +138,7 @@ class Batch:
         self._source = _Source(requests)
         self._build = build
         self._send = send
-        self._spared = spared
+        self._cancel = cancel or _cancel
         self._recorder = recorder
         self._concurrency = concurrency
         self._halt_on = frozenset(halt_on)
@@ -192,22 +195,27 @@ class Batch:
             raise cancelled
         if isinstance(self._error, LedgerError):  # outcomes that are not on record, and nobody knows it yet
             error, self._error = self._error, None
-            raise error
+            _leave_our_frames(error)
+            if exc is None:
+                raise error
+            exc.add_note(str(error))
+            _logger.warning("%s", error)
 
     async def _settle(self) -> None:
         self._keep_untaken()
         while self._workers:
-            # Somebody else waits for what these are sending, too. Each call has its deadline.
-            spared = self._spared()
-            for worker in self._workers:
-                if worker not in spared:
-                    worker.cancel()
-            await asyncio.wait(self._workers, return_when=asyncio.FIRST_COMPLETED)
+            self._cancel(self._workers)
+            await asyncio.wait(self._workers)
         if self._recorder is not None:
             try:
                 await self._recorder.aclose()
-            except LedgerError as exc:
-                self._error = self._error or exc
+            except Exception as exc:  # noqa: BLE001  # whatever a ledger raises, no result is lost for it
+                failed = (
+                    exc
+                    if isinstance(exc, LedgerError)
+                    else LedgerError(f"has failed: {exc}", "one that works")
+                )
+                self._error = self._error or failed
         self._keep_untaken()
         self._end()
 
@@ -256,7 +264,8 @@ class Batch:
         raise StopAsyncIteration
 
     def _add_worker(self) -> None:
-        worker = asyncio.get_running_loop().create_task(self._work())
+        # Not by the loop's factory, which may begin it here and now, before it is known.
+        worker = asyncio.Task(self._work(), loop=asyncio.get_running_loop())
         self._workers.add(worker)
         worker.add_done_callback(self._worker_ended)
 
@@ -286,7 +295,9 @@ class Batch:
         except InvalidRequest as exc:
             return BatchItem(index, None, Skipped(SkipReason.INVALID, str(exc)), source)
         if self._halted_by is not None:
-            return BatchItem(index, request, self._skipped_as_halted(self._halted_by), source)
+            # What an earlier run left of it is true all the same.
+            left = None if self._recorder is None else await self._recorder.left(index, request)
+            return BatchItem(index, request, left or self._skipped_as_halted(self._halted_by), source)
         if self._seen is not None:
             number = int(request.msisdn)
             if number in self._seen:
@@ -346,12 +357,17 @@ class Batch:
 
     def _recorded(self, item: BatchItem, on_record: asyncio.Future[None]) -> None:
         self._unrecorded -= 1
-        error = on_record.exception()
+        error = None if on_record.cancelled() else on_record.exception()
         if error is not None:
             self._source.ended = True
             self._error = self._error or error
         self._put(item)
         self._end_if_over()
+
+
+def _cancel(workers: Iterable[asyncio.Task[None]]) -> None:
+    for worker in workers:
+        worker.cancel()
 
 
 def _leave_our_frames(error: BaseException) -> None:

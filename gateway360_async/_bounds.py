@@ -13,6 +13,7 @@ Rules of this module:
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import OrderedDict, deque
 
 import attrs
@@ -98,6 +99,7 @@ class Deadlines:
         # In the order of their beginning, which is that of their ends. A dict's first key would take ever
         # longer to find while the ones before it are deleted.
         self._pending: OrderedDict[Deadline, None] = OrderedDict()
+        self._latest = -math.inf
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, loop: asyncio.AbstractEventLoop, expires: float, seconds: float) -> Deadline:
@@ -115,9 +117,10 @@ class Deadlines:
         if task is None:
             raise RuntimeError("a call needs an asyncio task to run in")
         deadline = Deadline(task, expires, task.cancelling())
-        if seconds != self._usual:
+        if seconds != self._usual or expires < self._latest:
             deadline.timer = loop.call_at(expires, deadline.pass_by)
             return deadline
+        self._latest = expires
         self._pending[deadline] = None
         if self._timer is None:
             self._timer = loop.call_at(expires, self._pass_by, loop)

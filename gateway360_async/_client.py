@@ -250,7 +250,7 @@ class Gateway360Client:
             concurrency: Requests in flight at a time; `None`: the client's own bound, which holds anyhow.
             on_duplicate: `"skip"` sends to each number once; `"send"` lets a later PIN void an earlier.
             halt_on: The error ids after which nothing more is sent.
-            force: Send even within the client's `cooldown`.
+            force: Send even within the client's `cooldown`, and beside an identical request on its way.
             ledger: The batch's durable memory, such as a `SqliteLedger`. After a crash the same requests in
                 the same order with the same ledger go on where they stopped.
             resend_unknown: Send again what an earlier run may have sent. Each can be a second SMS.
@@ -259,7 +259,8 @@ class Gateway360Client:
             InvalidConfiguration: An argument is wrong.
             LedgerError: On entering the block, or while it runs: the ledger cannot be used.
         """
-        share = on_duplicate == "skip"  # or the second of two would get the first one's SMS
+        # Otherwise the second of two would get the first one's SMS.
+        share = on_duplicate == "skip" and not force
 
         def send(request: PinRequest, halted: Callable[[], bool]) -> Awaitable[PinResult]:
             call = self._begin(None, None, halted, force=force)
@@ -269,7 +270,7 @@ class Gateway360Client:
             requests,
             build=lambda row: request_from(row, sender=self._sender),
             send=send,
-            spared=self._sharing.spared,
+            cancel=self._sharing.cancel,
             recorder=None if ledger is None else self._recorder(ledger, send, resend_unknown=resend_unknown),
             concurrency=self._concurrency if concurrency is None else checked_concurrency(concurrency),
             on_duplicate=on_duplicate,

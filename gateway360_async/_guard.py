@@ -132,7 +132,13 @@ def _ceiling() -> Any:
 
 @attrs.frozen(kw_only=True, repr=False)
 class SpendGuard:
-    """Where requests may go, and how many. Immutable and without state, so one guard can serve many clients.
+    """Where requests may go, and how many.
+
+    A call counts once, whatever its retries: by default only the last of them can be an SMS. With
+    `RetryPolicy(retry_maybe_sent=True)` each can be one, up to its `max_attempts`. A call that certainly had no
+    effect, for want of a connection or by an HTTP 429, does not count.
+
+    Immutable and without state, so one guard can serve many clients.
 
     Args:
         allowed_prefixes: What a number has to begin with, from its country calling code on: `{"34", "351"}`,

@@ -5,9 +5,11 @@ voids the PIN of the first while its reader types it in.
 
 Rules of this module:
 
-- Whoever shares a flight can be cancelled, or run into its own deadline, without ending it for the others.
-  So a flight is a task of its own, which is cancelled when nobody waits for it any more. A batch's flights
-  run in the batch's own workers, and the batch spares those that somebody else waits for.
+- Whoever shares a flight can be cancelled without ending it for the others. So a flight is a task of its own,
+  which is cancelled when nobody waits for it any more. A batch's flights run in the batch's own workers, and
+  those that somebody else waits for are spared.
+- The deadline and the timeouts of a flight are those of the call that began it; who joins it can only be
+  done with it sooner.
 - Requests for the same number that differ take turns, in the order of asking: the later PIN voids the earlier
   whatever the network makes of their order. So a number's flights are a queue, and its head is in the air.
 - What a flight's own cancellation or deadline kept from being sent, whoever else waits for it sends itself.
@@ -18,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import attrs
@@ -42,8 +45,14 @@ class _Flight:
     in_batch: bool = False
     task: asyncio.Task[object] | None = None
     """The flight's own, unless a batch's worker flies it."""
-    waiters: list[asyncio.Future[PinResult]] = attrs.field(factory=list)
+    left_by_batch: bool = False
+    """Whether its batch would have cancelled it, if nobody else had waited for it."""
+    doomed: bool = False
+    """Whether it is being cancelled: nobody joins it any more."""
+    waiters: list[asyncio.Future[PinResult]] | None = None
     """One for each call that waits, but for the batch's worker that flies it."""
+    behind: _Flight | None = None
+    """The next flight of the same number."""
     outcome: PinResult | Exception | None = None
     """What became of it: a result, or what is to be raised where it is waited for."""
 
@@ -57,8 +66,8 @@ class Sharing:
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
-        # By number: nearly always one, and it is the head that flies.
-        self._flights: dict[str, list[_Flight]] = {}
+        # By number, the head of its queue, which flies. Nearly always there is no other.
+        self._flights: dict[str, _Flight] = {}
         self._drained = asyncio.Event()
 
     async def aclose(self) -> None:
@@ -71,7 +80,9 @@ class Sharing:
     async def send(self, call: Call, request: PinRequest) -> PinResult:
         """Send for a caller whose cancellation is its own. Cancelled, it says in the log what is known."""
         while True:
-            flight = None if call.force else self._find(request)
+            flight = None
+            if request.msisdn in self._flights and not call.force:
+                flight = self._find(request)
             joins = flight is not None
             if flight is None:
                 flight = self._register(_Flight(request, call))
@@ -107,27 +118,55 @@ class Sharing:
         self._land(flight, result)
         return result
 
-    def spared(self) -> set[asyncio.Task[object]]:
-        """The batches' workers whose flights somebody else waits for."""
-        flights = (flight for flights in self._flights.values() for flight in flights)
-        return {
-            flight.call.task for flight in flights if flight.in_batch and flight.waiters and flight.call.task
-        }
+    def cancel(self, workers: Iterable[asyncio.Task[None]]) -> None:
+        """Cancel a batch's workers, but for those whose flights somebody else waits for: these, when nobody does."""
+        flights = {flight.call.task: flight for flight in self._all() if flight.in_batch}
+        for worker in workers:
+            flight = flights.get(worker)
+            if flight is not None and flight.waiters:
+                flight.left_by_batch = True
+            else:
+                if flight is not None:
+                    flight.doomed = True
+                worker.cancel()
+
+    def _all(self) -> Iterator[_Flight]:
+        for number in self._flights:
+            yield from self._queue(number)
+
+    def _queue(self, number: str) -> Iterator[_Flight]:
+        flight = self._flights.get(number)
+        while flight is not None:
+            yield flight
+            flight = flight.behind
 
     def _find(self, request: PinRequest) -> _Flight | None:
-        for flight in self._flights.get(request.msisdn, ()):
-            if flight.request == request:
+        for flight in self._queue(request.msisdn):
+            if flight.request == request and not flight.doomed:
                 return flight
         return None
 
     def _register(self, flight: _Flight) -> _Flight:
-        others = self._flights.get(flight.request.msisdn)
-        if others is None:
-            self._flights[flight.request.msisdn] = [flight]
+        if flight.request.msisdn not in self._flights:
+            self._flights[flight.request.msisdn] = flight
         else:
-            others.append(flight)
+            *_, last = self._queue(flight.request.msisdn)
+            last.behind = flight
             flight.call.turn = flight.call.loop.create_future()
         return flight
+
+    def _unregister(self, flight: _Flight) -> None:
+        number, after = flight.request.msisdn, flight.behind
+        if self._flights[number] is not flight:
+            before = next(other for other in self._queue(number) if other.behind is flight)
+            before.behind = after
+        elif after is None:
+            del self._flights[number]
+        else:
+            self._flights[number] = after
+            turn = after.call.turn
+            if turn is not None and not turn.done():  # one that was cancelled will land in a moment
+                turn.set_result(None)
 
     async def _fly(self, flight: _Flight) -> None:
         try:
@@ -145,15 +184,8 @@ class Sharing:
         if flight.outcome is not None:
             return
         flight.outcome = outcome
-        flights = self._flights[flight.request.msisdn]
-        if len(flights) == 1:
-            del self._flights[flight.request.msisdn]
-        else:
-            flights.remove(flight)
-            turn = flights[0].call.turn
-            if turn is not None and not turn.done():  # one that was cancelled will land in a moment
-                turn.set_result(None)
-        for waiter in flight.waiters:
+        self._unregister(flight)
+        for waiter in flight.waiters or ():
             if waiter.done():
                 continue
             if isinstance(outcome, Exception):
@@ -170,12 +202,19 @@ class Sharing:
                 raise flight.outcome
             return flight.outcome
         waiter: asyncio.Future[PinResult] = loop.create_future()
-        flight.waiters.append(waiter)
+        waiters = flight.waiters = flight.waiters or []
+        waiters.append(waiter)
         try:
             return await waiter
         except asyncio.CancelledError:
-            flight.waiters.remove(waiter)
-            if not flight.waiters and not flight.in_batch and flight.task is not None:
+            waiters.remove(waiter)
+            if waiters:
+                raise
+            if flight.left_by_batch and flight.call.task is not None:
+                flight.doomed = True
+                flight.call.task.cancel()
+            elif flight.task is not None:
+                flight.doomed = True
                 await _ended(flight.task)
                 # Cancelled before its first step, it has not landed by itself.
                 self._land(flight, self._caller.cancelled(flight.call))

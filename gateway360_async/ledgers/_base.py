@@ -44,15 +44,21 @@ class Recorded:
 
     Args:
         result: Its result; `None` if that run ended before it was known, so that it may have been sent.
+        begun_again: Whether it is to be sent again all the same.
     """
 
     result: PinResult | None
+    begun_again: bool = False
 
 
 class LedgerSession(Protocol):
-    """A ledger in use by one batch. A method may raise `LedgerError`; no more is recorded then."""
+    """A ledger in use by one batch. What its methods return may raise `LedgerError`; no more is recorded then.
 
-    async def begin(self, index: int, request: PinRequest, *, resend_unknown: bool) -> Recorded | None:
+    What is asked for is asked for by the call, and not undone by a cancellation. Of two things that are asked
+    for, the first is durable first.
+    """
+
+    def begin(self, index: int, request: PinRequest, *, resend_unknown: bool) -> Awaitable[Recorded | None]:
         """Make durable that an entry is about to be sent, unless an earlier run has settled it.
 
         Args:
@@ -61,16 +67,16 @@ class LedgerSession(Protocol):
             resend_unknown: Whether to begin again what may have been sent.
 
         Returns:
-            What an earlier run left of it, if it is not to be sent again; `None`: send it.
+            What an earlier run left of it; send it only where that is `None` or `begun_again`.
         """
         ...
 
-    def settle(self, index: int, result: PinResult) -> Awaitable[None]:
-        """Make an entry's outcome durable. What was not sent, and may be sent another time, is as if never begun.
+    def recorded(self, index: int, request: PinRequest) -> Awaitable[Recorded | None]:
+        """What an earlier run left of an entry, whatever this one has begun; `None`: nothing."""
+        ...
 
-        It is asked for by the call, and not to be undone; what it returns is done when it is durable. Of two
-        things that are asked for, the first is durable first.
-        """
+    def settle(self, index: int, result: PinResult) -> Awaitable[None]:
+        """Make an entry's outcome durable. What was not sent, and may be sent another time, is as if never begun."""
         ...
 
     async def aclose(self) -> None:

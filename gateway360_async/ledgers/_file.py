@@ -5,17 +5,24 @@ Rules of this module:
 - WAL with `synchronous=FULL`: what was committed survives a crash of the process and of the machine (SQLite's
   documentation, "Write-Ahead Logging" and "PRAGMA synchronous").
 - The file is locked for as long as it is open (`locking_mode=EXCLUSIVE`), so two processes never send the
-  same batch. The lock is the operating system's, and a killed process leaves none behind.
+  same batch. The lock is the operating system's, and a killed process leaves none behind. POSIX gives it to
+  the process, which loses it when it closes any descriptor of the file: so nothing here opens a file that is
+  there, but SQLite, and a second use in the same process is refused before the file is touched.
+- An entry that is another request means that the whole batch is another: nothing more of it is begun.
 - A run changes only the rows that it has begun itself. What an earlier run left open, only an `Ok` closes.
 - Whatever SQLite says becomes a `LedgerError` that names the file's trouble.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import sqlite3
+import stat
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
@@ -26,7 +33,7 @@ from .._errors import LedgerError
 from .._secret import Secret
 from ._records import Hasher
 
-__all__ = ["Begin", "LedgerFile", "Left", "Settle", "State"]
+__all__ = ["Begin", "Change", "LedgerFile", "Left", "Look", "Settle", "State"]
 
 _APPLICATION_ID: Final = 0x67333630  # "g360": tells our files from other databases
 _FORMAT: Final = 1
@@ -58,9 +65,16 @@ _RULE: Final = """
     WHERE excluded.state = 1
         OR entries.run = excluded.run AND entries.state = 1 AND (entries.left_open = 0 OR excluded.left_open)
 """
+_ONE_AT_A_TIME: Final = "one batch at a time with a ledger"
 _ELSEWHERE: Final = (
     "the ledger of this very batch: same requests in the same order, same gateway, same API key"
 )
+
+
+_in_use: Final[set[tuple[int, int]]] = set()
+"""The files that batches of this process have open, by device and inode."""
+
+_guarding: Final = threading.Lock()
 
 
 class State(IntEnum):
@@ -81,9 +95,15 @@ class State(IntEnum):
 
 @attrs.frozen
 class Left:
-    """What an earlier run left of an entry: the JSON of its result, or `None` if it was begun only."""
+    """What an earlier run left of an entry.
+
+    Args:
+        result: The JSON of its result, or `None` if it was begun only.
+        begun_again: Whether it is to be sent again all the same.
+    """
 
     result: str | None
+    begun_again: bool = False
 
 
 @attrs.frozen
@@ -106,7 +126,16 @@ class Settle:
     sent: bool
 
 
-_Row: TypeAlias = tuple[bytes, int, str | None]
+@attrs.frozen
+class Look:
+    """Ask what an earlier run left of an entry, whatever this one has begun. Gives `None`, or that."""
+
+    index: int
+    request: bytes
+
+
+Change: TypeAlias = Begin | Settle | Look
+_Row: TypeAlias = tuple[bytes, int, int, bool, str | None]
 _Given: TypeAlias = "Left | LedgerError | None"
 
 
@@ -123,12 +152,31 @@ class LedgerFile:
     """
 
     def __init__(self, path: Path, url: str, api_key: Secret) -> None:
-        self._connection = _translated(lambda: _connect(path))
+        self._foreign: LedgerError | None = None
+        self._identity = _made(path)
+        with _guarding:
+            if self._identity in _in_use:
+                raise LedgerError("is in use by another batch of this process", _ONE_AT_A_TIME)
+            _in_use.add(self._identity)
         try:
-            self.hasher, self._run = _translated(lambda: self._begin_run(url, api_key))
+            # No wait for a lock: who holds it is another run of this batch, and holds it to its end.
+            self._connection = _translated(
+                lambda: sqlite3.connect(path, timeout=0.0, isolation_level=None, check_same_thread=False)
+            )
+            try:
+                self.hasher, self._run = _translated(lambda: self._begin_run(url, api_key))
+                with suppress(OSError):  # somebody else's file, which this process may write
+                    path.chmod(0o600)
+            except BaseException:
+                self._connection.close()
+                raise
         except BaseException:
-            self._connection.close()
+            self._release()
             raise
+
+    def _release(self) -> None:
+        with _guarding:
+            _in_use.discard(self._identity)
 
     def _begin_run(self, url: str, api_key: Secret) -> tuple[Hasher, int]:
         connection = self._connection
@@ -167,21 +215,23 @@ class LedgerFile:
         if said != "ok":
             raise sqlite3.DatabaseError(said)
 
-    def apply(self, changes: Sequence[Begin | Settle]) -> list[Left | LedgerError | None]:
+    def apply(self, changes: Sequence[Change]) -> list[Left | LedgerError | None]:
         """Make changes durable, in their order, and give what each of them gives."""
         return _translated(lambda: self._apply(changes))
 
-    def _apply(self, changes: Sequence[Begin | Settle]) -> list[_Given]:
+    def _apply(self, changes: Sequence[Change]) -> list[_Given]:
         cursor = self._connection.cursor()
         given: list[_Given] = []
         for start in range(0, len(changes), _AT_A_TIME):
             given += self._apply_some(cursor, changes[start : start + _AT_A_TIME])
         return given
 
-    def _apply_some(self, cursor: sqlite3.Cursor, changes: Sequence[Begin | Settle]) -> list[_Given]:
-        # What lies behind the last entry of all runs before cannot be there.
+    def _apply_some(self, cursor: sqlite3.Cursor, changes: Sequence[Change]) -> list[_Given]:
+        # What lies behind the last entry of all runs before cannot be there, but for what this run has begun.
         known = [
-            change.index for change in changes if isinstance(change, Begin) and change.index <= self._last
+            change.index
+            for change in changes
+            if isinstance(change, Look) or (isinstance(change, Begin) and change.index <= self._last)
         ]
         rows = self._rows(cursor, known) if known else {}
         values: list[object] = []
@@ -192,66 +242,77 @@ class LedgerFile:
                 result = None if change.state is State.OPEN else change.result
                 closes = change.sent or change.state is State.MAYBE
                 values += (change.index, b"", "", change.state, self._run, closes, result)
+            elif isinstance(change, Look):
+                left = self._left_before(change, rows.get(change.index))
             else:
-                row = rows.get(change.index)
-                left = None if row is None else _left(change, row)
-                if left is None:
-                    left_open = row is not None and row[1] != State.OPEN
-                    values += (
-                        change.index,
-                        change.request,
-                        change.number,
-                        State.BEGUN,
-                        self._run,
-                        left_open,
-                        None,
-                    )
+                left = self._begun(change, rows.get(change.index), values)
             given.append(left)
         if values:
             marks = ",".join(["(?,?,?,?,?,?,?)"] * (len(values) // 7))
             cursor.execute(f"INSERT INTO entries VALUES {marks} {_RULE}", values)  # noqa: S608  # marks only
         return given
 
+    def _begun(self, begin: Begin, row: _Row | None, values: list[object]) -> _Given:
+        if row is not None and row[0] != begin.request and self._foreign is None:
+            problem = f"is of another batch: its entry {begin.index} is another request"
+            self._foreign = LedgerError(problem, _ELSEWHERE)
+        if self._foreign is not None:
+            return self._foreign
+        state, result = (State.OPEN, None) if row is None else (row[1], row[4])
+        left_open = state in (State.BEGUN, State.MAYBE)
+        if state == State.SETTLED or (left_open and not begin.resend_unknown):
+            return Left(result)
+        values += (begin.index, begin.request, begin.number, State.BEGUN, self._run, left_open, None)
+        return Left(result, begun_again=True) if left_open or (row is not None and row[3]) else None
+
+    def _left_before(self, look: Look, row: _Row | None) -> _Given:
+        if row is None or row[0] != look.request:
+            return None
+        _, state, run, left_open, result = row
+        if run == self._run and state == State.BEGUN:
+            return Left(None) if left_open else None
+        return None if state == State.OPEN else Left(result)
+
     @staticmethod
     def _rows(cursor: sqlite3.Cursor, indexes: Sequence[int]) -> dict[int, _Row]:
         wanted = ",".join("?" * len(indexes))
         cursor.execute(
-            f"SELECT idx, request, state, result FROM entries WHERE idx IN ({wanted})",  # noqa: S608  # marks only
+            f"SELECT idx, request, state, run, left_open, result FROM entries WHERE idx IN ({wanted})",  # noqa: S608  # marks only
             indexes,
         )
-        return {index: (request, state, result) for index, request, state, result in cursor.fetchall()}
+        return {index: tuple(row) for index, *row in cursor.fetchall()}
 
     def close(self) -> None:
         """Let go of the file. What was applied is durable already."""
-        self._connection.close()
+        try:
+            self._connection.close()
+        finally:
+            self._release()
 
 
-def _left(begin: Begin, row: _Row) -> _Given:
-    request, state, result = row
-    if request != begin.request:
-        problem = f"is of another batch: its entry {begin.index} is another request"
-        return LedgerError(problem, _ELSEWHERE)
-    if state == State.SETTLED or (state != State.OPEN and not begin.resend_unknown):
-        return Left(result)
-    return None
-
-
-def _connect(path: Path) -> sqlite3.Connection:
+def _made(path: Path) -> tuple[int, int]:
+    """Make the file if it is not there, and give what tells it from any other."""
     try:
         # Made here rather than by SQLite, which asks the umask who may read it; its log files do as it does.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    except OSError as exc:
-        raise LedgerError(f"cannot be opened: {exc.strerror}", "a file that can be read and written") from exc
-    # No wait for a lock: who holds it is another run of this batch, and holds it to its end.
-    return sqlite3.connect(path, timeout=0.0, isolation_level=None, check_same_thread=False)
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except (OSError, ValueError) as exc:
+        said = (exc.strerror if isinstance(exc, OSError) else None) or str(exc)
+        raise LedgerError(f"cannot be opened: {said}", "a file that can be read and written") from exc
+    return status.st_dev, status.st_ino
 
 
 _Made = TypeVar("_Made")
 
 # SQLite's primary result codes ("Result and Error Codes").
 _TROUBLE: Final = {
-    sqlite3.SQLITE_BUSY: ("is in use by another process", "one batch at a time with a ledger"),
-    sqlite3.SQLITE_LOCKED: ("is in use by another process", "one batch at a time with a ledger"),
+    sqlite3.SQLITE_BUSY: ("is in use by another process", _ONE_AT_A_TIME),
+    sqlite3.SQLITE_LOCKED: ("is in use by another process", _ONE_AT_A_TIME),
     sqlite3.SQLITE_READONLY: ("cannot be written", "a file, in a directory, that can be written"),
     sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "a file, in a directory, that can be written"),
     sqlite3.SQLITE_FULL: ("cannot grow: the disk is full", "room on the disk"),

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TypeVar
 
 from .._errors import LedgerError
 from .._payloads import PinRequest
@@ -19,6 +21,8 @@ from .._results import BatchResult, Disposition, FailureKind, PinResult, Skipped
 from ._base import Ledger, LedgerScope, LedgerSession
 
 __all__ = ["Recorder"]
+
+_Given = TypeVar("_Given")
 
 
 class Recorder:
@@ -60,8 +64,10 @@ class Recorder:
         if session is not None:
             await session.aclose()
         left, self._on_record = self._on_record, {}
-        for outcome in asyncio.as_completed(left.values()):
-            await outcome
+        outcomes = await asyncio.gather(*left.values(), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
 
     def on_record(self, index: int) -> asyncio.Future[None] | None:
         """What becomes done when an entry's outcome is durable, or failed with a `LedgerError`. Ask once."""
@@ -73,27 +79,42 @@ class Recorder:
         Raises:
             LedgerError: Its intent could not be recorded; nothing was sent.
         """
-        session = self._session
-        if session is None:
-            raise LedgerError("is not open", "a batch inside its `async with` block")
+        session = self._opened()
         try:
-            recorded = await session.begin(index, request, resend_unknown=self._resend_unknown)
+            left = await session.begin(index, request, resend_unknown=self._resend_unknown)
         except asyncio.CancelledError:
+            # It may have got there all the same; and what an earlier run left of it stands.
+            before = await _whatever_is_cancelled(session.recorded(index, request))
+            if before is not None:
+                return _as_left(before.result)
             detail = "cancelled before its intent was on record"
-            result: PinResult = TransportFailure(FailureKind.CANCELLED, Disposition.NOT_SENT, detail=detail)
-            self._settle(session, index, result)  # it may have got there all the same
-            return result
-        if recorded is not None:
-            return _as_left(recorded.result)
+            unsent = TransportFailure(FailureKind.CANCELLED, Disposition.NOT_SENT, detail=detail)
+            self._settle(session, index, unsent)
+            return unsent
+        if left is not None and not left.begun_again:
+            return _as_left(left.result)
         try:
             result = await self._send(request, halted)
         except Exception:
             # Raised rather than returned, so nothing was sent.
-            unsent = TransportFailure(FailureKind.UNEXPECTED, Disposition.NOT_SENT)
-            self._settle(session, index, unsent)
+            self._settle(session, index, TransportFailure(FailureKind.UNEXPECTED, Disposition.NOT_SENT))
             raise
         self._settle(session, index, result)
+        if left is not None and result.disposition is Disposition.NOT_SENT:
+            # Not this time; but what was left open is not closed by that.
+            detail = f"an earlier run may have sent it; this time: {result}"
+            return TransportFailure(FailureKind.INTERRUPTED, Disposition.MAYBE_SENT, detail=detail)
         return result
+
+    async def left(self, index: int, request: PinRequest) -> BatchResult | None:
+        """What an earlier run left of an entry that this one is not to send. Raises `LedgerError`."""
+        before = await self._opened().recorded(index, request)
+        return None if before is None else _as_left(before.result)
+
+    def _opened(self) -> LedgerSession:
+        if self._session is None:
+            raise LedgerError("is not open", "a batch inside its `async with` block")
+        return self._session
 
     def _settle(self, session: LedgerSession, index: int, result: PinResult) -> None:
         self._on_record[index] = asyncio.ensure_future(session.settle(index, result))
@@ -104,3 +125,12 @@ def _as_left(result: PinResult | None) -> BatchResult:
         return Skipped(SkipReason.ALREADY_SETTLED, "an earlier run of this batch settled it", result)
     detail = "an earlier run of this batch ended before its outcome was known"
     return TransportFailure(FailureKind.INTERRUPTED, Disposition.MAYBE_SENT, detail=detail)
+
+
+async def _whatever_is_cancelled(asked: Awaitable[_Given]) -> _Given:
+    """Wait for something that takes a moment, through any cancellation: the task remembers that it was asked."""
+    waiting = asyncio.ensure_future(asked)
+    while not waiting.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait((waiting,))
+    return waiting.result()

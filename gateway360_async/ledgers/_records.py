@@ -92,9 +92,9 @@ def is_settled(result: PinResult) -> bool:
     """Whether there is nothing more to do about an entry, but for what the caller decides on `MAYBE_SENT`."""
     if isinstance(result, Ok) or result.disposition is Disposition.MAYBE_SENT:
         return True
-    # A refusal for what the request is, or for its number, would only be repeated.
+    # A published refusal for what the request is, or for its number, would only be repeated.
     return (
         isinstance(result, ApiError)
-        and result.scope not in (ErrorScope.ACCOUNT, ErrorScope.CLIENT)
-        and result.http_status != 429
+        and isinstance(result.error_id, ErrorId)
+        and result.scope in (ErrorScope.REQUEST, ErrorScope.NUMBER)
     )

@@ -13,6 +13,8 @@ from __future__ import annotations
 import asyncio
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,12 +22,13 @@ from .._errors import InvalidConfiguration, LedgerError
 from .._payloads import PinRequest
 from .._results import Disposition, Ok, PinResult
 from ._base import LedgerScope, Recorded
-from ._file import Begin, LedgerFile, Left, Settle, State
+from ._file import Begin, Change, LedgerFile, Left, Look, Settle, State
 from ._records import is_settled, read_result, write_result
 
 __all__ = ["SqliteLedger"]
 
 _Answer: TypeAlias = Left | None
+_Asked: TypeAlias = tuple[Change, "asyncio.Future[_Answer]"]
 
 
 class SqliteLedger:
@@ -44,7 +47,7 @@ class SqliteLedger:
 
     def __init__(self, path: str | os.PathLike[str], *, store_numbers: bool = False) -> None:
         try:
-            self._path = Path(path)
+            self._path = Path(path).absolute()
         except TypeError:
             name = type(path).__name__
             raise InvalidConfiguration("path", f"is of type {name}", "the path of a file") from None
@@ -75,23 +78,21 @@ class _Session:
         self._file = file
         self._thread = thread
         self._whole_numbers = whole_numbers
-        self._asked: list[tuple[Begin | Settle, asyncio.Future[_Answer]]] = []
-        self._committing: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._asked: list[_Asked] = []
+        self._committing = False
+        self._idle: asyncio.Future[None] | None = None
         self._error: LedgerError | None = None
 
     async def begin(self, index: int, request: PinRequest, *, resend_unknown: bool) -> Recorded | None:
         hasher = self._file.hasher
         number = request.msisdn if self._whole_numbers else hasher.of_number(request.msisdn)
-        fingerprint = hasher.of_request(request)
-        left = await self._ask(Begin(index, fingerprint, number, resend_unknown=resend_unknown))
-        if left is None:
-            return None
-        try:
-            return Recorded(None if left.result is None else read_result(left.result))
-        except Exception as exc:
-            # Whatever cattrs or json makes of a text that this library did not write.
-            problem = f"is damaged: the result of its entry {index} cannot be read"
-            raise LedgerError(problem, "an intact ledger's file") from exc
+        asked = self._ask(Begin(index, hasher.of_request(request), number, resend_unknown))
+        del number  # no traceback shows it
+        return _read(index, await asked)
+
+    async def recorded(self, index: int, request: PinRequest) -> Recorded | None:
+        return _read(index, await self._ask(Look(index, self._file.hasher.of_request(request))))
 
     def settle(self, index: int, result: PinResult) -> asyncio.Future[Any]:
         state = State.OPEN
@@ -99,47 +100,92 @@ class _Session:
             state = State.MAYBE if result.disposition is Disposition.MAYBE_SENT else State.SETTLED
         return self._ask(Settle(index, state, write_result(result), sent=isinstance(result, Ok)))
 
-    def _ask(self, change: Begin | Settle) -> asyncio.Future[_Answer]:
+    def _ask(self, change: Change) -> asyncio.Future[_Answer]:
         """Put a change on the list. It is applied whether its future is waited for or not."""
-        future: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[_Answer] = self._loop.create_future()
         if self._error is not None:
             future.set_exception(self._error)
             return future
         self._asked.append((change, future))
-        if self._committing is None:
-            self._committing = asyncio.get_running_loop().create_task(self._commit())
+        if not self._committing:
+            self._commit()
         return future
 
-    async def _commit(self) -> None:
-        """Commit what is asked, and what is asked meanwhile, until nothing is."""
+    def _commit(self) -> None:
+        """Begin a commit of all that is asked. No task waits for it, for a task can be cancelled."""
+        asked, self._asked = self._asked, []
+        self._committing = True
         try:
-            while self._asked:
-                asked, self._asked = self._asked, []
-                changes = [change for change, _ in asked]
-                try:
-                    given = await asyncio.wrap_future(self._thread.submit(self._file.apply, changes))
-                except LedgerError as exc:
-                    self._error = exc
-                    asked += self._asked
-                    self._asked = []
-                    given = [exc for _ in asked]
-                for (_, future), answer in zip(asked, given, strict=True):
-                    if future.done():  # who waited was cancelled
-                        continue
-                    if isinstance(answer, LedgerError):
-                        future.set_exception(answer)
-                    else:
-                        future.set_result(answer)
-        finally:
-            self._committing = None
+            commit = self._thread.submit(self._file.apply, [change for change, _ in asked])
+        except RuntimeError as exc:  # the interpreter is ending, and its threads with it
+            self._fail(asked, exc)
+        else:
+            commit.add_done_callback(partial(self._back_in_the_loop, asked))
+
+    def _back_in_the_loop(self, asked: list[_Asked], commit: Future[list[_Answer | LedgerError]]) -> None:
+        with suppress(RuntimeError):  # the loop was closed, and nobody waits any more
+            self._loop.call_soon_threadsafe(self._committed, asked, commit)
+
+    def _committed(self, asked: list[_Asked], commit: Future[list[_Answer | LedgerError]]) -> None:
+        error = commit.exception()
+        if error is not None:
+            self._fail(asked, error)
+            return
+        for (_, future), answer in zip(asked, commit.result(), strict=True):
+            if future.done():  # who waited was cancelled
+                continue
+            if isinstance(answer, LedgerError):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+        self._committing = False
+        if self._asked:
+            self._commit()
+        else:
+            self._rest()
+
+    def _fail(self, asked: list[_Asked], error: BaseException) -> None:
+        """Give all who wait, and all who will ask, the same error."""
+        if not isinstance(error, LedgerError):
+            failed = LedgerError(f"has failed ({type(error).__name__}: {error})", "an intact ledger's file")
+            failed.__cause__ = error
+            error = failed
+        self._error = error
+        asked += self._asked
+        self._asked = []
+        for _, future in asked:
+            if not future.done():
+                future.set_exception(error)
+        self._committing = False
+        self._rest()
+
+    def _rest(self) -> None:
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
 
     async def aclose(self) -> None:
+        if self._committing:
+            self._idle = self._loop.create_future()
+            await self._idle
         try:
-            if self._committing is not None:
-                await self._committing
-        finally:
-            await asyncio.wrap_future(self._thread.submit(self._file.close))
-            self._thread.shutdown(wait=False)
+            closing = self._thread.submit(self._file.close)
+        except RuntimeError:  # the interpreter is ending, and its threads with it
+            self._file.close()
+        else:
+            await asyncio.wrap_future(closing)
+        self._thread.shutdown(wait=False)
+
+
+def _read(index: int, left: _Answer) -> Recorded | None:
+    if left is None:
+        return None
+    try:
+        result = None if left.result is None else read_result(left.result)
+    except Exception as exc:
+        # Whatever cattrs or json makes of a text that this library did not write.
+        problem = f"is damaged: the result of its entry {index} cannot be read"
+        raise LedgerError(problem, "an intact ledger's file") from exc
+    return Recorded(result, left.begun_again)
 
 
 def _close_unwanted(opening: Future[LedgerFile]) -> None:

@@ -1,0 +1,80 @@
+"""Deadlines, cancellations and ends where calls share, and a batch under eager tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+from loopback import Server, ok, silence
+
+from gateway360_async import FailureKind, Gateway360Client
+
+NUMBERS = [str(34600000000 + n) for n in range(100)]
+
+
+def client_for(server: Server, **settings) -> Gateway360Client:
+    return Gateway360Client("k3y", **{"base_url": server.url, "sender": "PIZZA"} | settings)
+
+
+async def test_who_sends_itself_after_sharing_keeps_its_deadline():
+    async with Server(silence) as server, client_for(server, concurrency=1, deadline=1.0) as client:
+        loop = asyncio.get_running_loop()
+        busy = asyncio.create_task(client.request_pin(NUMBERS[0], deadline=10))
+        await server.wait(lambda: server.posts == 1)
+        first = asyncio.create_task(client.request_pin(NUMBERS[1], deadline=0.5))  # no place becomes free
+        await asyncio.sleep(0)
+        began = loop.time()
+        second = asyncio.create_task(client.request_pin(NUMBERS[1]))  # shares, and at 0.5 s flies itself
+        await asyncio.sleep(0.45)
+        third = asyncio.create_task(client.request_pin(NUMBERS[2]))  # its deadline is later, and comes first
+        await second
+        took = loop.time() - began
+        for call in (busy, first, third):
+            call.cancel()
+        await asyncio.wait((busy, first, third))
+    assert took < 1.2
+
+
+async def test_who_comes_while_a_cancelled_exchange_is_broken_off_is_not_cancelled():
+    async with Server(silence) as server, client_for(server) as client:
+        first = asyncio.create_task(client.request_pin(NUMBERS[0]))
+        await server.wait(lambda: server.posts == 1)
+        server.behaviour = ok
+        first.cancel()
+        await asyncio.sleep(0)
+        second = await client.request_pin(NUMBERS[0])
+        await asyncio.wait((first,))
+    assert getattr(second, "kind", None) is not FailureKind.CANCELLED
+
+
+async def test_leaving_a_batch_ends_the_exchange_when_the_last_who_shares_it_goes():
+    async with Server(silence) as server, client_for(server, deadline=3.0) as client:
+        loop = asyncio.get_running_loop()
+        async with client.batch(NUMBERS[:1]):
+            await server.wait(lambda: server.posts == 1)
+            call = asyncio.create_task(client.request_pin(NUMBERS[0]))
+            await asyncio.sleep(0.01)
+            loop.call_later(0.1, call.cancel)
+            began = loop.time()
+        took = loop.time() - began
+        await asyncio.wait((call,))
+    assert took < 1
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in Python 3.12")
+async def test_a_batch_under_the_eager_task_factory_reads_no_further_than_its_workers():
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+    read = 0
+
+    def numbers():
+        nonlocal read
+        for n in range(1000):
+            read += 1
+            yield str(34600000000 + n)
+
+    async with Server() as server, client_for(server, concurrency=5) as client:
+        async with client.batch(numbers()) as batch:
+            at_first = read
+            items = [item async for item in batch]
+    assert (at_first <= 6, len(items)) == (True, 1000)
