@@ -155,18 +155,16 @@ class Sharing:
             flight.call.turn = flight.call.loop.create_future()
         return flight
 
-    def _unregister(self, flight: _Flight) -> None:
-        number, after = flight.request.msisdn, flight.behind
-        if self._flights[number] is not flight:
-            before = next(other for other in self._queue(number) if other.behind is flight)
-            before.behind = after
-        elif after is None:
-            del self._flights[number]
-        else:
-            self._flights[number] = after
+    def _leave_queue(self, flight: _Flight) -> None:
+        after = flight.behind
+        if after is not None and self._flights[flight.request.msisdn] is flight:
+            self._flights[flight.request.msisdn] = after
             turn = after.call.turn
             if turn is not None and not turn.done():  # one that was cancelled will land in a moment
                 turn.set_result(None)
+        else:
+            before = next(other for other in self._queue(flight.request.msisdn) if other.behind is flight)
+            before.behind = after
 
     async def _fly(self, flight: _Flight) -> None:
         try:
@@ -184,7 +182,10 @@ class Sharing:
         if flight.outcome is not None:
             return
         flight.outcome = outcome
-        self._unregister(flight)
+        if flight.behind is None and self._flights[flight.request.msisdn] is flight:
+            del self._flights[flight.request.msisdn]
+        else:
+            self._leave_queue(flight)
         for waiter in flight.waiters or ():
             if waiter.done():
                 continue
