@@ -226,6 +226,8 @@ def _lag(results: dict[str, Any]) -> list[Bar]:
     for (contender, name), bound in zip(reversed(_OURS), (15.0, 60.0), strict=True):
         lags = values(results, "batch-20000", contender, metric="lag_p99_ms")
         note = "" if lags else _why(results, "batch-20000", contender)
+        if bare := values(results, "batch-20000-uncollected", contender, metric="lag_p99_ms"):
+            note = f"with Python's garbage collector off: {statistics.median(bare.values()):.1f} ms"
         if lags and results["quick"]:
             note = "with a shorter batch"
         what = f"p99 heartbeat lag, 20,000 requests, concurrency 100, 0 ms server, {name}"

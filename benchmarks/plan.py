@@ -185,6 +185,14 @@ CASES: Final = (
         (Row("ours-httpx", 20000), Row("ours-aiohttp", 20000)),
     ),
     Case(
+        "batch-20000-uncollected",
+        "0 ms server, concurrency 100, a batch of 20,000, Python's garbage collector off: what it takes",
+        0.0,
+        100,
+        (Row("ours-httpx", 20000, quick=False), Row("ours-aiohttp", 20000, quick=False)),
+        collector=False,
+    ),
+    Case(
         "batch-2000-cold",
         "50 ms server, a batch of 2,000 from the first connection on (ours: concurrency 100)",
         0.05,
