@@ -22,13 +22,10 @@ import time
 from collections import deque
 from collections.abc import (
     AsyncIterable,
-    AsyncIterator,
     Awaitable,
     Callable,
     Collection,
     Iterable,
-    Iterator,
-    Mapping,
 )
 from functools import partial
 from types import TracebackType
@@ -50,6 +47,7 @@ from ._results import (
     SkipReason,
     TransportFailure,
 )
+from ._source import Source
 
 if TYPE_CHECKING:
     from .ledgers import Recorder
@@ -64,46 +62,6 @@ HALT_ON: Final[frozenset[ErrorId | str]] = frozenset({ErrorId.UNAUTHORIZED, Erro
 Send: TypeAlias = Callable[[PinRequest, Callable[[], bool]], Awaitable[PinResult]]
 """Sends a request. Before its first byte it asks the second argument whether the batch has halted; a
 cancellation it turns into a result; and it raises only where nothing was sent."""
-
-
-class _Source:
-    """The input: any iterable or async iterable, read by one worker at a time."""
-
-    def __init__(self, requests: Iterable[object] | AsyncIterable[object]) -> None:
-        self._sync: Iterator[object] | None = None
-        self._async: AsyncIterator[object] | None = None
-        if isinstance(requests, AsyncIterable):
-            self._async = aiter(requests)
-        elif isinstance(requests, Iterable) and not isinstance(requests, (str, bytes, Mapping)):
-            self._sync = iter(requests)
-        else:
-            expected = "an iterable or async iterable of requests"
-            name = type(cast("object", requests)).__name__
-            raise InvalidConfiguration("requests", f"is of type {name}", expected)
-        self._lock = asyncio.Lock()  # an async generator refuses a second reader
-        self._count = 0
-        self.ended = False
-
-    def read_now(self) -> tuple[int, object] | None:
-        """Read the next entry and its index from an input that need not be waited for, or `None` at its end."""
-        return None if self._sync is None or self.ended else self._numbered(next(self._sync, _END))
-
-    async def read(self) -> tuple[int, object] | None:
-        """Read the next entry and its index, or `None` at the end, and ever after."""
-        if self._async is None:
-            return self.read_now()
-        async with self._lock:
-            return None if self.ended else self._numbered(await anext(self._async, _END))
-
-    def _numbered(self, entry: object) -> tuple[int, object] | None:
-        if entry is _END:
-            self.ended = True
-            return None
-        self._count += 1
-        return self._count - 1, entry
-
-
-_END: Final = object()
 
 
 class Batch:
@@ -135,7 +93,7 @@ class Batch:
             raise InvalidConfiguration(
                 "halt_on", f"is of type {type(halt_on).__name__}", "a collection of error ids"
             )
-        self._source = _Source(requests)
+        self._source = Source(requests)
         self._build = build
         self._send = send
         self._cancel = cancel or _cancel

@@ -1,0 +1,59 @@
+"""A batch's input: any iterable or async iterable, numbered, and read no further than it is asked to.
+
+Rules of this module:
+
+- One reader at a time: an async generator refuses a second one.
+- At its end it has ended for good, whatever the iterator would give later.
+"""
+
+# The annotations are for users' type checkers; the checks are for everybody else at run time.
+# pyright: reportUnnecessaryIsInstance=false
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from typing import Final, cast
+
+from ._errors import InvalidConfiguration
+
+__all__ = ["Source"]
+
+_END: Final = object()
+
+
+class Source:
+    """The input: any iterable or async iterable, read by one worker at a time."""
+
+    def __init__(self, requests: Iterable[object] | AsyncIterable[object]) -> None:
+        self._sync: Iterator[object] | None = None
+        self._async: AsyncIterator[object] | None = None
+        if isinstance(requests, AsyncIterable):
+            self._async = aiter(requests)
+        elif isinstance(requests, Iterable) and not isinstance(requests, (str, bytes, Mapping)):
+            self._sync = iter(requests)
+        else:
+            expected = "an iterable or async iterable of requests"
+            name = type(cast("object", requests)).__name__
+            raise InvalidConfiguration("requests", f"is of type {name}", expected)
+        self._lock = asyncio.Lock()  # an async generator refuses a second reader
+        self._count = 0
+        self.ended = False
+
+    def read_now(self) -> tuple[int, object] | None:
+        """Read the next entry and its index from an input that need not be waited for, or `None` at its end."""
+        return None if self._sync is None or self.ended else self._numbered(next(self._sync, _END))
+
+    async def read(self) -> tuple[int, object] | None:
+        """Read the next entry and its index, or `None` at the end, and ever after."""
+        if self._async is None:
+            return self.read_now()
+        async with self._lock:
+            return None if self.ended else self._numbered(await anext(self._async, _END))
+
+    def _numbered(self, entry: object) -> tuple[int, object] | None:
+        if entry is _END:
+            self.ended = True
+            return None
+        self._count += 1
+        return self._count - 1, entry
