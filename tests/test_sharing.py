@@ -252,6 +252,27 @@ async def test_one_cancelled_while_it_waits_for_its_turn_sends_nothing_and_holds
     assert server.posts == 2
 
 
+async def test_a_turn_that_comes_as_its_flight_is_cancelled_goes_to_the_next():
+    class CancelsTheNext(contextlib.AbstractAsyncContextManager):
+        async def __aenter__(self) -> None: ...
+
+        async def __aexit__(self, *exc_info) -> None:
+            flight = client._sharing._flights[NUMBER].behind
+            if flight is not None and flight.request == OTHER:
+                flight.call.task.cancel()
+
+    async with Gate() as server, opened(server, limiter=CancelsTheNext()) as client:
+        calls = [asyncio.create_task(client.send(request)) for request in (REQUEST, OTHER, THIRD)]
+        await server.wait(lambda: server.posts == 1)
+        await passes()
+        server.gate.set()
+        first, second, third = await asyncio.gather(*calls)
+    assert isinstance(first, Ok)
+    assert isinstance(third, Ok)
+    assert (second.kind, second.disposition) == (FailureKind.CANCELLED, Disposition.NOT_SENT)
+    assert server.posts == 2
+
+
 async def test_waiting_for_a_turn_ends_with_the_deadline_and_nothing_is_sent():
     async with Gate() as server, opened(server) as client:
         first = asyncio.create_task(client.send(REQUEST))
@@ -303,6 +324,38 @@ async def test_a_call_that_shares_with_a_batch_outlives_the_batch():
         REQUEST: Disposition.SENT,
         ELSEWHERE: Disposition.MAYBE_SENT,
     }
+
+
+async def test_a_batch_that_leaves_a_shared_exchange_as_its_answer_comes_knows_the_answer():
+    class CancelsTheWorkers(contextlib.AbstractAsyncContextManager):
+        async def __aenter__(self) -> None: ...
+
+        async def __aexit__(self, *exc_info) -> None:
+            for worker in batch._workers:
+                worker.cancel()
+
+    async with Gate() as server, opened(server, limiter=CancelsTheWorkers()) as client:
+        call = asyncio.create_task(client.send(REQUEST))
+        await server.wait(lambda: server.posts == 1)
+        async with client.batch([REQUEST]) as batch:
+            await passes()
+            server.gate.set()
+            assert isinstance(await call, Ok)
+    (item,) = batch.report.unread
+    assert isinstance(item.result, Ok)
+    assert server.posts == 1
+
+
+async def test_a_call_that_shares_with_a_batch_and_is_cancelled_leaves_the_batch_alone():
+    async with Gate() as server, opened(server) as client:
+        async with client.batch([REQUEST]) as batch:
+            await server.wait(lambda: server.posts == 1)
+            call = asyncio.create_task(client.send(REQUEST))
+            await passes()
+            await cancelled(call)
+            server.gate.set()
+            assert [type(item.result) async for item in batch] == [Ok]
+    assert server.posts == 1
 
 
 async def test_a_batch_left_while_it_shares_a_calls_exchange_leaves_it_alone():

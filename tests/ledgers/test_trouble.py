@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import stat
 import sys
 import time
@@ -12,8 +13,9 @@ import pytest
 from leaks import reported
 from loopback import Received, Server, ok, rst, silence
 
-from gateway360_async import Disposition, Gateway360Client, InvalidConfiguration, LedgerError
-from gateway360_async.ledgers import SqliteLedger
+from gateway360_async import Disposition, Gateway360Client, InvalidConfiguration, LedgerError, PinRequest
+from gateway360_async._secret import Secret
+from gateway360_async.ledgers import LedgerScope, SqliteLedger
 from gateway360_async.ledgers._file import LedgerFile
 
 NUMBERS = [str(34600000000 + n) for n in range(100)]
@@ -249,3 +251,25 @@ async def test_a_program_that_ends_ends_its_batch(path, monkeypatch):
                 async for _ in batch:
                     batch._recorder._session._thread.shutdown(wait=False)
     assert batch.report.total == server.posts + 1
+
+
+async def test_one_who_was_cancelled_is_not_told_of_a_failure_that_the_next_gets(path, monkeypatch):
+    broken_disk(monkeypatch)
+    session = await SqliteLedger(path).open(LedgerScope("https://x", Secret("k3y")))
+    first, second = (
+        asyncio.create_task(session.begin(index, PinRequest(number, "PIZZA"), resend_unknown=False))
+        for index, number in enumerate(NUMBERS[:2])
+    )
+    await asyncio.sleep(0)
+    first.cancel()
+    with pytest.raises(LedgerError):
+        await second
+    assert first.cancelled()
+    await session.aclose()
+
+
+async def test_a_file_that_may_not_be_written_is_refused_before_it_is_touched(path, monkeypatch):
+    """With an answer made up for the superuser, who may write everything; the real one is in test_sqlite.py."""
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(LedgerError, match="Permission denied"):
+        await SqliteLedger(path).open(LedgerScope("https://x", Secret("k3y")))
