@@ -48,6 +48,7 @@ from ._results import (
     TransportFailure,
 )
 from ._source import Source
+from ._waiting import uninterrupted
 
 if TYPE_CHECKING:
     from .ledgers import Recorder
@@ -141,13 +142,8 @@ class Batch:
     ) -> None:
         self._stopping = True
         settled = asyncio.get_running_loop().create_task(self._settle())
-        cancelled: asyncio.CancelledError | None = None
-        while not settled.done():
-            try:
-                # A cancellation is kept until all is settled: half a report would say nothing.
-                await asyncio.wait((settled,))
-            except asyncio.CancelledError as again:
-                cancelled = again
+        # A cancellation is kept until all is settled: half a report would say nothing.
+        cancelled = await uninterrupted(settled)
         settled.result()
         if cancelled is not None:
             raise cancelled

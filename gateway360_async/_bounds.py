@@ -57,17 +57,12 @@ class Places:
 
     def give(self) -> None:
         """Give a place back, to whoever has waited longest."""
-        if not self.hand_on():
-            self._free += 1
-
-    def hand_on(self) -> bool:
-        """Give a place to whoever has waited longest, if anybody waits."""
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():  # one that was cancelled is
                 waiter.set_result(None)
-                return True
-        return False
+                return
+        self._free += 1
 
 
 @attrs.define(eq=False)

@@ -29,6 +29,7 @@ from ._calls import Call, Caller
 from ._payloads import PinRequest
 from ._results import Disposition, FailureKind, PinResult, TransportFailure
 from ._secret import mask_msisdn
+from ._waiting import uninterrupted
 
 __all__ = ["Sharing"]
 
@@ -216,7 +217,9 @@ class Sharing:
                 flight.call.task.cancel()
             elif flight.task is not None:
                 flight.doomed = True
-                await _ended(flight.task)
+                flight.task.cancel()
+                # A second cancellation is kept until the flight has settled: it takes a few steps.
+                await uninterrupted(flight.task)
                 # Cancelled before its first step, it has not landed by itself.
                 self._land(flight, self._caller.cancelled(flight.call))
             raise
@@ -255,17 +258,6 @@ class Sharing:
             # The exception cannot say it.
             number = mask_msisdn(flight.request.msisdn)
             _logger.warning("a call for %s was cancelled: %s", number, result)
-
-
-async def _ended(task: asyncio.Task[object]) -> None:
-    """Cancel a task, and wait until it has ended."""
-    task.cancel()
-    while not task.done():
-        try:
-            # A second cancellation is kept until the flight has settled: it takes a few steps.
-            await asyncio.wait((task,))
-        except asyncio.CancelledError:
-            continue
 
 
 def _never_begun(result: PinResult) -> bool:

@@ -12,17 +12,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from typing import TypeVar
 
 from .._errors import LedgerError
 from .._payloads import PinRequest
 from .._results import BatchResult, Disposition, FailureKind, PinResult, Skipped, SkipReason, TransportFailure
+from .._waiting import uninterrupted
 from ._base import Ledger, LedgerScope, LedgerSession
 
 __all__ = ["Recorder"]
-
-_Given = TypeVar("_Given")
 
 
 class Recorder:
@@ -84,7 +81,9 @@ class Recorder:
             left = await session.begin(index, request, resend_unknown=self._resend_unknown)
         except asyncio.CancelledError:
             # It may have got there all the same; and what an earlier run left of it stands.
-            before = await _whatever_is_cancelled(session.recorded(index, request))
+            looking = asyncio.ensure_future(session.recorded(index, request))
+            await uninterrupted(looking)  # it takes a moment, and the task remembers its cancellation
+            before = looking.result()
             if before is not None:
                 return _as_left(before.result)
             detail = "cancelled before its intent was on record"
@@ -125,12 +124,3 @@ def _as_left(result: PinResult | None) -> BatchResult:
         return Skipped(SkipReason.ALREADY_SETTLED, "an earlier run of this batch settled it", result)
     detail = "an earlier run of this batch ended before its outcome was known"
     return TransportFailure(FailureKind.INTERRUPTED, Disposition.MAYBE_SENT, detail=detail)
-
-
-async def _whatever_is_cancelled(asked: Awaitable[_Given]) -> _Given:
-    """Wait for something that takes a moment, through any cancellation: the task remembers that it was asked."""
-    waiting = asyncio.ensure_future(asked)
-    while not waiting.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait((waiting,))
-    return waiting.result()

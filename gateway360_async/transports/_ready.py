@@ -18,6 +18,7 @@ from typing import Final
 
 import httpx
 
+from .._waiting import uninterrupted
 from ._base import Answer, Exchange
 from ._reading import read_answer
 from ._trace import Watch
@@ -45,7 +46,9 @@ class ReadyClient:
             await asyncio.wait((task,))
         except asyncio.CancelledError:
             watch.stop_before_sending(asyncio.CancelledError())
-            await _uninterrupted(asyncio.get_running_loop().create_task(_end(task, watch)))
+            ending = asyncio.get_running_loop().create_task(_end(task, watch))
+            await uninterrupted(ending)
+            ending.result()
             raise
         return task.result()
 
@@ -69,13 +72,3 @@ async def _end(task: asyncio.Task[Answer], watch: Watch) -> None:
     task.cancel()
     if not task.done() or task.cancelled() or task.exception() is not None:
         await watch.close_stream()
-
-
-async def _uninterrupted(task: asyncio.Task[None]) -> None:
-    """Wait for a task that ends by itself, through any further cancellation."""
-    while not task.done():
-        try:
-            await asyncio.wait((task,))
-        except asyncio.CancelledError:
-            continue
-    task.result()
