@@ -8,6 +8,8 @@ import stat
 import subprocess
 import sys
 import textwrap
+import threading
+from concurrent.futures import Executor, Future
 
 import pytest
 from loopback import Received, Server, free_port, ok, silence
@@ -25,7 +27,8 @@ from gateway360_async import (
     TransportFailure,
 )
 from gateway360_async._secret import Secret
-from gateway360_async.ledgers import LedgerScope, SqliteLedger
+from gateway360_async.ledgers import LedgerScope, SqliteLedger, _sqlite
+from gateway360_async.ledgers._file import LedgerFile
 from gateway360_async.ledgers._records import Hasher
 
 NUMBERS = [str(34600000000 + n) for n in range(10)]
@@ -435,17 +438,50 @@ def test_who_makes_fingerprints_shows_no_key():
     assert repr(Hasher(Secret("k3y"), b"salt")) == "<Hasher>"
 
 
-async def test_opening_that_is_cancelled_lets_go_of_the_file(path):
+@pytest.mark.parametrize("fails", [False, True], ids=["and opens", "and fails"])
+async def test_opening_that_is_cancelled_lets_go_of_the_file(path, monkeypatch, fails):
+    began, go_on, closed = threading.Event(), threading.Event(), threading.Event()
+
+    class SlowFile(LedgerFile):
+        def __init__(self, *args):
+            began.set()
+            assert go_on.wait(30)
+            if fails:
+                closed.set()
+                raise LedgerError("is on a disk that is gone", "a disk")
+            super().__init__(*args)
+
+        def close(self):
+            super().close()
+            closed.set()
+
     scope = LedgerScope("https://x", Secret("k3y"))
-    opening = asyncio.create_task(SqliteLedger(path).open(scope))
+    with monkeypatch.context() as patch:
+        patch.setattr(_sqlite, "LedgerFile", SlowFile)
+        opening = asyncio.create_task(SqliteLedger(path).open(scope))
+        await asyncio.sleep(0)
+        assert await asyncio.to_thread(began.wait, 30)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        go_on.set()
+        assert await asyncio.to_thread(closed.wait, 30)
+    session = await SqliteLedger(path).open(scope)
+    await session.aclose()
+
+
+async def test_opening_that_is_cancelled_before_its_thread_began_touches_no_file(path, monkeypatch):
+    monkeypatch.setattr(_sqlite, "ThreadPoolExecutor", lambda *_, **__: NoThreads())
+    opening = asyncio.create_task(SqliteLedger(path).open(LedgerScope("https://x", Secret("k3y"))))
     await asyncio.sleep(0)
     opening.cancel()
     with pytest.raises(asyncio.CancelledError):
         await opening
-    session = None
-    while session is None:
-        try:
-            session = await SqliteLedger(path).open(scope)
-        except LedgerError as exc:
-            assert "in use" in str(exc)  # for a moment: its thread closes it
-    await session.aclose()
+    assert not path.exists()
+
+
+class NoThreads(Executor):
+    """An executor whose threads never come to their work."""
+
+    def submit(self, *_, **__):
+        return Future()
