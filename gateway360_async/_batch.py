@@ -31,6 +31,8 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, cast
 
+import attrs
+
 from ._bounds import Places
 from ._error_ids import ErrorId
 from ._errors import InvalidConfiguration, InvalidRequest, LedgerError
@@ -236,40 +238,54 @@ class Batch:
             self._end()
 
     async def _work(self) -> None:
-        source = self._source
+        source, recorder, halted = self._source, self._recorder, self._has_halted
         worker = cast("asyncio.Task[None]", asyncio.current_task())
         while not self._stopping and (entry := source.read_now() or await source.read()) is not None:
             if len(self._workers) < self._concurrency and not source.ended:
                 self._add_worker()
-            await self._hand_over(await self._settled(worker, *entry), worker)
+            index, row = entry
+            request = self._sendable(index, row)
+            if not isinstance(request, PinRequest):
+                item = request if recorder is None else await self._as_recorded(recorder, request)
+                await self._hand_over(item, worker)
+                continue
+            try:
+                if recorder is None:
+                    result: BatchResult = await self._send(request, halted)
+                else:
+                    result = await recorder.send(index, request, halted)
+            except Exception as exc:
+                # Raised rather than returned, a closed client say: nothing was sent. The entry is not lost for it.
+                detail = f"{type(exc).__name__}: {exc}"
+                failure = TransportFailure(FailureKind.UNEXPECTED, Disposition.NOT_SENT, detail=detail)
+                await self._hand_over(BatchItem(index, request, failure, row), worker)
+                raise
+            if not isinstance(result, Ok):
+                result = self._noted(result)
+            await self._hand_over(BatchItem(index, request, result, row), worker)
 
-    async def _settled(self, worker: asyncio.Task[None], index: int, source: object) -> BatchItem:
+    def _sendable(self, index: int, row: object) -> PinRequest | BatchItem:
+        """Make the request of an entry, or the item of one that is not to be sent."""
         try:
-            request = self._build(source)
+            request = self._build(row)
         except InvalidRequest as exc:
-            return BatchItem(index, None, Skipped(SkipReason.INVALID, str(exc)), source)
+            return BatchItem(index, None, Skipped(SkipReason.INVALID, str(exc)), row)
         if self._halted_by is not None:
-            # What an earlier run left of it is true all the same.
-            left = None if self._recorder is None else await self._recorder.left(index, request)
-            return BatchItem(index, request, left or self._skipped_as_halted(self._halted_by), source)
+            return BatchItem(index, request, self._skipped_as_halted(self._halted_by), row)
         if self._seen is not None:
             number = int(request.msisdn)
             if number in self._seen:
                 detail = "an earlier entry has the same number, and another PIN would void the first"
-                return BatchItem(index, request, Skipped(SkipReason.DUPLICATE, detail), source)
+                return BatchItem(index, request, Skipped(SkipReason.DUPLICATE, detail), row)
             self._seen.add(number)
-        try:
-            if self._recorder is None:
-                result: BatchResult = await self._send(request, self._has_halted)
-            else:
-                result = await self._recorder.send(index, request, self._has_halted)
-        except Exception as exc:
-            # Raised rather than returned, a closed client say: nothing was sent. The entry is not lost for it.
-            detail = f"{type(exc).__name__}: {exc}"
-            failure = TransportFailure(FailureKind.UNEXPECTED, Disposition.NOT_SENT, detail=detail)
-            await self._hand_over(BatchItem(index, request, failure, source), worker)
-            raise
-        return BatchItem(index, request, result if isinstance(result, Ok) else self._noted(result), source)
+        return request
+
+    async def _as_recorded(self, recorder: Recorder, item: BatchItem) -> BatchItem:
+        """Say of an entry that a halt keeps back what an earlier run left of it: that is true all the same."""
+        if item.request is None or self._halted_by is None:
+            return item
+        left = await recorder.left(item.index, item.request)
+        return item if left is None else attrs.evolve(item, result=left)
 
     def _has_halted(self) -> bool:
         return self._halted_by is not None

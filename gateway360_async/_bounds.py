@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import OrderedDict, deque
+from typing import cast
 
 import attrs
 
@@ -67,19 +68,30 @@ class Places:
 
 @attrs.define(eq=False)
 class Deadline:
-    """A task's deadline, from `Deadlines.begin` to `Deadlines.end`. Times are the event loop's."""
+    """The deadline of one piece of work, which a task does from `Deadlines.begin` to `Deadlines.end`."""
 
-    task: asyncio.Task[object]
-    expires: float
-    cancelling: int
+    loop: asyncio.AbstractEventLoop
+    started: float
+    """When the work began, on the event loop's clock."""
+    seconds: float
+    """How long it takes at most."""
+    task: asyncio.Task[object] | None = attrs.field(default=None, init=False)
+    """What does the work, once it has begun."""
+    cancelling: int = attrs.field(default=0, init=False)
     """How often the task's cancellation had been asked for before."""
-    passed: bool = False
-    timer: asyncio.TimerHandle | None = None
+    passed: bool = attrs.field(default=False, init=False)
+    timer: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
     """Its own timer, where it does not end after the others."""
 
+    @property
+    def expires(self) -> float:
+        """When it passes, on the event loop's clock."""
+        return self.started + self.seconds
+
     def pass_by(self) -> None:
+        """Cancel the task: its time is over."""
         self.passed = True
-        self.task.cancel()
+        cast("asyncio.Task[object]", self.task).cancel()
 
 
 class Deadlines:
@@ -97,29 +109,24 @@ class Deadlines:
         self._latest = -math.inf
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self, loop: asyncio.AbstractEventLoop, expires: float, seconds: float) -> Deadline:
+    def begin(self, deadline: Deadline) -> None:
         """Bound the current task.
-
-        Args:
-            loop: The running event loop.
-            expires: When to cancel the task, on the loop's clock.
-            seconds: How far that is from now.
 
         Raises:
             RuntimeError: No task runs.
         """
-        task = asyncio.current_task(loop)
+        task = deadline.task = asyncio.current_task(deadline.loop)
         if task is None:
             raise RuntimeError("a call needs an asyncio task to run in")
-        deadline = Deadline(task, expires, task.cancelling())
-        if seconds != self._usual or expires < self._latest:
-            deadline.timer = loop.call_at(expires, deadline.pass_by)
-            return deadline
+        deadline.cancelling = task.cancelling()
+        expires = deadline.started + deadline.seconds
+        if deadline.seconds != self._usual or expires < self._latest:
+            deadline.timer = deadline.loop.call_at(expires, deadline.pass_by)
+            return
         self._latest = expires
         self._pending[deadline] = None
         if self._timer is None:
-            self._timer = loop.call_at(expires, self._pass_by, loop)
-        return deadline
+            self._timer = deadline.loop.call_at(expires, self._pass_by, deadline.loop)
 
     def end(self, deadline: Deadline) -> bool:
         """Unbind the task.
@@ -130,7 +137,9 @@ class Deadlines:
         if deadline.timer is not None:
             deadline.timer.cancel()
         self._pending.pop(deadline, None)
-        return deadline.passed and deadline.task.uncancel() <= deadline.cancelling
+        if not deadline.passed:
+            return False
+        return cast("asyncio.Task[object]", deadline.task).uncancel() <= deadline.cancelling
 
     def _pass_by(self, loop: asyncio.AbstractEventLoop) -> None:
         """Cancel what is over, and come back for the one that is next."""

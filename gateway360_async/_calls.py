@@ -26,7 +26,7 @@ from typing import Any
 import attrs
 import httpx
 
-from ._bounds import Deadlines, Places
+from ._bounds import Deadline, Deadlines, Places
 from ._cooldown import Cooldown
 from ._guard import GuardAccount, Refusal, SpendGuard
 from ._payloads import PinRequest
@@ -34,7 +34,7 @@ from ._results import ApiError, Disposition, FailureKind, Ok, PinResult, Transpo
 from ._retry import BudgetAccount, RetryPolicy, parse_retry_after
 from ._secret import Secret, SecretBytes, mask_msisdn
 from ._version import __version__
-from ._wire import MAX_ANSWER_BYTES, REQUEST_HEADERS, decode, encode
+from ._wire import MAX_ANSWER_BYTES, REQUEST_HEADERS, Encoder, decode
 from .transports import Answer, Exchange, Phase, Transport, TransportError, chain, scrubbed
 
 __all__ = ["Call", "Caller"]
@@ -44,31 +44,21 @@ _HEADERS = {**REQUEST_HEADERS, "User-Agent": f"gateway360-async/{__version__}"}
 
 
 @attrs.define(eq=False)
-class Call:
+class Call(Deadline):
     """The state of one call, from its first attempt to its result. Times are the event loop's."""
 
-    loop: asyncio.AbstractEventLoop
-    started: float
-    seconds: float
-    """How long the call takes at most."""
+    request: PinRequest
+    """What is sent; its `repr` masks the number."""
     timeout: httpx.Timeout
-    halted: Callable[[], bool] | None
+    halted: Callable[[], bool] | None = None
     force: bool = False
     """Whether to send even within the cooldown."""
     turn: asyncio.Future[None] | None = None
     """What becomes done when no other call for the number is under way; `None`: it is so already."""
-    request: PinRequest | None = None
-    """What is sent; its `repr` masks the number."""
-    task: asyncio.Task[object] | None = None
-    """What makes the call, once it has begun."""
     attempts: int = 0
     exchange: Exchange = attrs.field(factory=Exchange)
     maybe_sent: ApiError | TransportFailure | None = None
     """The last attempt that may have been sent. Whatever follows it, the call may have been."""
-
-    @property
-    def expires(self) -> float:
-        return self.started + self.seconds
 
     def elapsed(self) -> float:
         return self.loop.time() - self.started
@@ -116,6 +106,7 @@ class Caller:
     ) -> None:
         self._url = url
         self._api_key = api_key
+        self._encode = Encoder(api_key)
         self._transport = transport
         self._policy = policy
         self._limiter = limiter
@@ -130,12 +121,11 @@ class Caller:
         self._deadlines.close()
         await self._transport.aclose()
 
-    async def run(self, call: Call, request: PinRequest) -> PinResult:
+    async def run(self, call: Call) -> PinResult:
         """Wait for the number's turn, and make attempts until one is final or the deadline passes."""
-        body = encode(request, self._api_key)
-        call.request = request
-        deadline = self._deadlines.begin(call.loop, call.expires, call.seconds)
-        call.task = deadline.task
+        request = call.request
+        body = self._encode(request)
+        self._deadlines.begin(call)
         passed: bool | None = None
         try:
             if call.turn is not None:
@@ -149,14 +139,14 @@ class Caller:
             else:
                 result = await self._guarded(call, request, body, self._guard)
         except asyncio.CancelledError:
-            passed = self._deadlines.end(deadline)
+            passed = self._deadlines.end(call)
             result = self._deadline_passed(call) if passed else self.cancelled(call)
             if not passed:
                 self._note(call, request.msisdn, result)
                 raise
         finally:
             if passed is None:
-                self._deadlines.end(deadline)
+                self._deadlines.end(call)
         if self._cooldown is not None:
             self._note(call, request.msisdn, result)
         return result
@@ -294,8 +284,8 @@ class Caller:
     def _blanked(self, call: Call, text: str) -> str:
         """Blank the key out of a text that came from elsewhere, and mask the number."""
         text = self._api_key.redact(text)
-        number = None if call.request is None else call.request.msisdn
-        return text if number is None else text.replace(number, mask_msisdn(number))
+        number = call.request.msisdn
+        return text.replace(number, mask_msisdn(number))
 
     def _failed(
         self, call: Call, kind: FailureKind, detail: str, cause: BaseException | None = None

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import httpx
 
 from ._batch import HALT_ON, Batch, Send
-from ._calls import Call, Caller
+from ._calls import Caller
 from ._error_ids import ErrorId
 from ._errors import ClientClosed, InvalidConfiguration, InvalidRequest, WrongEventLoop
 from ._guard import SpendGuard
@@ -39,7 +39,7 @@ from ._settings import (
     endpoint,
     read_api_key,
 )
-from ._sharing import Sharing
+from ._sharing import Flight, Sharing
 from ._wire import REQUEST_PATH
 from .transports import Transport, adapted, default_transport
 
@@ -211,7 +211,7 @@ class Gateway360Client:
             )
         finally:
             del msisdn  # whatever is raised from here on, a traceback with local variables does not show it
-        return await self._sharing.send(self._begin(timeout, deadline, force=force), request)
+        return await self._sharing.send(self._begin(request, timeout, deadline, force=force))
 
     async def send(
         self,
@@ -223,7 +223,7 @@ class Gateway360Client:
     ) -> PinResult:
         """Send a ready request. See `request_pin`."""
         _require_request(request)
-        return await self._sharing.send(self._begin(timeout, deadline, force=force), request)
+        return await self._sharing.send(self._begin(request, timeout, deadline, force=force))
 
     def batch(
         self,
@@ -263,8 +263,8 @@ class Gateway360Client:
         share = on_duplicate == "skip" and not force
 
         def send(request: PinRequest, halted: Callable[[], bool]) -> Awaitable[PinResult]:
-            call = self._begin(None, None, halted, force=force)
-            return self._sharing.settled(call, request, share=share)
+            call = self._begin(request, None, None, halted, force=force)
+            return self._sharing.settled(call, share=share)
 
         return Batch(
             requests,
@@ -324,19 +324,20 @@ class Gateway360Client:
 
     def _begin(
         self,
+        request: PinRequest,
         timeout: httpx.Timeout | float | None,
         deadline: float | None,
         halted: Callable[[], bool] | None = None,
         *,
         force: bool = False,
-    ) -> Call:
+    ) -> Flight:
         loop = self._require_open()
         try:
             seconds = self._deadline if deadline is None else checked_deadline(deadline)
             bounds = self._timeout if timeout is None else checked_timeout(timeout)
         except InvalidConfiguration as exc:  # one call's argument, not the client's setting
             raise InvalidRequest(exc.setting, exc.problem, exc.expected) from None
-        return Call(loop, loop.time(), seconds, bounds, halted, force)
+        return Flight(loop, loop.time(), seconds, request, bounds, halted, force)
 
     def _require_open(self) -> asyncio.AbstractEventLoop:
         loop = self._require_own_loop()

@@ -31,7 +31,7 @@ from ._results import Disposition, FailureKind, PinResult, TransportFailure
 from ._secret import mask_msisdn
 from ._waiting import uninterrupted
 
-__all__ = ["Sharing"]
+__all__ = ["Flight", "Sharing"]
 
 _logger = logging.getLogger("gateway360_async")
 
@@ -40,21 +40,21 @@ _EAGER: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3,
 
 
 @attrs.define(eq=False)
-class _Flight:
-    request: PinRequest
-    call: Call
-    in_batch: bool = False
-    task: asyncio.Task[object] | None = None
-    """The flight's own, unless a batch's worker flies it."""
-    left_by_batch: bool = False
+class Flight(Call):
+    """A call that others can share, or that shares another's flight and flies not itself."""
+
+    own: asyncio.Task[object] | None = attrs.field(default=None, init=False)
+    """The task that was made for it, unless a batch's worker flies it."""
+    in_batch: bool = attrs.field(default=False, init=False)
+    left_by_batch: bool = attrs.field(default=False, init=False)
     """Whether its batch would have cancelled it, if nobody else had waited for it."""
-    doomed: bool = False
+    doomed: bool = attrs.field(default=False, init=False)
     """Whether it is being cancelled: nobody joins it any more."""
-    waiters: list[asyncio.Future[PinResult]] | None = None
+    waiters: list[asyncio.Future[PinResult]] | None = attrs.field(default=None, init=False)
     """One for each call that waits, but for the batch's worker that flies it."""
-    behind: _Flight | None = None
+    behind: Flight | None = attrs.field(default=None, init=False)
     """The next flight of the same number."""
-    outcome: PinResult | Exception | None = None
+    outcome: PinResult | Exception | None = attrs.field(default=None, init=False)
     """What became of it: a result, or what is to be raised where it is waited for."""
 
 
@@ -68,7 +68,7 @@ class Sharing:
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
         # By number, the head of its queue, which flies. Nearly always there is no other.
-        self._flights: dict[str, _Flight] = {}
+        self._flights: dict[str, Flight] = {}
         self._drained = asyncio.Event()
 
     async def aclose(self) -> None:
@@ -78,16 +78,16 @@ class Sharing:
             await self._drained.wait()
         await self._caller.aclose()
 
-    async def send(self, call: Call, request: PinRequest) -> PinResult:
+    async def send(self, call: Flight) -> PinResult:
         """Send for a caller whose cancellation is its own. Cancelled, it says in the log what is known."""
         while True:
             flight = None
-            if request.msisdn in self._flights and not call.force:
-                flight = self._find(request)
+            if call.request.msisdn in self._flights and not call.force:
+                flight = self._find(call.request)
             joins = flight is not None
             if flight is None:
-                flight = self._register(_Flight(request, call))
-                flight.task = asyncio.Task(self._fly(flight), loop=call.loop, **_EAGER)
+                flight = self._register(call)
+                flight.own = asyncio.Task(self._fly(flight), loop=call.loop, **_EAGER)
             try:
                 result = await (self._joined(flight, call) if joins else self._awaited(flight, call.loop))
             except asyncio.CancelledError:
@@ -96,32 +96,34 @@ class Sharing:
             if not (joins and _never_begun(result) and call.loop.time() < call.expires):
                 return result
 
-    async def settled(self, call: Call, request: PinRequest, *, share: bool) -> PinResult:
+    async def settled(self, call: Flight, *, share: bool) -> PinResult:
         """Send in a batch's worker: a cancellation becomes a result that says how far it came."""
-        while share and request.msisdn in self._flights and (flight := self._find(request)) is not None:
+        number = call.request.msisdn
+        while share and number in self._flights and (flight := self._find(call.request)) is not None:
             try:
                 result = await self._joined(flight, call)
             except asyncio.CancelledError:
                 return self._left(flight, call, FailureKind.CANCELLED, "cancelled before the answer came")
             if not _never_begun(result) or call.loop.time() >= call.expires:
                 return result
-        flight = self._register(_Flight(request, call, in_batch=True))
+        call.in_batch = True
+        self._register(call)
         try:
-            result = await self._caller.run(call, request)
+            result = await self._caller.run(call)
         except asyncio.CancelledError:
             result = self._caller.cancelled(call)
         except Exception as exc:
-            self._land(flight, exc)
+            self._land(call, exc)
             raise
         except BaseException:
-            self._land(flight, self._caller.cancelled(call))
+            self._land(call, self._caller.cancelled(call))
             raise
-        self._land(flight, result)
+        self._land(call, result)
         return result
 
     def cancel(self, workers: Iterable[asyncio.Task[None]]) -> None:
         """Cancel a batch's workers, but for those whose flights somebody else waits for: these, when nobody does."""
-        flights = {flight.call.task: flight for flight in self._all() if flight.in_batch}
+        flights = {flight.task: flight for flight in self._all() if flight.in_batch}
         for worker in workers:
             flight = flights.get(worker)
             if flight is not None and flight.waiters:
@@ -131,55 +133,55 @@ class Sharing:
                     flight.doomed = True
                 worker.cancel()
 
-    def _all(self) -> Iterator[_Flight]:
+    def _all(self) -> Iterator[Flight]:
         for number in self._flights:
             yield from self._queue(number)
 
-    def _queue(self, number: str) -> Iterator[_Flight]:
+    def _queue(self, number: str) -> Iterator[Flight]:
         flight = self._flights.get(number)
         while flight is not None:
             yield flight
             flight = flight.behind
 
-    def _find(self, request: PinRequest) -> _Flight | None:
+    def _find(self, request: PinRequest) -> Flight | None:
         for flight in self._queue(request.msisdn):
             if flight.request == request and not flight.doomed:
                 return flight
         return None
 
-    def _register(self, flight: _Flight) -> _Flight:
+    def _register(self, flight: Flight) -> Flight:
         if flight.request.msisdn not in self._flights:
             self._flights[flight.request.msisdn] = flight
         else:
             *_, last = self._queue(flight.request.msisdn)
             last.behind = flight
-            flight.call.turn = flight.call.loop.create_future()
+            flight.turn = flight.loop.create_future()
         return flight
 
-    def _leave_queue(self, flight: _Flight) -> None:
+    def _leave_queue(self, flight: Flight) -> None:
         after = flight.behind
         if after is not None and self._flights[flight.request.msisdn] is flight:
             self._flights[flight.request.msisdn] = after
-            turn = after.call.turn
+            turn = after.turn
             if turn is not None and not turn.done():  # one that was cancelled will land in a moment
                 turn.set_result(None)
         else:
             before = next(other for other in self._queue(flight.request.msisdn) if other.behind is flight)
             before.behind = after
 
-    async def _fly(self, flight: _Flight) -> None:
+    async def _fly(self, flight: Flight) -> None:
         try:
-            result = await self._caller.run(flight.call, flight.request)
+            result = await self._caller.run(flight)
         except Exception as exc:  # noqa: BLE001  # it is raised where it is waited for
             self._land(flight, exc)
         except BaseException:
             # A cancellation, mostly. An interruption ends the event loop, and its waiters with it.
-            self._land(flight, self._caller.cancelled(flight.call))
+            self._land(flight, self._caller.cancelled(flight))
             raise
         else:
             self._land(flight, result)
 
-    def _land(self, flight: _Flight, outcome: PinResult | Exception) -> None:
+    def _land(self, flight: Flight, outcome: PinResult | Exception) -> None:
         if flight.outcome is not None:
             return
         flight.outcome = outcome
@@ -197,7 +199,7 @@ class Sharing:
         if not self._flights:
             self._drained.set()
 
-    async def _awaited(self, flight: _Flight, loop: asyncio.AbstractEventLoop) -> PinResult:
+    async def _awaited(self, flight: Flight, loop: asyncio.AbstractEventLoop) -> PinResult:
         """Wait for a flight's result. Cancelled, end the flight if nobody else waits for it."""
         if flight.outcome is not None:  # it began in its caller's step, and needed no other
             if isinstance(flight.outcome, Exception):
@@ -212,19 +214,19 @@ class Sharing:
             waiters.remove(waiter)
             if waiters:
                 raise
-            if flight.left_by_batch and flight.call.task is not None:
-                flight.doomed = True
-                flight.call.task.cancel()
-            elif flight.task is not None:
+            if flight.left_by_batch and flight.task is not None:
                 flight.doomed = True
                 flight.task.cancel()
+            elif flight.own is not None:
+                flight.doomed = True
+                flight.own.cancel()
                 # A second cancellation is kept until the flight has settled: it takes a few steps.
-                await uninterrupted(flight.task)
+                await uninterrupted(flight.own)
                 # Cancelled before its first step, it has not landed by itself.
-                self._land(flight, self._caller.cancelled(flight.call))
+                self._land(flight, self._caller.cancelled(flight))
             raise
 
-    async def _joined(self, flight: _Flight, call: Call) -> PinResult:
+    async def _joined(self, flight: Flight, call: Flight) -> PinResult:
         """Wait for a flight of somebody else's, until the deadline of one's own."""
         deadline = asyncio.timeout_at(call.expires)
         try:
@@ -235,24 +237,24 @@ class Sharing:
                 raise  # a limiter's own, which the flight ran into
         return self._left(flight, call, FailureKind.DEADLINE, f"the deadline of {call.seconds:g} s passed")
 
-    def _left(self, flight: _Flight, call: Call, kind: FailureKind, detail: str) -> PinResult:
+    def _left(self, flight: Flight, call: Flight, kind: FailureKind, detail: str) -> PinResult:
         """Say what is known of a flight by one who does not wait for it any more."""
         result = self._known(flight, call)
         if isinstance(result, TransportFailure) and result.kind is FailureKind.CANCELLED:
             return attrs.evolve(result, kind=kind, detail=detail)
         return result
 
-    def _known(self, flight: _Flight, call: Call) -> PinResult:
+    def _known(self, flight: Flight, call: Flight) -> PinResult:
         if flight.outcome is None:
             detail = "an identical request, whose result this one shares, goes on"
             return TransportFailure(
                 FailureKind.CANCELLED, Disposition.MAYBE_SENT, detail=detail, elapsed=call.elapsed()
             )
         if isinstance(flight.outcome, Exception):
-            return self._caller.cancelled(flight.call)
+            return self._caller.cancelled(flight)
         return flight.outcome
 
-    def _log_cancelled(self, flight: _Flight, call: Call) -> None:
+    def _log_cancelled(self, flight: Flight, call: Flight) -> None:
         result = self._known(flight, call)
         if result.disposition is not Disposition.NOT_SENT:
             # The exception cannot say it.

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway360_async._bounds import Deadlines, Places
+from gateway360_async._bounds import Deadline, Deadlines, Places
 
 
 class Clock:
@@ -61,7 +61,8 @@ class Bounded:
         self.task = asyncio.create_task(self._run(deadlines, clock, seconds))
 
     async def _run(self, deadlines: Deadlines, clock: Clock, seconds: float) -> None:
-        deadline = deadlines.begin(clock, clock.now + seconds, seconds)
+        deadline = Deadline(clock, clock.now, seconds)
+        deadlines.begin(deadline)
         try:
             await self.gate.wait()
         except asyncio.CancelledError:
@@ -219,4 +220,4 @@ async def test_closing_lets_go_of_the_timer(clock):
 async def test_without_a_task_there_is_nothing_to_bound(monkeypatch):
     monkeypatch.setattr(asyncio, "current_task", lambda loop=None: None)
     with pytest.raises(RuntimeError, match="task"):
-        Deadlines(30.0).begin(asyncio.get_running_loop(), 1.0, 1.0)
+        Deadlines(30.0).begin(Deadline(asyncio.get_running_loop(), 0.0, 1.0))

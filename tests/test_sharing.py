@@ -259,7 +259,7 @@ async def test_a_turn_that_comes_as_its_flight_is_cancelled_goes_to_the_next():
         async def __aexit__(self, *exc_info) -> None:
             flight = client._sharing._flights[NUMBER].behind
             if flight is not None and flight.request == OTHER:
-                flight.call.task.cancel()
+                flight.task.cancel()
 
     async with Gate() as server, opened(server, limiter=CancelsTheNext()) as client:
         calls = [asyncio.create_task(client.send(request)) for request in (REQUEST, OTHER, THIRD)]

@@ -23,8 +23,7 @@ import ssl
 import sys
 from base64 import b64encode
 from collections.abc import Mapping
-from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, cast
 from weakref import WeakSet
 
 import aiohttp
@@ -53,8 +52,13 @@ _KINDS: Final[tuple[tuple[type[BaseException], FailureKind], ...]] = (
 )
 
 
-_exchange: Final[ContextVar[Exchange]] = ContextVar("gateway360_async.exchange")
-"""The exchange of the task that asks the connector for a connection."""
+class _Body(aiohttp.BytesPayload):
+    """A request's body, by which the connector knows whose connection it gives out."""
+
+    def __init__(self, body: bytes, exchange: Exchange) -> None:
+        # Made here: aiohttp would look through its registry of payloads for what fits bytes.
+        super().__init__(body, content_type="application/json")
+        self.exchange: Final = exchange
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -64,9 +68,9 @@ class _Connector(aiohttp.TCPConnector):
         super().__init__(**settings)  # pyright: ignore[reportUnknownMemberType]  # an annotation of aiohttp's
         self._used: WeakSet[ResponseHandler | None] = WeakSet()
 
-    async def connect(self, *args: Any, **kwargs: Any) -> Connection:
+    async def connect(self, req: aiohttp.ClientRequest, *args: Any, **kwargs: Any) -> Connection:
         while True:
-            connection = await super().connect(*args, **kwargs)
+            connection = await super().connect(req, *args, **kwargs)
             protocol = connection.protocol
             if protocol not in self._used:
                 # Not looked at: a new TLS connection has session tickets to read.
@@ -75,7 +79,7 @@ class _Connector(aiohttp.TCPConnector):
             if not _speaks_unasked(connection):
                 break
             connection.close()
-        _exchange.get().phase = Phase.SENT
+        cast("_Body", req.body).exchange.phase = Phase.SENT
         return connection
 
 
@@ -148,12 +152,10 @@ class AiohttpTransport:
             # `connect` is the whole way to a connection, a proxy's tunnel included.
             self._timeout = aiohttp.ClientTimeout(connect=timeout.connect, sock_read=timeout.read)
             self._timeout_of = timeout
-        _exchange.set(exchange)
         try:
             response = await session.post(
                 self._url,
-                # Made here: aiohttp would look through its registry of payloads for what fits bytes.
-                data=aiohttp.BytesPayload(body, content_type="application/json"),
+                data=_Body(body, exchange),
                 headers=headers,
                 allow_redirects=False,
                 timeout=self._timeout,
