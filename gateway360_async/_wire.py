@@ -5,8 +5,8 @@ Rules of this module:
 - No I/O and no clock: bytes in, values out, the same every time.
 - attrs become JSON, and JSON becomes attrs, through the one cattrs converter below, which is ours: a hook
   that an application registers on cattrs' global converter cannot change what goes on the wire.
-- The answer is not trusted. It is JSON as RFC 8259 has it, in UTF-8, or it is no envelope: no duplicate
-  keys (two parsers would read two answers), no NaN, a bounded depth, bounded integers, at most 64 KiB.
+- The answer is not trusted. It is JSON that every parser reads alike (`_json`), at most 64 KiB, or it is no
+  envelope.
 - The envelope decides, not the HTTP status: an error can come with 200. Where the two contradict each
   other, or there is no envelope, the answer is `MAYBE_SENT` unless HTTP itself says that the request was
   refused (RFC 9110, sections 15.4 and 15.5).
@@ -16,13 +16,13 @@ Rules of this module:
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
+from ._json import UnreadableError, read_json
 from ._payloads import PinParams, PinRequest
 from ._results import ApiError, Disposition, FailureKind, Ok, PinResult, TransportFailure
 from ._secret import Secret, SecretBytes
@@ -44,9 +44,6 @@ REQUEST_HEADERS: Final[Mapping[str, str]] = {
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
 """Bytes of an answer's body that are read at most. A published envelope has about a hundred."""
-
-_MAX_DEPTH: Final = 64
-_MAX_INT_DIGITS: Final = 4300  # Python's own default, which an application may have switched off
 
 
 @attrs.frozen
@@ -183,7 +180,7 @@ def decode(
     refused = _refused_by_http(http_status)
     try:
         envelope = _converter().structure(_read_object(headers, body), _Envelope)
-    except _UnreadableError as exc:
+    except UnreadableError as exc:
         problem = str(exc)
         refused = refused and not _may_be_the_gateways_word(headers, body)
     if envelope.status == "ok" and 200 <= http_status < 300 and not envelope.has_error_id:
@@ -247,66 +244,11 @@ def _names_a_coding(value: str) -> bool:
     return any(coding.strip().lower() not in ("", "identity") for coding in value.split(","))
 
 
-class _UnreadableError(ValueError):
-    """A body that is no JSON object that every parser would read alike. The text says why."""
-
-
 def _read_object(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
-    """Read the body as a JSON object, or raise `_UnreadableError`."""
+    """Read the body as a JSON object, or raise `UnreadableError`."""
     if _is_compressed(headers):
-        raise _UnreadableError("the body is compressed, although identity was asked for")
-    if len(body) > MAX_ANSWER_BYTES:
-        raise _UnreadableError(f"the body is longer than {MAX_ANSWER_BYTES} bytes")
-    if not body.strip():
-        raise _UnreadableError("the body is empty")
-    try:
-        text = body.decode("utf-8")
-        _require_shallow(text)
-        document = _decode_json(text)
-    except UnicodeDecodeError:
-        raise _UnreadableError("the body is not UTF-8") from None
-    except _UnreadableError:
-        raise
-    except (ValueError, RecursionError):
-        raise _UnreadableError("the body is not JSON") from None
+        raise UnreadableError("the body is compressed, although identity was asked for")
+    document = read_json(body, max_bytes=MAX_ANSWER_BYTES)
     if not isinstance(document, dict):
-        raise _UnreadableError("the JSON is not an object")
+        raise UnreadableError("the JSON is not an object")
     return cast("dict[str, Any]", document)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise _UnreadableError("the JSON has a key twice")
-    return fields
-
-
-def _no_constant(name: str) -> Any:
-    raise _UnreadableError(f"the JSON holds {name}")
-
-
-def _bounded_int(digits: str) -> int:
-    if len(digits) > _MAX_INT_DIGITS:
-        raise _UnreadableError("the JSON holds an integer with too many digits")
-    return int(digits)
-
-
-_decode_json = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_bounded_int
-).decode
-
-# The closing quote is optional, so that an unterminated string is consumed once, to the end: were it
-# required, the search would start anew at each quote inside, and 64 KiB of them would take seconds.
-_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"?|[][{}]', re.DOTALL)
-
-
-def _require_shallow(text: str) -> None:
-    # Counted before parsing: the parser recurses, and how far it gets depends on the caller's stack.
-    if text.count("[") + text.count("{") <= _MAX_DEPTH:
-        return
-    depth = 0
-    for match in _BRACKET.finditer(text):
-        depth += match[0] in "[{"
-        depth -= match[0] in "]}"
-        if depth > _MAX_DEPTH:
-            raise _UnreadableError("the JSON is nested too deeply")
