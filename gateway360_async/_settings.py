@@ -13,6 +13,7 @@ Rules of this module:
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import re
 from typing import Final
@@ -29,6 +30,7 @@ __all__ = [
     "BASE_URL_VARIABLE",
     "DEFAULT_BASE_URL",
     "DEFAULT_TIMEOUT",
+    "LOG_VARIABLE",
     "checked_concurrency",
     "checked_cooldown",
     "checked_deadline",
@@ -38,12 +40,15 @@ __all__ = [
     "endpoint",
     "is_loopback",
     "read_api_key",
+    "read_log_level",
 ]
 
 API_KEY_VARIABLE: Final = "GATEWAY360_API_KEY"
 BASE_URL_VARIABLE: Final = "GATEWAY360_BASE_URL"
+LOG_VARIABLE: Final = "GATEWAY360_LOG"
 DEFAULT_BASE_URL: Final = "https://api.gateway360.com"
 
+_LOG_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]{1,100}){0,10}/*")
 
 DEFAULT_TIMEOUT: Final = httpx.Timeout(connect=5.0, write=5.0, read=15.0, pool=None)
@@ -68,6 +73,18 @@ def read_api_key(api_key: str | None) -> Secret | InvalidConfiguration:
         return Secret(value)
     expected = f"the account's key, given as `api_key` or in the environment as {API_KEY_VARIABLE}"
     return InvalidConfiguration("api_key", problem, expected)
+
+
+def read_log_level() -> int | None:
+    """Read the level that the environment wants calls to be logged at; `None`: it wants none."""
+    value = os.environ.get(LOG_VARIABLE)
+    if not value:
+        return None
+    level = _LOG_LEVELS.get(value.lower())
+    if level is None:
+        *names, last = _LOG_LEVELS
+        raise InvalidConfiguration(LOG_VARIABLE, f"is {value!r}", f"{', '.join(names)} or {last}, or nothing")
+    return level
 
 
 def checked_sender(sender: str | None) -> str | None:

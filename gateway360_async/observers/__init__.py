@@ -23,6 +23,7 @@ from ._events import (
     Operation,
     RetryWaiting,
 )
+from ._logging import LoggingObserver, observer_from_environment
 from ._watch import Watch, watch
 
 __all__ = [
@@ -33,9 +34,11 @@ __all__ = [
     "CallResult",
     "CallStarted",
     "Event",
+    "LoggingObserver",
     "Observer",
     "Operation",
     "RetryWaiting",
     "Watch",
+    "observer_from_environment",
     "watch",
 ]

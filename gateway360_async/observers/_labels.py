@@ -1,0 +1,120 @@
+"""What adapters say of an outcome in few words, so that a metric has few series.
+
+Rules of this module:
+
+- Every value comes from a closed set: never a number, never a text, never an id that the gateway made up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from threading import Lock
+from typing import Final, Generic, TypeVar
+
+from .._error_ids import ErrorId
+from .._results import ApiError, Disposition, TransportFailure
+from ._events import BatchProgress, CallFinished, CallResult
+
+__all__ = ["CANCELLED", "EXCEPTION", "OTHER", "Batches", "Kept", "disposition_of", "kind_of", "shared_by"]
+
+OTHER: Final = "other"
+"""Stands for every error id that is not published."""
+
+CANCELLED: Final = "cancelled"
+EXCEPTION: Final = "exception"
+
+_Value = TypeVar("_Value")
+
+
+def disposition_of(result: CallResult | None) -> str:
+    """Say what happened to the SMS: a `Disposition`, or `"unknown"` where no result says."""
+    return "unknown" if result is None else result.disposition.value
+
+
+def kind_of(result: CallResult | None, error: BaseException | None) -> str | None:
+    """Say why something did not go well; `None` if it did.
+
+    Returns:
+        `"cancelled"` or `"exception"` where it raised, an `ErrorId` or `"other"`, or a `FailureKind`.
+    """
+    if error is not None:
+        return CANCELLED if isinstance(error, asyncio.CancelledError) else EXCEPTION
+    match result:
+        case ApiError(error_id=error_id):
+            return error_id.value if isinstance(error_id, ErrorId) else OTHER
+        case TransportFailure(kind=kind):
+            return kind.value
+        case _:
+            return None
+
+
+def shared_by(event: CallFinished) -> str:
+    """Say whose exchange a call's result comes from: `"no"` (its own), `"joined"` or `"repeated"`."""
+    if event.joined:
+        return "joined"
+    return "repeated" if event.result is not None and event.result.repeated else "no"
+
+
+class Kept(Generic[_Value]):
+    """Values by the id of a call or a batch, so many at most: whatever is not taken out, the oldest goes.
+
+    Clients on several event loops, each in its thread, may share an observer, and so this.
+
+    Args:
+        most: How many are kept.
+    """
+
+    __slots__ = ("_lock", "_most", "_values")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._values: dict[int, _Value] = {}
+        self._lock = Lock()
+
+    def put(self, key: int, value: _Value) -> _Value | None:
+        """Keep a value, as the newest. Returns the one that had to go for it."""
+        with self._lock:
+            gone = self._values.pop(key, None)
+            if gone is None and len(self._values) >= self._most:
+                gone = self._values.pop(next(iter(self._values)))
+            self._values[key] = value
+            return gone
+
+    def get(self, key: int) -> _Value | None:
+        """Give a value, and keep it."""
+        return self._values.get(key)
+
+    def take(self, key: int) -> _Value | None:
+        """Give a value, and keep it no longer."""
+        with self._lock:
+            return self._values.pop(key, None)
+
+    def values(self) -> list[_Value]:
+        """List what is kept, the oldest first."""
+        with self._lock:
+            return list(self._values.values())
+
+
+class Batches:
+    """The batches under way. A batch says how far it has come; a counter needs to know how far since then."""
+
+    __slots__ = ("_kept",)
+
+    def __init__(self, most: int = 1_000) -> None:
+        self._kept: Kept[Counter[Disposition]] = Kept(most)
+
+    def advance(self, event: BatchProgress) -> Counter[Disposition]:
+        """Take a batch's progress down. Returns the entries that were settled since its last."""
+        counts = Counter(event.by_disposition)
+        before = self._kept.get(event.batch_id) or Counter()
+        if event.finished:
+            self._kept.take(event.batch_id)
+        else:
+            self._kept.put(event.batch_id, counts)
+        return counts - before
+
+    def under_way(self) -> tuple[int, Counter[Disposition]]:
+        """Count the batches under way, and the entries that they have settled."""
+        kept = self._kept.values()
+        return len(kept), sum(kept, Counter[Disposition]())
