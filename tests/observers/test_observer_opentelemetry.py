@@ -1,0 +1,391 @@
+"""Spans and metrics, as OpenTelemetry's own SDK records them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import attrs
+import pytest
+from made_events import (
+    LOST,
+    NO_FUNDS,
+    OK,
+    REFUSED,
+    STRANGE,
+    THROTTLED,
+    URL,
+    attempt,
+    call,
+    cancelled,
+    finished,
+    progress,
+    retried,
+    started,
+    tell,
+    waiting,
+)
+from opentelemetry import trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.semconv import schemas
+from opentelemetry.semconv._incubating.attributes import messaging_attributes
+from opentelemetry.semconv.attributes import (
+    error_attributes,
+    http_attributes,
+    server_attributes,
+    url_attributes,
+)
+
+from gateway360_async import __version__
+from gateway360_async.observers import Observer, _labels, opentelemetry
+from gateway360_async.observers.opentelemetry import OpenTelemetryObserver
+
+
+class Sdk:
+    """The SDK, with what it has recorded."""
+
+    def __init__(self):
+        self.exporter = InMemorySpanExporter()
+        self.tracers = TracerProvider()
+        self.tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.reader = InMemoryMetricReader()
+        self.meters = MeterProvider([self.reader])
+        self.observer: Observer = OpenTelemetryObserver(self.tracers, self.meters)
+
+    def spans(self):
+        """Finished spans, in the order of their ends."""
+        return list(self.exporter.get_finished_spans())
+
+    def metrics(self):
+        """By the metric's name, its points: attributes, as sorted pairs, to value, or to count and sum."""
+        data = self.reader.get_metrics_data()
+        return {
+            metric.name: {
+                tuple(sorted(point.attributes.items())): (
+                    point.value if hasattr(point, "value") else (point.count, point.sum)
+                )
+                for point in metric.data.data_points
+            }
+            for scope in data.resource_metrics[0].scope_metrics
+            for metric in scope.metrics
+        }
+
+
+@pytest.fixture
+def sdk():
+    sdk = Sdk()
+    yield sdk
+    sdk.tracers.shutdown()
+    sdk.meters.shutdown()
+
+
+def own(span):
+    return {name: value for name, value in span.attributes.items() if name.startswith("gateway360.")}
+
+
+def test_a_call_and_its_attempts(sdk):
+    tell(sdk.observer, retried())
+    first, second, whole = sdk.spans()
+    assert [span.name for span in (first, second, whole)] == ["POST", "POST", "gateway360 request_pin"]
+    assert {span.kind for span in (first, second, whole)} == {trace.SpanKind.CLIENT}
+    assert whole.parent is None
+    assert first.parent == second.parent == whole.context
+
+    assert dict(whole.attributes) == {
+        "messaging.system": "gateway360",
+        "messaging.operation.name": "request_pin",
+        "messaging.operation.type": "send",
+        "server.address": "api.gateway360.com",
+        "server.port": 443,
+        "gateway360.operation": "request_pin",
+        "gateway360.number": "34*****111",
+        "gateway360.disposition": "sent",
+        "gateway360.attempts": 2,
+        "gateway360.joined": False,
+        "gateway360.repeated": False,
+    }
+    assert whole.status.status_code is trace.StatusCode.UNSET
+    (event,) = whole.events
+    assert event.name == "gateway360.retry"
+    assert dict(event.attributes) == {
+        "gateway360.attempt": 1,
+        "gateway360.retry.delay": 0.0625,
+        "error.type": "connect",
+    }
+
+    http = {
+        "http.request.method": "POST",
+        "url.full": URL,
+        "server.address": "api.gateway360.com",
+        "server.port": 443,
+    }
+    assert dict(first.attributes) == http | {"gateway360.disposition": "not_sent", "error.type": "connect"}
+    assert first.status.status_code is trace.StatusCode.ERROR
+    assert first.status.description == "not sent, connect: connection refused (1 attempt, 0.125 s)"
+    assert dict(second.attributes) == http | {
+        "http.request.resend_count": 1,
+        "gateway360.disposition": "sent",
+    }
+    assert second.status.status_code is trace.StatusCode.UNSET
+
+
+@pytest.mark.parametrize(
+    ("result", "error_type", "status", "described"),
+    [
+        (REFUSED, "connect", None, "not sent, connect"),
+        (THROTTLED, "throttled", 429, "not sent, throttled"),
+        (LOST, "disconnected", None, "may have been sent, disconnected"),
+        (NO_FUNDS, "NOT_ENOUGH_BALANCE", 200, "not sent, the gateway answered NOT_ENOUGH_BALANCE: no funds"),
+        (STRANGE, "_OTHER", 400, "not sent, the gateway answered SOMETHING_NEW"),
+    ],
+)
+def test_a_failure(result, error_type, status, described, sdk):
+    tell(sdk.observer, call(result=result))
+    attempted, whole = sdk.spans()
+    for span in (attempted, whole):
+        assert span.attributes["error.type"] == error_type
+        assert span.attributes["gateway360.disposition"] == result.disposition
+        assert span.status.status_code is trace.StatusCode.ERROR
+        assert span.status.description.startswith(described)
+        assert span.attributes.get("gateway360.error_id") == getattr(result, "error_id", None)
+        assert not span.events
+    assert attempted.attributes.get("http.response.status_code") == status
+    assert "http.response.status_code" not in whole.attributes
+
+
+@pytest.mark.parametrize(
+    ("error", "error_type"),
+    [
+        (asyncio.CancelledError(), "cancelled"),
+        (ValueError("my key is hunter2"), "ValueError"),
+        (asyncio.QueueFull("my key is hunter2"), "asyncio.queues.QueueFull"),
+    ],
+)
+def test_what_is_raised(error, error_type, sdk):
+    tell(sdk.observer, started(), attempt(1, 1, error=error), finished(result=None, error=error))
+    for span in sdk.spans():
+        assert span.attributes["error.type"] == error_type
+        assert span.attributes["gateway360.disposition"] == "unknown"
+        assert span.status.status_code is trace.StatusCode.ERROR
+        assert span.status.description is None
+        assert "hunter2" not in span.to_json()
+    assert len(sdk.spans()) == 2
+
+
+def test_what_is_known_of_a_call_that_was_cancelled(sdk):
+    tell(sdk.observer, cancelled(result=OK))
+    assert {span.attributes["gateway360.disposition"] for span in sdk.spans()} == {"sent"}
+    assert {span.attributes["error.type"] for span in sdk.spans()} == {"cancelled"}
+
+
+def test_the_parent_is_the_callers_current_span(sdk):
+    tracer = sdk.tracers.get_tracer("the application")
+    with tracer.start_as_current_span("sign-up") as view:
+        sdk.observer.notify(started(1))
+    with tracer.start_as_current_span("another request"):
+        tell(sdk.observer, call(2))
+        # The attempt runs in the task, and so in the context, of whoever has it run.
+        tell(sdk.observer, attempt(1, 1, OK))
+    sdk.observer.notify(finished(1))
+    spans = {span.context.span_id: span for span in sdk.spans()}
+    first = next(span for span in spans.values() if span.parent == view.context)
+    assert first.name == "gateway360 request_pin"
+    below = [span for span in spans.values() if span.parent == first.context]
+    assert [span.name for span in below] == ["POST"]
+    assert first.context.trace_id == below[0].context.trace_id == view.context.trace_id
+    assert Counter(span.context.trace_id == view.context.trace_id for span in spans.values()) == {
+        True: 3,
+        False: 3,
+    }
+
+
+def test_calls_that_overlap(sdk):
+    """Neither the current context nor the order of events ties an attempt to its call: the id does."""
+    tell(sdk.observer, started(1), started(2))
+    tell(sdk.observer, attempt(2, 1, REFUSED)[0], attempt(1, 1, OK)[0])
+    tell(sdk.observer, attempt(2, 1, REFUSED)[1], waiting(2, 1, REFUSED), attempt(1, 1, OK)[1])
+    tell(sdk.observer, finished(1), attempt(2, 2, OK), finished(2))
+    spans = sdk.spans()
+    one, two = (span for span in spans if span.name == "gateway360 request_pin")
+    assert [len([span for span in spans if span.parent == whole.context]) for whole in (one, two)] == [1, 2]
+    assert [len(whole.events) for whole in (one, two)] == [0, 1]
+
+
+def test_a_call_that_joined(sdk):
+    tell(sdk.observer, started(1), started(2), attempt(1, 1, OK), finished(1), finished(2, joined=True))
+    joined = sdk.spans()[-1]
+    assert joined.attributes["gateway360.joined"] is True
+    assert not [span for span in sdk.spans() if span.parent == joined.context]
+
+
+def test_an_exchange_goes_on_for_others_after_its_call_was_cancelled(sdk):
+    tracer = sdk.tracers.get_tracer("the application")
+    begun, ended = attempt(1, 1, REFUSED)
+    with tracer.start_as_current_span("sign-up") as view:
+        tell(sdk.observer, started(1), started(2), begun)
+        sdk.observer.notify(finished(1, None, error=asyncio.CancelledError()))
+        assert [span.name for span in sdk.spans()] == ["gateway360 request_pin"]
+        tell(sdk.observer, ended, waiting(1, 1, REFUSED), attempt(1, 2, OK), finished(2, joined=True))
+    first_call, first, second, joined, _ = sdk.spans()
+    assert first.parent == first_call.context
+    assert second.parent == view.context
+    assert second.attributes["gateway360.disposition"] == "sent"
+    assert "url.full" not in second.attributes
+    assert joined.attributes["gateway360.joined"] is True
+    kept = sdk.observer
+    assert (kept._calls.values(), kept._attempts.values()) == ([], [])
+
+
+def test_nothing_is_kept_of_a_call_that_is_over(sdk):
+    tell(sdk.observer, retried(1), cancelled(2), call(3, LOST))
+    # An attempt whose end nobody said ends with its call.
+    tell(sdk.observer, started(4), attempt(4, 1)[0], finished(4))
+    assert (sdk.observer._calls.values(), sdk.observer._attempts.values()) == ([], [])
+    assert len(sdk.spans()) == 3 + 2 + 2 + 2
+
+
+def test_what_is_kept_is_bounded(sdk, monkeypatch):
+    sdk.observer._calls = _labels.Kept(2)
+    sdk.observer._attempts = _labels.Kept(2)
+    for call_id in range(1, 6):
+        tell(sdk.observer, started(call_id), attempt(call_id, 1)[0])
+    assert len(sdk.observer._calls.values()) == len(sdk.observer._attempts.values()) == 2
+    assert len(sdk.spans()) == 6
+    # Those that had to go are no fault when they end after all.
+    for call_id in range(1, 6):
+        tell(sdk.observer, attempt(call_id, 1, OK)[1], finished(call_id))
+    assert len(sdk.spans()) == 10
+    assert set(sdk.metrics()["gateway360.client.call.active"].values()) == {0}
+
+
+def test_a_call_of_another_kind_sends_no_message(sdk):
+    tell(sdk.observer, call(operation="verify_pin"))
+    attempted, whole = sdk.spans()
+    assert whole.name == "gateway360 verify_pin"
+    assert not [name for name in whole.attributes if name.startswith("messaging.")]
+    assert "gateway360.client.sms" not in sdk.metrics()
+
+
+@pytest.mark.parametrize(
+    ("url", "server"),
+    [
+        ("http://127.0.0.1:8080/api/2fa/request", ("127.0.0.1", 8080)),
+        ("http://[::1]/api/2fa/request", ("::1", 80)),
+        (None, (None, None)),
+    ],
+)
+def test_the_server(url, server, sdk):
+    tell(sdk.observer, started(url=url), attempt(1, 1, OK), finished())
+    for span in sdk.spans():
+        named = tuple(span.attributes.get(name) for name in ("server.address", "server.port"))
+        assert named == server
+    assert sdk.spans()[0].attributes.get("url.full") == url
+
+
+def test_texts_of_others_are_cut(sdk):
+    long = attrs.evolve(STRANGE, error_id="X" * 50_000, error_msg="Y" * 50_000)
+    tell(sdk.observer, call(result=long))
+    for span in sdk.spans():
+        assert span.attributes["gateway360.error_id"] == "X" * 200
+        assert len(span.status.description) == 200
+
+
+def test_the_metrics_of_calls(sdk):
+    tell(sdk.observer, retried(1), call(2, LOST), call(3, STRANGE), call(4, NO_FUNDS), cancelled(5))
+    tell(sdk.observer, started(6), finished(6, joined=True, elapsed=2.0))
+    tell(sdk.observer, started(7), finished(7, attrs.evolve(LOST, repeated=True)))
+    tell(sdk.observer, started(8))
+
+    def point(disposition, shared=None, error_type=None):
+        attributes = {"gateway360.operation": "request_pin", "gateway360.disposition": disposition}
+        attributes |= {} if shared is None else {"gateway360.shared": shared}
+        attributes |= {} if error_type is None else {"error.type": error_type}
+        return tuple(sorted(attributes.items()))
+
+    assert sdk.metrics() == {
+        "gateway360.client.call.duration": {
+            point("sent", "no"): (1, 0.5),
+            point("sent", "joined"): (1, 2.0),
+            point("maybe_sent", "no", "disconnected"): (1, 0.25),
+            point("maybe_sent", "repeated", "disconnected"): (1, 0.25),
+            point("not_sent", "no", "_OTHER"): (1, 0.25),
+            point("not_sent", "no", "NOT_ENOUGH_BALANCE"): (1, 0.25),
+            point("unknown", "no", "cancelled"): (1, 0.25),
+        },
+        "gateway360.client.call.active": {(("gateway360.operation", "request_pin"),): 1},
+        "gateway360.client.attempts": {
+            point("not_sent", error_type="connect"): 1,
+            point("sent"): 1,
+            point("maybe_sent", error_type="disconnected"): 1,
+            point("not_sent", error_type="_OTHER"): 1,
+            point("not_sent", error_type="NOT_ENOUGH_BALANCE"): 1,
+            point("unknown", error_type="cancelled"): 1,
+        },
+        "gateway360.client.retries": {
+            (("error.type", "connect"), ("gateway360.operation", "request_pin")): 1
+        },
+        "gateway360.client.sms": {
+            (("gateway360.disposition", "sent"),): 1,
+            (("gateway360.disposition", "maybe_sent"),): 1,
+        },
+    }
+
+
+def test_the_metrics_of_batches(sdk):
+    tell(sdk.observer, progress(1, 5), progress(2, 1, 1), progress(1, 7, 0, 1, finished=True))
+    assert sdk.metrics() == {
+        "gateway360.client.batch.entries": {
+            (("gateway360.disposition", "sent"),): 8,
+            (("gateway360.disposition", "not_sent"),): 1,
+            (("gateway360.disposition", "maybe_sent"),): 1,
+        },
+        "gateway360.client.batch.duration": {(): (1, 1.5)},
+    }
+    assert not sdk.spans()
+
+
+def test_the_durations_buckets_are_seconds_up_to_the_deadline(sdk):
+    tell(sdk.observer, call())
+    (scope,) = sdk.reader.get_metrics_data().resource_metrics[0].scope_metrics
+    duration = next(one for one in scope.metrics if one.name == "gateway360.client.call.duration")
+    (point,) = duration.data.data_points
+    assert duration.unit == "s"
+    assert point.explicit_bounds[0] == 0.005
+    assert point.explicit_bounds[-1] == 30.0
+
+
+def test_the_names_are_those_of_the_conventions(sdk):
+    """The oracle is the conventions' own package."""
+    named = {
+        value
+        for module in (
+            error_attributes,
+            http_attributes,
+            messaging_attributes,
+            server_attributes,
+            url_attributes,
+        )
+        for value in vars(module).values()
+        if isinstance(value, str)
+    }
+    tell(sdk.observer, retried(1), call(2, NO_FUNDS))
+    used = {name for span in sdk.spans() for name in span.attributes}
+    used |= {name for points in sdk.metrics().values() for point in points for name, _ in point}
+    assert {name for name in used if not name.startswith("gateway360.")} <= named
+    assert messaging_attributes.MessagingOperationTypeValues.SEND.value == "send"
+    assert error_attributes.ErrorTypeValues.OTHER.value == "_OTHER"
+    assert opentelemetry._SCHEMA in {schema.value for schema in schemas.Schemas}
+    assert {span.instrumentation_scope.schema_url for span in sdk.spans()} == {opentelemetry._SCHEMA}
+    assert {
+        (span.instrumentation_scope.name, span.instrumentation_scope.version) for span in sdk.spans()
+    } == {("gateway360_async", __version__)}
+
+
+def test_without_an_sdk_nothing_is_recorded_and_nothing_fails():
+    observer = OpenTelemetryObserver()
+    tell(observer, retried(), cancelled(2), progress(1, 1, finished=True))
+    assert observer._calls.values() == []
