@@ -18,6 +18,8 @@ from __future__ import annotations
 import logging
 from typing import Final, assert_never
 
+import attrs
+
 from .._errors import InvalidConfiguration
 from .._results import ApiError, Disposition, TransportFailure
 from .._settings import read_log_level
@@ -39,6 +41,9 @@ _ROOT: Final = "gateway360_async"
 _CALLS: Final = "gateway360_async.calls"
 _FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
+# What a record shows of these, it shows piece by piece.
+_IN_PARTS: Final = frozenset({"result", "error", "by_disposition"})
+
 
 class LoggingObserver:
     """Writes a line for each event.
@@ -50,7 +55,7 @@ class LoggingObserver:
     | a call began; an attempt began or ended; a batch goes on | `DEBUG` |
 
     A record has these attributes, as far as they apply: `gateway360_event` (the event's class),
-    `gateway360_call_id`, `gateway360_operation`, `gateway360_number` (masked), `gateway360_attempt`,
+    `gateway360_call_id`, `gateway360_operation`, `gateway360_number` (masked), `gateway360_url`, `gateway360_attempt`,
     `gateway360_attempts`, `gateway360_elapsed` and `gateway360_delay` (seconds), `gateway360_disposition`,
     `gateway360_kind`, `gateway360_error_id`, `gateway360_http_status`, `gateway360_joined`,
     `gateway360_repeated`, `gateway360_error` (the class of what was raised); of a batch `gateway360_batch_id`,
@@ -124,31 +129,29 @@ def _outcome(result: CallResult | None, error: BaseException | None) -> str:
 
 
 def _fields(event: Event) -> dict[str, object]:
-    fields: dict[str, object] = {"event": type(event).__name__}
-    if isinstance(event, BatchProgress):
-        fields |= {"batch_id": event.batch_id, "total": event.total, "elapsed": event.elapsed}
-        fields |= {one.value: event.by_disposition.get(one, 0) for one in Disposition}
-        fields["finished"] = event.finished
-    else:
-        fields |= {"call_id": event.call_id, "operation": event.operation, "number": event.number}
-        match event:
-            case CallStarted():
-                pass
-            case AttemptStarted(attempt=attempt):
-                fields["attempt"] = attempt
-            case AttemptFinished(attempt=attempt, elapsed=elapsed, result=result, error=error):
-                fields |= {"attempt": attempt, "elapsed": elapsed, **_result_fields(result, error)}
-            case RetryWaiting(attempt=attempt, delay=delay, result=result):
-                fields |= {"attempt": attempt, "delay": delay, **_result_fields(result, None)}
-            case CallFinished(elapsed=elapsed, joined=joined, result=result, error=error):
-                fields |= {"elapsed": elapsed, "joined": joined, **_result_fields(result, error)}
-                if result is not None:
-                    fields |= {"attempts": result.attempts, "repeated": result.repeated}
+    own: tuple[attrs.Attribute[object], ...] = attrs.fields(type(event))
+    fields: dict[str, object] = {
+        one.name: getattr(event, one.name) for one in own if one.name not in _IN_PARTS
+    }
+    fields["event"] = type(event).__name__
+    match event:
+        case BatchProgress(by_disposition=counts):
+            fields |= {one.value: counts.get(one, 0) for one in Disposition}
+        case AttemptFinished(result=result, error=error) | CallFinished(result=result, error=error):
+            fields |= _result_fields(result, error)
+        case RetryWaiting(result=result):
+            fields |= _result_fields(result, None)
+        case CallStarted() | AttemptStarted():
+            pass
+        case _:
+            assert_never(event)
     return {f"gateway360_{name}": value for name, value in fields.items()}
 
 
 def _result_fields(result: CallResult | None, error: BaseException | None) -> dict[str, object]:
     fields: dict[str, object] = {"disposition": disposition_of(result)}
+    if result is not None:
+        fields |= {"attempts": result.attempts, "repeated": result.repeated}
     kind = kind_of(result, error)
     if kind is not None:
         fields["kind"] = kind

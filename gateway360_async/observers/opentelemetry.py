@@ -20,7 +20,7 @@ Rules of this module:
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final
+from typing import Final, assert_never
 from urllib.parse import urlsplit
 
 import attrs
@@ -174,6 +174,8 @@ class OpenTelemetryObserver:
                 self._call_finished(event)
             case BatchProgress():
                 self._batch_progress(event)
+            case _:
+                assert_never(event)
 
     def _call_started(self, event: CallStarted) -> None:
         parent = otel_context.get_current()

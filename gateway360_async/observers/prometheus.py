@@ -15,7 +15,7 @@ Rules of this module:
 from __future__ import annotations
 
 from threading import Lock
-from typing import Final
+from typing import Final, assert_never
 from weakref import WeakKeyDictionary
 
 try:
@@ -202,6 +202,8 @@ class PrometheusObserver:
                 metrics.in_flight.labels(event.operation).dec()
             case BatchProgress():
                 self._batch_progress(event)
+            case _:
+                assert_never(event)
 
     def _attempt_finished(self, event: AttemptFinished) -> None:
         disposition = disposition_of(event.result)

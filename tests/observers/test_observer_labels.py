@@ -49,8 +49,9 @@ def test_whose_exchange_it_was():
 def test_the_oldest_goes_for_the_newest():
     kept = Kept(2)
     assert kept.put(1, "a") is None
+    assert kept.put(1, "b") == "a"
     assert kept.put(2, "b") is None
-    assert kept.put(1, "c") == "a"
+    assert kept.put(1, "c") == "b"
     assert kept.put(3, "d") == "b"
     assert kept.get(2) is None
     assert kept.get(1) == "c"

@@ -15,6 +15,7 @@ from made_events import (
     REFUSED,
     STRANGE,
     THROTTLED,
+    URL,
     attempt,
     call,
     cancelled,
@@ -76,7 +77,7 @@ def test_a_call_that_was_tried_twice(log):
 @pytest.mark.parametrize(
     ("event", "level", "said", "fields"),
     [
-        (started(), "DEBUG", "began", {"event": "CallStarted"}),
+        (started(), "DEBUG", "began", {"event": "CallStarted", "url": URL}),
         (
             attempt(1, 2)[0],
             "DEBUG",
@@ -94,6 +95,8 @@ def test_a_call_that_was_tried_twice(log):
                 "disposition": "not_sent",
                 "kind": "throttled",
                 "http_status": 429,
+                "attempts": 1,
+                "repeated": False,
             },
         ),
         (
@@ -108,6 +111,8 @@ def test_a_call_that_was_tried_twice(log):
                 "kind": "NOT_ENOUGH_BALANCE",
                 "error_id": "NOT_ENOUGH_BALANCE",
                 "http_status": 200,
+                "attempts": 1,
+                "repeated": False,
             },
         ),
         (

@@ -44,11 +44,14 @@ def test_an_event_is_a_value(event):
         event.elapsed = 1.0
 
 
-def test_an_events_repr_says_no_more_of_an_error_than_its_class():
-    event = finished(error=ValueError("the whole number is 34666666111"))
+@pytest.mark.parametrize(
+    "event_with", [lambda error: finished(error=error), lambda error: attempt(1, 1, error=error)[1]]
+)
+def test_an_events_repr_says_no_more_of_an_error_than_its_class(event_with):
+    event = event_with(ValueError("the whole number is 34666666111"))
     assert "error=ValueError)" in repr(event)
     assert "34666666111" not in repr(event)
-    assert event == finished(error=ValueError("another"))
+    assert event == event_with(ValueError("another"))
 
 
 def test_every_observer_is_told_in_order():
