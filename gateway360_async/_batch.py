@@ -26,10 +26,11 @@ from collections.abc import (
     Callable,
     Collection,
     Iterable,
+    Mapping,
 )
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, Literal, Protocol, Self, TypeAlias, cast
 
 import attrs
 
@@ -67,6 +68,14 @@ Send: TypeAlias = Callable[[PinRequest, Callable[[], bool]], Awaitable[PinResult
 cancellation it turns into a result; and it raises only where nothing was sent."""
 
 
+class Progress(Protocol):
+    """Is told how far a batch has come: after each entry, and once more when it has ended."""
+
+    def __call__(
+        self, total: int, by_disposition: Mapping[Disposition, int], elapsed: float, *, finished: bool
+    ) -> None: ...
+
+
 class Batch:
     """Many requests. `Gateway360Client.batch` makes one; use it once, as an async context manager.
 
@@ -86,6 +95,7 @@ class Batch:
         send: Send,
         cancel: Callable[[Iterable[asyncio.Task[None]]], None] | None = None,
         recorder: Recorder | None = None,
+        progress: Progress | None = None,
         concurrency: int,
         on_duplicate: Literal["skip", "send"],
         halt_on: Collection[ErrorId | str],
@@ -101,6 +111,7 @@ class Batch:
         self._send = send
         self._cancel = cancel or _cancel
         self._recorder = recorder
+        self._progress = progress
         self._concurrency = concurrency
         self._halt_on = frozenset(halt_on)
         # Digits are kept as an int: 32 bytes and a place in the set, where a string takes twice that.
@@ -184,7 +195,13 @@ class Batch:
         """Tell whoever iterates, now or later, that there is nothing more."""
         if self._ended is None:
             self._ended = time.monotonic()
+            if self._progress is not None:
+                self._tell(self._progress, finished=True)
         self._put(None)
+
+    def _tell(self, progress: Progress, *, finished: bool) -> None:
+        report = self.report
+        progress(report.total, report.by_disposition, report.elapsed, finished=finished)
 
     def _put(self, item: BatchItem | None) -> None:
         self._items.append(item)
@@ -307,6 +324,8 @@ class Batch:
 
     async def _hand_over(self, item: BatchItem, worker: asyncio.Task[None]) -> None:
         self._tally.count(item.result)
+        if self._progress is not None:
+            self._tell(self._progress, finished=False)
         if self._stopping or worker.cancelling():
             # `send` made a result of the cancellation; what asked for it still stands.
             self._unread.append(item)

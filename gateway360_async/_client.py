@@ -13,23 +13,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import httpx
 
+from ._attempts import Call, Operation
 from ._batch import HALT_ON, Batch, Send
 from ._calls import Caller
 from ._error_ids import ErrorId
-from ._errors import ClientClosed, InvalidConfiguration, InvalidRequest, WrongEventLoop
+from ._errors import ClientClosed, InvalidConfiguration, InvalidRequest
 from ._guard import SpendGuard
-from ._payloads import SENDER_EXPECTED, PinParams, PinRequest, request_from
-from ._results import BatchResult, PinResult
+from ._owner import Owner
+from ._payloads import SENDER_EXPECTED, PinParams, PinRequest, checked_msisdn, request_from
+from ._results import BatchResult, Disposition, Ok, PinResult, Skipped
 from ._retry import RetryPolicy
 from ._settings import (
     DEFAULT_TIMEOUT,
+    LOG_VARIABLE,
     checked_concurrency,
     checked_cooldown,
     checked_deadline,
@@ -40,11 +43,22 @@ from ._settings import (
     read_api_key,
 )
 from ._sharing import Flight, Sharing
-from ._wire import REQUEST_PATH
+from ._verification import (
+    VERIFY_PATH,
+    NotVerified,
+    Verified,
+    VerifyResult,
+    checked_pin,
+    decode_verification,
+)
+from ._watched import Watched
+from ._wire import REQUEST_PATH, decode
 from .transports import Transport, adapted, default_transport
 
 if TYPE_CHECKING:
+    from .delivery import DeliveryReports
     from .ledgers import Ledger, Recorder
+    from .observers import Observer, Watch
 
 __all__ = ["Gateway360Client"]
 
@@ -77,6 +91,10 @@ class Gateway360Client:
             marked as `repeated`; `None`: off. What certainly was not sent may be repeated at once.
         guard: Where requests may go, and how many. One that it refuses is a `TransportFailure` of a kind of
             its own, `NOT_SENT`.
+        observer: Who is told what the client does: an `Observer` of `gateway360_async.observers`, or a
+            sequence of them. `GATEWAY360_LOG=info` (or `debug`) in the environment adds one that logs.
+        reports: A `DeliveryReports` of `gateway360_async.delivery`: each request that names no `report_url`
+            gets one of its own, so that `resolve` can learn what became of a lost answer.
         allow_insecure: Allow plain `http://` to another machine: everybody on the way can read the key.
 
     Raises:
@@ -99,14 +117,15 @@ class Gateway360Client:
         limiter: AbstractAsyncContextManager[Any] | None = None,
         cooldown: float | None = None,
         guard: SpendGuard | None = None,
+        observer: Observer | Sequence[Observer] | None = None,
+        reports: DeliveryReports | None = None,
         allow_insecure: bool = False,
     ) -> None:
         # First, so that a client whose settings are refused below still has a `repr`, for the traceback.
         self._closed = False
         self._url = ""
         self._concurrency = 0
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._pid = 0
+        self._owner = Owner()
         key = read_api_key(api_key)
         # Gone before anything can raise with this frame, and so with this variable, in its traceback.
         del api_key
@@ -115,6 +134,7 @@ class Gateway360Client:
         self._api_key = key
         self._sender = checked_sender(sender)
         self._url = endpoint(base_url, path_prefix, REQUEST_PATH, allow_insecure=allow_insecure)
+        verify_url = endpoint(base_url, path_prefix, VERIFY_PATH, allow_insecure=allow_insecure)
         self._timeout = checked_timeout(timeout)
         self._deadline = checked_deadline(deadline)
         self._concurrency = checked_concurrency(concurrency)
@@ -123,12 +143,15 @@ class Gateway360Client:
             checked_instance("limiter", limiter, AbstractAsyncContextManager, "an async context manager")
         if guard is not None:
             checked_instance("guard", guard, SpendGuard, "a SpendGuard")
+        if reports is not None and not callable(getattr(reports, "url_for", None)):
+            problem = f"is of type {type(reports).__name__}"
+            raise InvalidConfiguration("reports", problem, "a DeliveryReports of gateway360_async.delivery")
+        watch = _watch(observer)
         if transport is None:
             transport, self._concurrency = default_transport(limits, self._concurrency)
         else:
             transport = adapted(transport, limits)
         caller = Caller(
-            url=self._url,
             api_key=key,
             transport=transport,
             policy=retry,
@@ -137,8 +160,16 @@ class Gateway360Client:
             deadline=self._deadline,
             guard=guard,
             cooldown=None if cooldown is None else checked_cooldown(cooldown),
+            reports=reports,
+        )
+        self._reports = reports
+        self._request_pin = Operation("request_pin", self._url, decode)
+        self._verify_pin: Operation[Verified | NotVerified] = Operation(
+            "verify_pin", verify_url, decode_verification, once=True
         )
         self._sharing = Sharing(caller)
+        self._watched = None if watch is None else Watched(self._sharing, watch)
+        self._sending = self._watched or self._sharing
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
@@ -159,7 +190,7 @@ class Gateway360Client:
         Raises:
             WrongEventLoop: This is not the event loop, or the process, that uses the client.
         """
-        self._require_own_loop()
+        self._owner.require()
         self._closed = True
         await self._sharing.aclose()
 
@@ -211,7 +242,7 @@ class Gateway360Client:
             )
         finally:
             del msisdn  # whatever is raised from here on, a traceback with local variables does not show it
-        return await self._sharing.send(self._begin(request, timeout, deadline, force=force))
+        return await self._sending.send(self._begin(request, timeout, deadline, force=force))
 
     async def send(
         self,
@@ -223,7 +254,84 @@ class Gateway360Client:
     ) -> PinResult:
         """Send a ready request. See `request_pin`."""
         _require_request(request)
-        return await self._sharing.send(self._begin(request, timeout, deadline, force=force))
+        return await self._sending.send(self._begin(request, timeout, deadline, force=force))
+
+    async def verify_pin(
+        self,
+        msisdn: str,
+        pin: str,
+        *,
+        timeout: httpx.Timeout | float | None = None,
+        deadline: float | None = None,
+    ) -> VerifyResult:
+        """Ask whether a PIN is the one that a number was sent. Each failed try counts towards `max_tries`.
+
+        PROVISIONAL: the vendor publishes the request, and of the answer only what its fields are about. An
+        answer that does not say clearly whether the PIN is right is a `TransportFailure` of the kind
+        `UNREADABLE`, never a success; `.raw` has what came.
+
+        Never repeated after its first byte. A result's `.disposition` is about the try here: whether the
+        gateway judged it (`SENT`), did not (`NOT_SENT`), or may have (`MAYBE_SENT`).
+
+        Args:
+            msisdn: The number in international format.
+            pin: The PIN as the person typed it.
+            timeout: Bounds in seconds on each step of an attempt; `None`: the client's.
+            deadline: Seconds that this call takes at most; `None`: the client's.
+
+        Returns:
+            `Verified`, `NotVerified`, or why nobody knows.
+
+        Raises:
+            InvalidRequest: An argument is wrong; nothing was sent.
+            ClientClosed: The client was closed; nothing was sent.
+            WrongEventLoop: The client belongs to another event loop or process; nothing was sent.
+        """
+        try:
+            secret = checked_pin(pin)
+        finally:
+            del pin  # whatever is raised from here on, a traceback with local variables does not show it
+        try:
+            number = checked_msisdn(msisdn)
+        finally:
+            del msisdn
+        loop, seconds, bounds = self._bounds(timeout, deadline)
+        call: Call[Verified | NotVerified] = Call(
+            loop, loop.time(), seconds, self._verify_pin, number, bounds, pin=secret
+        )
+        del number
+        return await self._sending.verify(call, secret)
+
+    async def resolve(self, result: PinResult | Skipped, *, timeout: float) -> PinResult | Skipped:
+        """Wait for the delivery report of what may have been sent: it says that it was.
+
+        The client has to have `reports`, and the application a route that hands over what comes to it. An
+        operator's report can take from seconds to 48 hours, so that one does not come says nothing.
+
+        Args:
+            result: A result that is `MAYBE_SENT`. Any other is known, and given back at once.
+            timeout: Seconds to wait at most.
+
+        Returns:
+            An `Ok` with the `.sms_id`, if a report came; otherwise `result` itself.
+
+        Raises:
+            InvalidRequest: The result has no `.report_id`: it is not of a client with `reports`.
+            InvalidConfiguration: This client has no `reports`.
+        """
+        known = result.result if isinstance(result, Skipped) else result
+        if known is None or isinstance(known, Ok) or known.disposition is not Disposition.MAYBE_SENT:
+            return result
+        if self._reports is None:
+            expected = "a DeliveryReports of gateway360_async.delivery"
+            raise InvalidConfiguration("reports", "is missing: without it, no report is asked for", expected)
+        if known.report_id is None:
+            expected = "the result of a client with `reports`, for a request that named no `report_url`"
+            raise InvalidRequest("result", "has no report_id", expected)
+        report = await self._reports.wait(known.report_id, timeout)
+        if report is None:
+            return result
+        return Ok(known.attempts, known.elapsed, report_id=known.report_id, sms_id=report.sms_id)
 
     def batch(
         self,
@@ -264,7 +372,7 @@ class Gateway360Client:
 
         def send(request: PinRequest, halted: Callable[[], bool]) -> Awaitable[PinResult]:
             call = self._begin(request, None, None, halted, force=force)
-            return self._sharing.settled(call, share=share)
+            return self._sending.settled(call, share=share)
 
         return Batch(
             requests,
@@ -272,6 +380,7 @@ class Gateway360Client:
             send=send,
             cancel=self._sharing.cancel,
             recorder=None if ledger is None else self._recorder(ledger, send, resend_unknown=resend_unknown),
+            progress=None if self._watched is None else self._watched.batch(),
             concurrency=self._concurrency if concurrency is None else checked_concurrency(concurrency),
             on_duplicate=on_duplicate,
             halt_on=halt_on,
@@ -331,35 +440,34 @@ class Gateway360Client:
         *,
         force: bool = False,
     ) -> Flight:
+        loop, seconds, bounds = self._bounds(timeout, deadline)
+        return Flight(
+            loop,
+            loop.time(),
+            seconds,
+            self._request_pin,
+            request.msisdn,
+            bounds,
+            halted,
+            force,
+            request=request,
+        )
+
+    def _bounds(
+        self, timeout: httpx.Timeout | float | None, deadline: float | None
+    ) -> tuple[asyncio.AbstractEventLoop, float, httpx.Timeout]:
         loop = self._require_open()
         try:
             seconds = self._deadline if deadline is None else checked_deadline(deadline)
             bounds = self._timeout if timeout is None else checked_timeout(timeout)
         except InvalidConfiguration as exc:  # one call's argument, not the client's setting
             raise InvalidRequest(exc.setting, exc.problem, exc.expected) from None
-        return Flight(loop, loop.time(), seconds, request, bounds, halted, force)
+        return loop, seconds, bounds
 
     def _require_open(self) -> asyncio.AbstractEventLoop:
-        loop = self._require_own_loop()
+        loop = self._owner.require()
         if self._closed:
             raise ClientClosed
-        return loop
-
-    def _require_own_loop(self) -> asyncio.AbstractEventLoop:
-        """Bind the client to the first event loop and process, and refuse any other."""
-        # The process first: in the child of a fork, asyncio denies that its parent's loop is running.
-        if self._loop is not None and self._pid != os.getpid():
-            raise WrongEventLoop(
-                "this client was used before a fork: make one in each process; nothing was sent"
-            )
-        loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-            self._pid = os.getpid()
-        elif self._loop is not loop:
-            raise WrongEventLoop(
-                "this client belongs to another event loop: make one in each; nothing was sent"
-            )
         return loop
 
 
@@ -368,3 +476,11 @@ def _require_request(request: object) -> None:
     if not isinstance(request, PinRequest):
         problem = f"is of type {type(request).__name__}"
         raise InvalidRequest("request", problem, "a PinRequest; request_pin() takes its fields")
+
+
+def _watch(observer: Observer | Sequence[Observer] | None) -> Watch | None:
+    if observer is None and not os.environ.get(LOG_VARIABLE):
+        return None
+    from .observers import observer_from_environment, watch  # noqa: PLC0415  # for those who watch
+
+    return watch(observer, observer_from_environment())

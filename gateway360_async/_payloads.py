@@ -36,6 +36,7 @@ __all__ = [
     "PinParams",
     "PinRequest",
     "PinType",
+    "checked_msisdn",
     "request_from",
     "sender_problem",
 ]
@@ -195,6 +196,10 @@ def _msisdn_problem(value: str) -> str:
     if digits.startswith("0"):
         return "starts with 0, which no country calling code does"
     return f"has {len(digits)} digits"
+
+
+checked_msisdn: Final = _hiding_its_arguments(_msisdn)
+"""Normalise a number, as a `PinRequest` does. Raises `InvalidRequest`, without the number in its frames."""
 
 
 def sender_problem(value: object) -> str | None:

@@ -13,6 +13,7 @@ Rules of this module:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Literal, NoReturn, TypeAlias, cast
 
@@ -154,11 +155,15 @@ class Ok:
         elapsed: Seconds from the call to its result, over all attempts and waits.
         repeated: Whether this is the result of an earlier call to the same number, within the client's
             `cooldown`: this call sent nothing.
+        report_id: What ties the call to its delivery report; `None` for a client without `reports`.
+        sms_id: The message's id, where a delivery report told it; the gateway's answer names none.
     """
 
     attempts: int = 1
     elapsed: float = attrs.field(default=0.0, repr=_seconds)
     repeated: bool = attrs.field(default=False, kw_only=True)
+    report_id: str | None = attrs.field(default=None, kw_only=True)
+    sms_id: str | None = attrs.field(default=None, kw_only=True)
 
     @property
     def disposition(self) -> Literal[Disposition.SENT]:
@@ -170,7 +175,8 @@ class Ok:
         return self
 
     def __str__(self) -> str:
-        return f"sent ({_tries(self.attempts)}, {self.elapsed:.3f} s{_by_whom(self.repeated)})"
+        told = "" if self.sms_id is None else ", as its delivery report says"
+        return f"sent{told} ({_tries(self.attempts)}, {self.elapsed:.3f} s{_by_whom(self.repeated)})"
 
 
 @attrs.frozen
@@ -186,6 +192,10 @@ class ApiError:
         retry_after: Seconds that the answer asked to wait (`Retry-After`), or `None`.
         repeated: Whether this is the result of an earlier call to the same number, within the client's
             `cooldown`: this call sent nothing.
+        report_id: What ties the call to its delivery report, which `client.resolve` waits for; `None` for a
+            client without `reports`.
+        raw: The answer's JSON object, with what is secret in it blanked out; only of `verify_pin`, whose answers
+            are known in part. It does not count in comparisons.
     """
 
     error_id: ErrorId | str = attrs.field(converter=known_error_id)
@@ -195,6 +205,8 @@ class ApiError:
     elapsed: float = attrs.field(default=0.0, repr=_seconds)
     retry_after: float | None = None
     repeated: bool = attrs.field(default=False, kw_only=True)
+    report_id: str | None = attrs.field(default=None, kw_only=True)
+    raw: Mapping[str, Any] | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
 
     @property
     def disposition(self) -> Disposition:
@@ -242,6 +254,10 @@ class TransportFailure:
         retry_after: Seconds that the answer asked to wait (`Retry-After`), or `None`.
         repeated: Whether this is the result of an earlier call to the same number, within the client's
             `cooldown`: this call sent nothing.
+        report_id: What ties the call to its delivery report, which `client.resolve` waits for; `None` for a
+            client without `reports`.
+        raw: The answer's JSON object, with what is secret in it blanked out; only of `verify_pin`, whose answers
+            are known in part. It does not count in comparisons.
     """
 
     kind: FailureKind = attrs.field(repr=str)
@@ -253,6 +269,8 @@ class TransportFailure:
     cause: BaseException | None = attrs.field(default=None, eq=False)
     retry_after: float | None = None
     repeated: bool = attrs.field(default=False, kw_only=True)
+    report_id: str | None = attrs.field(default=None, kw_only=True)
+    raw: Mapping[str, Any] | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
 
     def unwrap(self) -> NoReturn:
         """Raise `NotSentError` or `MaybeSentError`, as the disposition says."""

@@ -25,10 +25,12 @@ from typing import Any, Final
 
 import attrs
 
-from ._calls import Call, Caller
+from ._attempts import Call
+from ._calls import Caller
 from ._payloads import PinRequest
-from ._results import Disposition, FailureKind, PinResult, TransportFailure
-from ._secret import mask_msisdn
+from ._results import Disposition, FailureKind, Ok, PinResult, TransportFailure
+from ._secret import Secret, mask_msisdn
+from ._verification import NotVerified, Verified, VerifyResult
 from ._waiting import uninterrupted
 
 __all__ = ["Flight", "Sharing"]
@@ -40,9 +42,10 @@ _EAGER: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3,
 
 
 @attrs.define(eq=False)
-class Flight(Call):
+class Flight(Call[Ok]):
     """A call that others can share, or that shares another's flight and flies not itself."""
 
+    request: PinRequest = attrs.field(kw_only=True)
     own: asyncio.Task[object] | None = attrs.field(default=None, init=False)
     """The task that was made for it, unless a batch's worker flies it."""
     in_batch: bool = attrs.field(default=False, init=False)
@@ -69,11 +72,12 @@ class Sharing:
         self._caller = caller
         # By number, the head of its queue, which flies. Nearly always there is no other.
         self._flights: dict[str, Flight] = {}
+        self._tries = 0
         self._drained = asyncio.Event()
 
     async def aclose(self) -> None:
         """Wait for what is in flight, and close the connections."""
-        while self._flights:
+        while self._flights or self._tries:
             self._drained.clear()
             await self._drained.wait()
         await self._caller.aclose()
@@ -82,7 +86,7 @@ class Sharing:
         """Send for a caller whose cancellation is its own. Cancelled, it says in the log what is known."""
         while True:
             flight = None
-            if call.request.msisdn in self._flights and not call.force:
+            if call.number in self._flights and not call.force:
                 flight = self._find(call.request)
             joins = flight is not None
             if flight is None:
@@ -98,7 +102,7 @@ class Sharing:
 
     async def settled(self, call: Flight, *, share: bool) -> PinResult:
         """Send in a batch's worker: a cancellation becomes a result that says how far it came."""
-        number = call.request.msisdn
+        number = call.number
         while share and number in self._flights and (flight := self._find(call.request)) is not None:
             try:
                 result = await self._joined(flight, call)
@@ -109,7 +113,7 @@ class Sharing:
         call.in_batch = True
         self._register(call)
         try:
-            result = await self._caller.run(call)
+            result = await self._caller.run(call, call.request)
         except asyncio.CancelledError:
             result = self._caller.cancelled(call)
         except Exception as exc:
@@ -120,6 +124,20 @@ class Sharing:
             raise
         self._land(call, result)
         return result
+
+    async def verify(self, call: Call[Verified | NotVerified], pin: Secret) -> VerifyResult:
+        """Have a PIN judged. Nobody shares that: each try counts, and is its caller's own."""
+        self._tries += 1
+        try:
+            return await self._caller.verify(call, pin)
+        except asyncio.CancelledError:
+            known = call.left = self._caller.cancelled_try(call)
+            if known.disposition is not Disposition.NOT_SENT:
+                _logger.warning("a try for %s was cancelled: %s", mask_msisdn(call.number), known)
+            raise
+        finally:
+            self._tries -= 1
+            self._drained.set()
 
     def cancel(self, workers: Iterable[asyncio.Task[None]]) -> None:
         """Cancel a batch's workers, but for those whose flights somebody else waits for: these, when nobody does."""
@@ -150,28 +168,29 @@ class Sharing:
         return None
 
     def _register(self, flight: Flight) -> Flight:
-        if flight.request.msisdn not in self._flights:
-            self._flights[flight.request.msisdn] = flight
+        flight.joined = False  # it may have, before
+        if flight.number not in self._flights:
+            self._flights[flight.number] = flight
         else:
-            *_, last = self._queue(flight.request.msisdn)
+            *_, last = self._queue(flight.number)
             last.behind = flight
             flight.turn = flight.loop.create_future()
         return flight
 
     def _leave_queue(self, flight: Flight) -> None:
         after = flight.behind
-        if after is not None and self._flights[flight.request.msisdn] is flight:
-            self._flights[flight.request.msisdn] = after
+        if after is not None and self._flights[flight.number] is flight:
+            self._flights[flight.number] = after
             turn = after.turn
             if turn is not None and not turn.done():  # one that was cancelled will land in a moment
                 turn.set_result(None)
         else:
-            before = next(other for other in self._queue(flight.request.msisdn) if other.behind is flight)
+            before = next(other for other in self._queue(flight.number) if other.behind is flight)
             before.behind = after
 
     async def _fly(self, flight: Flight) -> None:
         try:
-            result = await self._caller.run(flight)
+            result = await self._caller.run(flight, flight.request)
         except Exception as exc:  # noqa: BLE001  # it is raised where it is waited for
             self._land(flight, exc)
         except BaseException:
@@ -185,8 +204,8 @@ class Sharing:
         if flight.outcome is not None:
             return
         flight.outcome = outcome
-        if flight.behind is None and self._flights[flight.request.msisdn] is flight:
-            del self._flights[flight.request.msisdn]
+        if flight.behind is None and self._flights[flight.number] is flight:
+            del self._flights[flight.number]
         else:
             self._leave_queue(flight)
         for waiter in flight.waiters or ():
@@ -228,6 +247,7 @@ class Sharing:
 
     async def _joined(self, flight: Flight, call: Flight) -> PinResult:
         """Wait for a flight of somebody else's, until the deadline of one's own."""
+        call.joined = True
         deadline = asyncio.timeout_at(call.expires)
         try:
             async with deadline:
@@ -255,10 +275,10 @@ class Sharing:
         return flight.outcome
 
     def _log_cancelled(self, flight: Flight, call: Flight) -> None:
-        result = self._known(flight, call)
+        result = call.left = self._known(flight, call)
         if result.disposition is not Disposition.NOT_SENT:
             # The exception cannot say it.
-            number = mask_msisdn(flight.request.msisdn)
+            number = mask_msisdn(flight.number)
             _logger.warning("a call for %s was cancelled: %s", number, result)
 
 

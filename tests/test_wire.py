@@ -4,6 +4,7 @@ import json
 import re
 import sys
 
+import attrs
 import cattrs
 import pytest
 from hypothesis import given, settings
@@ -24,7 +25,7 @@ from gateway360_async import (
     TransportFailure,
 )
 from gateway360_async._secret import Secret, SecretBytes
-from gateway360_async._wire import MAX_ANSWER_BYTES, REQUEST_HEADERS, REQUEST_PATH, decode, encode
+from gateway360_async._wire import MAX_ANSWER_BYTES, REQUEST_HEADERS, REQUEST_PATH, decode, encode, encoder
 
 PROPERTY = settings(deadline=None, max_examples=100, derandomize=True)
 
@@ -149,6 +150,19 @@ def pin_requests(draw):
         report_url=draw(st.sampled_from([None, "https://example.com/dlr?n=1", "http://[::1]:80/\u00e9"])),
         pin_params=params,
     )
+
+
+@PROPERTY
+@given(st.lists(pin_requests(), min_size=1, max_size=3), st.text(min_size=1, max_size=5), st.data())
+def test_one_body_after_the_other_each_is_as_if_it_were_the_only_one(requests, key, data):
+    key = key.encode("utf-8", "replace").decode()
+    encode_next = encoder(Secret(key))
+    for _ in range(6):
+        request = data.draw(st.sampled_from(requests))
+        request = data.draw(st.just(request) | st.just(attrs.evolve(request, msisdn="34666666112")))
+        body = encode_next(request)
+        assert body == encode(request, Secret(key))
+        assert isinstance(body, SecretBytes)
 
 
 @PROPERTY

@@ -11,6 +11,7 @@
 watched.
 """
 
+from ._calls import BatchWatch, CallWatch
 from ._events import (
     AttemptFinished,
     AttemptStarted,
@@ -30,9 +31,11 @@ __all__ = [
     "AttemptFinished",
     "AttemptStarted",
     "BatchProgress",
+    "BatchWatch",
     "CallFinished",
     "CallResult",
     "CallStarted",
+    "CallWatch",
     "Event",
     "LoggingObserver",
     "Observer",

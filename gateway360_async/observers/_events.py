@@ -17,6 +17,7 @@ from typing import Literal, Protocol, TypeAlias
 import attrs
 
 from .._results import Disposition, PinResult
+from .._verification import VerifyResult
 
 __all__ = [
     "AttemptFinished",
@@ -34,7 +35,7 @@ __all__ = [
 Operation: TypeAlias = Literal["request_pin", "verify_pin"]
 """What a call asks of the gateway."""
 
-CallResult: TypeAlias = PinResult
+CallResult: TypeAlias = PinResult | VerifyResult
 """What a call, or one of its attempts, can give."""
 
 

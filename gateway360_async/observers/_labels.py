@@ -13,10 +13,20 @@ from threading import Lock
 from typing import Final, Generic, TypeVar
 
 from .._error_ids import ErrorId
-from .._results import ApiError, Disposition, TransportFailure
+from .._results import ApiError, Disposition, Ok, TransportFailure
 from ._events import BatchProgress, CallFinished, CallResult
 
-__all__ = ["CANCELLED", "EXCEPTION", "OTHER", "Batches", "Kept", "disposition_of", "kind_of", "shared_by"]
+__all__ = [
+    "CANCELLED",
+    "EXCEPTION",
+    "OTHER",
+    "Batches",
+    "Kept",
+    "disposition_of",
+    "is_repeated",
+    "kind_of",
+    "shared_by",
+]
 
 OTHER: Final = "other"
 """Stands for every error id that is not published."""
@@ -53,7 +63,12 @@ def shared_by(event: CallFinished) -> str:
     """Say whose exchange a call's result comes from: `"no"` (its own), `"joined"` or `"repeated"`."""
     if event.joined:
         return "joined"
-    return "repeated" if event.result is not None and event.result.repeated else "no"
+    return "repeated" if is_repeated(event.result) else "no"
+
+
+def is_repeated(result: CallResult | None) -> bool:
+    """Say whether it is the result of an earlier call, within the cooldown. No other is, of `verify_pin`."""
+    return isinstance(result, (Ok, ApiError, TransportFailure)) and result.repeated
 
 
 class Kept(Generic[_Value]):

@@ -54,8 +54,12 @@ class Watch:
                     )
 
 
-def watch(observer: Observer | Sequence[Observer] | None) -> Watch | None:
+def watch(observer: Observer | Sequence[Observer] | None, also: Observer | None = None) -> Watch | None:
     """Check the client's `observer`, and make what tells it.
+
+    Args:
+        observer: Who is to be told.
+        also: Who is to be told besides, the last.
 
     Returns:
         `None` where there is nobody to tell.
@@ -63,14 +67,16 @@ def watch(observer: Observer | Sequence[Observer] | None) -> Watch | None:
     Raises:
         InvalidConfiguration: It is neither an observer nor a sequence of them.
     """
-    if observer is None:
-        return None
     given: Sequence[object]
-    if isinstance(observer, Sequence) and not isinstance(observer, (str, bytes)):
+    if observer is None:
+        given = ()
+    elif isinstance(observer, Sequence) and not isinstance(observer, (str, bytes)):
         given = observer
     else:
         given = (observer,)
     observers = [_checked(one) for one in given]
+    if also is not None:
+        observers.append(also)
     return Watch(observers) if observers else None
 
 

@@ -46,7 +46,17 @@ from ._events import (
     Operation,
     RetryWaiting,
 )
-from ._labels import CANCELLED, EXCEPTION, OTHER, Batches, Kept, disposition_of, kind_of, shared_by
+from ._labels import (
+    CANCELLED,
+    EXCEPTION,
+    OTHER,
+    Batches,
+    Kept,
+    disposition_of,
+    is_repeated,
+    kind_of,
+    shared_by,
+)
 
 __all__ = ["OpenTelemetryObserver"]
 
@@ -254,7 +264,7 @@ class OpenTelemetryObserver:
             call.span.set_attribute("gateway360.joined", event.joined)
             if event.result is not None:
                 call.span.set_attribute("gateway360.attempts", event.result.attempts)
-                call.span.set_attribute("gateway360.repeated", event.result.repeated)
+                call.span.set_attribute("gateway360.repeated", is_repeated(event.result))
             call.span.end()
         attributes = _outcome(event.operation, event.result, event.error)
         attributes["gateway360.shared"] = shared_by(event)

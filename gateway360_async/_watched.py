@@ -1,0 +1,74 @@
+"""Calls that somebody watches: what `Sharing` does, told to observers.
+
+Why apart: a client that nobody watches does not come by here, and pays nothing.
+
+Rules of this module:
+
+- Each call has a beginning and an end for its observers, whatever becomes of it.
+- A call whose result is another one's is told as joined, and has no attempts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from ._attempts import Call
+from ._results import Ok, PinResult
+from ._secret import Secret
+from ._sharing import Flight, Sharing
+from ._verification import NotVerified, Verified, VerifyResult
+
+if TYPE_CHECKING:
+    from .observers import BatchWatch, Watch
+
+__all__ = ["Watched"]
+
+_Result = TypeVar("_Result", PinResult, VerifyResult)
+_Taken = TypeVar("_Taken", bound=Ok | Verified | NotVerified)
+
+
+class Watched:
+    """Sends as `Sharing` does.
+
+    Args:
+        sharing: What sends.
+        watch: Who is told.
+    """
+
+    def __init__(self, sharing: Sharing, watch: Watch) -> None:
+        self._sharing = sharing
+        self._watch = watch
+
+    def batch(self) -> BatchWatch:
+        """Watch a batch."""
+        from .observers import BatchWatch  # noqa: PLC0415  # for those who watch
+
+        return BatchWatch(self._watch)
+
+    async def send(self, call: Flight) -> PinResult:
+        """See `Sharing.send`."""
+        return await self._told(call, lambda: self._sharing.send(call))
+
+    async def settled(self, call: Flight, *, share: bool) -> PinResult:
+        """See `Sharing.settled`."""
+        return await self._told(call, lambda: self._sharing.settled(call, share=share))
+
+    async def verify(self, call: Call[Verified | NotVerified], pin: Secret) -> VerifyResult:
+        """See `Sharing.verify`."""
+        return await self._told(call, lambda: self._sharing.verify(call, pin))
+
+    async def _told(self, call: Call[_Taken], make: Callable[[], Awaitable[_Result]]) -> _Result:
+        from .observers import CallWatch  # noqa: PLC0415  # for those who watch
+
+        operation = call.operation
+        watch = call.watch = CallWatch(
+            self._watch, operation.name, call.number, operation.url, call.loop.time
+        )
+        try:
+            result = await make()
+        except BaseException as exc:
+            watch.finished(call.left, joined=call.joined, error=exc)
+            raise
+        watch.finished(result, joined=call.joined)
+        return result
