@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
-__all__ = ["Message", "ReceivedRequest", "VoidReason"]
+__all__ = ["FaultKind", "Message", "Operation", "ReceivedRequest", "VoidReason"]
 
 VoidReason: TypeAlias = Literal["replaced", "expired", "tries", "verified"]
 """Why a PIN is not valid any more: a newer one was sent to the number, its time is over, `max_tries` failed
 tries were made, or it was used."""
+
+Operation: TypeAlias = Literal["request", "verify"]
+"""What was asked: `POST …/2fa/request` or `POST …/2fa/verify`."""
+
+FaultKind: TypeAlias = Literal["lose", "throttle", "fail", "answer", "delay"]
+"""What was made to go wrong. `"lose"`: carried out, and the answer lost. `"throttle"`: 429. `"fail"`: a bare
+5xx. `"answer"`: the answer of `answer_next`. `"delay"`: carried out and answered, later."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -20,6 +27,8 @@ class Message:
     """One SMS that the gateway "sent".
 
     Args:
+        id: Its number in this sandbox: 1, 2, 3, …
+        sms_id: What the delivery reports call it: 32 hexadecimal digits.
         msisdn: The number that it went to.
         sender: The sender that the phone shows.
         text: The text, with the PIN in place.
@@ -32,6 +41,8 @@ class Message:
         tries: Failed tries so far.
     """
 
+    id: int
+    sms_id: str
     msisdn: str
     sender: str
     text: str
@@ -59,23 +70,31 @@ class Message:
 
 @attrs.frozen(kw_only=True)
 class ReceivedRequest:
-    """One request that the gateway answered.
+    """One request that the gateway answered, or lost the answer of.
 
     Args:
+        id: Its number in this sandbox: 1, 2, 3, …
         at: When it was answered, in seconds of the sandbox's clock.
+        operation: What was asked.
         path: The URL's path.
         content_type: The header, or `None`.
-        body: The JSON object, with `*****` for the key; `None` where the body was not read as one. What
-            is nested very deeply is left out, too.
+        body: The JSON object, with `*****` for the key and for a PIN; `None` where the body was not read as
+            one. What is nested very deeply is left out, too.
         size: Bytes of the body.
-        http_status: The answer's HTTP status.
-        envelope: The answer's JSON object.
+        http_status: The answer's HTTP status. Of a lost answer, the one that it would have had.
+        envelope: The answer's JSON object; empty where the answer is none.
+        fault: What was made to go wrong, or `None`.
+        message_id: The `Message.id` of the SMS that it sent, or `None`.
     """
 
+    id: int
     at: float
+    operation: Operation
     path: str
     content_type: str | None
     body: dict[str, object] | None
     size: int
     http_status: int
-    envelope: dict[str, str]
+    envelope: dict[str, Any]
+    fault: FaultKind | None = None
+    message_id: int | None = None

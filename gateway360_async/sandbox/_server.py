@@ -3,22 +3,21 @@
 Rules of this module:
 
 - The socket is bound here, before anything is started: a port in use is an `OSError` to the caller.
-- What a user may set while it runs (`balance`, `latency`) is checked when it is set.
+- What a user may change while it runs is in `_controls.py`.
+- Every method that is not a coroutine may be called from any thread.
 """
-
-# The annotations are for users' type checkers; the checks are for everybody else at run time.
-# pyright: reportUnnecessaryIsInstance=false
 
 from __future__ import annotations
 
-import math
 import socket
 import time
 from collections.abc import Callable, Collection
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from ._app import create_app
+from ._arguments import count, seconds, text, texts, whole
+from ._controls import Controls
 from ._gateway import HLR_FAIL_PREFIX, Gateway
 from ._http_server import HttpServer
 from ._records import Message, ReceivedRequest
@@ -26,7 +25,7 @@ from ._records import Message, ReceivedRequest
 __all__ = ["Sandbox"]
 
 
-class Sandbox:
+class Sandbox(Controls):
     """The gateway, embedded: `async with Sandbox() as gateway:` starts it, and leaving the block closes it.
 
     It serves once: to start again, make another one, with the same `port` if need be.
@@ -66,28 +65,21 @@ class Sandbox:
         keep_alive: float = 5.0,
         on_message: Callable[[Message], None] | None = None,
     ) -> None:
-        _require_text("api_key", api_key)
-        _require_text("host", host)  # an empty one would listen on every interface
-        if not 0 <= _whole("port", port) <= 65535:
-            raise ValueError("port: expected 0 to 65535")
-        _require_text("hlr_fail_prefix", hlr_fail_prefix)  # every number begins with an empty one
-        _require_texts("blocked_keys", blocked_keys)
-        _require_texts("forbidden_senders", forbidden_senders)
-        self._host = host
-        self._port = port
-        self._latency = _seconds("latency", latency)
-        self._gateway: Final = Gateway(
-            api_key,
-            balance=_count("balance", balance),
-            hlr_fail_prefix=hlr_fail_prefix,
-            blocked_keys=blocked_keys,
-            forbidden_senders=forbidden_senders,
+        self._host = text("host", host)  # an empty one would listen on every interface
+        self._port = whole("port", port, 0, 65535)
+        gateway = Gateway(
+            text("api_key", api_key),
+            balance=count("balance", balance),
+            hlr_fail_prefix=text("hlr_fail_prefix", hlr_fail_prefix),  # every number begins with an empty one
+            blocked_keys=texts("blocked_keys", blocked_keys),
+            forbidden_senders=texts("forbidden_senders", forbidden_senders),
             clock=clock,
-            keep=_count("keep", keep),
+            keep=count("keep", keep),
             on_message=on_message,
         )
-        app = create_app(self._gateway, latency=lambda: self._latency)
-        self._server: Final = HttpServer(app, keep_alive=_seconds("keep_alive", keep_alive))
+        super().__init__(gateway, seconds("latency", latency))
+        app = create_app(gateway, latency=lambda: self._latency, take_fault=self._script.take)
+        self._server: Final = HttpServer(app, keep_alive=seconds("keep_alive", keep_alive))
         self._base_url: str | None = None
 
     async def start(self) -> None:
@@ -149,35 +141,6 @@ class Sandbox:
         """Every request that was answered, the oldest first. The list itself, which may be cleared."""
         return self._gateway.requests
 
-    @property
-    def balance(self) -> int | None:
-        """How many SMS the account can still pay for; `None`: any number. Can be set."""
-        return self._gateway.balance
-
-    @balance.setter
-    def balance(self, value: int | None) -> None:
-        self._gateway.balance = _count("balance", value)
-
-    @property
-    def latency(self) -> float:
-        """Seconds from having read a request to asking the gateway. Can be set; counts from the next request.
-
-        A client that gives up in the meantime does not stop its SMS, as with any gateway.
-        """
-        return self._latency
-
-    @latency.setter
-    def latency(self, value: float) -> None:
-        self._latency = _seconds("latency", value)
-
-    def block(self, key: str | None = None) -> None:
-        """Refuse a key from now on; `None`: the account's."""
-        self._gateway.blocked_keys.add(self.api_key if key is None else key)
-
-    def unblock(self, key: str | None = None) -> None:
-        """Accept a key again, if it is the account's; `None`: the account's."""
-        self._gateway.blocked_keys.discard(self.api_key if key is None else key)
-
     def messages_to(self, msisdn: str) -> list[Message]:
         """Return the SMS to one number, the oldest first. The number is in digits, as it was sent."""
         return [message for message in self._gateway.messages if message.msisdn == msisdn]
@@ -195,31 +158,9 @@ class Sandbox:
         """
         return self._gateway.check_pin(msisdn, pin)
 
+    def clear(self) -> None:
+        """Forget the messages and the requests. A PIN of theirs cannot be confirmed any more.
 
-def _require_text(name: str, value: Any) -> None:
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"{name}: expected a string that is not empty")
-
-
-def _require_texts(name: str, value: Any) -> None:
-    # A string is a collection of strings, too: of its characters, which nobody means.
-    if isinstance(value, str) or not isinstance(value, Collection):
-        raise ValueError(f"{name}: expected a collection of strings")  # noqa: TRY004  # one type for all
-
-
-def _whole(name: str, value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"{name}: expected a whole number")  # noqa: TRY004  # one type for all
-    return value
-
-
-def _count(name: str, value: int | None) -> int | None:
-    if value is not None and _whole(name, value) < 0:
-        raise ValueError(f"{name}: expected a whole number, 0 or more, or None")
-    return value
-
-
-def _seconds(name: str, value: Any) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < math.inf:
-        raise ValueError(f"{name}: expected a finite number of seconds, 0 or more")
-    return float(value)
+        Their numbers (`Message.id`) are not given again, and what was set stays set.
+        """
+        self._gateway.clear()
