@@ -35,6 +35,10 @@ A verification is answered with HTTP 200 and
 where the number has no valid PIN. `verified_before` is true for the right PIN of a number that it has confirmed
 already. The vendor does not publish this answer's shape: the fields' names and their spelling are our choice.
 
+An accepted request with a `report_url` has a delivery report, or several: `Sandbox(delivery=…)`, `Sandbox.report()`.
+They are POSTed as the vendor does, but to this machine only: to `localhost`, 127.0.0.0/8 and ::1. The dates in them
+are in UTC, which is our choice, and `custom` is empty. What became of each is in `Message.reports`.
+
 What can be made to go wrong, for the next request or for all of them:
 
 | for the next | for all | what happens |
@@ -54,7 +58,7 @@ except ImportError as exc:
 
 from ._faults import Faults
 from ._gateway import HLR_FAIL_PREFIX
-from ._records import FaultKind, Message, Operation, ReceivedRequest, VoidReason
+from ._records import FaultKind, Message, Operation, PostedReport, ReceivedRequest, VoidReason
 
 __all__ = [
     "HLR_FAIL_PREFIX",
@@ -62,6 +66,7 @@ __all__ = [
     "Faults",
     "Message",
     "Operation",
+    "PostedReport",
     "ReceivedRequest",
     "Sandbox",
     "VoidReason",

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, TypeGuard, cast
 
-__all__ = ["count", "flag", "seconds", "text", "texts", "whole"]
+__all__ = ["count", "flag", "seconds", "statuses", "text", "texts", "whole"]
 
 
 def text(name: str, value: Any) -> str:
@@ -25,6 +25,15 @@ def texts(name: str, value: Any) -> Collection[str]:
     if isinstance(value, str) or not isinstance(value, Collection):
         raise ValueError(f"{name}: expected a collection of strings")  # noqa: TRY004  # one type for all
     return cast("Collection[str]", value)
+
+
+def statuses(name: str, value: Any) -> tuple[str, ...]:
+    """Check statuses of delivery reports. The set is open, as the vendor's is."""
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise ValueError(f"{name}: expected a sequence of strings")  # noqa: TRY004  # one type for all
+    return tuple(
+        text(f"{name}[{index}]", status) for index, status in enumerate(cast("Sequence[object]", value))
+    )
 
 
 def whole(name: str, value: Any, minimum: int, maximum: int) -> int:

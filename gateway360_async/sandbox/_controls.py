@@ -8,16 +8,18 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from ._arguments import count as _count
 from ._arguments import seconds as _seconds
+from ._arguments import statuses as _statuses
 from ._arguments import text as _text
 from ._faults import Fault as _Fault
 from ._faults import Faults, Script, failure, prepared, throttling
 from ._gateway import Gateway
 from ._records import FaultKind
+from ._reporter import Reporter
 
 __all__ = ["Controls"]
 
@@ -25,8 +27,9 @@ __all__ = ["Controls"]
 class Controls:
     """The base of `Sandbox`: what can be changed while it runs."""
 
-    def __init__(self, gateway: Gateway, latency: float) -> None:
+    def __init__(self, gateway: Gateway, reporter: Reporter, latency: float) -> None:
         self._gateway: Final = gateway
+        self._reporter: Final = reporter
         self._latency = latency
         self._script: Final = Script(self._changed)
 
@@ -140,6 +143,29 @@ class Controls:
     def hlr_fail_prefix(self, value: str) -> None:
         # Every number begins with an empty one.
         self._gateway.hlr_fail_prefix = _text("hlr_fail_prefix", value)
+        self._changed()
+
+    @property
+    def delivery(self) -> Sequence[str]:
+        """The statuses that are reported of each SMS, in turn, if its request has a `report_url`; none: `()`.
+
+        Can be set; counts from the next SMS.
+        """
+        return self._reporter.statuses
+
+    @delivery.setter
+    def delivery(self, value: Sequence[str]) -> None:
+        self._reporter.statuses = _statuses("delivery", value)
+        self._changed()
+
+    @property
+    def delivery_delay(self) -> float:
+        """Seconds before each of these reports. Can be set; counts from the next SMS."""
+        return self._reporter.delay
+
+    @delivery_delay.setter
+    def delivery_delay(self, value: float) -> None:
+        self._reporter.delay = _seconds("delivery_delay", value)
         self._changed()
 
     def block(self, key: str | None = None) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-__all__ = ["FaultKind", "Message", "Operation", "ReceivedRequest", "VoidReason"]
+__all__ = ["FaultKind", "Message", "Operation", "PostedReport", "ReceivedRequest", "VoidReason"]
 
 VoidReason: TypeAlias = Literal["replaced", "expired", "tries", "verified"]
 """Why a PIN is not valid any more: a newer one was sent to the number, its time is over, `max_tries` failed
@@ -20,6 +20,23 @@ Operation: TypeAlias = Literal["request", "verify"]
 FaultKind: TypeAlias = Literal["lose", "throttle", "fail", "answer", "delay"]
 """What was made to go wrong. `"lose"`: carried out, and the answer lost. `"throttle"`: 429. `"fail"`: a bare
 5xx. `"answer"`: the answer of `answer_next`. `"delay"`: carried out and answered, later."""
+
+
+@attrs.frozen(kw_only=True)
+class PostedReport:
+    """One delivery report, and what became of it.
+
+    Args:
+        status: What it said of the SMS: `"DELIVRD"`, for example.
+        at: When it was posted, in seconds of the sandbox's clock.
+        http_status: The application's answer, whose body is not read; `None`: there was none.
+        error: Why there was no answer, or `None`.
+    """
+
+    status: str
+    at: float
+    http_status: int | None = None
+    error: str | None = None
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -37,8 +54,9 @@ class Message:
         sent_at: When it was sent, in seconds of the sandbox's clock.
         expires_at: When the PIN expires, in seconds of the same clock; `None`: never.
         max_tries: Failed tries before the PIN is void; 0 means unlimited.
-        report_url: Where delivery reports were asked for. The sandbox sends none.
+        report_url: Where delivery reports were asked for, or `None`.
         tries: Failed tries so far.
+        reports: The delivery reports that were posted, the oldest first.
     """
 
     id: int
@@ -53,6 +71,7 @@ class Message:
     max_tries: int
     report_url: str | None
     tries: int = 0
+    reports: list[PostedReport] = attrs.field(factory=list[PostedReport], init=False)
     _clock: Callable[[], float] = attrs.field(default=time.time, repr=False, alias="clock")
     _void_reason: VoidReason | None = attrs.field(default=None, init=False, repr=False)
 

@@ -9,18 +9,20 @@ Rules of this module:
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
 from typing import Final, Self
 
 from ._app import create_app
-from ._arguments import count, seconds, text, texts, whole
+from ._arguments import count, seconds, statuses, text, texts, whole
 from ._controls import Controls
 from ._gateway import HLR_FAIL_PREFIX, Gateway
 from ._http_server import HttpServer
-from ._records import Message, ReceivedRequest
+from ._records import Message, PostedReport, ReceivedRequest
+from ._reporter import CLOSED, Reporter
 
 __all__ = ["Sandbox"]
 
@@ -43,6 +45,9 @@ class Sandbox(Controls):
         keep: How many messages, and how many requests, are kept at most, the newest; `None`: all. A PIN
             whose message is not kept any more cannot be confirmed.
         keep_alive: Seconds until an idle connection is closed.
+        delivery: The statuses that are reported of each SMS whose request has a `report_url`, in turn: real
+            POSTs, to this machine only. `()`: none. What became of them is in `Message.reports`.
+        delivery_delay: Seconds before each of these reports.
         on_message: Called with every SMS that is "sent". Its failure is logged, and changes no answer.
 
     Raises:
@@ -63,6 +68,8 @@ class Sandbox(Controls):
         clock: Callable[[], float] = time.time,
         keep: int | None = None,
         keep_alive: float = 5.0,
+        delivery: Sequence[str] = ("DELIVRD",),
+        delivery_delay: float = 0.0,
         on_message: Callable[[Message], None] | None = None,
     ) -> None:
         self._host = text("host", host)  # an empty one would listen on every interface
@@ -75,12 +82,25 @@ class Sandbox(Controls):
             forbidden_senders=texts("forbidden_senders", forbidden_senders),
             clock=clock,
             keep=count("keep", keep),
-            on_message=on_message,
+            on_message=self._sent,
         )
-        super().__init__(gateway, seconds("latency", latency))
+        reporter = Reporter(
+            statuses=statuses("delivery", delivery),
+            delay=seconds("delivery_delay", delivery_delay),
+            clock=clock,
+            reported=lambda: None,
+        )
+        super().__init__(gateway, reporter, seconds("latency", latency))
+        self._on_message = on_message
         app = create_app(gateway, latency=lambda: self._latency, take_fault=self._script.take)
         self._server: Final = HttpServer(app, keep_alive=seconds("keep_alive", keep_alive))
         self._base_url: str | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def _sent(self, message: Message) -> None:
+        self._reporter.schedule(message)
+        if self._on_message is not None:
+            self._on_message(message)
 
     async def start(self) -> None:
         """Start to serve. Returns once it listens.
@@ -99,12 +119,17 @@ class Sandbox(Controls):
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         host = f"[{self._host}]" if family == socket.AF_INET6 else self._host
         self._base_url = f"http://{host}:{listener.getsockname()[1]}"
+        self._loop = asyncio.get_running_loop()
         await self._server.start(listener)
 
     async def aclose(self) -> None:
-        """Stop to serve. Requests in flight have a fifth of a second to be answered."""
-        if self._base_url is not None:
+        """Stop to serve. Requests in flight have a fifth of a second to be answered; reports are dropped."""
+        if self._base_url is None:
+            return
+        try:
             await self._server.aclose()
+        finally:
+            await self._reporter.aclose()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -164,3 +189,25 @@ class Sandbox(Controls):
         Their numbers (`Message.id`) are not given again, and what was set stays set.
         """
         self._gateway.clear()
+
+    async def report(self, message: Message, status: str = "DELIVRD") -> PostedReport:
+        """Post one delivery report of an SMS, now, whatever `delivery` says. From any event loop.
+
+        Args:
+            message: One of `messages`, whose request had a `report_url`.
+            status: What it says: any string, as the vendor's set is open.
+
+        Returns:
+            What became of it, which is in `message.reports`, too. Trouble is not raised.
+
+        Raises:
+            ValueError: An argument is wrong; the text begins with its name.
+            RuntimeError: The sandbox was not started, or is closed.
+        """
+        text("status", status)
+        if self._loop is None or self._reporter.closed:
+            raise RuntimeError(CLOSED)
+        posting = self._reporter.post(message, status)
+        if asyncio.get_running_loop() is self._loop:
+            return await posting
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(posting, self._loop))
