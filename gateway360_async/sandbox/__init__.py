@@ -56,12 +56,15 @@ try:
 except ImportError as exc:
     raise ImportError("the sandbox needs starlette and uvicorn: install gateway360-async[sandbox]") from exc
 
+from ._changes import Change, ChangeKind, Watch
 from ._faults import Faults
 from ._gateway import HLR_FAIL_PREFIX
 from ._records import FaultKind, Message, Operation, PostedReport, ReceivedRequest, VoidReason
 
 __all__ = [
     "HLR_FAIL_PREFIX",
+    "Change",
+    "ChangeKind",
     "FaultKind",
     "Faults",
     "Message",
@@ -70,4 +73,5 @@ __all__ = [
     "ReceivedRequest",
     "Sandbox",
     "VoidReason",
+    "Watch",
 ]

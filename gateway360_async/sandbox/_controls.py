@@ -15,6 +15,7 @@ from ._arguments import count as _count
 from ._arguments import seconds as _seconds
 from ._arguments import statuses as _statuses
 from ._arguments import text as _text
+from ._changes import Changes
 from ._faults import Fault as _Fault
 from ._faults import Faults, Script, failure, prepared, throttling
 from ._gateway import Gateway
@@ -27,14 +28,15 @@ __all__ = ["Controls"]
 class Controls:
     """The base of `Sandbox`: what can be changed while it runs."""
 
-    def __init__(self, gateway: Gateway, reporter: Reporter, latency: float) -> None:
+    def __init__(self, gateway: Gateway, reporter: Reporter, changes: Changes, latency: float) -> None:
         self._gateway: Final = gateway
         self._reporter: Final = reporter
+        self._changes: Final = changes
         self._latency = latency
         self._script: Final = Script(self._changed)
 
     def _changed(self) -> None:
-        """Say that a switch has changed."""
+        self._changes.tell("switch")
 
     def lose_next_answer(self, count: int = 1) -> None:
         """Carry the next request out, send its SMS, and close the connection without a byte of an answer.

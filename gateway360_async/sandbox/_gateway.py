@@ -7,7 +7,7 @@ Rules of this module:
   balance. What is refused sends nothing, costs nothing, and leaves the PIN before it valid.
 - The raw key and the PINs that are verified are kept in no log: a request is masked before it is kept.
 - Requests come from one thread, the event loop's. What its user calls may come from another one: a lock holds
-  each of the few changes that are more than one step together, and no code of the user's runs under it.
+  each of the few changes that are more than one step together, and no code of the user's but the clock runs under it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Callable, Collection
 from random import Random, SystemRandom
 from typing import Any, Final, TypeVar
 
+from ._changes import ChangeKind
 from ._checks import PLACEHOLDER, PinOrder, Refusal, read_attempt, read_key, read_object, read_order
 from ._faults import Fault
 from ._masking import masked_fields, masked_text
@@ -38,6 +39,10 @@ HLR_FAIL_PREFIX: Final = "99999"
 _DEFAULT_TEXT: Final = f"Your verification code is {PLACEHOLDER}"
 
 
+def _nobody(kind: ChangeKind) -> None:
+    """Nobody watches."""
+
+
 class Gateway:
     """The gateway of one account.
 
@@ -52,6 +57,7 @@ class Gateway:
         keep: How many messages, and how many requests, are kept at most; `None`: all. A PIN whose message
             is not kept any more cannot be confirmed.
         on_message: Called with every message that is sent. Its failure is logged, and changes no answer.
+        tell: Called after every change, with its kind.
     """
 
     def __init__(
@@ -66,6 +72,7 @@ class Gateway:
         rng: Random | None = None,
         keep: int | None = None,
         on_message: Callable[[Message], None] | None = None,
+        tell: Callable[[ChangeKind], None] = _nobody,
     ) -> None:
         self.api_key: Final = api_key
         self.blocked_keys: Final = set(blocked_keys)
@@ -78,6 +85,7 @@ class Gateway:
         self._rng = SystemRandom() if rng is None else rng
         self._keep = keep
         self._on_message = on_message
+        self._tell = tell
         self._last: dict[str, Message] = {}
         self._message_ids = itertools.count(1)
         self._request_ids = itertools.count(1)
@@ -131,6 +139,7 @@ class Gateway:
             message_id=None if message is None else message.id,
         )
         self._append(self.requests, received)
+        self._tell("request")
         return http_status, envelope
 
     def turn_away(
@@ -154,6 +163,7 @@ class Gateway:
             fault=fault.kind,
         )
         self._append(self.requests, received)
+        self._tell("request")
 
     def _require_key(self, key: object) -> None:
         if key != self.api_key or key in self.blocked_keys:
@@ -190,8 +200,11 @@ class Gateway:
             clock=self._clock,
         )
         with self._lock:
-            if (previous := self._last.get(order.msisdn)) is not None:
+            previous = self._last.get(order.msisdn)
+            replaces = False
+            if previous is not None and previous.void_reason is None:
                 previous.make_void("replaced")
+                replaces = True
             self._last[order.msisdn] = message
             for dropped in self._append(self.messages, message):
                 if self._last.get(dropped.msisdn) is dropped:
@@ -201,6 +214,9 @@ class Gateway:
                 self._on_message(message)
             except Exception:
                 _logger.exception("on_message failed; the SMS counts as sent all the same")
+        if replaces:
+            self._tell("pin")
+        self._tell("message")
         return message
 
     def _append(self, items: list[_T], item: _T) -> list[_T]:
@@ -213,7 +229,10 @@ class Gateway:
 
     def _try_pin(self, msisdn: str, pin: str) -> Trial:
         with self._lock:
-            return try_pin(self._last.get(msisdn), pin)
+            trial = try_pin(self._last.get(msisdn), pin)
+        if trial.counted:
+            self._tell("pin")
+        return trial
 
     def check_pin(self, msisdn: str, pin: str) -> bool:
         """Confirm a PIN, once. A failed try counts."""
@@ -229,6 +248,7 @@ class Gateway:
             self.messages.clear()
             self.requests.clear()
             self._last.clear()
+        self._tell("cleared")
 
     @property
     def balance(self) -> int | None:

@@ -18,6 +18,7 @@ from typing import Final, Self
 
 from ._app import create_app
 from ._arguments import count, seconds, statuses, text, texts, whole
+from ._changes import Changes, Watch
 from ._controls import Controls
 from ._gateway import HLR_FAIL_PREFIX, Gateway
 from ._http_server import HttpServer
@@ -74,6 +75,7 @@ class Sandbox(Controls):
     ) -> None:
         self._host = text("host", host)  # an empty one would listen on every interface
         self._port = whole("port", port, 0, 65535)
+        changes = Changes()
         gateway = Gateway(
             text("api_key", api_key),
             balance=count("balance", balance),
@@ -83,14 +85,15 @@ class Sandbox(Controls):
             clock=clock,
             keep=count("keep", keep),
             on_message=self._sent,
+            tell=changes.tell,
         )
         reporter = Reporter(
             statuses=statuses("delivery", delivery),
             delay=seconds("delivery_delay", delivery_delay),
             clock=clock,
-            reported=lambda: None,
+            reported=lambda: changes.tell("report"),
         )
-        super().__init__(gateway, reporter, seconds("latency", latency))
+        super().__init__(gateway, reporter, changes, seconds("latency", latency))
         self._on_message = on_message
         app = create_app(gateway, latency=lambda: self._latency, take_fault=self._script.take)
         self._server: Final = HttpServer(app, keep_alive=seconds("keep_alive", keep_alive))
@@ -123,9 +126,13 @@ class Sandbox(Controls):
         await self._server.start(listener)
 
     async def aclose(self) -> None:
-        """Stop to serve. Requests in flight have a fifth of a second to be answered; reports are dropped."""
+        """Stop to serve. Requests in flight have a fifth of a second to be answered.
+
+        Delivery reports that are still to come are dropped, and whoever watches comes to an end.
+        """
         if self._base_url is None:
             return
+        self._changes.close()  # first: a page that watches would hold its connection open
         try:
             await self._server.aclose()
         finally:
@@ -189,6 +196,17 @@ class Sandbox(Controls):
         Their numbers (`Message.id`) are not given again, and what was set stays set.
         """
         self._gateway.clear()
+
+    def watch(self) -> Watch:
+        """Watch what changes from now on, in the running event loop: `async for change in gateway.watch():`.
+
+        A `Change` says of what kind it is, and no more: `messages`, `requests` and the settings say the rest.
+        Any number may watch, also from a loop that is not the sandbox's.
+
+        Raises:
+            RuntimeError: No event loop runs here.
+        """
+        return self._changes.watch()
 
     async def report(self, message: Message, status: str = "DELIVRD") -> PostedReport:
         """Post one delivery report of an SMS, now, whatever `delivery` says. From any event loop.
