@@ -139,15 +139,13 @@ class Reporter:
 
     async def _exchange(self, url: httpx.URL, fields: dict[str, str]) -> int:
         if self._transport is None:
-            self._transport = httpx.AsyncHTTPTransport(
-                verify=False,  # a certificate for localhost is signed by nobody
-                trust_env=False,
-                # A connection each: one that is kept may be closed by the application just then.
-                limits=httpx.Limits(max_keepalive_connections=0),
-            )
+            # A certificate for localhost is signed by nobody.
+            self._transport = httpx.AsyncHTTPTransport(verify=False, trust_env=False)
         async with self._slots, asyncio.timeout(_TIMEOUT):
             response = await self._transport.handle_async_request(httpx.Request("POST", url, json=[fields]))
-            await response.aclose()  # what it says is not read
+            # What it says is not read, and so its connection is closed: the application might close one that
+            # is kept just when the next report goes out.
+            await response.aclose()
         return response.status_code
 
 

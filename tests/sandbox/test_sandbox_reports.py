@@ -302,9 +302,12 @@ async def test_a_report_by_hand_from_another_loop():
         await asyncio.to_thread(asyncio.run_coroutine_threadsafe(sandbox.start(), loop).result, 5)
         async with app() as user:
             message = await send(sandbox, user.url())
+            loops = []
+            sandbox._reporter._reported = lambda: loops.append(asyncio.get_running_loop())
             posted = await sandbox.report(message, "EXPIRED")
             assert (posted.status, posted.http_status) == ("EXPIRED", 204)
             assert message.reports == [posted]
+            assert loops == [loop]
         await asyncio.to_thread(asyncio.run_coroutine_threadsafe(sandbox.aclose(), loop).result, 5)
     finally:
         loop.call_soon_threadsafe(loop.stop)
