@@ -7,15 +7,16 @@
         assert gateway.messages[0].sender == "GOOD PIZZA"
         assert gateway.check_pin("34666666111", gateway.last_pin("34666666111"))
 
-It answers `POST /api/2fa/request`, and `/api/3.0/2fa/request`, with `{"status":"ok"}` or one of these ids:
+It answers `POST /api/2fa/request` with `{"status":"ok"}`, `POST /api/2fa/verify` with what a try of a PIN says
+(below), and both with one of these ids. Both are at `/api/3.0/2fa/…`, too.
 
 | error_id | HTTP | when |
 |---|---|---|
 | `INVALID_CONTENT_TYPE` | 400 | the content type is not `application/json` |
 | `JSON_PARSE_ERROR` | 400 | the body is not a JSON object in UTF-8, or has a key twice |
-| `MISSING_PARAMS` | 400 | `api_key`, `msisdn` or `sender` is missing |
+| `MISSING_PARAMS` | 400 | `api_key`, `msisdn`, `sender` (of a request) or `pin` (of a verification) is missing |
 | `UNAUTHORIZED` | 401 | the key is not `Sandbox.api_key`, or blocked: `Sandbox.block()` |
-| `BAD_PARAMS` | 400 | `sender` or `report_url` is wrong, or `msisdn` is no string |
+| `BAD_PARAMS` | 400 | `sender`, `report_url` or `pin` is wrong, or `msisdn` is no string |
 | `INVALID_PIN_PARAMS` | 400 | `pin_params`, or a field in it, is wrong |
 | `INVALID_HLR_LOOKUP_PARAM` | 400 | `hlr_lookup` is neither the number 1 nor the number 0 |
 | `INVALID_SMS_TEXT` | 400 | `sms_text` does not hold `{PIN}` once, or is too long |
@@ -24,7 +25,30 @@ It answers `POST /api/2fa/request`, and `/api/3.0/2fa/request`, with `{"status":
 | `NOT_ENOUGH_BALANCE` | 400 | `Sandbox.balance` is used up; an SMS costs 1 |
 
 The vendor publishes the HTTP status of three of them (200, 401, and 400 for `JSON_PARSE_ERROR`); 400 for the
-others is our choice. `UNKNOWN_ERROR` is never given, and no delivery report is sent.
+others is our choice. `UNKNOWN_ERROR` is never given.
+
+A verification is answered with HTTP 200 and
+
+    {"status":"ok","verified":false,"verified_before":false,"remaining_tries":2,"message":"The PIN is wrong."}
+
+`remaining_tries` is how many more failed tries the PIN would bear: `null` for any number (`max_tries` is 0), and 0
+where the number has no valid PIN. `verified_before` is true for the right PIN of a number that it has confirmed
+already. The vendor does not publish this answer's shape: the fields' names and their spelling are our choice.
+
+An accepted request with a `report_url` has a delivery report, or several: `Sandbox(delivery=…)`, `Sandbox.report()`.
+They are POSTed as the vendor does, but to this machine only: to `localhost`, 127.0.0.0/8 and ::1. The dates in them
+are in UTC, which is our choice, and `custom` is empty. What became of each is in `Message.reports`.
+
+What can be made to go wrong, for the next request or for all of them:
+
+| for the next | for all | what happens |
+|---|---|---|
+| `lose_next_answer()` | `faults.lose_answers` | the SMS is sent, and the connection closed without an answer |
+| `throttle_next()` | `faults.throttle`, `faults.retry_after` | HTTP 429; nothing is sent |
+| `fail_next()` | `faults.fail` | a bare HTTP 5xx; nothing is sent |
+| `answer_next(…)` | | an answer of your own; nothing is sent |
+| `delay_next(seconds)` | `latency` | the SMS is sent, later |
+| | `block()`, `balance`, `hlr_fail_prefix` | the error ids above |
 """
 
 try:
@@ -32,7 +56,22 @@ try:
 except ImportError as exc:
     raise ImportError("the sandbox needs starlette and uvicorn: install gateway360-async[sandbox]") from exc
 
+from ._changes import Change, ChangeKind, Watch
+from ._faults import Faults
 from ._gateway import HLR_FAIL_PREFIX
-from ._records import Message, ReceivedRequest, VoidReason
+from ._records import FaultKind, Message, Operation, PostedReport, ReceivedRequest, VoidReason
 
-__all__ = ["HLR_FAIL_PREFIX", "Message", "ReceivedRequest", "Sandbox", "VoidReason"]
+__all__ = [
+    "HLR_FAIL_PREFIX",
+    "Change",
+    "ChangeKind",
+    "FaultKind",
+    "Faults",
+    "Message",
+    "Operation",
+    "PostedReport",
+    "ReceivedRequest",
+    "Sandbox",
+    "VoidReason",
+    "Watch",
+]

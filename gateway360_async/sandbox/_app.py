@@ -3,9 +3,9 @@
 Rules of this module:
 
 - What is no matter of the API (a wrong path, a wrong method, a body too large) is answered as a plain web
-  server would, without an envelope, and does not come into the gateway's log.
-- The gateway is asked after the latency has passed, whether or not the client still waits: one that gives
-  up on a slow answer does not stop its SMS.
+  server would, without an envelope, does not come into the gateway's log, and meets no fault.
+- What a request meets is decided when it has come. The gateway is asked after the latency has passed, whether
+  or not the client still waits: one that gives up on a slow answer does not stop its SMS.
 """
 
 from __future__ import annotations
@@ -18,8 +18,12 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
+from ._faults import Fault
 from ._gateway import Gateway
+from ._http_server import HANG_UP
+from ._records import Operation
 
 __all__ = ["MAX_BODY_BYTES", "create_app"]
 
@@ -34,33 +38,69 @@ def _no_latency() -> float:
     return 0.0
 
 
-def create_app(gateway: Gateway, *, latency: Callable[[], float] = _no_latency) -> Starlette:
+def _no_fault() -> Fault | None:
+    return None
+
+
+def create_app(
+    gateway: Gateway,
+    *,
+    latency: Callable[[], float] = _no_latency,
+    take_fault: Callable[[], Fault | None] = _no_fault,
+) -> Starlette:
     """Make the application.
 
     Args:
         gateway: What answers.
         latency: Called for every request; returns seconds to wait before the gateway is asked.
+        take_fault: Called for every request; returns what it meets, or `None`.
     """
 
     async def request_pin(request: Request) -> Response:
+        return await answer(request, "request")
+
+    async def verify_pin(request: Request) -> Response:
+        return await answer(request, "verify")
+
+    async def answer(request: Request, operation: Operation) -> Response:
         try:
             body = await _read_body(request)
         except ClientDisconnect:
             return Response(status_code=400)  # to nobody: the client has gone in the middle of its request
         if body is None:
             return PlainTextResponse("Content Too Large", 413)
-        if (delay := latency()) > 0:
+        fault = take_fault()
+        if (delay := latency() + (0.0 if fault is None else fault.seconds)) > 0:
             await asyncio.sleep(delay)
         # Not `request.url`: that is put together from the client's Host header.
         path = str(request.scope["path"])
-        http_status, envelope = gateway.handle(path, request.headers.get("content-type"), body)
-        return JSONResponse(envelope, http_status)
+        content_type = request.headers.get("content-type")
+        if fault is not None and not fault.carries_out:
+            gateway.turn_away(path, content_type, body, operation=operation, fault=fault)
+            return Response(fault.body, fault.http_status, fault.headers)
+        kind = None if fault is None else fault.kind
+        http_status, envelope = gateway.handle(path, content_type, body, operation=operation, fault=kind)
+        return _NoAnswer() if kind == "lose" else JSONResponse(envelope, http_status)
 
     app = Starlette(
-        routes=[Route(f"{prefix}/2fa/request", request_pin, methods=["POST"]) for prefix in _PREFIXES]
+        routes=[
+            Route(f"{prefix}/2fa/{operation}", endpoint, methods=["POST"])
+            for prefix in _PREFIXES
+            for operation, endpoint in (("request", request_pin), ("verify", verify_pin))
+        ]
     )
     app.router.redirect_slashes = False  # a path with a slash too many is a wrong path
     return app
+
+
+class _NoAnswer(Response):
+    """Closes the connection without a byte of an answer."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # nothing is sent
+        scope["state"][HANG_UP]()
+        # The request's body was read, so what comes next is that the connection is closed. Without knowing
+        # that, uvicorn would send a 500 for an application that ends without an answer.
+        await receive()
 
 
 async def _read_body(request: Request) -> bytes | None:

@@ -20,7 +20,16 @@ from urllib.parse import urlsplit
 
 import attrs
 
-__all__ = ["PLACEHOLDER", "PinOrder", "Refusal", "read_key", "read_object", "read_order"]
+__all__ = [
+    "PLACEHOLDER",
+    "PinAttempt",
+    "PinOrder",
+    "Refusal",
+    "read_attempt",
+    "read_key",
+    "read_object",
+    "read_order",
+]
 
 PLACEHOLDER: Final = "{PIN}"
 
@@ -76,6 +85,19 @@ class PinOrder:
     max_tries: int
 
 
+@attrs.frozen
+class PinAttempt:
+    """A PIN that a user typed, to be verified.
+
+    Args:
+        msisdn: The number.
+        pin: The PIN as it was typed.
+    """
+
+    msisdn: str
+    pin: str = attrs.field(repr=False)
+
+
 def read_object(content_type: str | None, body: bytes) -> dict[str, object]:
     """Read a body as a JSON object.
 
@@ -124,12 +146,7 @@ def read_order(fields: Mapping[str, object]) -> PinOrder:
         Refusal: With the id that the first wrong field has.
     """
     msisdn, sender = _mandatory(fields, "msisdn"), _mandatory(fields, "sender")
-    if not isinstance(msisdn, str):
-        raise Refusal("BAD_PARAMS", "msisdn is not a string.")
-    if not _MSISDN.fullmatch(msisdn):
-        raise Refusal(
-            "INVALID_NUMBER", "msisdn is not 7 to 15 digits that begin with a country calling code."
-        )
+    msisdn = _msisdn(msisdn)
     if not isinstance(sender, str) or not _is_sender(sender):
         raise Refusal("BAD_PARAMS", "sender is neither up to 15 digits nor up to 11 characters.")
     pin_params = _pin_params(fields.get("pin_params", {}))
@@ -148,11 +165,35 @@ def read_order(fields: Mapping[str, object]) -> PinOrder:
     )
 
 
+def read_attempt(fields: Mapping[str, object]) -> PinAttempt:
+    """Check the fields of a verification. Those that are not published are ignored.
+
+    Raises:
+        Refusal: With the id that the first wrong field has.
+    """
+    msisdn, pin = _mandatory(fields, "msisdn"), _mandatory(fields, "pin")
+    msisdn = _msisdn(msisdn)
+    # How a PIN must look is not published here: one of a wrong length or alphabet is a failed try.
+    if not isinstance(pin, str) or not pin:
+        raise Refusal("BAD_PARAMS", "pin is not a string, or empty.")
+    return PinAttempt(msisdn=msisdn, pin=pin)
+
+
 def _mandatory(fields: Mapping[str, object], name: str) -> object:
     # A field that is there and null is not missing: its type is wrong.
     if name not in fields:
         raise Refusal("MISSING_PARAMS", f"{name} is missing.")
     return fields[name]
+
+
+def _msisdn(value: object) -> str:
+    if not isinstance(value, str):
+        raise Refusal("BAD_PARAMS", "msisdn is not a string.")
+    if not _MSISDN.fullmatch(value):
+        raise Refusal(
+            "INVALID_NUMBER", "msisdn is not 7 to 15 digits that begin with a country calling code."
+        )
+    return value
 
 
 def _is_sender(text: str) -> bool:

@@ -5,20 +5,27 @@ Rules of this module:
 - No I/O and no asyncio: the clock and the random source are handed in, so every test of it is exact.
 - Checks come in this order, and the first that fails is the answer: content type, JSON, key, fields, HLR,
   balance. What is refused sends nothing, costs nothing, and leaves the PIN before it valid.
-- The raw key is kept in no log: a request is masked before it is kept.
+- The raw key and the PINs that are verified are kept in no log: a request is masked before it is kept.
+- Requests come from one thread, the event loop's. What its user calls may come from another one: a lock holds
+  each of the few changes that are more than one step together, and no code of the user's but the clock runs under it.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
-import string
+import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from random import Random, SystemRandom
-from typing import Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
-from ._checks import PLACEHOLDER, PinOrder, Refusal, read_key, read_object, read_order
-from ._records import Message, ReceivedRequest
+from ._changes import ChangeKind
+from ._checks import PLACEHOLDER, PinOrder, Refusal, read_attempt, read_key, read_object, read_order
+from ._faults import Fault
+from ._masking import masked_fields, masked_text
+from ._pins import Trial, make_pin, try_pin
+from ._records import FaultKind, Message, Operation, ReceivedRequest
 
 __all__ = ["HLR_FAIL_PREFIX", "Gateway"]
 
@@ -30,13 +37,10 @@ HLR_FAIL_PREFIX: Final = "99999"
 
 # The vendor's own text is not published.
 _DEFAULT_TEXT: Final = f"Your verification code is {PLACEHOLDER}"
-_ALPHABETS: Final[Mapping[str, str]] = {
-    "numeric": string.digits,
-    "alpha": string.ascii_uppercase,
-    "alphanumeric": string.ascii_uppercase + string.digits,
-}
-_MASK: Final = "*****"
-_LOGGED_DEPTH: Final = 20
+
+
+def _nobody(kind: ChangeKind) -> None:
+    """Nobody watches."""
 
 
 class Gateway:
@@ -49,10 +53,11 @@ class Gateway:
         blocked_keys: Keys that are refused.
         forbidden_senders: Senders that are not allowed.
         clock: Seconds since any moment, as a float.
-        rng: Where the PINs come from.
+        rng: Where the PINs and the ids of messages come from.
         keep: How many messages, and how many requests, are kept at most; `None`: all. A PIN whose message
             is not kept any more cannot be confirmed.
         on_message: Called with every message that is sent. Its failure is logged, and changes no answer.
+        tell: Called after every change, with its kind.
     """
 
     def __init__(
@@ -67,50 +72,98 @@ class Gateway:
         rng: Random | None = None,
         keep: int | None = None,
         on_message: Callable[[Message], None] | None = None,
+        tell: Callable[[ChangeKind], None] = _nobody,
     ) -> None:
         self.api_key: Final = api_key
-        self.balance = balance
-        self.blocked_keys = set(blocked_keys)
+        self.blocked_keys: Final = set(blocked_keys)
+        self.hlr_fail_prefix = hlr_fail_prefix
         self.messages: Final[list[Message]] = []
         self.requests: Final[list[ReceivedRequest]] = []
-        self._hlr_fail_prefix = hlr_fail_prefix
+        self._balance = balance
         self._forbidden_senders = frozenset(forbidden_senders)
         self._clock = clock
         self._rng = SystemRandom() if rng is None else rng
         self._keep = keep
         self._on_message = on_message
+        self._tell = tell
         self._last: dict[str, Message] = {}
+        self._message_ids = itertools.count(1)
+        self._request_ids = itertools.count(1)
+        self._lock = threading.Lock()
 
-    def handle(self, path: str, content_type: str | None, body: bytes) -> tuple[int, dict[str, str]]:
-        """Answer a request.
+    def handle(
+        self,
+        path: str,
+        content_type: str | None,
+        body: bytes,
+        *,
+        operation: Operation = "request",
+        fault: FaultKind | None = None,
+    ) -> tuple[int, dict[str, Any]]:
+        """Carry a request out, and answer it.
 
         Args:
             path: The URL's path, for the log.
             content_type: The header, or `None`.
             body: The body.
+            operation: What is asked.
+            fault: What the answer meets on its way, for the log.
 
         Returns:
             The HTTP status and the envelope.
         """
         fields: dict[str, object] | None = None
-        http_status, envelope = 200, {"status": "ok"}
+        message: Message | None = None
+        http_status, envelope = 200, dict[str, Any](status="ok")
         try:
             fields = read_object(content_type, body)
             self._require_key(read_key(fields))
-            self._send(self._accept(read_order(fields)))
+            if operation == "verify":
+                attempt = read_attempt(fields)
+                envelope |= _told(self._try_pin(attempt.msisdn, attempt.pin))
+            else:
+                message = self._send(self._accept(read_order(fields)))
         except Refusal as refusal:
-            http_status, envelope = refusal.http_status, refusal.envelope
+            http_status, envelope = refusal.http_status, {**refusal.envelope}
         received = ReceivedRequest(
+            id=next(self._request_ids),
             at=self._clock(),
+            operation=operation,
             path=path,
-            content_type=cast("str | None", self._masked(content_type)),
-            body=None if fields is None else self._masked_fields(fields),
+            content_type=masked_text(content_type, self.api_key),
+            body=None if fields is None else masked_fields(fields, self.api_key),
             size=len(body),
             http_status=http_status,
             envelope=envelope.copy(),
+            fault=fault,
+            message_id=None if message is None else message.id,
         )
         self._append(self.requests, received)
+        self._tell("request")
         return http_status, envelope
+
+    def turn_away(
+        self, path: str, content_type: str | None, body: bytes, *, operation: Operation, fault: Fault
+    ) -> None:
+        """Keep a request that is answered without being carried out."""
+        try:
+            fields = masked_fields(read_object(content_type, body), self.api_key)
+        except Refusal:
+            fields = None
+        received = ReceivedRequest(
+            id=next(self._request_ids),
+            at=self._clock(),
+            operation=operation,
+            path=path,
+            content_type=masked_text(content_type, self.api_key),
+            body=fields,
+            size=len(body),
+            http_status=fault.http_status,
+            envelope=masked_fields(fault.envelope, self.api_key),
+            fault=fault.kind,
+        )
+        self._append(self.requests, received)
+        self._tell("request")
 
     def _require_key(self, key: object) -> None:
         if key != self.api_key or key in self.blocked_keys:
@@ -119,19 +172,22 @@ class Gateway:
     def _accept(self, order: PinOrder) -> PinOrder:
         if order.sender in self._forbidden_senders:
             raise Refusal("INVALID_SENDER", "The sender is not allowed for this message.")
-        if order.hlr_lookup and order.msisdn.startswith(self._hlr_fail_prefix):
+        if order.hlr_lookup and order.msisdn.startswith(self.hlr_fail_prefix):
             raise Refusal("INVALID_NUMBER", "HLR query returned error.")
-        if self.balance is not None:
-            if self.balance <= 0:
-                raise Refusal("NOT_ENOUGH_BALANCE", "The account has no funds.")
-            self.balance -= 1
+        with self._lock:
+            if self._balance is not None:
+                if self._balance <= 0:
+                    raise Refusal("NOT_ENOUGH_BALANCE", "The account has no funds.")
+                self._balance -= 1
         return order
 
-    def _send(self, order: PinOrder) -> None:
+    def _send(self, order: PinOrder) -> Message:
         now = self._clock()
-        pin = "".join(self._rng.choice(_ALPHABETS[order.pin_type]) for _ in range(order.pin_length))
+        pin = make_pin(self._rng, order.pin_type, order.pin_length)
         text = _DEFAULT_TEXT if order.sms_text is None else order.sms_text
         message = Message(
+            id=next(self._message_ids),
+            sms_id=f"{self._rng.getrandbits(128):032x}",
             msisdn=order.msisdn,
             sender=order.sender,
             text=text.replace(PLACEHOLDER, pin),
@@ -143,17 +199,25 @@ class Gateway:
             report_url=order.report_url,
             clock=self._clock,
         )
-        if (previous := self._last.get(order.msisdn)) is not None:
-            previous.make_void("replaced")
-        self._last[order.msisdn] = message
-        for dropped in self._append(self.messages, message):
-            if self._last.get(dropped.msisdn) is dropped:
-                del self._last[dropped.msisdn]
+        with self._lock:
+            previous = self._last.get(order.msisdn)
+            replaces = False
+            if previous is not None and previous.void_reason is None:
+                previous.make_void("replaced")
+                replaces = True
+            self._last[order.msisdn] = message
+            for dropped in self._append(self.messages, message):
+                if self._last.get(dropped.msisdn) is dropped:
+                    del self._last[dropped.msisdn]
         if self._on_message is not None:
             try:
                 self._on_message(message)
             except Exception:
                 _logger.exception("on_message failed; the SMS counts as sent all the same")
+        if replaces:
+            self._tell("pin")
+        self._tell("message")
+        return message
 
     def _append(self, items: list[_T], item: _T) -> list[_T]:
         """Append an item, and return those that are not kept any more."""
@@ -163,34 +227,45 @@ class Gateway:
         del items[:surplus]
         return dropped
 
+    def _try_pin(self, msisdn: str, pin: str) -> Trial:
+        with self._lock:
+            trial = try_pin(self._last.get(msisdn), pin)
+        if trial.counted:
+            self._tell("pin")
+        return trial
+
     def check_pin(self, msisdn: str, pin: str) -> bool:
         """Confirm a PIN, once. A failed try counts."""
-        message = self._last.get(msisdn)
-        if message is None or message.void_reason is not None:
-            return False
-        if pin == message.pin:
-            message.make_void("verified")
-            return True
-        message.tries += 1
-        if message.tries == message.max_tries:
-            message.make_void("tries")
-        return False
+        return self._try_pin(msisdn, pin).verified
 
     def last_message(self, msisdn: str) -> Message | None:
         """Return the newest SMS to a number, or `None`."""
         return self._last.get(msisdn)
 
-    def _masked_fields(self, fields: dict[str, object]) -> dict[str, object]:
-        # By its name, as it may be another account's; and by its value, as it may have come in elsewhere.
-        named = {name: _MASK if name == "api_key" else value for name, value in fields.items()}
-        return cast("dict[str, object]", self._masked(named))
+    def clear(self) -> None:
+        """Forget the messages, with their PINs, and the requests."""
+        with self._lock:
+            self.messages.clear()
+            self.requests.clear()
+            self._last.clear()
+        self._tell("cleared")
 
-    def _masked(self, value: object, depth: int = _LOGGED_DEPTH) -> object:
-        if isinstance(value, str):
-            return value.replace(self.api_key, _MASK)
-        if isinstance(value, list) and depth:
-            return [self._masked(item, depth - 1) for item in cast("list[object]", value)]
-        if isinstance(value, dict) and depth:
-            pairs = cast("dict[object, object]", value).items()
-            return {self._masked(name): self._masked(item, depth - 1) for name, item in pairs}
-        return _MASK if isinstance(value, (list, dict)) else value
+    @property
+    def balance(self) -> int | None:
+        """How many SMS the account can still pay for; `None`: any number. Can be set."""
+        return self._balance
+
+    @balance.setter
+    def balance(self, value: int | None) -> None:
+        with self._lock:
+            self._balance = value
+
+
+def _told(trial: Trial) -> dict[str, Any]:
+    # The vendor does not publish the answer's spelling: this is our choice.
+    return {
+        "verified": trial.verified,
+        "verified_before": trial.verified_before,
+        "remaining_tries": trial.remaining_tries,
+        "message": trial.message,
+    }

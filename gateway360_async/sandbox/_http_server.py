@@ -20,7 +20,10 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-__all__ = ["HttpServer"]
+__all__ = ["HANG_UP", "HttpServer"]
+
+HANG_UP: Final = "gateway360.hang_up"
+"""The key in a request's `scope["state"]` of what closes its connection, after what was written before."""
 
 _BACKLOG: Final = 2048
 _GRACE: Final = 0.2  # seconds that requests in flight have to be answered, when the server closes
@@ -34,6 +37,7 @@ class _Protocol(H11Protocol):
         # Switched off here, for our connections: `Config(access_log=False)` takes the handlers off a logger
         # of the process, and an application that runs under uvicorn would lose its own access log.
         self.access_log = False
+        self.app_state = {**self.app_state, HANG_UP: transport.close}
 
 
 class HttpServer(uvicorn.Server):

@@ -3,30 +3,32 @@
 Rules of this module:
 
 - The socket is bound here, before anything is started: a port in use is an `OSError` to the caller.
-- What a user may set while it runs (`balance`, `latency`) is checked when it is set.
+- What a user may change while it runs is in `_controls.py`.
+- Every method that is not a coroutine may be called from any thread.
 """
-
-# The annotations are for users' type checkers; the checks are for everybody else at run time.
-# pyright: reportUnnecessaryIsInstance=false
 
 from __future__ import annotations
 
-import math
+import asyncio
 import socket
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from ._app import create_app
+from ._arguments import count, seconds, statuses, text, texts, whole
+from ._changes import Changes, Watch
+from ._controls import Controls
 from ._gateway import HLR_FAIL_PREFIX, Gateway
 from ._http_server import HttpServer
-from ._records import Message, ReceivedRequest
+from ._records import Message, PostedReport, ReceivedRequest
+from ._reporter import CLOSED, Reporter
 
 __all__ = ["Sandbox"]
 
 
-class Sandbox:
+class Sandbox(Controls):
     """The gateway, embedded: `async with Sandbox() as gateway:` starts it, and leaving the block closes it.
 
     It serves once: to start again, make another one, with the same `port` if need be.
@@ -44,6 +46,9 @@ class Sandbox:
         keep: How many messages, and how many requests, are kept at most, the newest; `None`: all. A PIN
             whose message is not kept any more cannot be confirmed.
         keep_alive: Seconds until an idle connection is closed.
+        delivery: The statuses that are reported of each SMS whose request has a `report_url`, in turn: real
+            POSTs, to this machine only. `()`: none. What became of them is in `Message.reports`.
+        delivery_delay: Seconds before each of these reports.
         on_message: Called with every SMS that is "sent". Its failure is logged, and changes no answer.
 
     Raises:
@@ -64,31 +69,41 @@ class Sandbox:
         clock: Callable[[], float] = time.time,
         keep: int | None = None,
         keep_alive: float = 5.0,
+        delivery: Sequence[str] = ("DELIVRD",),
+        delivery_delay: float = 0.0,
         on_message: Callable[[Message], None] | None = None,
     ) -> None:
-        _require_text("api_key", api_key)
-        _require_text("host", host)  # an empty one would listen on every interface
-        if not 0 <= _whole("port", port) <= 65535:
-            raise ValueError("port: expected 0 to 65535")
-        _require_text("hlr_fail_prefix", hlr_fail_prefix)  # every number begins with an empty one
-        _require_texts("blocked_keys", blocked_keys)
-        _require_texts("forbidden_senders", forbidden_senders)
-        self._host = host
-        self._port = port
-        self._latency = _seconds("latency", latency)
-        self._gateway: Final = Gateway(
-            api_key,
-            balance=_count("balance", balance),
-            hlr_fail_prefix=hlr_fail_prefix,
-            blocked_keys=blocked_keys,
-            forbidden_senders=forbidden_senders,
+        self._host = text("host", host)  # an empty one would listen on every interface
+        self._port = whole("port", port, 0, 65535)
+        changes = Changes()
+        gateway = Gateway(
+            text("api_key", api_key),
+            balance=count("balance", balance),
+            hlr_fail_prefix=text("hlr_fail_prefix", hlr_fail_prefix),  # every number begins with an empty one
+            blocked_keys=texts("blocked_keys", blocked_keys),
+            forbidden_senders=texts("forbidden_senders", forbidden_senders),
             clock=clock,
-            keep=_count("keep", keep),
-            on_message=on_message,
+            keep=count("keep", keep),
+            on_message=self._sent,
+            tell=changes.tell,
         )
-        app = create_app(self._gateway, latency=lambda: self._latency)
-        self._server: Final = HttpServer(app, keep_alive=_seconds("keep_alive", keep_alive))
+        reporter = Reporter(
+            statuses=statuses("delivery", delivery),
+            delay=seconds("delivery_delay", delivery_delay),
+            clock=clock,
+            reported=lambda: changes.tell("report"),
+        )
+        super().__init__(gateway, reporter, changes, seconds("latency", latency))
+        self._on_message = on_message
+        app = create_app(gateway, latency=lambda: self._latency, take_fault=self._script.take)
+        self._server: Final = HttpServer(app, keep_alive=seconds("keep_alive", keep_alive))
         self._base_url: str | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def _sent(self, message: Message) -> None:
+        self._reporter.schedule(message)
+        if self._on_message is not None:
+            self._on_message(message)
 
     async def start(self) -> None:
         """Start to serve. Returns once it listens.
@@ -107,12 +122,21 @@ class Sandbox:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         host = f"[{self._host}]" if family == socket.AF_INET6 else self._host
         self._base_url = f"http://{host}:{listener.getsockname()[1]}"
+        self._loop = asyncio.get_running_loop()
         await self._server.start(listener)
 
     async def aclose(self) -> None:
-        """Stop to serve. Requests in flight have a fifth of a second to be answered."""
-        if self._base_url is not None:
+        """Stop to serve. Requests in flight have a fifth of a second to be answered.
+
+        Delivery reports that are still to come are dropped, and whoever watches comes to an end.
+        """
+        if self._base_url is None:
+            return
+        self._changes.close()  # first: a page that watches would hold its connection open
+        try:
             await self._server.aclose()
+        finally:
+            await self._reporter.aclose()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -149,35 +173,6 @@ class Sandbox:
         """Every request that was answered, the oldest first. The list itself, which may be cleared."""
         return self._gateway.requests
 
-    @property
-    def balance(self) -> int | None:
-        """How many SMS the account can still pay for; `None`: any number. Can be set."""
-        return self._gateway.balance
-
-    @balance.setter
-    def balance(self, value: int | None) -> None:
-        self._gateway.balance = _count("balance", value)
-
-    @property
-    def latency(self) -> float:
-        """Seconds from having read a request to asking the gateway. Can be set; counts from the next request.
-
-        A client that gives up in the meantime does not stop its SMS, as with any gateway.
-        """
-        return self._latency
-
-    @latency.setter
-    def latency(self, value: float) -> None:
-        self._latency = _seconds("latency", value)
-
-    def block(self, key: str | None = None) -> None:
-        """Refuse a key from now on; `None`: the account's."""
-        self._gateway.blocked_keys.add(self.api_key if key is None else key)
-
-    def unblock(self, key: str | None = None) -> None:
-        """Accept a key again, if it is the account's; `None`: the account's."""
-        self._gateway.blocked_keys.discard(self.api_key if key is None else key)
-
     def messages_to(self, msisdn: str) -> list[Message]:
         """Return the SMS to one number, the oldest first. The number is in digits, as it was sent."""
         return [message for message in self._gateway.messages if message.msisdn == msisdn]
@@ -195,31 +190,42 @@ class Sandbox:
         """
         return self._gateway.check_pin(msisdn, pin)
 
+    def clear(self) -> None:
+        """Forget the messages and the requests. A PIN of theirs cannot be confirmed any more.
 
-def _require_text(name: str, value: Any) -> None:
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"{name}: expected a string that is not empty")
+        Their numbers (`Message.id`) are not given again, and what was set stays set.
+        """
+        self._gateway.clear()
 
+    def watch(self) -> Watch:
+        """Watch what changes from now on, in the running event loop: `async for change in gateway.watch():`.
 
-def _require_texts(name: str, value: Any) -> None:
-    # A string is a collection of strings, too: of its characters, which nobody means.
-    if isinstance(value, str) or not isinstance(value, Collection):
-        raise ValueError(f"{name}: expected a collection of strings")  # noqa: TRY004  # one type for all
+        A `Change` says of what kind it is, and no more: `messages`, `requests` and the settings say the rest.
+        Any number may watch, also from a loop that is not the sandbox's.
 
+        Raises:
+            RuntimeError: No event loop runs here.
+        """
+        return self._changes.watch()
 
-def _whole(name: str, value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"{name}: expected a whole number")  # noqa: TRY004  # one type for all
-    return value
+    async def report(self, message: Message, status: str = "DELIVRD") -> PostedReport:
+        """Post one delivery report of an SMS, now, whatever `delivery` says. From any event loop.
 
+        Args:
+            message: One of `messages`, whose request had a `report_url`.
+            status: What it says: any string, as the vendor's set is open.
 
-def _count(name: str, value: int | None) -> int | None:
-    if value is not None and _whole(name, value) < 0:
-        raise ValueError(f"{name}: expected a whole number, 0 or more, or None")
-    return value
+        Returns:
+            What became of it, which is in `message.reports`, too. Trouble is not raised.
 
-
-def _seconds(name: str, value: Any) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < math.inf:
-        raise ValueError(f"{name}: expected a finite number of seconds, 0 or more")
-    return float(value)
+        Raises:
+            ValueError: An argument is wrong; the text begins with its name.
+            RuntimeError: The sandbox was not started, or is closed.
+        """
+        text("status", status)
+        if self._loop is None or self._reporter.closed:
+            raise RuntimeError(CLOSED)
+        posting = self._reporter.post(message, status)
+        if asyncio.get_running_loop() is self._loop:
+            return await posting
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(posting, self._loop))

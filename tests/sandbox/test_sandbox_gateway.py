@@ -10,11 +10,15 @@ from typing import Any
 
 import pytest
 
+from gateway360_async.sandbox._checks import PinOrder
 from gateway360_async.sandbox._gateway import Gateway
 
 KEY = "a-key-of-a-test"
 NUMBER = "34666666111"
 OTHER = "34666666222"
+
+
+ORDER = PinOrder(NUMBER, "X", True, None, None, "numeric", 6, 3600, 3)
 
 
 class Clock:
@@ -225,6 +229,21 @@ def test_the_log_of_requests():
     assert (first.http_status, first.envelope) == (200, {"status": "ok"})
     assert second.at == account.clock.now
     assert (second.http_status, second.envelope["error_id"]) == (400, "BAD_PARAMS")
+
+
+def test_messages_and_requests_have_increasing_ids():
+    account = Account(rng=Random(360))
+    account.send()
+    account.ask(sender="")
+    account.send(OTHER)
+    first, second = account.gateway.messages
+    assert [first.id, second.id] == [1, 2]
+    assert [(kept.id, kept.message_id) for kept in account.gateway.requests] == [(1, 1), (2, None), (3, 2)]
+    for message in (first, second):
+        assert len(message.sms_id) == 32
+        assert set(message.sms_id) <= set("0123456789abcdef")
+    assert first.sms_id != second.sms_id
+    assert Account(rng=Random(360)).gateway._send(ORDER).sms_id == first.sms_id
 
 
 def test_the_log_does_not_change_with_the_answer():

@@ -121,6 +121,35 @@ async def test_the_settings_change_while_it_runs():
         sandbox.unblock("another")
         sandbox.unblock("never blocked")
         assert await ask(api_key="another") == "UNAUTHORIZED"
+        assert sandbox.hlr_fail_prefix == "99999"
+        sandbox.hlr_fail_prefix = "346"
+        assert await ask() == "INVALID_NUMBER"
+        assert await ask(msisdn="999991234567") == "ok"
+
+
+def test_whether_the_accounts_key_is_blocked():
+    sandbox = Sandbox(blocked_keys=["another"])
+    assert not sandbox.blocked
+    sandbox.block()
+    assert sandbox.blocked
+    sandbox.unblock()
+    assert not sandbox.blocked
+
+
+async def test_clearing_forgets_messages_requests_and_pins():
+    async with Sandbox() as sandbox, client(sandbox) as http:
+        await http.post(PATH, json=request(sandbox))
+        pin = sandbox.last_pin(NUMBER) or ""
+        sandbox.fail_next()
+        sandbox.clear()
+        assert (sandbox.messages, sandbox.requests) == ([], [])
+        assert sandbox.last_pin(NUMBER) is None
+        assert not sandbox.check_pin(NUMBER, pin)
+        assert sandbox.pending_faults == ["fail"]
+        await http.post(PATH, json=request(sandbox))
+        await http.post(PATH, json=request(sandbox))
+        assert [message.id for message in sandbox.messages] == [2]
+        assert [received.id for received in sandbox.requests] == [2, 3]
 
 
 async def test_settings_are_handed_on():
@@ -147,7 +176,7 @@ async def test_settings_are_handed_on():
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/api", "/2fa/request", "/api/2fa/request/", "/api/2fa/verify", "/api/3.1/2fa/request"]
+    "path", ["/", "/api", "/2fa/request", "/api/2fa/request/", "/api/2fa/verify/", "/api/3.1/2fa/request"]
 )
 async def test_other_paths(path):
     async with Sandbox() as sandbox, client(sandbox) as http:
@@ -543,7 +572,9 @@ def test_settings_that_are_wrong():
         sandbox.balance = -1
     with pytest.raises(ValueError, match=r"^latency: "):
         sandbox.latency = -1
-    assert (sandbox.balance, sandbox.latency) == (3, 1)
+    with pytest.raises(ValueError, match=r"^hlr_fail_prefix: "):
+        sandbox.hlr_fail_prefix = ""
+    assert (sandbox.balance, sandbox.latency, sandbox.hlr_fail_prefix) == (3, 1, "99999")
 
 
 @pytest.mark.parametrize("name", ["starlette", "uvicorn"])
