@@ -11,6 +11,7 @@ from datetime import datetime
 
 import attrs
 import pytest
+from leaks import reported
 
 from gateway360_async import Gateway360Error, InvalidConfiguration, InvalidRequest
 from gateway360_async.delivery import (
@@ -22,7 +23,6 @@ from gateway360_async.delivery import (
     dump_delivery_reports,
     parse_delivery_reports,
 )
-from leaks import reported
 
 URL = "https://example.com/hooks/sms"
 SECRET = "a-s3cret-of-the-tests"

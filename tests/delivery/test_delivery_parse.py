@@ -10,6 +10,7 @@ import attrs
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from leaks import carried, reported, shown
 
 from gateway360_async import Gateway360Error
 from gateway360_async.delivery import (
@@ -22,7 +23,6 @@ from gateway360_async.delivery import (
     dump_delivery_reports,
     parse_delivery_reports,
 )
-from leaks import carried, reported, shown
 
 SMS_ID = "b3c5d6e7f8091a2b3c4d5e6f70819203"
 NUMBER = "34666666111"

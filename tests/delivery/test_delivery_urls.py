@@ -8,11 +8,11 @@ import traceback
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from leaks import reachable, reported, shown
 
 from gateway360_async import InvalidConfiguration, InvalidRequest, PinRequest
 from gateway360_async.delivery import DeliveryReports
 from gateway360_async.delivery._urls import Claim, make_token, normalised, read_secrets, read_token
-from leaks import reachable, reported, shown
 
 URL = "https://example.com/hooks/sms"
 SECRET = "an-old-s3cret-of-the-tests"
