@@ -56,6 +56,9 @@ ROUTED = [starlette_app, fastapi_app, mounted_app]
 APPS = [*ROUTED, mounted_plain_app, fastapi_mounted_plain_app, ReportApp]
 
 
+FOUND = body()
+
+
 async def home(request):
     return PlainTextResponse("home")
 
@@ -96,7 +99,7 @@ async def test_what_is_not_taken(make):
         other = reports.url_for(report_id, "34666666222")
         stranger = DeliveryReports(reports.url, "another-s3cret-of-mine").url_for(report_id, NUMBER)
 
-        async def post(url, content=body()):
+        async def post(url, content=FOUND):
             return (await client.post(url, content=content)).status_code
 
         assert await post(other) == 403
