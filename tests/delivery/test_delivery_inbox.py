@@ -219,12 +219,15 @@ async def test_who_waits_for_the_end_in_vain_gets_none(reports, report_id, token
 
 
 async def test_two_reports_at_once_tell_a_waiter_once(reports, report_id, token):
+    troubles = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: troubles.append(context))
     waiting = asyncio.create_task(reports.wait(report_id, 5))
     await asyncio.sleep(0)
     (first,) = await reports.receive(token, posted(report("ACCEPTD")))
     await reports.receive(token, posted(report("DELIVRD")))  # before the waiter has run
     assert not waiting.done()
     assert await waiting == first
+    assert troubles == []
 
 
 async def test_a_report_of_another_request_tells_nobody(reports, report_id):
@@ -281,11 +284,24 @@ def in_another_loop(coroutine):
     return result[0]
 
 
-async def test_a_report_that_another_threads_loop_takes_tells_who_waits_here(reports, report_id, token):
+async def test_a_report_that_another_threads_loop_takes_tells_who_waits_here(
+    reports, report_id, token, monkeypatch
+):
+    loop = asyncio.get_running_loop()
+    handed_over = []
+
+    def call_soon_threadsafe(callback, *args):
+        handed_over.append(threading.current_thread())
+        return type(loop).call_soon_threadsafe(loop, callback, *args)
+
     waiting = asyncio.create_task(reports.wait(report_id, 5))
     await asyncio.sleep(0)
+    monkeypatch.setattr(loop, "call_soon_threadsafe", call_soon_threadsafe)
     (taken,) = in_another_loop(reports.receive(token, posted(report())))
     assert not waiting.done()
+    # Nothing else may be called from there: it would not wake a loop that is asleep.
+    (thread,) = handed_over
+    assert thread is not threading.current_thread()
     assert await waiting == taken
 
 
