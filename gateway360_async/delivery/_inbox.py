@@ -131,7 +131,8 @@ class DeliveryReports:
         return self._base.path
 
     def __repr__(self) -> str:
-        return f"DeliveryReports({self.url!r})"
+        base = getattr(self, "_base", None)  # a crash reporter also shows one whose settings were refused
+        return f"DeliveryReports({'' if base is None else repr(base.url)})"
 
     def new_id(self) -> str:
         """Make a report id for one request: 128 random bits, as 32 hexadecimal digits."""
@@ -214,7 +215,9 @@ class DeliveryReports:
             InvalidRequest: That is no report id.
         """
         _require_report_id(report_id)
-        return await self._store.get(report_id)
+        known = await self._store.get(report_id)
+        # A store need not keep what it is asked by.
+        return None if known is None else attrs.evolve(known, report_id=report_id)
 
     async def wait(self, report_id: str, timeout: float, *, final: bool = False) -> DeliveryReport | None:
         """Wait for a request's report; one that is known already is given at once.
@@ -253,7 +256,7 @@ class DeliveryReports:
 
     async def _awaited(self, report_id: str, waiter: _Waiter) -> DeliveryReport:
         while True:
-            known = await self._store.get(report_id)
+            known = await self.get(report_id)
             if known is not None and (known.final or not waiter.final):
                 return known
             done, _ = await asyncio.wait((waiter.future,), timeout=self._poll if self._shared else None)

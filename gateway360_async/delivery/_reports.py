@@ -99,6 +99,10 @@ _FINAL: Final = frozenset(
 )
 
 
+def _known_status(value: DeliveryStatus | str) -> DeliveryStatus | str:
+    return _BY_VALUE.get(value, value)
+
+
 @attrs.frozen(kw_only=True)
 class DeliveryReport:
     """What the gateway reports of one SMS. A `repr` masks the number and leaves out the reference.
@@ -106,7 +110,8 @@ class DeliveryReport:
     Args:
         sms_id: The message's id.
         msisdn: The number that it went to, digits only.
-        status: A `DeliveryStatus`, or a plain `str` where it is none that is known.
+        status: A `DeliveryStatus`, or a plain `str` where it is none that is known. The value of a known one
+            becomes it.
         sender: The sender; `None`: the report does not say.
         custom: The caller's reference. A PIN request has none, so it is `None` or whatever the gateway fills in.
         sms_date: When it was sent. Naive: no time zone is published.
@@ -117,7 +122,7 @@ class DeliveryReport:
 
     sms_id: str
     msisdn: str = attrs.field(repr=lambda value: repr(mask_msisdn(value)))
-    status: DeliveryStatus | str = attrs.field(repr=lambda value: repr(str(value)))
+    status: DeliveryStatus | str = attrs.field(converter=_known_status, repr=lambda value: repr(str(value)))
     sender: str | None = None
     custom: str | None = attrs.field(default=None, repr=False)
     sms_date: datetime | None = attrs.field(default=None, repr=str)
@@ -251,7 +256,7 @@ def _read_report(index: int, item: object) -> DeliveryReport | ReportProblem:
         return DeliveryReport(
             sms_id=_mandatory(fields, "sms_id"),
             msisdn=_number(fields),
-            status=_status(fields),
+            status=_mandatory(fields, "status"),
             sender=_optional(fields, "from"),
             custom=_optional(fields, "custom"),
             sms_date=_date(fields, "sms_date"),
@@ -288,11 +293,6 @@ def _number(fields: dict[str, Any]) -> str:
     if digits is None:
         raise _FieldError("to", "is not an international number")
     return digits
-
-
-def _status(fields: dict[str, Any]) -> DeliveryStatus | str:
-    value = _mandatory(fields, "status")
-    return _BY_VALUE.get(value, value)
 
 
 def _date(fields: dict[str, Any], name: str) -> datetime | None:

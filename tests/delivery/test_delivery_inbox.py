@@ -1,0 +1,444 @@
+"""The inbox: what is taken, what is refused, who is told, and what is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import pickle
+import threading
+from datetime import datetime
+
+import attrs
+import pytest
+from leaks import reported
+
+from gateway360_async import Gateway360Error, InvalidConfiguration, InvalidRequest
+from gateway360_async.delivery import (
+    DeliveryReport,
+    DeliveryReports,
+    DeliveryStatus,
+    ForgedReport,
+    InvalidReports,
+    dump_delivery_reports,
+    parse_delivery_reports,
+)
+
+URL = "https://example.com/hooks/sms"
+SECRET = "a-s3cret-of-the-tests"
+NUMBER = "34666666111"
+OTHER = "34666666222"
+
+
+def report(status="DELIVRD", msisdn=NUMBER, second=None, sms_id="1"):
+    return DeliveryReport(
+        sms_id=sms_id,
+        msisdn=msisdn,
+        status=status,
+        dlr_date=None if second is None else datetime(2026, 1, 1, 12, 0, second),
+    )
+
+
+def posted(*reports):
+    return dump_delivery_reports(reports)
+
+
+def token_for(reports, report_id, number=NUMBER):
+    return reports.url_for(report_id, number).rpartition("/")[2]
+
+
+@pytest.fixture
+def reports():
+    return DeliveryReports(URL, SECRET)
+
+
+@pytest.fixture
+def report_id(reports):
+    return reports.new_id()
+
+
+@pytest.fixture
+def token(reports, report_id):
+    return token_for(reports, report_id)
+
+
+# --- what is taken, and what is not
+
+
+async def test_a_report_is_taken_with_its_requests_id(reports, report_id, token):
+    (taken,) = await reports.receive(token, posted(report()))
+    assert taken == attrs.evolve(report(), report_id=report_id)
+    assert await reports.get(report_id) == taken
+    assert await reports.wait(report_id, 5) == taken
+
+
+async def test_nothing_is_known_before(reports, report_id):
+    assert await reports.get(report_id) is None
+    assert await reports.wait(report_id, 0.001) is None
+
+
+async def test_a_number_with_a_plus_is_the_same(reports, report_id, token):
+    body = posted(report()).replace(NUMBER.encode(), b"+" + NUMBER.encode())
+    (taken,) = await reports.receive(token, body)
+    assert taken.msisdn == NUMBER
+
+
+async def test_no_report_is_no_news(reports, report_id, token):
+    assert await reports.receive(token, b"[]") == []
+    assert await reports.get(report_id) is None
+
+
+async def test_a_report_for_another_number_is_forged(reports, report_id, token):
+    with pytest.raises(ForgedReport):
+        await reports.receive(token, posted(report(msisdn=OTHER)))
+    assert await reports.get(report_id) is None
+
+
+async def test_a_token_of_another_secret_is_forged(reports, report_id):
+    foreign = token_for(DeliveryReports(URL, "another-s3cret-of-mine"), report_id)
+    with pytest.raises(ForgedReport):
+        await reports.receive(foreign, posted(report()))
+    assert await reports.get(report_id) is None
+
+
+async def test_a_token_of_an_old_secret_is_taken_after_a_rotation(reports, report_id, token):
+    rotated = DeliveryReports(URL, ["another-s3cret-of-mine", SECRET])
+    assert await rotated.receive(token, posted(report()))
+
+
+@pytest.mark.parametrize("token", ["", "x" * 43, "../../etc", "A" * 42])
+async def test_what_is_no_token_is_forged(reports, token):
+    with pytest.raises(ForgedReport):
+        await reports.receive(token, posted(report()))
+
+
+async def test_reports_for_other_numbers_are_dropped_from_a_body(reports, report_id, token, caplog):
+    caplog.set_level(logging.DEBUG, "gateway360_async")
+    body = posted(report(msisdn=OTHER), report("ACCEPTD", sms_id="2"), report(msisdn=OTHER))
+    taken = await reports.receive(token, body)
+    assert [one.sms_id for one in taken] == ["2"]
+    assert caplog.messages == ["2 of the 3 reports of a body are not for the number of its URL: dropped"]
+    assert (await reports.get(report_id)).status is DeliveryStatus.ACCEPTD
+
+
+async def test_a_malformed_report_does_not_lose_its_neighbours(reports, report_id, token):
+    body = posted(report(), report()).replace(b'"sms_id":"1"', b'"sms_id":""', 1)
+    with pytest.raises(InvalidReports) as caught:
+        await reports.receive(token, body)
+    (taken,) = caught.value.reports
+    assert taken.report_id == report_id
+    assert [one.field for one in caught.value.problems] == ["sms_id"]
+    assert await reports.get(report_id) == taken
+
+
+async def test_a_malformed_body_is_refused(reports, report_id, token):
+    with pytest.raises(InvalidReports) as caught:
+        await reports.receive(token, b"{")
+    assert caught.value.reports == []
+    assert await reports.get(report_id) is None
+
+
+async def test_a_forged_body_with_malformed_neighbours_is_forged(reports, token):
+    with pytest.raises(ForgedReport):
+        await reports.receive(token, posted(report(msisdn=OTHER)).replace(b"]", b",7]"))
+
+
+async def test_no_number_is_in_a_frame_of_what_is_raised(reports, token):
+    for body in (posted(report(msisdn=OTHER)), posted(report()).replace(b"]", b",7]")):
+        with pytest.raises(Gateway360Error) as caught:
+            await reports.receive(token, body)
+        text = "".join(reported(caught.value))
+        assert OTHER not in text
+        assert NUMBER not in text
+        assert SECRET not in text
+
+
+def test_a_forged_report_is_an_error_of_this_library_that_pickles():
+    revived = pickle.loads(pickle.dumps(ForgedReport()))
+    assert type(revived) is ForgedReport
+    assert "token" in str(revived)
+    assert isinstance(revived, Gateway360Error)
+
+
+# --- of several, the one that says most
+
+
+@pytest.mark.parametrize(
+    ("arriving", "kept"),
+    [
+        (["ACCEPTD", "DELIVRD"], "DELIVRD"),
+        (["DELIVRD", "ACCEPTD"], "DELIVRD"),
+        (["ACCEPTD", "BRAND_NEW"], "BRAND_NEW"),
+        (["DELIVRD", "DELIVRD"], "DELIVRD"),
+    ],
+)
+async def test_a_final_report_stands_against_a_temporary_one(reports, report_id, token, arriving, kept):
+    for status in arriving:
+        assert await reports.receive(token, posted(report(status)))
+    assert (await reports.get(report_id)).status == kept
+    other_id = reports.new_id()
+    await reports.receive(token_for(reports, other_id), posted(*map(report, arriving)))
+    assert (await reports.get(other_id)).status == kept
+
+
+async def test_an_old_body_that_is_replayed_changes_nothing(reports, report_id, token):
+    await reports.receive(token, posted(report("UNDELIV", second=1)))
+    await reports.receive(token, posted(report("DELIVRD", second=2)))
+    before = await reports.get(report_id)
+    assert await reports.receive(token, posted(report("UNDELIV", second=1)))
+    assert await reports.get(report_id) == before
+
+
+# --- waiting
+
+
+async def test_who_waits_is_told(reports, report_id, token):
+    waiting = [asyncio.create_task(reports.wait(report_id, 5)) for _ in range(3)]
+    await asyncio.sleep(0)
+    (taken,) = await reports.receive(token, posted(report("ACCEPTD")))
+    assert await asyncio.gather(*waiting) == [taken] * 3
+    assert reports._waiters == {}
+
+
+async def test_who_waits_for_the_end_is_told_at_the_end(reports, report_id, token):
+    await reports.receive(token, posted(report("ACCEPTD")))
+    waiting = asyncio.create_task(reports.wait(report_id, 5, final=True))
+    await asyncio.sleep(0)
+    await reports.receive(token, posted(report("BRAND_NEW")))
+    assert (await reports.wait(report_id, 5)).status == "BRAND_NEW"
+    assert not waiting.done()
+    (taken,) = await reports.receive(token, posted(report("EXPIRED")))
+    assert await waiting == taken
+    assert await reports.wait(report_id, 5, final=True) == taken
+
+
+async def test_who_waits_for_the_end_in_vain_gets_none(reports, report_id, token):
+    await reports.receive(token, posted(report("ACCEPTD")))
+    assert await reports.wait(report_id, 0.001, final=True) is None
+    assert reports._waiters == {}
+
+
+async def test_two_reports_at_once_tell_a_waiter_once(reports, report_id, token):
+    troubles = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: troubles.append(context))
+    waiting = asyncio.create_task(reports.wait(report_id, 5))
+    await asyncio.sleep(0)
+    (first,) = await reports.receive(token, posted(report("ACCEPTD")))
+    await reports.receive(token, posted(report("DELIVRD")))  # before the waiter has run
+    assert not waiting.done()
+    assert await waiting == first
+    assert troubles == []
+
+
+async def test_a_report_of_another_request_tells_nobody(reports, report_id):
+    waiting = asyncio.create_task(reports.wait(report_id, 5))
+    await asyncio.sleep(0)
+    await reports.receive(token_for(reports, reports.new_id()), posted(report()))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+async def test_a_wait_leaves_nothing_behind(reports, report_id):
+    first = asyncio.create_task(reports.wait(report_id, 5))
+    second = asyncio.create_task(reports.wait(report_id, 5))
+    await asyncio.sleep(0)
+    assert len(reports._waiters[report_id]) == 2
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert len(reports._waiters[report_id]) == 1
+    second.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    assert reports._waiters == {}
+    assert await reports.wait(report_id, 0.001) is None
+    assert reports._waiters == {}
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 10**400, True, "1", None])
+async def test_a_timeout_that_is_none(reports, report_id, timeout):
+    with pytest.raises(InvalidRequest) as caught:
+        await reports.wait(report_id, timeout)
+    assert caught.value.field == "timeout"
+
+
+async def test_an_id_that_is_none(reports):
+    for method in (reports.get("x"), reports.wait("x", 1)):
+        with pytest.raises(InvalidRequest) as caught:
+            await method
+        assert caught.value.field == "report_id"
+
+
+# --- event loops and threads
+
+
+def in_another_loop(coroutine):
+    """Run in an event loop of another thread, to its end."""
+    result = []
+    thread = threading.Thread(target=lambda: result.append(asyncio.run(coroutine)))
+    thread.start()
+    thread.join()
+    return result[0]
+
+
+async def test_a_report_that_another_threads_loop_takes_tells_who_waits_here(
+    reports, report_id, token, monkeypatch
+):
+    loop = asyncio.get_running_loop()
+    handed_over = []
+
+    def call_soon_threadsafe(callback, *args):
+        handed_over.append(threading.current_thread())
+        return type(loop).call_soon_threadsafe(loop, callback, *args)
+
+    waiting = asyncio.create_task(reports.wait(report_id, 5))
+    await asyncio.sleep(0)
+    monkeypatch.setattr(loop, "call_soon_threadsafe", call_soon_threadsafe)
+    (taken,) = in_another_loop(reports.receive(token, posted(report())))
+    assert not waiting.done()
+    # Nothing else may be called from there: it would not wake a loop that is asleep.
+    (thread,) = handed_over
+    assert thread is not threading.current_thread()
+    assert await waiting == taken
+
+
+def test_it_outlives_an_event_loop(reports, report_id, token):
+    async def left_behind():
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        return await reports.wait(report_id, 5)
+
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(left_behind())
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    (taken,) = asyncio.run(reports.receive(token, posted(report())))  # tells nobody, and does not fail
+    assert asyncio.run(reports.wait(report_id, 5)) == taken
+    task._log_destroy_pending = False
+    del task, loop
+    gc.collect()
+
+
+# --- what is kept
+
+
+async def test_the_memory_is_bounded_and_the_oldest_goes_first():
+    reports = DeliveryReports(URL, SECRET, keep=2)
+    ids = [reports.new_id() for _ in range(3)]
+    for report_id in ids:
+        await reports.receive(token_for(reports, report_id), posted(report()))
+        await reports.receive(token_for(reports, ids[0]), posted(report()))  # again is not anew
+    kept = [await reports.get(report_id) is not None for report_id in ids]
+    assert kept == [True, False, True]
+    assert len(reports._store._reports) == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("keep", 0), ("keep", 1.5), ("keep", True), ("poll", 0), ("poll", "1"), ("poll", float("nan"))],
+)
+def test_a_setting_that_is_wrong(setting, value):
+    with pytest.raises(InvalidConfiguration) as caught:
+        DeliveryReports(URL, SECRET, **{setting: value})
+    assert caught.value.setting == setting
+
+
+# --- a store that processes share
+
+
+class Table:
+    """A store as an application would write one: bytes by key."""
+
+    def __init__(self):
+        self.rows = {}
+        self.looks = 0
+        self.looked = asyncio.Event()
+
+    async def put(self, report_id, report):
+        await asyncio.sleep(0)
+        kept = self.rows.get(report_id)
+        if kept is None or report.supersedes(parse_delivery_reports(kept)[0]):
+            self.rows[report_id] = dump_delivery_reports([report])
+
+    async def get(self, report_id):
+        await asyncio.sleep(0)
+        self.looks += 1
+        self.looked.set()
+        row = self.rows.get(report_id)
+        return None if row is None else parse_delivery_reports(row)[0]
+
+
+async def test_two_processes_share_a_store():
+    table = Table()
+    web = DeliveryReports(URL, SECRET, store=table)
+    worker = DeliveryReports(URL, SECRET, store=table, poll=0.001)
+    report_id = worker.new_id()
+    waiting = asyncio.create_task(worker.wait(report_id, 5))
+    await table.looked.wait()
+    await web.receive(token_for(worker, report_id), posted(report("ACCEPTD")))
+    assert (await waiting).status == "ACCEPTD"
+    assert table.looks >= 2
+    ending = asyncio.create_task(worker.wait(report_id, 5, final=True))
+    await web.receive(token_for(worker, report_id), posted(report("DELIVRD")))
+    await web.receive(token_for(worker, report_id), posted(report("ACCEPTD")))
+    assert (await ending).delivered
+    assert (await web.get(report_id)).delivered
+
+
+async def test_what_a_store_gives_has_its_requests_id():
+    reports = DeliveryReports(URL, SECRET, store=Table())
+    report_id = reports.new_id()
+    await reports.receive(token_for(reports, report_id), posted(report()))
+    assert (await reports.get(report_id)).report_id == report_id
+    assert (await reports.wait(report_id, 5)).report_id == report_id
+
+
+async def test_who_waits_here_does_not_wait_for_the_next_look():
+    reports = DeliveryReports(URL, SECRET, store=(table := Table()), poll=3600)
+    report_id = reports.new_id()
+    waiting = asyncio.create_task(reports.wait(report_id, 5))
+    await table.looked.wait()
+    (taken,) = await reports.receive(token_for(reports, report_id), posted(report()))
+    assert await waiting == taken
+    assert table.looks == 1
+
+
+async def test_a_store_that_fails_is_not_hidden():
+    class Broken(Table):
+        async def put(self, report_id, report):
+            raise OSError("disk full")
+
+        async def get(self, report_id):
+            raise TimeoutError("the store's own")
+
+    reports = DeliveryReports(URL, SECRET, store=Broken())
+    report_id = reports.new_id()
+    with pytest.raises(OSError, match="disk full") as caught:
+        await reports.receive(token_for(reports, report_id), posted(report()))
+    assert NUMBER not in "".join(reported(caught.value))
+    with pytest.raises(TimeoutError, match="own"):
+        await reports.wait(report_id, 5)
+    assert reports._waiters == {}
+
+
+async def test_a_store_that_hangs_or_fails_does_not_keep_from_who_waits_what_came_here(monkeypatch):
+    class Hanging(Table):
+        async def get(self, report_id):
+            self.looked.set()
+            await asyncio.Event().wait()
+
+        async def put(self, report_id, report):
+            raise OSError("disk full")
+
+    reports = DeliveryReports(URL, SECRET, store=(table := Hanging()))
+    report_id = reports.new_id()
+    waiting = asyncio.create_task(reports.wait(report_id, 3600))
+    await table.looked.wait()
+    with pytest.raises(OSError, match="disk full"):
+        await reports.receive(token_for(reports, report_id), posted(report()))
+    loop = asyncio.get_running_loop()
+    an_hour_later = loop.time() + 3600
+    monkeypatch.setattr(loop, "time", lambda: an_hour_later)
+    assert (await waiting).report_id == report_id

@@ -1,0 +1,329 @@
+"""Report URLs: what is configured, and tokens that nobody else can make."""
+
+import base64
+import pickle
+import re
+import traceback
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from leaks import reachable, reported, shown
+
+from gateway360_async import InvalidConfiguration, InvalidRequest, PinRequest
+from gateway360_async.delivery import DeliveryReports
+from gateway360_async.delivery._urls import Claim, make_token, normalised, read_secrets, read_token
+
+URL = "https://example.com/hooks/sms"
+SECRET = "an-old-s3cret-of-the-tests"
+NUMBER = "34666666111"
+
+PROPERTY = settings(deadline=None, max_examples=200, derandomize=True)
+SECRETS = st.binary(min_size=16, max_size=64)
+REPORT_IDS = st.binary(min_size=16, max_size=16).map(bytes.hex)
+NUMBERS = st.from_regex(r"[1-9][0-9]{6,14}", fullmatch=True)
+
+
+def token_of(url):
+    return url.rpartition("/")[2]
+
+
+def holds(secrets, token, number):
+    claim = read_token(token)
+    return claim is not None and claim.holds(read_secrets(secrets), number)
+
+
+# --- tokens
+
+
+@PROPERTY
+@given(SECRETS, REPORT_IDS, NUMBERS)
+def test_a_token_comes_back_with_its_id_and_holds_for_its_number(secret, report_id, number):
+    url = DeliveryReports(URL, secret).url_for(report_id, number)
+    assert re.fullmatch(re.escape(URL) + "/[A-Za-z0-9_-]{43}", url)
+    assert PinRequest(number, "X", report_url=url).report_url == url
+    claim = read_token(token_of(url))
+    assert claim.report_id == report_id
+    assert claim.holds(read_secrets(secret), number)
+
+
+@PROPERTY
+@given(SECRETS, REPORT_IDS, NUMBERS, NUMBERS)
+def test_a_token_does_not_hold_for_another_number(secret, report_id, number, other):
+    token = make_token(read_secrets(secret), report_id, number)
+    assert holds(secret, token, other) is (other == number)
+
+
+@PROPERTY
+@given(SECRETS, SECRETS, REPORT_IDS, NUMBERS)
+def test_a_token_does_not_hold_with_another_secret(secret, other, report_id, number):
+    token = make_token(read_secrets(secret), report_id, number)
+    # HMAC fills a key up with zeros, so a secret and the same with zeros at its end are one.
+    assert holds(other, token, number) is (secret.rstrip(b"\0") == other.rstrip(b"\0"))
+
+
+def test_no_token_with_a_flipped_bit_holds():
+    token = make_token(read_secrets(SECRET), "00112233445566778899aabbccddeeff", NUMBER)
+    raw = base64.urlsafe_b64decode(token + "=")
+    assert holds(SECRET, token, NUMBER)
+    for bit in range(len(raw) * 8):
+        flipped = bytearray(raw)
+        flipped[bit // 8] ^= 1 << bit % 8
+        forged = base64.urlsafe_b64encode(flipped).rstrip(b"=").decode()
+        assert read_token(forged) is not None
+        assert not holds(SECRET, forged, NUMBER), bit
+
+
+def test_a_token_has_one_spelling():
+    token = make_token(read_secrets(SECRET), "00112233445566778899aabbccddeeff", NUMBER)
+    others = [token[:-1] + char for char in map(chr, range(128)) if char != token[-1]]
+    assert len(others) == 127
+    # Base64 of 32 bytes leaves two bits of the last character unused: three other spellings of the same bytes.
+    same = [other for other in others if re.fullmatch(r"[\w-]{43}", other, re.ASCII)]
+    raw = base64.urlsafe_b64decode(token + "=")
+    assert sum(base64.urlsafe_b64decode(other + "=") == raw for other in same) == 3
+    assert not any(holds(SECRET, other, NUMBER) for other in others)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "",
+        "x",
+        "a" * 42,
+        "a" * 44,
+        "A" * 42 + "=",
+        " " + "A" * 42,
+        "A" * 42 + "\n",
+        "+" * 43,
+        "é" * 43,
+        "٣" * 43,
+    ],
+)
+def test_what_is_no_token(token):
+    assert read_token(token) is None
+
+
+def test_a_token_that_is_no_text():
+    assert read_token(None) is None
+    assert read_token(b"A" * 43) is None
+
+
+@PROPERTY
+@given(st.text(max_size=64) | st.from_regex(r"[A-Za-z0-9_-]{43}", fullmatch=True))
+def test_nothing_that_is_guessed_holds(token):
+    claim = read_token(token)
+    assert claim is None or not claim.holds(read_secrets(SECRET), NUMBER)
+
+
+def test_the_mac_binds_the_nonce():
+    one = read_token(make_token(read_secrets(SECRET), "00" * 16, NUMBER))
+    other = read_token(make_token(read_secrets(SECRET), "01" * 16, NUMBER))
+    assert not Claim(one.nonce, other.mac).holds(read_secrets(SECRET), NUMBER)
+
+
+def test_a_token_as_it_is_written_down_here():
+    """A token is out for up to 48 hours: a change of its format would refuse true reports."""
+    keys = read_secrets("0123456789abcdef")
+    token = make_token(keys, "000102030405060708090a0b0c0d0e0f", "34666666111")
+    assert token == "AAECAwQFBgcICQoLDA0OD7VvbXBDTF9sZygCwFrP_Us"
+
+
+# --- rotation
+
+
+def test_after_a_rotation_the_first_secret_signs_and_all_verify():
+    old, new = "an-old-s3cret-of-mine", b"a-new-s3cret-of-mine"
+    report_id = "ab" * 16
+    before = token_of(DeliveryReports(URL, old).url_for(report_id, NUMBER))
+    after = token_of(DeliveryReports(URL, [new, old]).url_for(report_id, NUMBER))
+    assert before != after
+    assert after == token_of(DeliveryReports(URL, new).url_for(report_id, NUMBER))
+    assert holds((new, old), before, NUMBER)
+    assert holds((new, old), after, NUMBER)
+    assert holds((old, new), after, NUMBER)
+    assert not holds([new], before, NUMBER)
+
+
+def test_text_and_its_utf8_bytes_are_the_same_secret():
+    report_id = "ab" * 16
+    text, raw = "a secret of señor Núñez", "a secret of señor Núñez".encode()
+    assert DeliveryReports(URL, text).url_for(report_id, NUMBER) == DeliveryReports(URL, raw).url_for(
+        report_id, NUMBER
+    )
+
+
+# --- ids and numbers
+
+
+def test_a_report_id_is_new_every_time():
+    reports = DeliveryReports(URL, SECRET)
+    ids = {reports.new_id() for _ in range(1000)}
+    assert len(ids) == 1000
+    assert all(re.fullmatch("[0-9a-f]{32}", report_id) for report_id in ids)
+
+
+@pytest.mark.parametrize(
+    "report_id", ["", "x" * 32, "AB" * 16, "ab" * 15, "ab" * 17, "ab" * 16 + "\n", None, b"ab" * 16]
+)
+def test_what_is_no_report_id(report_id):
+    with pytest.raises(InvalidRequest) as caught:
+        DeliveryReports(URL, SECRET).url_for(report_id, NUMBER)
+    assert caught.value.field == "report_id"
+
+
+@pytest.mark.parametrize("number", [NUMBER, f"+{NUMBER}", f"00{NUMBER}"])
+def test_a_number_is_the_same_with_a_plus_or_zeros_before_it(number):
+    assert normalised(number) == NUMBER
+    reports = DeliveryReports(URL, SECRET)
+    assert reports.url_for("ab" * 16, number) == reports.url_for("ab" * 16, NUMBER)
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["", "+", "34 666 666 111", "123456", "1" * 16, f"+00{NUMBER}", f"0{NUMBER}", "٣" * 9, 34666666111, None],
+)
+def test_what_is_no_number(number):
+    with pytest.raises(InvalidRequest) as caught:
+        DeliveryReports(URL, SECRET).url_for("ab" * 16, number)
+    assert caught.value.field == "msisdn"
+
+
+def test_a_wrong_number_is_in_no_frame_of_the_error():
+    with pytest.raises(InvalidRequest) as caught:
+        DeliveryReports(URL, SECRET).url_for("ab" * 16, NUMBER + "x")
+    assert NUMBER not in "".join(reported(caught.value))
+
+
+# --- the URL
+
+
+@pytest.mark.parametrize(
+    ("url", "base", "path"),
+    [
+        ("https://example.com", "https://example.com", ""),
+        ("https://example.com/", "https://example.com", ""),
+        ("https://example.com/sms", "https://example.com/sms", "/sms"),
+        ("https://example.com/hooks/sms//", "https://example.com/hooks/sms", "/hooks/sms"),
+        ("https://Example.com:8443/~a/b_c-d.e/1", "https://example.com:8443/~a/b_c-d.e/1", "/~a/b_c-d.e/1"),
+        ("https://example.com:443/sms", "https://example.com/sms", "/sms"),
+        ("https://example.com/a/../sms", "https://example.com/sms", "/sms"),
+        ("https://[2001:db8::1]/sms", "https://[2001:db8::1]/sms", "/sms"),
+        ("https://señor.example/sms", "https://xn--seor-hqa.example/sms", "/sms"),
+        ("http://127.0.0.1:8000/sms", "http://127.0.0.1:8000/sms", "/sms"),
+        ("http://localhost/sms", "http://localhost/sms", "/sms"),
+        ("http://[::1]:8/sms", "http://[::1]:8/sms", "/sms"),
+    ],
+)
+def test_the_url_that_reports_are_posted_to(url, base, path):
+    reports = DeliveryReports(url, SECRET)
+    assert (reports.url, reports.path) == (base, path)
+    made = reports.url_for("ab" * 16, NUMBER)
+    assert made.startswith(base + "/")
+    assert made.count("/") == base.count("/") + 1
+    assert PinRequest(NUMBER, "X", report_url=made).report_url == made
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        (None, "is of type NoneType"),
+        (b"https://example.com", "is of type bytes"),
+        ("", "is not an absolute"),
+        ("example.com/sms", "is not an absolute"),
+        ("/sms", "is not an absolute"),
+        ("ftp://example.com/sms", "is not an absolute"),
+        ("https:///sms", "is not an absolute"),
+        ("https://example.com:0/sms", "is not an absolute"),
+        ("https://exa%20mple.com/sms", "is not an absolute"),
+        ("https://example.com:99999/sms", "is not"),
+        ("https://example.com:x/sms", "is not a URL"),
+        ("https://exa mple.com/sms", "is not"),
+        ("https://[::1/sms", "is not a URL"),
+        ("https://example.com/\nsms", "is not a URL"),
+        ("https://xn--/sms", "is not a URL"),
+        ("https://me@example.com/sms", "holds a user"),
+        ("https://me:pass@example.com/sms", "holds a user"),
+        ("https://example.com/sms?x=1", "holds a user"),
+        ("https://example.com/sms?", "holds a user"),
+        ("https://example.com/sms#x", "holds a user"),
+        ("https://example.com/sms#", "holds a user"),
+        ("https://example.com/a b", "has a path"),
+        ("https://example.com/{token}", "has a path"),
+        ("https://example.com/a%2Fb", "has a path"),
+        ("https://example.com//sms", "has a path"),
+        ("https://example.com" + "/x" * 11, "has a path"),
+        ("https://example.com/" + "x" * 101, "has a path"),
+        ("http://example.com/sms", "is plain http://"),
+        ("http://127.0.0.1.example.com/sms", "is plain http://"),
+        ("http://0.0.0.0/sms", "is plain http://"),
+    ],
+)
+def test_a_url_that_reports_cannot_be_posted_to(url, problem):
+    with pytest.raises(InvalidConfiguration, match=re.escape(problem)) as caught:
+        DeliveryReports(url, SECRET)
+    assert caught.value.setting == "url"
+    assert "pass" not in "".join((str(caught.value), *map(str, caught.value.args)))
+
+
+def test_plain_http_where_it_is_allowed():
+    assert (
+        DeliveryReports("http://example.com/sms", SECRET, allow_insecure=True).url == "http://example.com/sms"
+    )
+
+
+# --- the secret
+
+
+@pytest.mark.parametrize(
+    ("secret", "problem"),
+    [
+        ("", "has 0 bytes"),
+        ("x" * 15, "has 15 bytes"),
+        (b"x" * 15, "has 15 bytes"),
+        ([], "is an empty sequence"),
+        ((), "is an empty sequence"),
+        (["x" * 16, "y" * 15], "has 15 bytes"),
+        (["x" * 16, None], "is of type NoneType"),
+        (None, "is of type NoneType"),
+        (12345678901234567890, "is of type int"),
+        ({"x" * 16}, "is of type set"),
+        ("x" * 16 + "\ud800", "is not Unicode"),
+    ],
+)
+def test_a_secret_that_is_none(secret, problem):
+    with pytest.raises(InvalidConfiguration) as caught:
+        DeliveryReports(URL, secret)
+    assert (caught.value.setting, caught.value.problem) == ("secret", problem)
+
+
+def test_the_shortest_secret():
+    assert DeliveryReports(URL, "x" * 16).path == "/hooks/sms"
+    assert DeliveryReports(URL, "é" * 8).path == "/hooks/sms"
+
+
+def test_the_secret_shows_nowhere():
+    reports = DeliveryReports(URL, [SECRET, SECRET[::-1].encode()])
+    seen = [*shown(reports), repr(vars(reports)), *(text for _, text in reachable(reports))]
+    with pytest.raises(TypeError) as refused:
+        pickle.dumps(reports)
+    seen += reported(refused.value)
+    with pytest.raises(InvalidRequest) as raised:
+        reports.url_for("x", NUMBER)
+    seen += reported(raised.value)
+    for wrong in ({"url": "http://example.com"}, {"keep": 0}, {"poll": 0}):
+        with pytest.raises(InvalidConfiguration) as caught:
+            DeliveryReports(**{"url": URL, "secret": SECRET} | wrong)
+        seen += reported(caught.value)
+    assert not any(SECRET in text or SECRET[::-1] in text for text in seen)
+    assert repr(reports) == f"DeliveryReports({URL!r})"
+
+
+def test_a_secret_that_is_refused_is_in_no_frame_of_the_error():
+    for secret in ("short-s3cret", b"short-s3cret", [SECRET, "short-s3cret"]):
+        with pytest.raises(InvalidConfiguration) as caught:
+            DeliveryReports(URL, secret)
+        text = "".join(reported(caught.value))
+        assert "short-s3cret" not in text
+        assert SECRET not in text
+        assert "short-s3cret" not in "".join(traceback.format_exception(caught.value))
