@@ -43,6 +43,7 @@ from ._results import (
     TransportFailure,
 )
 from ._retry import RetryBudget, RetryPolicy
+from ._verification import NotVerified, Verified, VerifyResult
 from ._version import __version__
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "LedgerError",
     "MaybeSentError",
     "NotSentError",
+    "NotVerified",
     "Ok",
     "PinParams",
     "PinRequest",
@@ -76,6 +78,8 @@ __all__ = [
     "Skipped",
     "SpendGuard",
     "TransportFailure",
+    "Verified",
+    "VerifyResult",
     "WrongEventLoop",
     "__version__",
 ]

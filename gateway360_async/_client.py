@@ -16,7 +16,7 @@ import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import httpx
 
@@ -302,7 +302,13 @@ class Gateway360Client:
         del number
         return await self._sending.verify(call, secret)
 
-    async def resolve(self, result: PinResult | Skipped, *, timeout: float) -> PinResult | Skipped:
+    @overload
+    async def resolve(self, result: PinResult, *, timeout: float) -> PinResult: ...
+
+    @overload
+    async def resolve(self, result: BatchResult, *, timeout: float) -> BatchResult: ...
+
+    async def resolve(self, result: BatchResult, *, timeout: float) -> BatchResult:
         """Wait for the delivery report of what may have been sent: it says that it was.
 
         The client has to have `reports`, and the application a route that hands over what comes to it. An

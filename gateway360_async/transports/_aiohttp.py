@@ -27,6 +27,7 @@ from typing import Any, Final, cast
 from weakref import WeakSet
 
 import aiohttp
+import attrs
 import httpx
 import yarl
 from aiohttp.client_proto import ResponseHandler
@@ -96,6 +97,15 @@ def _speaks_unasked(connection: Connection) -> bool:
     return bool(poll.poll(0))
 
 
+@attrs.frozen(eq=False)
+class _Target:
+    """Where to post, and by which proxy."""
+
+    url: yarl.URL
+    proxy: yarl.URL | None = None
+    proxy_headers: Mapping[str, str] | None = attrs.field(default=None, repr=False)
+
+
 class AiohttpTransport:
     """Exchanges through aiohttp.
 
@@ -124,10 +134,8 @@ class AiohttpTransport:
         self._trust_env = trust_env
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
-        self._prepared_for = ""
-        self._url = yarl.URL()
-        self._proxy: yarl.URL | None = None
-        self._proxy_headers: Mapping[str, str] | None = None
+        # A client posts to two: where PINs are requested, and where they are verified.
+        self._targets: dict[str, _Target] = {}
         self._timeout_of: httpx.Timeout | None = None
         self._timeout = aiohttp.ClientTimeout()
 
@@ -146,21 +154,20 @@ class AiohttpTransport:
             raise ClientClosed
         handled = sys.exception()
         session = self._session or self._open()
-        if url != self._prepared_for:
-            self._prepare(url)
+        target = self._targets.get(url) or self._prepared(url)
         if timeout is not self._timeout_of:
             # `connect` is the whole way to a connection, a proxy's tunnel included.
             self._timeout = aiohttp.ClientTimeout(connect=timeout.connect, sock_read=timeout.read)
             self._timeout_of = timeout
         try:
             response = await session.post(
-                self._url,
+                target.url,
                 data=_Body(body, exchange),
                 headers=headers,
                 allow_redirects=False,
                 timeout=self._timeout,
-                proxy=self._proxy,
-                proxy_headers=self._proxy_headers,
+                proxy=target.proxy,
+                proxy_headers=target.proxy_headers,
             )
             return await _read_answer(response, exchange, max_bytes)
         except Exception as exc:  # noqa: BLE001  # whatever it is, the phase says what it means
@@ -178,21 +185,20 @@ class AiohttpTransport:
         )
         return self._session
 
-    def _prepare(self, url: str) -> None:
-        """Read the URL, and choose its proxy, once for a client."""
-        self._prepared_for = url
-        self._url = yarl.URL(url, encoded=True)
+    def _prepared(self, url: str) -> _Target:
+        """Read a URL, and choose its proxy, once for a client."""
         proxy = self._given_proxy
         if proxy is None and self._trust_env and (named := environment_proxy(httpx.URL(url))) is not None:
             proxy = checked_proxy(named)
-        if proxy is None:
-            return
-        self._proxy = yarl.URL(str(proxy.url), encoded=True)
-        fields = dict(proxy.headers)
-        if proxy.auth is not None:
-            credentials = b64encode(":".join(proxy.auth).encode()).decode()
-            fields["Proxy-Authorization"] = f"Basic {credentials}"
-        self._proxy_headers = fields
+        target = _Target(yarl.URL(url, encoded=True))
+        if proxy is not None:
+            fields = dict(proxy.headers)
+            if proxy.auth is not None:
+                credentials = b64encode(":".join(proxy.auth).encode()).decode()
+                fields["Proxy-Authorization"] = f"Basic {credentials}"
+            target = _Target(target.url, yarl.URL(str(proxy.url), encoded=True), fields)
+        self._targets[url] = target
+        return target
 
     async def aclose(self) -> None:
         """Close every connection."""

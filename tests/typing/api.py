@@ -24,6 +24,7 @@ from gateway360_async import (
     InvalidRequest,
     MaybeSentError,
     NotSentError,
+    NotVerified,
     Ok,
     PinParams,
     PinRequest,
@@ -37,8 +38,11 @@ from gateway360_async import (
     SkipReason,
     SpendGuard,
     TransportFailure,
+    Verified,
     WrongEventLoop,
 )
+from gateway360_async.delivery import DeliveryReport, DeliveryReports, parse_delivery_reports
+from gateway360_async.observers import CallFinished, Event, LoggingObserver
 from gateway360_async.sandbox import Message, Sandbox
 from gateway360_async.transports import AiohttpTransport, Answer, Exchange, HttpxTransport, Phase, Transport
 
@@ -169,6 +173,38 @@ async def sending(client: Gateway360Client) -> None:
         assert_type(exc.field, str)
     except (ClientClosed, WrongEventLoop, InvalidConfiguration, Gateway360Error):
         raise
+
+
+async def verifying(client: Gateway360Client) -> None:
+    result = await client.verify_pin("+34 666 666 111", "1234", deadline=5.0)
+    assert_type(result, Verified | NotVerified | ApiError | TransportFailure)
+    match result:
+        case Verified(verified_before=before):
+            assert_type(before, bool | None)
+        case NotVerified(tries_remaining=tries):
+            assert_type(tries, int | None)
+        case ApiError() | TransportFailure():
+            assert_type(result.disposition, Disposition)
+        case _:
+            assert_never(result)
+
+
+class Counting:
+    def notify(self, event: Event) -> None:
+        if isinstance(event, CallFinished):
+            assert_type(event.result, Ok | ApiError | TransportFailure | Verified | NotVerified | None)
+
+
+async def watched(secret: bytes) -> None:
+    reports = DeliveryReports("https://example.com/sms", secret)
+    client = Gateway360Client(observer=Counting(), reports=reports)
+    Gateway360Client(observer=[Counting(), LoggingObserver()])
+    lost = await client.request_pin("34666666111")
+    known = await client.resolve(lost, timeout=30.0)
+    assert_type(known, Ok | ApiError | TransportFailure)
+    if isinstance(known, Ok):
+        assert_type(known.sms_id, str | None)
+    assert_type(parse_delivery_reports(b"[]"), list[DeliveryReport])
 
 
 def lazily() -> Iterator[PinRequest]:

@@ -1,0 +1,189 @@
+"""What may have been sent becomes known to be sent, by its delivery report: end to end, over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+
+import pytest
+import uvicorn
+from loopback import Server, free_port, silence
+
+from gateway360_async import (
+    Disposition,
+    Gateway360Client,
+    InvalidConfiguration,
+    InvalidRequest,
+    Ok,
+    PinRequest,
+    RetryPolicy,
+    Skipped,
+    SkipReason,
+    TransportFailure,
+)
+from gateway360_async.delivery import DeliveryReports
+from gateway360_async.integrations.asgi import ReportApp
+from gateway360_async.ledgers import SqliteLedger
+from gateway360_async.sandbox import Sandbox
+
+KEY = "k3y-0f-the-account"
+NUMBER = "34666666111"
+SECRET = b"0123456789abcdef"
+
+
+@contextlib.asynccontextmanager
+async def application(**settings):
+    """A web application that takes reports. Gives what it shares with the client."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    reports = DeliveryReports(f"http://127.0.0.1:{listener.getsockname()[1]}/sms", SECRET, **settings)
+    config = uvicorn.Config(ReportApp(reports), lifespan="off", log_config=None)
+    server = uvicorn.Server(config)
+    server.capture_signals = contextlib.nullcontext
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield reports
+    finally:
+        server.should_exit = True
+        await serving
+        listener.close()
+
+
+async def test_a_lost_answer_becomes_known_when_its_report_comes():
+    async with application() as reports, Sandbox() as gateway:
+        client = Gateway360Client(
+            gateway.api_key, base_url=gateway.base_url, sender="GOOD PIZZA", reports=reports
+        )
+        async with client:
+            gateway.lose_next_answer()
+            lost = await client.request_pin(NUMBER)
+            assert isinstance(lost, TransportFailure)
+            assert lost.disposition is Disposition.MAYBE_SENT
+            known = await client.resolve(lost, timeout=10)
+        (message,) = gateway.messages
+    assert isinstance(known, Ok)
+    assert known.disposition is Disposition.SENT
+    assert known.sms_id == message.sms_id
+    assert known.report_id == lost.report_id
+    assert "delivery report" in str(known)
+
+
+async def test_each_request_has_a_report_url_of_its_own_but_for_one_that_names_another():
+    reports = DeliveryReports("https://example.com/sms", SECRET)
+    async with Server() as server:
+        async with Gateway360Client(KEY, base_url=server.url, sender="PIZZA", reports=reports) as client:
+            first, second = await client.send_all([NUMBER, "34666666112"])
+            named = await client.request_pin("34666666113", report_url="https://example.com/mine")
+    urls = [received.json["report_url"] for received in server.requests]
+    assert len(set(urls)) == 3
+    assert all(url.startswith("https://example.com/sms/") for url in urls[:2])
+    assert urls[2] == "https://example.com/mine"
+    assert named.report_id is None
+    assert first.report_id != second.report_id
+    assert reports.url_for(first.report_id, NUMBER) in urls
+
+
+async def test_the_tries_of_one_call_share_its_report(at_once):
+    reports = DeliveryReports("https://example.com/sms", SECRET)
+    policy = RetryPolicy(base_delay=0.0, max_attempts=2, retry_maybe_sent=True)
+    async with Server(silence) as server:
+        client = Gateway360Client(
+            KEY, base_url=server.url, sender="PIZZA", reports=reports, retry=policy, timeout=0.2
+        )
+        async with client:
+            result = await client.request_pin(NUMBER)
+    assert result.attempts == 2
+    assert len({received.json["report_url"] for received in server.requests}) == 1
+    assert result.report_id is not None
+
+
+async def test_identical_requests_still_share_one_exchange():
+    reports = DeliveryReports("https://example.com/sms", SECRET)
+    async with Server() as server:
+        async with Gateway360Client(KEY, base_url=server.url, sender="PIZZA", reports=reports) as client:
+            one, two = await asyncio.gather(client.request_pin(NUMBER), client.request_pin(NUMBER))
+    assert server.posts == 1
+    assert one.report_id == two.report_id is not None
+
+
+async def test_what_a_batch_left_behind_can_be_resolved_too():
+    reports = DeliveryReports("https://example.com/sms", SECRET)
+    async with Server(silence) as server:
+        async with Gateway360Client(KEY, base_url=server.url, sender="PIZZA", reports=reports) as client:
+            async with client.batch([NUMBER]) as batch:
+                await server.wait(lambda: server.posts == 1)
+            (item,) = batch.report.unread
+            assert item.result.disposition is Disposition.MAYBE_SENT
+            await report_for(reports, item.result.report_id)
+            assert isinstance(await client.resolve(item.result, timeout=5), Ok)
+
+
+async def test_what_a_ledger_recorded_can_be_resolved_by_the_next_process(tmp_path):
+    reports = DeliveryReports("https://example.com/sms", SECRET)
+    async with Server(silence) as server:
+        for _ in range(2):
+            client = Gateway360Client(KEY, base_url=server.url, sender="PIZZA", reports=reports, deadline=0.3)
+            async with client:
+                (result,) = await client.send_all([NUMBER], ledger=SqliteLedger(tmp_path / "l"))
+    assert server.posts == 1
+    assert isinstance(result, Skipped)
+    assert result.reason is SkipReason.ALREADY_SETTLED
+    await report_for(reports, result.result.report_id)
+    assert isinstance(await client.resolve(result, timeout=5), Ok)
+
+
+async def test_without_a_report_in_time_nothing_is_known():
+    reports = DeliveryReports("https://example.com/sms", SECRET)
+    client = Gateway360Client(KEY, base_url="http://127.0.0.1:9", reports=reports)
+    lost = TransportFailure("timeout", Disposition.MAYBE_SENT, report_id=reports.new_id())
+    assert await client.resolve(lost, timeout=0.01) is lost
+    with pytest.raises(InvalidRequest, match="timeout"):
+        await client.resolve(lost, timeout=0)
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        Ok(),
+        TransportFailure("connect", Disposition.NOT_SENT),
+        Skipped(SkipReason.DUPLICATE),
+        Skipped(SkipReason.ALREADY_SETTLED, "", Ok()),
+    ],
+    ids=repr,
+)
+async def test_what_is_known_is_given_back(known):
+    assert await Gateway360Client(KEY).resolve(known, timeout=1) is known
+
+
+async def test_what_cannot_be_resolved_is_refused():
+    lost = TransportFailure("timeout", Disposition.MAYBE_SENT)
+    with pytest.raises(InvalidConfiguration, match="reports"):
+        await Gateway360Client(KEY).resolve(lost, timeout=1)
+    reports = DeliveryReports("https://example.com/sms", SECRET)
+    with pytest.raises(InvalidRequest, match="report_id"):
+        await Gateway360Client(KEY, reports=reports).resolve(lost, timeout=1)
+
+
+def test_reports_are_checked_when_the_client_is_made():
+    with pytest.raises(InvalidConfiguration, match="DeliveryReports"):
+        Gateway360Client(KEY, reports="https://example.com/sms")
+
+
+async def test_what_was_never_sent_has_no_report():
+    reports = DeliveryReports("https://example.com/sms", SECRET)
+    client = Gateway360Client(
+        KEY,
+        base_url=f"http://127.0.0.1:{free_port()}",
+        reports=reports,
+        retry=RetryPolicy(max_attempts=1),
+    )
+    async with client:
+        result = await client.send(PinRequest(NUMBER, "PIZZA"))
+    assert result.disposition is Disposition.NOT_SENT
+    assert await client.resolve(result, timeout=1) is result
+
+
+async def report_for(reports, report_id):
+    token = reports.url_for(report_id, NUMBER).rpartition("/")[2]
+    body = b'[{"sms_id":"%s","to":"%s","status":"DELIVRD"}]' % (b"a" * 32, NUMBER.encode())
+    await reports.receive(token, body)

@@ -1,0 +1,267 @@
+"""Verify PIN: what its answers mean, by pure tests. The spellings are guesses; that a guess never verifies is not."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway360_async import (
+    ApiError,
+    Disposition,
+    ErrorId,
+    FailureKind,
+    InvalidRequest,
+    NotVerified,
+    Ok,
+    TransportFailure,
+    Verified,
+)
+from gateway360_async._secret import Secret, SecretBytes
+from gateway360_async._verification import blanked, checked_pin, decode_verification, encode_verification
+
+JSON = {"content-type": "application/json"}
+PROPERTY = settings(deadline=None, max_examples=200, derandomize=True)
+
+
+def read(document, http_status=200, headers=JSON):
+    body = document if isinstance(document, bytes) else json.dumps(document).encode()
+    return decode_verification(http_status, headers, body)
+
+
+VERIFIED = [
+    {"status": "ok", "verified": True},
+    {"verified": True},
+    {"status": "ok", "isVerified": "true"},
+    {"status": "ok", "is_verified": 1},
+    {"status": "ok", "result": {"verified": True}},
+    {"status": "ok", "data": [{"PIN-Verified": "TRUE"}]},
+    {"status": "ok", "verified": True, "inner": {"verified": 1}},
+]
+
+
+@pytest.mark.parametrize("document", VERIFIED, ids=json.dumps)
+def test_an_answer_that_says_so_verifies(document):
+    result = read(document)
+    assert isinstance(result, Verified)
+    assert result.raw == document
+    assert result.disposition is Disposition.SENT
+    assert result.verified_before is None
+
+
+@pytest.mark.parametrize(
+    "document", [json.loads(json.dumps(document).replace("true", "false")) for document in VERIFIED[:2]]
+)
+@pytest.mark.parametrize("http_status", [200, 400, 401, 404, 422])
+def test_an_answer_that_denies_it_does_not_whatever_its_status(document, http_status):
+    result = read(document, http_status)
+    assert isinstance(result, NotVerified)
+    assert result.disposition is Disposition.SENT
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "tries"),
+    [
+        ("remaining_tries", 2, 2),
+        ("triesRemaining", "2", 2),
+        ("tries_left", 0, 0),
+        ("attempts-remaining", 2, 2),
+        ("remaining_tries", None, None),
+        ("remaining_tries", -1, None),
+        ("remaining_tries", 1.5, None),
+        ("remaining_tries", True, None),
+        ("remaining_tries", "many", None),
+        ("other", 2, None),
+    ],
+)
+def test_the_tries_that_remain_are_found_under_any_likely_name(field, value, tries):
+    result = read({"status": "ok", "verified": False, "more": {field: value}, "message": "no"})
+    assert isinstance(result, NotVerified)
+    assert result.tries_remaining == tries
+    assert result.message == "no"
+
+
+def test_two_answers_about_the_tries_are_none():
+    result = read({"verified": False, "remaining_tries": 1, "data": {"tries_left": 2}})
+    assert isinstance(result, NotVerified)
+    assert result.tries_remaining is None
+
+
+@pytest.mark.parametrize("name", ["already_verified", "verifiedBefore", "previously_verified"])
+@pytest.mark.parametrize("verified", [True, False])
+def test_whether_it_was_verified_before_is_told(name, verified):
+    result = read({"status": "ok", "verified": verified, name: True})
+    assert isinstance(result, Verified if verified else NotVerified)
+    assert result.verified_before is True
+    assert ("before" in str(result)) is verified
+
+
+UNCLEAR = [
+    {"status": "ok"},
+    {},
+    {"verified": None},
+    {"verified": "maybe"},
+    {"verified": 1.0},
+    {"verified": 2},
+    {"verified": [True]},
+    {"verified": True, "data": {"verified": False}},
+    {"verified": True, "data": {"verified": "perhaps"}},
+    {"status": "error", "verified": True},
+    {"status": "error", "error_id": "BAD_PARAMS", "verified": True},
+    {"status": "ok", "error_id": "BAD_PARAMS", "verified": True},
+    {"status": "ok", "message": "PIN verified"},
+]
+
+
+@pytest.mark.parametrize("document", UNCLEAR, ids=json.dumps)
+def test_what_is_not_said_clearly_is_not_guessed(document):
+    result = read(document)
+    assert isinstance(result, TransportFailure)
+    assert result.kind is FailureKind.UNREADABLE
+    assert result.disposition is Disposition.MAYBE_SENT
+    assert result.raw == document
+    assert ".raw" in result.detail
+
+
+@pytest.mark.parametrize("http_status", [301, 400, 403, 404, 500, 503])
+def test_json_that_says_nothing_may_be_about_a_try_that_was_counted_whatever_its_status(http_status):
+    result = read({"message": "no"}, http_status)
+    assert isinstance(result, TransportFailure)
+    assert result.disposition is Disposition.MAYBE_SENT
+
+
+@pytest.mark.parametrize("http_status", [300, 302, 400, 500])
+def test_no_success_under_a_status_that_is_none(http_status):
+    assert not isinstance(read({"status": "ok", "verified": True}, http_status), Verified)
+
+
+def test_an_error_envelope_is_an_error_and_keeps_the_answer():
+    document = {"status": "error", "error_id": "UNAUTHORIZED", "error_msg": "no", "x": 1}
+    result = read(document, 401)
+    assert isinstance(result, ApiError)
+    assert result.error_id is ErrorId.UNAUTHORIZED
+    assert result.raw == document
+
+
+def test_a_denial_in_an_error_envelope_is_a_denial():
+    result = read({"status": "error", "error_id": "WRONG_PIN", "verified": False, "tries_left": 1}, 400)
+    assert isinstance(result, NotVerified)
+    assert result.tries_remaining == 1
+
+
+def test_429_was_not_judged():
+    for body in (b"", b"{}", b'{"status":"error"}'):
+        result = read(body, 429)
+        assert isinstance(result, TransportFailure)
+        assert result.kind is FailureKind.THROTTLED
+        assert result.disposition is Disposition.NOT_SENT
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"[]", b'{"verified":true,"verified":true}', b'{"verified":true']
+)
+def test_what_is_no_json_object_verifies_nothing(body):
+    result = read(body)
+    assert isinstance(result, TransportFailure)
+    assert result.disposition is Disposition.MAYBE_SENT
+    assert result.raw is None
+
+
+def test_a_compressed_answer_is_not_read():
+    result = read(b'{"verified":true}', headers={**JSON, "content-encoding": "gzip"})
+    assert isinstance(result, TransportFailure)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@PROPERTY
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            ["status", "verified", "isVerified", "error_id", "data", "remaining_tries", "message"]
+        ),
+        json_values,
+    ),
+    st.sampled_from([200, 201, 302, 400, 401, 429, 500]),
+)
+def test_any_object_makes_a_result_that_pickles(document, http_status):
+    result = read(document, http_status)
+    assert not isinstance(result, Ok)
+    assert pickle.loads(pickle.dumps(result)) == result
+    str(result)
+    repr(result)
+    if isinstance(result, Verified):
+        assert 200 <= http_status < 300
+        assert not document.get("error_id")
+
+
+@PROPERTY
+@given(st.binary(max_size=200))
+def test_any_bytes_make_a_result(body):
+    assert not isinstance(read(body), (Ok, Verified))
+
+
+# --- what goes out ---------------------------------------------------------------------------------------------
+
+
+def test_a_body_holds_the_three_fields_and_shows_none():
+    body = encode_verification("34666666111", Secret("0123"), Secret("k3y"))
+    assert isinstance(body, SecretBytes)
+    assert json.loads(body) == {"api_key": "k3y", "msisdn": "34666666111", "pin": "0123"}
+    assert "0123" not in repr(body)
+
+
+@pytest.mark.parametrize("pin", ["1234", " 1234 ", "ABCD", "p", "\u0661\u0662\u0663\u0664", "1" * 64])
+def test_a_pin_goes_as_it_was_typed(pin):
+    assert checked_pin(pin).reveal() == pin
+
+
+@pytest.mark.parametrize("pin", [1234, None, True, b"1234", "", "  ", "12\n34", "\ud800", "1" * 65])
+def test_what_can_be_no_pin_is_refused(pin):
+    with pytest.raises(InvalidRequest) as caught:
+        checked_pin(pin)
+    assert caught.value.field == "pin"
+    assert "12" not in str(caught.value)
+    # From the module's own frames; a caller's are a caller's.
+    assert "pin" not in caught.tb.tb_next.tb_frame.f_locals
+
+
+# --- what is quoted --------------------------------------------------------------------------------------------
+
+
+def test_secrets_are_blanked_out_of_all_that_an_answer_quotes():
+    def blank(text):
+        return text.replace("1234", "*****")
+
+    document = {
+        "verified": False,
+        "message": "1234 is wrong",
+        "echo": ["1234", 1234, 12345, None, {"1234": True}],
+    }
+    result = blanked(read(document), blank)
+    assert result.message == "***** is wrong"
+    assert result.raw["echo"] == ["*****", "*****", "*****5", None, {"*****": True}]
+    error = blanked(read({"status": "error", "error_id": "E1234", "error_msg": "1234"}, 400), blank)
+    assert (error.error_id, error.error_msg, error.raw["error_msg"]) == ("E*****", "*****", "*****")
+    assert blanked(Ok(), blank) == Ok()
+    silent = read({"verified": False})
+    assert blanked(silent, blank) == silent
+    assert blanked(read(b"", 500), blank) == read(b"", 500)
+
+
+def test_a_message_is_text_that_can_be_stored():
+    assert read(b'{"verified":false,"message":"\\ud800"}').message == "?"
+
+
+def test_sentences_for_people():
+    assert str(Verified(elapsed=0.5)) == "verified (0.500 s)"
+    assert str(NotVerified(tries_remaining=2)) == "not verified, tries remaining: 2 (0.000 s)"
+    assert str(NotVerified()) == "not verified (0.000 s)"
