@@ -4,8 +4,10 @@ Rules of this module:
 
 - An event is a value: it holds neither the key nor a PIN, its number is masked, and keeping it keeps no
   connection alive. Durations are in seconds.
-- The events of one call have one `call_id`. Of these the first is a `CallStarted` and the last a
-  `CallFinished`, whatever becomes of the call, a cancellation too.
+- The events of one call have one `call_id`. The first is a `CallStarted`; a `CallFinished` comes whatever
+  becomes of the call, a cancellation too, and so does an `AttemptFinished` for each `AttemptStarted`.
+- Nothing of a call follows its `CallFinished`, but for one that was cancelled while others shared its exchange:
+  that goes on for them, under the `call_id` that it began with.
 - Attempts need not run in their caller's task: it is the `call_id` that says to whom they belong.
 """
 
@@ -123,7 +125,7 @@ class RetryWaiting(_CallEvent):
 
 @attrs.frozen
 class CallFinished(_CallEvent):
-    """A call has ended. No other event of it follows.
+    """A call has ended.
 
     Args:
         call_id: The call's.

@@ -14,6 +14,7 @@ from typing import Final, Generic, TypeVar
 
 from .._error_ids import ErrorId
 from .._results import ApiError, Disposition, Ok, TransportFailure
+from .._verification import NotVerified, Verified
 from ._events import BatchProgress, CallFinished, CallResult
 
 __all__ = [
@@ -38,8 +39,20 @@ _Value = TypeVar("_Value")
 
 
 def disposition_of(result: CallResult | None) -> str:
-    """Say what happened to the SMS: a `Disposition`, or `"unknown"` where no result says."""
-    return "unknown" if result is None else result.disposition.value
+    """Say what happened: a `Disposition`, or for a PIN that the gateway judged `"verified"` or `"not_verified"`.
+
+    Returns:
+        One of these, or `"unknown"` where no result says.
+    """
+    match result:
+        case None:
+            return "unknown"
+        case Verified():
+            return "verified"
+        case NotVerified():
+            return "not_verified"
+        case _:
+            return result.disposition.value
 
 
 def kind_of(result: CallResult | None, error: BaseException | None) -> str | None:

@@ -23,6 +23,7 @@ import attrs
 from .._errors import InvalidConfiguration
 from .._results import ApiError, Disposition, TransportFailure
 from .._settings import read_log_level
+from .._verification import NotVerified
 from ._events import (
     AttemptFinished,
     AttemptStarted,
@@ -50,17 +51,21 @@ class LoggingObserver:
 
     | event | level |
     |---|---|
-    | a call finished and was sent; a retry waits; a batch ended | `level` |
+    | a call finished, and its SMS was sent or its PIN judged; a retry waits; a batch ended | `level` |
     | a call finished otherwise | `WARNING` |
     | a call began; an attempt began or ended; a batch goes on | `DEBUG` |
 
-    A record has these attributes, as far as they apply: `gateway360_event` (the event's class),
-    `gateway360_call_id`, `gateway360_operation`, `gateway360_number` (masked), `gateway360_url`, `gateway360_attempt`,
-    `gateway360_attempts`, `gateway360_elapsed` and `gateway360_delay` (seconds), `gateway360_disposition`,
-    `gateway360_kind`, `gateway360_error_id`, `gateway360_http_status`, `gateway360_joined`,
-    `gateway360_repeated`, `gateway360_error` (the class of what was raised); of a batch `gateway360_batch_id`,
-    `gateway360_total`, `gateway360_sent`, `gateway360_not_sent`, `gateway360_maybe_sent`,
-    `gateway360_finished`.
+    A record has these attributes, as far as they apply:
+
+    - of every event `gateway360_event` (the event's class) and `gateway360_elapsed` (seconds);
+    - of a call `gateway360_call_id`, `gateway360_operation`, `gateway360_number` (masked), `gateway360_url`,
+      `gateway360_attempt`, `gateway360_delay` (seconds), `gateway360_joined`;
+    - of its result `gateway360_disposition` (`verified` or `not_verified` of a PIN that was judged),
+      `gateway360_attempts`, `gateway360_repeated`, `gateway360_kind`, `gateway360_error_id`,
+      `gateway360_http_status`, `gateway360_tries_remaining`, and `gateway360_error` (the class of what was
+      raised);
+    - of a batch `gateway360_batch_id`, `gateway360_total`, `gateway360_sent`, `gateway360_not_sent`,
+      `gateway360_maybe_sent`, `gateway360_finished`.
 
     Args:
         logger: Where to write; `None`: the logger `gateway360_async.calls`.
@@ -162,6 +167,8 @@ def _result_fields(result: CallResult | None, error: BaseException | None) -> di
             fields |= {"error_id": str(error_id), "http_status": status}
         case TransportFailure(http_status=int(status)):
             fields["http_status"] = status
+        case NotVerified(tries_remaining=int(tries)):
+            fields["tries_remaining"] = tries
         case _:
             pass
     return fields

@@ -59,7 +59,7 @@ def watch(observer: Observer | Sequence[Observer] | None, also: Observer | None 
 
     Args:
         observer: Who is to be told.
-        also: Who is to be told besides, the last.
+        also: Who is to be told besides, the last, unless one of its class is there already.
 
     Returns:
         `None` where there is nobody to tell.
@@ -75,7 +75,7 @@ def watch(observer: Observer | Sequence[Observer] | None, also: Observer | None 
     else:
         given = (observer,)
     observers = [_checked(one) for one in given]
-    if also is not None:
+    if also is not None and not any(type(one) is type(also) for one in observers):
         observers.append(also)
     return Watch(observers) if observers else None
 

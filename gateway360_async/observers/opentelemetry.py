@@ -34,6 +34,7 @@ except ModuleNotFoundError as exc:
     ) from exc
 
 from .._results import ApiError, Disposition, TransportFailure
+from .._verification import NotVerified
 from .._version import __version__
 from ._events import (
     AttemptFinished,
@@ -112,8 +113,9 @@ class OpenTelemetryObserver:
     | `http.response.status_code` | attempt | the answer's status, where the result has it |
     | `error.type` | call, attempt | an error id (`_OTHER`: one that is not published), a kind of failure, `cancelled`, or the class of what was raised |
     | `gateway360.number` | call | the number, masked |
-    | `gateway360.disposition` | call, attempt | `sent`, `not_sent`, `maybe_sent`; `unknown` where no result says |
+    | `gateway360.disposition` | call, attempt | `sent`, `not_sent`, `maybe_sent`; `verified` or `not_verified` where a PIN was judged; `unknown` where no result says |
     | `gateway360.attempts`, `gateway360.joined`, `gateway360.repeated` | call | as the result and the event have them |
+    | `gateway360.tries_remaining` | call, attempt | as a `NotVerified` has it |
     | `gateway360.error_id` | call, attempt | the gateway's error id, whatever it is |
 
     | metric | kind | attributes |
@@ -305,8 +307,13 @@ def _error_type(result: CallResult | None, error: BaseException | None) -> str |
 def _settle(span: trace.Span, result: CallResult | None, error: BaseException | None) -> None:
     """Say on a span what came of it."""
     span.set_attribute("gateway360.disposition", disposition_of(result))
-    if isinstance(result, ApiError):
-        span.set_attribute("gateway360.error_id", str(result.error_id)[:_MOST_CHARACTERS])
+    match result:
+        case ApiError(error_id=error_id):
+            span.set_attribute("gateway360.error_id", str(error_id)[:_MOST_CHARACTERS])
+        case NotVerified(tries_remaining=int(tries)):
+            span.set_attribute("gateway360.tries_remaining", tries)
+        case _:
+            pass
     error_type = _error_type(result, error)
     if error_type is not None:
         span.set_attribute("error.type", error_type)

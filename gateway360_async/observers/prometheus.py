@@ -168,8 +168,8 @@ class PrometheusObserver:
     | `gateway360_batches_in_progress` | gauge | |
     | `gateway360_batch_progress_entries` | gauge | `disposition`: of the batches under way |
 
-    `operation` is `request_pin` or `verify_pin`; `disposition` is `sent`, `not_sent`, `maybe_sent`, or `unknown`
-    where no result says; `kind` is empty where all went well, an error id (`other`: one that is not published),
+    `operation` is `request_pin` or `verify_pin`; `disposition` is `sent`, `not_sent`, `maybe_sent`, `verified` or
+    `not_verified` where a PIN was judged, `unknown` where no result says; `kind` is empty where all went well, an error id (`other`: one that is not published),
     a kind of failure, `cancelled` or `exception`; `shared` is `no`, `joined` or `repeated`.
 
     Args:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway360_async import ApiError, Disposition, ErrorId, FailureKind, Ok, TransportFailure
+from gateway360_async import (
+    ApiError,
+    Disposition,
+    ErrorId,
+    FailureKind,
+    Ok,
+    TransportFailure,
+)
+from gateway360_async._verification import NotVerified, Verified
 from gateway360_async.observers import (
     AttemptFinished,
     AttemptStarted,
@@ -27,6 +35,8 @@ LOST = TransportFailure(
 )
 NO_FUNDS = ApiError(ErrorId.NOT_ENOUGH_BALANCE, "no funds", elapsed=0.25)
 STRANGE = ApiError("SOMETHING_NEW_FOR_34666666111", "what is it?", 400, elapsed=0.25)
+RIGHT = Verified(elapsed=0.25)
+WRONG = NotVerified(tries_remaining=2, message="hunter2 is wrong", elapsed=0.25)
 
 
 def started(call_id=1, operation="request_pin", url=URL):

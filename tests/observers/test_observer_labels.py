@@ -7,7 +7,7 @@ from collections import Counter
 
 import attrs
 import pytest
-from made_events import LOST, NO_FUNDS, OK, REFUSED, STRANGE, finished, progress
+from made_events import LOST, NO_FUNDS, OK, REFUSED, RIGHT, STRANGE, WRONG, finished, progress
 
 from gateway360_async import Disposition, ErrorId, FailureKind
 from gateway360_async.observers._labels import Batches, Kept, disposition_of, kind_of, shared_by
@@ -21,6 +21,8 @@ from gateway360_async.observers._labels import Batches, Kept, disposition_of, ki
         (LOST, None, "maybe_sent", "disconnected"),
         (NO_FUNDS, None, "not_sent", "NOT_ENOUGH_BALANCE"),
         (STRANGE, None, "not_sent", "other"),
+        (RIGHT, None, "verified", None),
+        (WRONG, None, "not_verified", None),
         (None, None, "unknown", None),
         (None, asyncio.CancelledError(), "unknown", "cancelled"),
         (LOST, asyncio.CancelledError(), "maybe_sent", "cancelled"),
@@ -42,6 +44,7 @@ def test_a_kind_says_one_thing_only():
 def test_whose_exchange_it_was():
     assert shared_by(finished()) == "no"
     assert shared_by(finished(result=None)) == "no"
+    assert shared_by(finished(result=RIGHT)) == "no"
     assert shared_by(finished(joined=True)) == "joined"
     assert shared_by(finished(result=attrs.evolve(OK, repeated=True))) == "repeated"
 

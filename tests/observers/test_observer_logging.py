@@ -7,15 +7,18 @@ import logging
 import subprocess
 import sys
 
+import attrs
 import pytest
 from made_events import (
     LOST,
     NO_FUNDS,
     OK,
     REFUSED,
+    RIGHT,
     STRANGE,
     THROTTLED,
     URL,
+    WRONG,
     attempt,
     call,
     cancelled,
@@ -203,6 +206,39 @@ def test_what_a_line_and_its_record_say(event, level, said, fields, log):
         "call_id": 1,
         "operation": "request_pin",
         "number": "34*****111",
+    }
+
+
+@pytest.mark.parametrize(
+    ("result", "said", "fields"),
+    [
+        (RIGHT, "verified (0.250 s)", {"disposition": "verified"}),
+        (
+            WRONG,
+            "not verified, tries remaining: 2 (0.250 s)",
+            {"disposition": "not_verified", "tries_remaining": 2},
+        ),
+        (
+            attrs.evolve(WRONG, tries_remaining=None),
+            "not verified (0.250 s)",
+            {"disposition": "not_verified"},
+        ),
+    ],
+)
+def test_a_pin_that_is_judged(result, said, fields, log):
+    LoggingObserver().notify(finished(result=result, operation="verify_pin"))
+    (record,) = log.records
+    assert record.levelname == "INFO"
+    assert record.getMessage() == f"verify_pin 34*****111: {said} [call 1]"
+    assert fields_of(record) == fields | {
+        "event": "CallFinished",
+        "call_id": 1,
+        "operation": "verify_pin",
+        "number": "34*****111",
+        "elapsed": 0.25,
+        "joined": False,
+        "attempts": 1,
+        "repeated": False,
     }
 
 

@@ -12,9 +12,11 @@ from made_events import (
     NO_FUNDS,
     OK,
     REFUSED,
+    RIGHT,
     STRANGE,
     THROTTLED,
     URL,
+    WRONG,
     attempt,
     call,
     cancelled,
@@ -262,11 +264,29 @@ def test_what_is_kept_is_bounded(sdk, monkeypatch):
     assert set(sdk.metrics()["gateway360.client.call.active"].values()) == {0}
 
 
-def test_a_call_of_another_kind_sends_no_message(sdk):
-    tell(sdk.observer, call(operation="verify_pin"))
+@pytest.mark.parametrize(
+    ("result", "disposition", "tries"), [(RIGHT, "verified", None), (WRONG, "not_verified", 2)]
+)
+def test_a_pin_that_is_judged(result, disposition, tries, sdk):
+    tell(sdk.observer, call(result=result, operation="verify_pin"))
     attempted, whole = sdk.spans()
     assert whole.name == "gateway360 verify_pin"
     assert not [name for name in whole.attributes if name.startswith("messaging.")]
+    for span in (attempted, whole):
+        assert span.attributes["gateway360.disposition"] == disposition
+        assert span.attributes.get("gateway360.tries_remaining") == tries
+        assert span.status.status_code is trace.StatusCode.UNSET
+        assert "error.type" not in span.attributes
+        assert "hunter2" not in span.to_json()
+    assert whole.attributes["gateway360.repeated"] is False
+    metrics = sdk.metrics()
+    assert "gateway360.client.sms" not in metrics
+    (point,) = metrics["gateway360.client.call.duration"]
+    assert dict(point)["gateway360.disposition"] == disposition
+
+
+def test_a_try_that_may_have_been_counted_sends_no_message(sdk):
+    tell(sdk.observer, call(result=LOST, operation="verify_pin"))
     assert "gateway360.client.sms" not in sdk.metrics()
 
 

@@ -12,6 +12,7 @@ from made_events import (
     NO_FUNDS,
     REFUSED,
     STRANGE,
+    WRONG,
     call,
     cancelled,
     finished,
@@ -47,7 +48,7 @@ def test_calls(registry):
     tell(observer, retried(1), call(2, LOST), call(3, STRANGE), call(4, NO_FUNDS), cancelled(5))
     tell(observer, started(6), finished(6, joined=True, elapsed=2.0))
     tell(observer, started(7), finished(7, attrs.evolve(LOST, repeated=True)))
-    tell(observer, started(8), call(9, operation="verify_pin"))
+    tell(observer, started(8), call(9, WRONG, operation="verify_pin"))
     pin, verify = "operation=request_pin", "operation=verify_pin"
     calls, attempts = "gateway360_calls_total", "gateway360_attempts_total"
     took = "gateway360_call_duration_seconds"
@@ -59,7 +60,7 @@ def test_calls(registry):
         (calls, "disposition=not_sent", "kind=other", pin, "shared=no"): 1,
         (calls, "disposition=not_sent", "kind=NOT_ENOUGH_BALANCE", pin, "shared=no"): 1,
         (calls, "disposition=unknown", "kind=cancelled", pin, "shared=no"): 1,
-        (calls, "disposition=sent", "kind=", verify, "shared=no"): 1,
+        (calls, "disposition=not_verified", "kind=", verify, "shared=no"): 1,
         ("gateway360_calls_in_flight", pin): 1,
         ("gateway360_calls_in_flight", verify): 0,
         (f"{took}_count", "disposition=sent", pin): 2,
@@ -70,15 +71,15 @@ def test_calls(registry):
         (f"{took}_sum", "disposition=not_sent", pin): 0.5,
         (f"{took}_count", "disposition=unknown", pin): 1,
         (f"{took}_sum", "disposition=unknown", pin): 0.25,
-        (f"{took}_count", "disposition=sent", verify): 1,
-        (f"{took}_sum", "disposition=sent", verify): 0.25,
+        (f"{took}_count", "disposition=not_verified", verify): 1,
+        (f"{took}_sum", "disposition=not_verified", verify): 0.25,
         (attempts, "disposition=not_sent", "kind=connect", pin): 1,
         (attempts, "disposition=sent", "kind=", pin): 1,
         (attempts, "disposition=maybe_sent", "kind=disconnected", pin): 1,
         (attempts, "disposition=not_sent", "kind=other", pin): 1,
         (attempts, "disposition=not_sent", "kind=NOT_ENOUGH_BALANCE", pin): 1,
         (attempts, "disposition=unknown", "kind=cancelled", pin): 1,
-        (attempts, "disposition=sent", "kind=", verify): 1,
+        (attempts, "disposition=not_verified", "kind=", verify): 1,
         ("gateway360_retries_total", "kind=connect", pin): 1,
         ("gateway360_sms_total", "disposition=sent"): 1,
         ("gateway360_sms_total", "disposition=maybe_sent"): 1,

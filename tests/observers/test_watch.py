@@ -68,6 +68,14 @@ def test_a_single_observer_needs_no_list():
     assert one.events == EVENTS[:1]
 
 
+def test_who_is_told_besides_is_told_last_and_once():
+    seen, also = Seen(), LoggingObserver()
+    assert watch(seen, also)._observers == (seen, also)
+    assert watch(None, also)._observers == (also,)
+    own = LoggingObserver()
+    assert watch([own, seen], also)._observers == (own, seen)
+
+
 @pytest.mark.parametrize("nobody", [None, [], ()])
 def test_where_nobody_watches_there_is_no_watch(nobody):
     assert watch(nobody) is None
