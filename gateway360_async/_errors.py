@@ -6,6 +6,8 @@
     ├── ClientClosed          (RuntimeError)  the client was closed; nothing was sent
     ├── WrongEventLoop        (RuntimeError)  another event loop, or after a fork; nothing was sent
     ├── LedgerError                           a batch's ledger cannot be used, or has failed
+    ├── InvalidReports        (ValueError)    delivery reports that cannot be read (see `delivery`)
+    ├── ForgedReport                          a delivery report without a token of ours (see `delivery`)
     └── ResultError                           only `result.unwrap()` raises it (see `_results`)
         ├── RejectedError                     the gateway answered with an error
         ├── NotSentError                      no answer, and certainly not sent

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from serving import SECRET, serving
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
@@ -18,9 +18,7 @@ from gateway360_async import InvalidConfiguration
 from gateway360_async.delivery import MAX_BODY_BYTES, DeliveryReport, DeliveryReports, dump_delivery_reports
 from gateway360_async.integrations.asgi import ReportApp
 from gateway360_async.integrations.starlette import report_route
-from gateway360_async.sandbox._http_server import HttpServer
 
-SECRET = "a-s3cret-of-the-tests"
 NUMBER = "34666666111"
 
 
@@ -64,24 +62,18 @@ async def home(request):
 
 
 @contextlib.asynccontextmanager
-async def serving(make, **settings):
+async def asking(make, **settings):
     """Serve an application on loopback, and give its inbox and a client."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    reports = DeliveryReports(f"{url}/hooks/sms", SECRET)
-    server = HttpServer(make(reports, **settings), keep_alive=5.0)
-    await server.start(listener)
-    try:
-        async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+    async with serving(make, **settings) as reports:
+        base_url = reports.url.removesuffix(reports.path)
+        async with httpx.AsyncClient(base_url=base_url, trust_env=False) as client:
             yield reports, client
-    finally:
-        await server.aclose()
 
 
 @pytest.mark.parametrize("make", APPS)
 async def test_a_report_wakes_who_waits(make):
     called = []
-    async with serving(make, on_report=called.append) as (reports, client):
+    async with asking(make, on_report=called.append) as (reports, client):
         report_id = reports.new_id()
         waiting = asyncio.create_task(reports.wait(report_id, 5))
         answer = await client.post(reports.url_for(report_id, NUMBER), content=body())
@@ -93,7 +85,7 @@ async def test_a_report_wakes_who_waits(make):
 
 @pytest.mark.parametrize("make", APPS)
 async def test_what_is_not_taken(make):
-    async with serving(make) as (reports, client):
+    async with asking(make) as (reports, client):
         report_id = reports.new_id()
         url = reports.url_for(report_id, NUMBER)
         other = reports.url_for(report_id, "34666666222")
@@ -125,7 +117,7 @@ async def test_a_body_without_an_announced_length(make):
         for _ in range(size):
             yield b" " * 65536
 
-    async with serving(make) as (reports, client):
+    async with asking(make) as (reports, client):
         report_id = reports.new_id()
         url = reports.url_for(report_id, NUMBER)
         assert (await client.post(url, content=pieces(0))).status_code == 204
@@ -140,7 +132,7 @@ async def test_what_on_report_raises_is_a_500_and_the_inbox_has_the_report(make,
     def broken(report):
         raise LookupError("no such user")
 
-    async with serving(make, on_report=broken) as (reports, client):
+    async with asking(make, on_report=broken) as (reports, client):
         report_id = reports.new_id()
         answer = await client.post(reports.url_for(report_id, NUMBER), content=body())
         assert answer.status_code == 500
@@ -161,13 +153,13 @@ async def test_a_framework_answers_what_on_report_raises_as_it_does_any_other():
             routes=[report_route(reports, on_report=broken)], exception_handlers={LookupError: not_yet}
         )
 
-    async with serving(make) as (reports, client):
+    async with asking(make) as (reports, client):
         answer = await client.post(reports.url_for(reports.new_id(), NUMBER), content=body())
         assert (answer.status_code, answer.text) == (503, "later")
 
 
 async def test_the_applications_other_routes_stay_as_they_are():
-    async with serving(starlette_app) as (_, client):
+    async with asking(starlette_app) as (_, client):
         assert (await client.get("/")).text == "home"
         assert (await client.post("/hooks/sms", content=body())).status_code == 404
         assert (await client.post("/hooks/sms/a/b", content=body())).status_code == 404
@@ -192,7 +184,7 @@ def test_a_setting_of_another_type():
 
 async def test_the_vendors_example_with_any_content_type():
     raw = json.dumps([{"sms_id": "a" * 32, "from": "X", "to": NUMBER, "custom": "", "status": "UNDELIV"}])
-    async with serving(starlette_app) as (reports, client):
+    async with asking(starlette_app) as (reports, client):
         for content_type in ("application/json", "application/x-www-form-urlencoded", "text/html", ""):
             report_id = reports.new_id()
             answer = await client.post(
