@@ -7,16 +7,8 @@
 """
 
 from ._inbox import DeliveryReports, ForgedReport
-from ._reports import (
-    MAX_BODY_BYTES,
-    MAX_REPORTS,
-    DeliveryReport,
-    DeliveryStatus,
-    InvalidReports,
-    ReportProblem,
-    dump_delivery_reports,
-    parse_delivery_reports,
-)
+from ._reading import MAX_BODY_BYTES, MAX_REPORTS, dump_delivery_reports, parse_delivery_reports
+from ._reports import DeliveryReport, DeliveryStatus, InvalidReports, ReportProblem
 from ._store import ReportStore
 
 __all__ = [

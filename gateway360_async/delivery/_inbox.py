@@ -25,7 +25,8 @@ import attrs
 
 from .._errors import Gateway360Error, InvalidConfiguration, InvalidRequest
 from .._numbers import is_finite
-from ._reports import DeliveryReport, InvalidReports, read_reports
+from ._reading import read_reports
+from ._reports import DeliveryReport, InvalidReports
 from ._store import MemoryStore, ReportStore
 from ._urls import is_report_id, make_token, new_id, normalised, read_base, read_secrets, read_token
 
