@@ -159,7 +159,8 @@ class Attempts:
                 raise
             if call.watch is not None:
                 call.watch.attempt_finished(result)
-            if not isinstance(result, (ApiError, TransportFailure)):
+            # The first alone would do for most: it is the quicker to ask.
+            if isinstance(result, Ok) or not isinstance(result, (ApiError, TransportFailure)):
                 return result
             delay = self._pause(call, result, budget)
             if delay is None:

@@ -446,7 +446,10 @@ class Gateway360Client:
         *,
         force: bool = False,
     ) -> Flight:
-        loop, seconds, bounds = self._bounds(timeout, deadline)
+        if timeout is None and deadline is None:  # as it mostly is
+            loop, seconds, bounds = self._require_open(), self._deadline, self._timeout
+        else:
+            loop, seconds, bounds = self._bounds(timeout, deadline)
         return Flight(
             loop,
             loop.time(),

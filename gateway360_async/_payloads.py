@@ -220,13 +220,15 @@ def _sender_text_problem(value: str) -> str | None:
 
 
 def _sender(value: str) -> str:
-    problem = sender_problem(value)
+    problem = _sender_text_problem(value) if isinstance(value, str) else _describe(value)
     if problem is not None:
         raise InvalidRequest("sender", problem, SENDER_EXPECTED)
     return value
 
 
 def _hlr_lookup(value: bool | int) -> bool:
+    if value is True:  # as it mostly is
+        return True
     if isinstance(value, int) and value in (0, 1):
         return bool(value)
     problem = "is neither 0 nor 1" if isinstance(value, int) else _describe(value)
