@@ -317,13 +317,9 @@ def _settle(span: trace.Span, result: CallResult | None, error: BaseException | 
     error_type = _error_type(result, error)
     if error_type is not None:
         span.set_attribute("error.type", error_type)
-        span.set_status(trace.StatusCode.ERROR, _description(result, error))
-
-
-def _description(result: CallResult | None, error: BaseException | None) -> str | None:
-    if error is None and result is not None:
-        return str(result)[:_MOST_CHARACTERS]
-    return None
+        # What was raised has a text of somebody else's; a result has one of ours, without secrets.
+        said = None if result is None else str(result)[:_MOST_CHARACTERS]
+        span.set_status(trace.StatusCode.ERROR, said)
 
 
 @lru_cache(maxsize=64)

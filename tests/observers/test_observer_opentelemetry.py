@@ -182,6 +182,7 @@ def test_what_is_known_of_a_call_that_was_cancelled(sdk):
     tell(sdk.observer, cancelled(result=OK))
     assert {span.attributes["gateway360.disposition"] for span in sdk.spans()} == {"sent"}
     assert {span.attributes["error.type"] for span in sdk.spans()} == {"cancelled"}
+    assert {span.status.description for span in sdk.spans()} == {str(OK)}
 
 
 def test_the_parent_is_the_callers_current_span(sdk):

@@ -87,6 +87,11 @@ def test_calls(registry):
     }
 
 
+def test_a_try_that_may_have_been_counted_is_no_sms(registry):
+    tell(PrometheusObserver(registry), call(1, LOST, operation="verify_pin"))
+    assert not [key for key in shown(registry) if key[0].startswith("gateway360_sms")]
+
+
 def test_batches(registry):
     observer = PrometheusObserver(registry)
     tell(observer, progress(1, 5), progress(2, 1, 1))
