@@ -49,6 +49,9 @@ What can be made to go wrong, for the next request or for all of them:
 | `answer_next(…)` | | an answer of your own; nothing is sent |
 | `delay_next(seconds)` | `latency` | the SMS is sent, later |
 | | `block()`, `balance`, `hlr_fail_prefix` | the error ids above |
+
+A browser that opens `Sandbox.base_url` is shown a phone: every SMS as it comes, which PINs are void and why, each
+request with its answer, and switches for what goes wrong for all. `gateway360 sandbox --open` does both.
 """
 
 try:

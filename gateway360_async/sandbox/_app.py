@@ -11,7 +11,7 @@ Rules of this module:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from starlette.applications import Starlette
@@ -25,7 +25,7 @@ from ._gateway import Gateway
 from ._http_server import HANG_UP
 from ._records import Operation
 
-__all__ = ["MAX_BODY_BYTES", "create_app"]
+__all__ = ["MAX_BODY_BYTES", "create_app", "read_body"]
 
 MAX_BODY_BYTES: Final = 64 * 1024
 """Bytes of a request's body that are read at most. A published example has about three hundred."""
@@ -47,6 +47,7 @@ def create_app(
     *,
     latency: Callable[[], float] = _no_latency,
     take_fault: Callable[[], Fault | None] = _no_fault,
+    routes: Sequence[Route] = (),
 ) -> Starlette:
     """Make the application.
 
@@ -54,6 +55,7 @@ def create_app(
         gateway: What answers.
         latency: Called for every request; returns seconds to wait before the gateway is asked.
         take_fault: Called for every request; returns what it meets, or `None`.
+        routes: What else is served, beside the API.
     """
 
     async def request_pin(request: Request) -> Response:
@@ -64,7 +66,7 @@ def create_app(
 
     async def answer(request: Request, operation: Operation) -> Response:
         try:
-            body = await _read_body(request)
+            body = await read_body(request, MAX_BODY_BYTES)
         except ClientDisconnect:
             return Response(status_code=400)  # to nobody: the client has gone in the middle of its request
         if body is None:
@@ -88,6 +90,7 @@ def create_app(
             for prefix in _PREFIXES
             for operation, endpoint in (("request", request_pin), ("verify", verify_pin))
         ]
+        + list(routes)
     )
     app.router.redirect_slashes = False  # a path with a slash too many is a wrong path
     return app
@@ -103,11 +106,11 @@ class _NoAnswer(Response):
         await receive()
 
 
-async def _read_body(request: Request) -> bytes | None:
-    """Read the body, or return `None` as soon as it is too large. uvicorn discards the rest."""
+async def read_body(request: Request, at_most: int) -> bytes | None:
+    """Read the body, or return `None` as soon as it has more bytes than that. uvicorn discards the rest."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_BODY_BYTES:
+        if len(body) > at_most:
             return None
     return bytes(body)

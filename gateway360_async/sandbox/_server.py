@@ -22,6 +22,7 @@ from ._changes import Changes, Watch
 from ._controls import Controls
 from ._gateway import HLR_FAIL_PREFIX, Gateway
 from ._http_server import HttpServer
+from ._phone import phone_routes
 from ._records import Message, PostedReport, ReceivedRequest
 from ._reporter import CLOSED, Reporter
 
@@ -95,7 +96,12 @@ class Sandbox(Controls):
         )
         super().__init__(gateway, reporter, changes, seconds("latency", latency))
         self._on_message = on_message
-        app = create_app(gateway, latency=lambda: self._latency, take_fault=self._script.take)
+        app = create_app(
+            gateway,
+            latency=lambda: self._latency,
+            take_fault=self._script.take,
+            routes=phone_routes(self, self._host, clock),
+        )
         self._server: Final = HttpServer(app, keep_alive=seconds("keep_alive", keep_alive))
         self._base_url: str | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

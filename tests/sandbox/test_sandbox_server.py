@@ -176,7 +176,7 @@ async def test_settings_are_handed_on():
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/api", "/2fa/request", "/api/2fa/request/", "/api/2fa/verify/", "/api/3.1/2fa/request"]
+    "path", ["/api", "/2fa/request", "/api/2fa/request/", "/api/2fa/verify/", "/api/3.1/2fa/request"]
 )
 async def test_other_paths(path):
     async with Sandbox() as sandbox, client(sandbox) as http:

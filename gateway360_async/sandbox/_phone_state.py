@@ -1,0 +1,207 @@
+"""What the phone's page is told: the inbox, the log and the switches, as JSON, and what has changed of them.
+
+Rules of this module:
+
+- Bounded, whatever the sandbox keeps: the newest `LIMIT` messages and requests, and of a long body its
+  beginning. A number is searched for here, so that it is found beyond the newest, too.
+- A view remembers what it has given out, and gives only what differs. It holds no queue: a page that is slow
+  to read gets fewer and larger updates, and costs no memory.
+- Request and answer are given as text: a browser would round a large number, and put keys into another order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final, Protocol, TypeVar
+
+from ._records import Message, PostedReport, ReceivedRequest
+
+__all__ = ["LIMIT", "SWITCHES", "Desk", "PhoneView", "switches"]
+
+_T = TypeVar("_T")
+
+LIMIT: Final = 200
+"""Messages, and requests, that a page is shown at most."""
+
+_CLIP: Final = 8_000  # characters of a request, or an answer, that a page is shown
+
+SWITCHES: Final = (
+    "lose_answers",
+    "throttle",
+    "retry_after",
+    "fail",
+    "blocked",
+    "latency",
+    "balance",
+    "hlr_fail_prefix",
+)
+"""The switches, in the order of the page. The first four are those of `Sandbox.faults`."""
+
+
+class Desk(Protocol):
+    """What the phone's page needs of a `Sandbox`, beside the switches, which it sets by their names."""
+
+    @property
+    def api_key(self) -> str: ...
+    @property
+    def base_url(self) -> str: ...
+    @property
+    def messages(self) -> list[Message]: ...
+    @property
+    def requests(self) -> list[ReceivedRequest]: ...
+    @property
+    def faults(self) -> Any: ...
+    @property
+    def blocked(self) -> bool: ...
+    def block(self) -> None: ...
+    def unblock(self) -> None: ...
+    def clear(self) -> None: ...
+    def check_pin(self, msisdn: str, pin: str) -> bool: ...
+    async def report(self, message: Message, status: str = ...) -> PostedReport: ...
+    def watch(self) -> AsyncIterator[object]: ...
+
+
+class PhoneView:
+    """What one page sees, and what of it has been given out.
+
+    Args:
+        desk: The sandbox.
+        clock: The sandbox's clock.
+        number: Digits; only SMS and requests to numbers that contain them. Empty: all.
+    """
+
+    def __init__(self, desk: Desk, clock: Callable[[], float], number: str = "") -> None:
+        self._desk = desk
+        self._clock = clock
+        self._number = number
+        self._messages: dict[int, dict[str, Any]] = {}
+        self._requests: set[int] = set()
+        self._switches: dict[str, Any] = {}
+
+    def state(self) -> dict[str, Any]:
+        """Give everything, and remember that it was given."""
+        self._messages, self._requests = {}, set()
+        return self._changed()
+
+    def update(self) -> dict[str, Any] | None:
+        """Give what has changed since the last time, or `None`."""
+        before = self._switches
+        update = self._changed()
+        parts = ("messages", "requests", "gone_messages", "gone_requests")
+        return update if any(update[part] for part in parts) or update["switches"] != before else None
+
+    def _changed(self) -> dict[str, Any]:
+        messages, message_count = self._newest(self._desk.messages, lambda message: message.msisdn)
+        requests, request_count = self._newest(self._desk.requests, _msisdn)
+        shown = {message.id: _message(message) for message in messages}
+        logged = {request.id for request in requests}
+        update: dict[str, Any] = {
+            "now": self._clock(),
+            "messages": [item for key, item in shown.items() if self._messages.get(key) != item],
+            "requests": [_request(request) for request in requests if request.id not in self._requests],
+            "gone_messages": [key for key in self._messages if key not in shown],
+            "gone_requests": [key for key in self._requests if key not in logged],
+            "totals": {"messages": message_count, "requests": request_count},
+            "switches": switches(self._desk),
+        }
+        self._messages, self._requests, self._switches = shown, logged, update["switches"]
+        return update
+
+    def _newest(self, items: Sequence[_T], number_of: Callable[[_T], str]) -> tuple[list[_T], int]:
+        if self._number:
+            items = [item for item in items if self._number in number_of(item)]
+        return list(items[-LIMIT:])[::-1], len(items)
+
+
+def switches(desk: Desk) -> dict[str, Any]:
+    """Say what is set."""
+    return {name: getattr(desk.faults if name in SWITCHES[:4] else desk, name) for name in SWITCHES}
+
+
+def _message(message: Message) -> dict[str, Any]:
+    return {
+        "id": message.id,
+        "msisdn": message.msisdn,
+        "sender": message.sender,
+        "text": message.text,
+        "pin": message.pin,
+        "sent_at": message.sent_at,
+        "expires_at": message.expires_at,
+        "tries": message.tries,
+        "max_tries": message.max_tries,
+        "void_reason": message.void_reason,
+        "wants_reports": message.report_url is not None,
+        "reports": [
+            {
+                "status": report.status,
+                "http_status": report.http_status,
+                "error": report.error,
+            }
+            for report in message.reports
+        ],
+    }
+
+
+def _msisdn(request: ReceivedRequest) -> str:
+    value = None if request.body is None else request.body.get("msisdn")
+    return value if isinstance(value, str) else ""
+
+
+def _request(request: ReceivedRequest) -> dict[str, Any]:
+    body = "(not a JSON object)" if request.body is None else _pretty(request.body)
+    head = (
+        f"POST {request.path}",
+        f"Content-Type: {request.content_type or '(none)'}",
+        f"Content-Length: {request.size}",
+    )
+    return {
+        "id": request.id,
+        "at": request.at,
+        "operation": request.operation,
+        "msisdn": _msisdn(request)[:20],
+        "http_status": request.http_status,
+        "ok": request.envelope.get("status") == "ok",
+        "outcome": _outcome(request),
+        "fault": request.fault,
+        "asked": _clipped("\n".join((*head, "", body))),
+        "answered": _clipped(_answer(request)),
+    }
+
+
+def _outcome(request: ReceivedRequest) -> str:
+    if request.fault in {"throttle", "fail", "answer"}:
+        return "turned away, nothing sent"
+    envelope = request.envelope
+    outcome = str(envelope.get("error_id", "ok"))
+    if "verified" in envelope:
+        outcome = "verified" if envelope["verified"] else "not verified"
+    return f"{outcome}, and the answer lost" if request.fault == "lose" else outcome
+
+
+def _answer(request: ReceivedRequest) -> str:
+    line = f"HTTP/1.1 {request.http_status} {_phrase(request.http_status)}".rstrip()
+    body = _pretty(request.envelope) if request.envelope else "(no envelope)"
+    text = f"{line}\n\n{body}"
+    return (
+        f"Lost: the connection was closed without an answer. It would have been:\n\n{text}"
+        if (request.fault == "lose")
+        else text
+    )
+
+
+def _phrase(http_status: int) -> str:
+    try:
+        return HTTPStatus(http_status).phrase
+    except ValueError:
+        return ""
+
+
+def _pretty(value: Mapping[str, object]) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2)
+
+
+def _clipped(text: str) -> str:
+    more = len(text) - _CLIP
+    return text if more <= 0 else f"{text[:_CLIP]}\n… and {more} more characters"

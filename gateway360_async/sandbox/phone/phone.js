@@ -1,0 +1,47 @@
+// The page's beginning: shows what needs JavaScript, and joins the parts.
+
+import { $, copies, setText } from "./dom.js";
+import { Inbox } from "./inbox.js";
+import { Live } from "./live.js";
+import { Log } from "./requests.js";
+import { Switches } from "./switches.js";
+
+const SEARCH_AFTER = 150; // milliseconds without a key
+
+for (const node of document.querySelectorAll(".needs-js")) node.hidden = false;
+setText($("address"), location.origin);
+copies($("copy-address"), $("copy-address"), () => location.origin);
+
+const [inbox, log, switches] = [new Inbox(), new Log(), new Switches()];
+let number = "";
+const live = new Live({
+  state(state) {
+    inbox.state(state, number);
+    log.state(state);
+    switches.show(state.switches);
+  },
+  update(update) {
+    inbox.update(update, number);
+    log.update(update);
+    switches.show(update.switches);
+  },
+});
+
+let timer;
+function search() {
+  const digits = $("search").value.replace(/\D/gu, "");
+  if (digits === number) return;
+  number = digits;
+  live.watch(number);
+}
+$("search").addEventListener("input", () => {
+  clearTimeout(timer);
+  timer = setTimeout(search, SEARCH_AFTER);
+});
+$("search-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  clearTimeout(timer);
+  search();
+});
+
+live.watch(number);
