@@ -196,11 +196,15 @@ def _sandbox(
         int | None, typer.Option(min=0, help="SMS until the account is empty. Default: no end.")
     ] = None,
     latency: Annotated[float, typer.Option(min=0.0, help="Seconds before each answer.")] = 0.0,
+    open_page: Annotated[
+        bool,
+        typer.Option("--open", help="Show the phone in your browser: every SMS, and switches for faults."),
+    ] = False,
 ) -> None:
     """Run the gateway on this machine, and show every SMS that it "sends". Nothing leaves the machine.
 
-    Example: gateway360 sandbox --port 8360
+    Example: gateway360 sandbox --open
     """
     from ._sandbox import sandbox  # noqa: PLC0415  # the sandbox is an extra
 
-    run(sandbox(port, balance, latency))
+    run(sandbox(port, balance, latency, open_page))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+import webbrowser
 
 from rich.console import Console
 from rich.text import Text
@@ -16,8 +17,15 @@ from ._problems import OK
 __all__ = ["sandbox"]
 
 
-async def sandbox(port: int, balance: int | None, latency: float) -> int:
-    """Serve until somebody interrupts. Gives the exit code."""
+async def sandbox(port: int, balance: int | None, latency: float, open_page: bool) -> int:
+    """Serve until somebody interrupts. Gives the exit code.
+
+    Args:
+        port: The port; 0 takes a free one.
+        balance: SMS until the account is empty; `None`: no end.
+        latency: Seconds before each answer.
+        open_page: Whether to show the phone's page in the browser.
+    """
     console = Console(highlight=False, soft_wrap=True)
 
     def show(message: Message) -> None:
@@ -33,9 +41,14 @@ async def sandbox(port: int, balance: int | None, latency: float) -> int:
         )
         console.print(f"  export GATEWAY360_BASE_URL={gateway.base_url}")
         console.print(f"  export GATEWAY360_API_KEY={gateway.api_key}\n")
+        page = f"{gateway.base_url}/"
+        console.print(f"The phone, with every SMS and switches for faults, is at {page}\n")
         console.print(
             f"Numbers that start with {HLR_FAIL_PREFIX} fail the HLR lookup. Each SMS shows here; Ctrl-C ends.\n"
         )
+        # In a thread: a browser of the terminal keeps its caller until it is left.
+        if open_page and not await asyncio.to_thread(webbrowser.open, page):
+            console.print("No browser could be started here: open the page yourself.\n")
         await stopped.wait()
         console.print(f"{len(gateway.messages)} SMS, {len(gateway.requests)} requests")
     return OK

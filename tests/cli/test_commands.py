@@ -452,6 +452,23 @@ def test_the_sandbox_shows_each_sms_and_ends_with_ctrl_c(cli, monkeypatch):
     assert "1 SMS, 1 requests" in result.stdout
 
 
+@pytest.mark.parametrize("there_is_one", [True, False], ids=["a browser", "no browser"])
+def test_the_phone_is_opened_in_the_browser(cli, monkeypatch, there_is_one):
+    opened = []
+
+    def browser(url: str) -> bool:
+        opened.append(url)
+        os.kill(os.getpid(), signal.SIGINT)
+        return there_is_one
+
+    monkeypatch.setattr("webbrowser.open", browser)
+    result = cli.invoke(app, ["sandbox", "--port", "0", "--open"])
+    assert result.exit_code == 0
+    (url,) = opened
+    assert f"is at {url}\n" in result.stdout
+    assert ("open the page yourself" in result.stdout) is not there_is_one
+
+
 def test_a_port_that_is_taken_is_one_line(cli):
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
