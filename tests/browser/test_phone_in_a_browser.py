@@ -1,0 +1,506 @@
+"""The sandbox's phone in a real browser, asked by the real client over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import expect
+
+from gateway360_async import (
+    ApiError,
+    Disposition,
+    Gateway360Client,
+    Ok,
+    PinParams,
+    RetryPolicy,
+    TransportFailure,
+)
+from gateway360_async.sandbox import Sandbox
+
+# The browser, the sandbox and the tests share one event loop.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+NUMBER = "34666666111"
+OTHER = "34666666112"
+SCRIPT = "<script>document.title='owned'</script><img src=x onerror=alert(1)>"
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def client(gateway):
+    once = RetryPolicy(max_attempts=1)
+    async with Gateway360Client(
+        gateway.api_key, base_url=gateway.base_url, sender="GOOD PIZZA", retry=once
+    ) as client:
+        yield client
+
+
+def sms(page, number=NUMBER):
+    """The SMS to a number, the newest first."""
+    return page.get_by_role("article", name=f"to {number}")
+
+
+def pin_state(article):
+    return article.locator(".state")
+
+
+async def live(page):
+    await expect(page.get_by_role("status").filter(has_text="Live")).to_be_visible()
+
+
+# --- The life of a PIN -----------------------------------------------------------------------------------
+
+
+async def test_a_pin_is_asked_for_seen_copied_verified_and_void(page, context, client, gateway, shots):
+    await live(page)
+    await expect(page.get_by_text("No SMS yet")).to_be_visible()
+    assert isinstance(await client.request_pin(NUMBER, sms_text="Your PIN is {PIN}. Enjoy!"), Ok)
+    pin = gateway.last_pin(NUMBER)
+    message = sms(page)
+    await expect(message).to_contain_text(f"Your PIN is {pin}. Enjoy!")
+    await expect(message.get_by_role("heading")).to_have_text("GOOD PIZZA")
+    await expect(pin_state(message)).to_have_text("Valid · 1:00:00")
+    await expect(page.get_by_text("No SMS yet")).to_be_hidden()
+    await expect(page.locator("#announcer")).to_have_text(
+        f"New SMS from GOOD PIZZA to {NUMBER}, PIN {' '.join(pin)}"
+    )
+    await expect(page).to_have_title("(1) Sandbox phone · gateway360")
+
+    await context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await message.get_by_role("button", name=f"Copy PIN {pin}").click()
+    await expect(message.locator(".copy-text")).to_have_text("Copied")
+    assert await page.evaluate("navigator.clipboard.readText()") == pin
+
+    await message.get_by_text("Verify or report").click()
+    field = message.get_by_label("PIN to try")
+    await field.fill("nonsense")
+    await message.get_by_role("button", name="Verify").click()
+    await expect(message.get_by_role("status")).to_have_text("Not verified.")
+    await expect(message).to_contain_text("Failed tries: 1 of 3")
+    await page.screenshot(path=shots / "phone-verifying.png")
+    await field.fill(pin)
+    await field.press("Enter")
+    await expect(message.get_by_role("status")).to_have_text("Verified.")
+    await expect(pin_state(message)).to_have_text("Verified ")
+    await expect(message.locator(".pin s")).to_have_text(pin)
+    await expect(message.locator(".bubble s")).to_have_text(pin)
+    await expect(field).to_be_hidden()
+    assert gateway.messages[0].void_reason == "verified"
+
+
+async def test_a_newer_pin_replaces_the_one_before(page, client, gateway):
+    await client.request_pin(NUMBER)
+    await client.request_pin(NUMBER)
+    newest, replaced = sms(page).nth(0), sms(page).nth(1)
+    await expect(pin_state(replaced)).to_have_text("Void: replaced ")
+    await expect(replaced.locator(".pin s")).to_have_text(gateway.messages[0].pin)
+    await expect(pin_state(newest)).to_contain_text("Valid")
+    await expect(newest.locator(".pin s")).to_have_count(0)
+
+
+async def test_a_pin_counts_down_and_expires(page, client, clock):
+    await page.clock.install()
+    await page.reload()
+    await client.request_pin(NUMBER, pin_params=PinParams(expires_in=120))
+    await expect(pin_state(sms(page))).to_contain_text("Valid · ")
+    await page.clock.pause_at(await page.evaluate("Date.now() / 1000") + 60)
+    await expect(pin_state(sms(page))).to_have_text(re.compile(r"Valid · (0:5\d|1:00)"))
+    await page.clock.fast_forward(60_000)
+    await expect(pin_state(sms(page))).to_have_text("Void: expired ")
+    clock.now += 120
+    await page.reload()
+    await expect(pin_state(sms(page))).to_have_text("Void: expired ")
+
+
+async def test_tries_are_used_up_and_a_pin_without_end_says_so(page, client, gateway):
+    await client.request_pin(NUMBER, pin_params=PinParams(max_tries=2, expires_in=0))
+    await expect(pin_state(sms(page))).to_have_text("Valid · no end")
+    for tried in (1, 2):
+        gateway.check_pin(NUMBER, "wrong")
+        await expect(sms(page)).to_contain_text(f"Failed tries: {tried} of 2")
+    await expect(pin_state(sms(page))).to_have_text("Void: tries used up ")
+
+
+async def test_a_pin_has_to_be_typed_before_it_is_tried(page, client, gateway):
+    await client.request_pin(NUMBER)
+    await sms(page).get_by_text("Verify or report").click()
+    await sms(page).get_by_role("button", name="Verify").click()
+    await expect(sms(page).get_by_role("status")).to_have_text("Type the PIN to try.")
+    await expect(sms(page).get_by_label("PIN to try")).to_be_focused()
+    assert gateway.messages[0].tries == 0
+
+
+async def test_what_a_request_brings_stays_text(page, client):
+    await client.request_pin(NUMBER, sender="<b>x</b>", sms_text=f"{SCRIPT} {{PIN}}")
+    await expect(sms(page)).to_contain_text(SCRIPT)
+    await expect(sms(page).get_by_role("heading")).to_have_text("<b>x</b>")
+    assert await page.locator(".messages script, .messages img, .sender b").count() == 0
+    await expect(page).to_have_title("(1) Sandbox phone · gateway360")
+    row = page.locator("#log details").first
+    await row.click()
+    await expect(row).to_contain_text(SCRIPT)
+    assert await row.locator("script, img").count() == 0
+
+
+# --- Finding and clearing --------------------------------------------------------------------------------
+
+
+async def test_a_number_is_searched_for_and_all_is_cleared(page, client, gateway):
+    for number in (NUMBER, OTHER, "351912345678"):
+        await client.request_pin(number)
+    await expect(page.get_by_role("article")).to_have_count(3)
+    search = page.get_by_role("searchbox", name="Search by number")
+    await search.fill("+34 666 666")
+    await expect(page.get_by_role("article")).to_have_count(2)
+    await expect(page.get_by_text("2 SMS to numbers with 34666666")).to_be_attached()
+    await expect(page.locator("#log > li")).to_have_count(2)
+    await client.request_pin("351912345678")
+    await client.request_pin(OTHER)
+    await expect(page.get_by_role("article")).to_have_count(3)
+    await search.fill("999")
+    await expect(page.get_by_text("No such number")).to_be_visible()
+    await search.fill("")
+    await expect(page.get_by_role("article")).to_have_count(5)
+    await page.get_by_role("button", name="Clear").click()
+    await expect(page.get_by_text("No SMS yet")).to_be_visible()
+    await expect(page.get_by_text("Nothing has asked the sandbox for anything yet.")).to_be_visible()
+    await expect(search).to_be_focused()
+    assert gateway.messages == []
+
+
+async def test_the_newest_of_very_many_are_shown(page, client, gateway):
+    await client.send_all([f"3466{index:07}" for index in range(230)], concurrency=20)
+    await expect(page.get_by_role("article")).to_have_count(200)
+    await expect(page.get_by_text("The newest 200 of 230: search by number for the others")).to_be_visible()
+    oldest = gateway.messages[0].msisdn
+    await page.get_by_role("searchbox").fill(oldest)
+    await expect(sms(page, oldest)).to_be_visible()
+    await expect(page.get_by_role("article")).to_have_count(1)
+
+
+# --- The faults ------------------------------------------------------------------------------------------
+
+
+async def turn(page, name, on=True):
+    switch = page.get_by_role("switch", name=name)
+    await switch.set_checked(on)
+    await expect(page.get_by_text("1 fault on" if on else "All is well")).to_be_visible()
+
+
+async def test_losing_the_answer(page, client, gateway):
+    await turn(page, "Lose the answer")
+    result = await client.request_pin(NUMBER)
+    assert (type(result), result.disposition) == (TransportFailure, Disposition.MAYBE_SENT)
+    await expect(sms(page)).to_be_visible()
+    row = page.locator("#log details").first
+    await expect(row.locator("summary")).to_contain_text("Request PIN: ok, and the answer lost")
+    await turn(page, "Lose the answer", on=False)
+    assert isinstance(await client.request_pin(NUMBER), Ok)
+
+
+async def test_429_with_retry_after(page, client, gateway):
+    await page.get_by_label("Retry-After in seconds").fill("7")
+    await page.get_by_label("Retry-After in seconds").press("Enter")
+    await turn(page, "429 Too Many Requests")
+    assert gateway.faults.retry_after == 7
+    result = await client.request_pin(NUMBER)
+    assert (result.http_status, result.disposition) == (429, Disposition.NOT_SENT)
+    await expect(page.locator("#log summary").first).to_contain_text("429")
+    assert gateway.messages == []
+
+
+async def test_500(page, client, gateway):
+    await turn(page, "500 Internal Server Error")
+    result = await client.request_pin(NUMBER)
+    assert (result.http_status, result.disposition) == (500, Disposition.MAYBE_SENT)
+    await expect(page.locator("#log summary").first).to_contain_text("turned away, nothing sent")
+
+
+async def test_blocking_the_key(page, client, gateway):
+    await turn(page, "Block the key")
+    result = await client.request_pin(NUMBER)
+    assert (type(result), result.error_id) == (ApiError, "UNAUTHORIZED")
+    await expect(page.locator("#log summary").first).to_contain_text("UNAUTHORIZED")
+    await page.get_by_role("button", name="All off").click()
+    await expect(page.get_by_text("All is well")).to_be_visible()
+    await expect(page.get_by_role("switch", name="Block the key")).not_to_be_checked()
+    assert isinstance(await client.request_pin(NUMBER), Ok)
+
+
+async def test_an_empty_balance(page, client, gateway):
+    balance = page.get_by_label("Balance in SMS")
+    await balance.fill("1")
+    await balance.press("Enter")
+    await expect(page.get_by_text("All is well")).to_be_visible()
+    while gateway.balance != 1:
+        await asyncio.sleep(0)
+    assert isinstance(await client.request_pin(NUMBER), Ok)
+    await page.get_by_label("Latency in seconds").focus()
+    await expect(balance).to_have_value("0")
+    await expect(page.get_by_text("1 fault on")).to_be_visible()
+    result = await client.request_pin(OTHER)
+    assert result.error_id == "NOT_ENOUGH_BALANCE"
+
+
+async def test_the_hlr_lookup_fails_for_a_prefix(page, client, gateway):
+    prefix = page.get_by_label("HLR lookup fails for")
+    await expect(prefix).to_have_value("99999")
+    await prefix.fill("346")
+    await prefix.press("Enter")
+    while gateway.hlr_fail_prefix != "346":
+        await asyncio.sleep(0)
+    result = await client.request_pin(NUMBER)
+    assert result.error_id == "INVALID_NUMBER"
+
+
+async def test_latency(page, client, gateway):
+    latency = page.get_by_label("Latency in seconds")
+    await latency.fill("30")
+    await latency.press("Tab")
+    await expect(page.get_by_text("1 fault on")).to_be_visible()
+    result = await client.request_pin(NUMBER, deadline=0.2)
+    assert result.disposition is Disposition.MAYBE_SENT
+
+
+@pytest.mark.parametrize(
+    ("label", "typed", "problem"),
+    [
+        ("Latency in seconds", "-1", "latency: expected a finite number of seconds, 0 or more"),
+        ("Latency in seconds", "soon", "Latency in seconds: type a number."),
+        ("Balance in SMS", "1.5", "balance: expected a whole number, 0 or more, or None"),
+        ("HLR lookup fails for", " ", "hlr_fail_prefix: expected a string that is not empty"),
+    ],
+)
+async def test_a_wrong_value_says_what_is_right(page, trouble, gateway, label, typed, problem):
+    field = page.get_by_label(label)
+    await live(page)
+    await field.fill(typed)
+    await field.press("Enter")
+    await expect(page.get_by_role("alert").filter(has_text=problem)).to_be_visible()
+    await expect(field).to_have_attribute("aria-invalid", "true")
+    await expect(field).to_have_accessible_description(re.compile(re.escape(problem)))
+    assert (gateway.latency, gateway.balance, gateway.hlr_fail_prefix) == (0.0, None, "99999")
+    # The browser itself logs an answer that is no success.
+    trouble[:] = [item for item in trouble if "400 (Bad Request)" not in item]
+
+
+async def test_two_pages_show_the_same_switches(page, context, gateway):
+    second = await context.new_page()
+    await second.goto(gateway.base_url)
+    await turn(page, "Block the key")
+    await expect(second.get_by_role("switch", name="Block the key")).to_be_checked()
+
+
+# --- Delivery reports ------------------------------------------------------------------------------------
+
+
+async def test_delivery_reports_are_shown_and_posted_by_hand(page, client, gateway, app):
+    await client.request_pin(NUMBER, report_url=app)
+    message = sms(page)
+    await expect(message).to_contain_text("DELIVRD (report: HTTP 204)")
+    await message.get_by_text("Verify or report").click()
+    await message.get_by_label("Delivery report").select_option("UNDELIV")
+    await message.get_by_role("button", name="Send report").click()
+    await expect(message.get_by_role("status")).to_have_text("UNDELIV posted: your app answered HTTP 204.")
+    await expect(message).to_contain_text("UNDELIV (report: HTTP 204)")
+    assert [report.status for report in gateway.messages[0].reports] == ["DELIVRD", "UNDELIV"]
+
+
+# --- For everybody ---------------------------------------------------------------------------------------
+
+FOCUSED = """() => {
+  const node = document.activeElement;
+  const style = getComputedStyle(node);
+  const marked = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2;
+  return { name: node.ariaLabel ?? node.labels?.[0]?.textContent ?? node.textContent.trim(), marked };
+}"""
+
+
+async def walk(page, steps):
+    """Press Tab, and say what has the focus, and whether it can be seen."""
+    names = []
+    for _ in range(steps):
+        await page.keyboard.press("Tab")
+        focused = await page.evaluate(FOCUSED)
+        assert focused["marked"], focused
+        names.append(re.sub(r"\s+", " ", focused["name"]).strip())
+    return names
+
+
+async def test_all_of_it_works_with_the_keyboard_alone(page, client, gateway):
+    await client.request_pin(NUMBER)
+    await expect(sms(page)).to_be_visible()
+    pin = gateway.last_pin(NUMBER)
+    start = ["Skip to the inbox", "Skip to the faults", "Skip to the requests", "Copy the address"]
+    names = await walk(page, 8)
+    assert names == [*start, "Clear", "Search by number", f"Copy PIN {pin}", "Verify or report"]
+    await page.keyboard.press("Enter")
+    assert await walk(page, 1) == ["PIN to try"]
+    await page.keyboard.type(pin)
+    await page.keyboard.press("Enter")
+    await expect(pin_state(sms(page))).to_have_text("Verified ")
+    await page.get_by_role("link", name="Skip to the faults").focus()
+    await page.keyboard.press("Enter")
+    while (await walk(page, 1)) != ["Lose the answer"]:
+        pass
+    await page.keyboard.press("Space")
+    await expect(page.get_by_role("switch", name="Lose the answer")).to_be_checked()
+    await expect(page.get_by_text("1 fault on")).to_be_visible()
+    assert gateway.faults.lose_answers
+    await page.get_by_role("link", name="Skip to the requests").focus()
+    await page.keyboard.press("Enter")
+    assert "Request PIN: ok" in (await walk(page, 1))[0]
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_text("POST /api/2fa/request")).to_be_visible()
+
+
+async def test_an_update_takes_nobody_away_from_what_they_do(page, client, gateway):
+    await client.request_pin(NUMBER)
+    await sms(page).get_by_text("Verify or report").click()
+    field = sms(page).get_by_label("PIN to try")
+    await field.fill("12")
+    await client.request_pin(OTHER)
+    await expect(sms(page, OTHER)).to_be_visible()
+    await expect(field).to_be_focused()
+    await expect(field).to_have_value("12")
+
+
+NAMELESS = """() => [...document.querySelectorAll("button, a, input, select, summary, pre[tabindex]")]
+  .filter((node) => node.checkVisibility())
+  .filter((node) => !(node.ariaLabel || node.labels?.length || node.textContent.trim()))
+  .map((node) => node.outerHTML)"""
+
+CONTRAST = """() => {
+  const channel = (c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+  const luminance = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+  const ground = (node) => {
+    for (let at = node; at; at = at.parentElement) {
+      const [r, g, b, a = 1] = parse(getComputedStyle(at).backgroundColor);
+      if (a === 1) return [r, g, b];
+    }
+    return parse(getComputedStyle(document.documentElement).getPropertyValue("background-color"));
+  };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const low = [];
+  while (walker.nextNode()) {
+    const node = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || !node.checkVisibility() || node.closest(":disabled, template")) continue;
+    const [one, two] = [luminance(parse(getComputedStyle(node).color)), luminance(ground(node))];
+    const ratio = (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05);
+    if (ratio < 4.5) low.push(`${ratio.toFixed(2)} ${node.className} ${walker.currentNode.data.trim()}`);
+  }
+  return low;
+}"""
+
+
+async def filled(page, client, gateway, clock, app):
+    """A page with one of everything."""
+    clock.now -= 700
+    await client.request_pin(OTHER)
+    for _ in range(3):
+        gateway.check_pin(OTHER, "wrong")
+    await client.request_pin("351912345678", sender="SHOP", pin_params=PinParams(expires_in=60))
+    clock.now += 650
+    await client.request_pin("34600111222", sender="BANK", sms_text="{PIN} signs you in. Never share it.")
+    gateway.check_pin("34600111222", gateway.last_pin("34600111222"))
+    clock.now += 5
+    text = "Your PIN is {PIN}. Enjoy your pizza!"
+    await client.request_pin(NUMBER, sms_text=text)
+    await client.request_pin("99999123456")
+    clock.now += 30
+    gateway.lose_next_answer()
+    await client.request_pin(NUMBER, sms_text=text, report_url=app)
+    gateway.throttle_next()
+    await client.request_pin(OTHER)
+    gateway.faults.lose_answers = True
+    clock.now += 15
+    await expect(page.locator("#log > li")).to_have_count(7)
+    await expect(page.get_by_text("1 fault on")).to_be_visible()
+    await expect(page.get_by_text("DELIVRD (report: HTTP 204)")).to_be_visible()
+    await page.reload()
+    await expect(page.get_by_role("article")).to_have_count(5)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_it_can_be_seen_named_and_read(page, client, gateway, clock, app, shots, scheme):
+    await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    await filled(page, client, gateway, clock, app)
+    states = await pin_state(page).all_text_contents()
+    assert [text.strip() for text in states] == [
+        "Valid · 59:45",
+        "Void: replaced",
+        "Verified",
+        "Void: expired",
+        "Void: tries used up",
+    ]
+    await page.screenshot(path=shots / f"phone-{scheme}.png")
+    for summary in await page.locator("summary").all():
+        if await summary.is_visible():
+            await summary.click()
+    assert await page.evaluate(NAMELESS) == []
+    assert await page.evaluate(CONTRAST) == []
+    for landmark in ("banner", "main", "navigation", "search"):
+        await expect(page.get_by_role(landmark)).to_have_count(1)
+    for region in ("Messages", "Make it fail", "Requests"):
+        await expect(page.get_by_role("region", name=region, exact=True)).to_be_visible()
+    dark = await page.evaluate("getComputedStyle(document.querySelector('.screen')).backgroundColor")
+    assert (dark == "rgb(255, 255, 255)") is (scheme == "light")
+
+
+@pytest.mark.parametrize("width", [320, 768])
+async def test_a_narrow_window_needs_no_scrolling_sideways(page, client, gateway, clock, app, shots, width):
+    await page.set_viewport_size({"width": width, "height": 800})
+    await filled(page, client, gateway, clock, app)
+    assert await page.evaluate("document.documentElement.scrollWidth") <= width
+    await page.screenshot(path=shots / f"phone-{width}.png", full_page=True)
+
+
+async def test_without_javascript_the_inbox_is_there(browser, client, gateway, shots):
+    await client.request_pin(NUMBER, sms_text=f"{SCRIPT} {{PIN}}")
+    context = await browser.new_context(java_script_enabled=False)
+    page = await context.new_page()
+    await page.goto(gateway.base_url)
+    await expect(page.get_by_text(f"{SCRIPT} {gateway.last_pin(NUMBER)}")).to_be_visible()
+    await expect(page.locator("noscript p")).to_contain_text("reload to see newer SMS")
+    await expect(page.get_by_role("button")).to_have_count(0)
+    await page.screenshot(path=shots / "phone-no-javascript.png")
+    await context.close()
+
+
+# --- When the sandbox goes -------------------------------------------------------------------------------
+
+
+async def test_a_page_finds_the_sandbox_again(page, gateway, trouble):
+    await live(page)
+    await gateway.aclose()
+    await expect(page.get_by_text("Not connected, trying again")).to_be_visible()
+    await page.get_by_role("switch", name="Block the key").click()
+    await expect(page.get_by_text("The sandbox does not answer. Is it still running?")).to_be_visible()
+    await expect(page.get_by_role("switch", name="Block the key")).not_to_be_checked()
+    port = int(gateway.base_url.rpartition(":")[2])
+    async with Sandbox(port=port) as again:
+        async with Gateway360Client(again.api_key, base_url=again.base_url, sender="X") as client:
+            assert isinstance(await client.request_pin(NUMBER), Ok)
+        await live(page)
+        await expect(sms(page)).to_be_visible()
+    trouble[:] = [item for item in trouble if "ERR_CONNECTION_REFUSED" not in item]
+
+
+async def test_a_page_tries_again_where_the_browser_gives_up(page, trouble):
+    """A browser makes a lost stream again by itself, but not one that was answered with an error."""
+    refuse = True
+
+    async def answer(route):
+        await (route.fulfill(status=503) if refuse else route.continue_())
+
+    await page.route("**/_phone/events", answer)
+    await page.clock.install()
+    await page.reload()
+    await expect(page.get_by_text("Not connected, trying again")).to_be_visible()
+    refuse = False
+    await page.clock.fast_forward(2000)
+    await live(page)
+    trouble[:] = [item for item in trouble if "503" not in item]
