@@ -94,6 +94,11 @@ class Call(Deadline, Generic[_Taken]):
     def elapsed(self) -> float:
         return self.loop.time() - self.started
 
+    def secret_values(self) -> frozenset[int]:
+        """The number, and a PIN of digits, as numbers."""
+        typed = "" if self.pin is None else self.pin.reveal().strip()
+        return frozenset(int(text) for text in (self.number, typed) if text.isascii() and text.isdigit())
+
     def settle(self, result: ApiError | TransportFailure) -> None:
         """Take an attempt's result down; none is under way any more."""
         self.exchange = Exchange()
@@ -270,10 +275,9 @@ class Attempts:
 
     def _blanked(self, call: Call[_Taken], text: str) -> str:
         """Blank the key and the PIN out of a text that came from elsewhere, and mask the number."""
-        text = self._api_key.redact(text)
-        if call.pin is not None:
-            text = call.pin.redact(text)
-        return text.replace(call.number, mask_msisdn(call.number))
+        # The number first: a PIN that is a part of it would leave a number that nobody knows for one.
+        text = self._api_key.redact(text.replace(call.number, mask_msisdn(call.number)))
+        return text if call.pin is None else call.pin.redact_typed(text)
 
     def failed(
         self, call: Call[_Taken], kind: FailureKind, detail: str, cause: BaseException | None = None
@@ -306,4 +310,4 @@ class Attempts:
         )
         if isinstance(result, Ok):
             return result
-        return blanked(result, partial(self._blanked, call))
+        return blanked(result, partial(self._blanked, call), call.secret_values())

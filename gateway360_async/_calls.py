@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
@@ -80,9 +80,7 @@ class Caller:
 
     async def run(self, call: Call[Ok], request: PinRequest) -> PinResult:
         """Wait for the number's turn, and make attempts until one is final or the deadline passes."""
-        body = self._encode(
-            request if self._reports is None else self._reported(call, request, self._reports)
-        )
+        body = self._encode(self._reported(call, request))
         self._deadlines.begin(call)
         passed: bool | None = None
         try:
@@ -98,22 +96,26 @@ class Caller:
                 result = await self._guarded(call, body, self._guard)
         except asyncio.CancelledError:
             passed = self._deadlines.end(call)
-            result = call.final(self._attempts.broken_off(call, passed=passed))
+            result = self._ended(call, call.final(self._attempts.broken_off(call, passed=passed)))
             if not passed:
-                self._note(call, _tied(call, result))
                 raise
         finally:
             if passed is None:
                 self._deadlines.end(call)
-        if call.report_id is not None:
-            result = _tied(call, result)
+        if call.report_id is None and self._cooldown is None:
+            return result
+        return self._ended(call, result)
+
+    def _ended(self, call: Call[Ok], result: PinResult) -> PinResult:
+        """Tie a result to its report, and let it stand for its number."""
+        result = _tied(call, result)
         if self._cooldown is not None:
-            self._note(call, result)
+            self._cooldown.note(call.number, result, call.loop.time())
         return result
 
-    async def verify(self, call: Call[Verified | NotVerified], pin: Secret) -> VerifyResult:
-        """Have a PIN judged: one try at most, for each counts."""
-        body = encode_verification(call.number, pin, self._api_key)
+    async def verify(self, call: Call[Verified | NotVerified]) -> VerifyResult:
+        """Have the call's PIN judged: one try at most, for each counts."""
+        body = encode_verification(call.number, cast("Secret", call.pin), self._api_key)
         self._deadlines.begin(call)
         passed: bool | None = None
         try:
@@ -132,15 +134,19 @@ class Caller:
         return _tied(call, call.final(self._attempts.broken_off(call, passed=False)))
 
     def cancelled_try(self, call: Call[Verified | NotVerified]) -> VerifyResult:
-        """Say what is known of a try that was cancelled."""
+        """Say what is known of a try that was cancelled. Nobody reports on it."""
         return call.final(self._attempts.broken_off(call, passed=False))
 
-    def _reported(self, call: Call[Ok], request: PinRequest, reports: DeliveryReports) -> PinRequest:
-        """Give a request a report URL of its own, unless its sender gave it one."""
-        if request.report_url is not None:
+    def tie(self, call: Call[Ok], request: PinRequest) -> None:
+        """Give a call a report of its own, unless its sender has asked for one elsewhere."""
+        if self._reports is not None and request.report_url is None:
+            call.report_id = self._reports.new_id()
+
+    def _reported(self, call: Call[Ok], request: PinRequest) -> PinRequest:
+        """Give a request the report URL of its call."""
+        if self._reports is None or call.report_id is None:
             return request
-        call.report_id = reports.new_id()
-        return attrs.evolve(request, report_url=reports.url_for(call.report_id, request.msisdn))
+        return attrs.evolve(request, report_url=self._reports.url_for(call.report_id, request.msisdn))
 
     async def _guarded(self, call: Call[Ok], body: SecretBytes, guard: GuardAccount) -> PinResult:
         """Count a call on the guard, which may refuse it. What never reached the gateway is given back."""
@@ -160,11 +166,9 @@ class Caller:
             if not reached:
                 guard.give_back(admission)
 
-    def _note(self, call: Call[Ok], result: PinResult) -> None:
-        if self._cooldown is not None:
-            self._cooldown.note(call.number, result, call.loop.time())
-
 
 def _tied(call: Call[Ok], result: PinResult) -> PinResult:
     """Tie a result to the delivery report that may still come."""
-    return result if call.report_id is None else attrs.evolve(result, report_id=call.report_id)
+    if call.report_id is None or result.disposition is Disposition.NOT_SENT:
+        return result
+    return attrs.evolve(result, report_id=call.report_id)

@@ -28,7 +28,7 @@ from ._errors import ClientClosed, InvalidConfiguration, InvalidRequest
 from ._guard import SpendGuard
 from ._owner import Owner
 from ._payloads import SENDER_EXPECTED, PinParams, PinRequest, checked_msisdn, request_from
-from ._results import BatchResult, Disposition, Ok, PinResult, Skipped
+from ._results import ApiError, BatchResult, Disposition, Ok, PinResult, Skipped, TransportFailure
 from ._retry import RetryPolicy
 from ._settings import (
     DEFAULT_TIMEOUT,
@@ -214,7 +214,8 @@ class Gateway360Client:
             sender: The sender that the phone shows; `None`: the client's.
             hlr_lookup: Whether the number is looked up in the operator's register first.
             sms_text: The text, with `{PIN}` exactly once; `None`: the vendor's.
-            report_url: Where the vendor POSTs delivery reports; `None`: no reports.
+            report_url: Where the vendor POSTs delivery reports; `None`: to the client's `reports`, if it has
+                any.
             pin_params: What the PIN is like; `None`: the gateway's defaults.
             timeout: Bounds in seconds on each step of an attempt; `None`: the client's.
             deadline: Seconds that this call takes at most; `None`: the client's.
@@ -288,19 +289,19 @@ class Gateway360Client:
             WrongEventLoop: The client belongs to another event loop or process; nothing was sent.
         """
         try:
-            secret = checked_pin(pin)
+            loop, seconds, bounds = self._bounds(timeout, deadline)
+            call: Call[Verified | NotVerified] = Call(
+                loop,
+                loop.time(),
+                seconds,
+                self._verify_pin,
+                checked_msisdn(msisdn),
+                bounds,
+                pin=checked_pin(pin),
+            )
         finally:
-            del pin  # whatever is raised from here on, a traceback with local variables does not show it
-        try:
-            number = checked_msisdn(msisdn)
-        finally:
-            del msisdn
-        loop, seconds, bounds = self._bounds(timeout, deadline)
-        call: Call[Verified | NotVerified] = Call(
-            loop, loop.time(), seconds, self._verify_pin, number, bounds, pin=secret
-        )
-        del number
-        return await self._sending.verify(call, secret)
+            del msisdn, pin  # whatever is raised, a traceback with local variables does not show them
+        return await self._sending.verify(call)
 
     @overload
     async def resolve(self, result: PinResult, *, timeout: float) -> PinResult: ...
@@ -319,12 +320,16 @@ class Gateway360Client:
             timeout: Seconds to wait at most.
 
         Returns:
-            An `Ok` with the `.sms_id`, if a report came; otherwise `result` itself.
+            An `Ok` with the `.sms_id`, if a report came; otherwise `result` itself. At once where it has no
+            `.report_id`: its request named a `report_url`, or a crash left it open in a batch's ledger.
 
         Raises:
-            InvalidRequest: The result has no `.report_id`: it is not of a client with `reports`.
+            InvalidRequest: That is no result, or no timeout.
             InvalidConfiguration: This client has no `reports`.
         """
+        if not isinstance(result, (Ok, ApiError, TransportFailure, Skipped)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            problem = f"is of type {type(result).__name__}"
+            raise InvalidRequest("result", problem, "a result of this client; of a BatchItem, its .result")
         known = result.result if isinstance(result, Skipped) else result
         if known is None or isinstance(known, Ok) or known.disposition is not Disposition.MAYBE_SENT:
             return result
@@ -332,12 +337,17 @@ class Gateway360Client:
             expected = "a DeliveryReports of gateway360_async.delivery"
             raise InvalidConfiguration("reports", "is missing: without it, no report is asked for", expected)
         if known.report_id is None:
-            expected = "the result of a client with `reports`, for a request that named no `report_url`"
-            raise InvalidRequest("result", "has no report_id", expected)
+            return result
         report = await self._reports.wait(known.report_id, timeout)
         if report is None:
             return result
-        return Ok(known.attempts, known.elapsed, report_id=known.report_id, sms_id=report.sms_id)
+        return Ok(
+            known.attempts,
+            known.elapsed,
+            repeated=known.repeated,
+            report_id=known.report_id,
+            sms_id=report.sms_id,
+        )
 
     def batch(
         self,

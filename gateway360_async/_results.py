@@ -155,7 +155,8 @@ class Ok:
         elapsed: Seconds from the call to its result, over all attempts and waits.
         repeated: Whether this is the result of an earlier call to the same number, within the client's
             `cooldown`: this call sent nothing.
-        report_id: What ties the call to its delivery report; `None` for a client without `reports`.
+        report_id: What ties the call to its delivery report; `None` without one
+            that the client asked for.
         sms_id: The message's id, where a delivery report told it; the gateway's answer names none.
     """
 
@@ -192,8 +193,8 @@ class ApiError:
         retry_after: Seconds that the answer asked to wait (`Retry-After`), or `None`.
         repeated: Whether this is the result of an earlier call to the same number, within the client's
             `cooldown`: this call sent nothing.
-        report_id: What ties the call to its delivery report, which `client.resolve` waits for; `None` for a
-            client without `reports`.
+        report_id: What ties the call to its delivery report, which `client.resolve` waits for; `None` without
+            one that the client asked for.
         raw: The answer's JSON object, with what is secret in it blanked out; only of `verify_pin`, whose answers
             are known in part. It does not count in comparisons.
     """
@@ -217,7 +218,9 @@ class ApiError:
         """
         if self.error_id == ErrorId.UNKNOWN_ERROR:
             return Disposition.MAYBE_SENT
-        if self.http_status >= 500 and not isinstance(self.error_id, ErrorId):
+        # For Verify PIN (only its answers are kept) no id is published that would say "wrong PIN".
+        described = isinstance(self.error_id, ErrorId)
+        if not described and (self.http_status >= 500 or self.raw is not None):
             return Disposition.MAYBE_SENT
         return Disposition.NOT_SENT
 
@@ -254,8 +257,8 @@ class TransportFailure:
         retry_after: Seconds that the answer asked to wait (`Retry-After`), or `None`.
         repeated: Whether this is the result of an earlier call to the same number, within the client's
             `cooldown`: this call sent nothing.
-        report_id: What ties the call to its delivery report, which `client.resolve` waits for; `None` for a
-            client without `reports`.
+        report_id: What ties the call to its delivery report, which `client.resolve` waits for; `None` without
+            one that the client asked for.
         raw: The answer's JSON object, with what is secret in it blanked out; only of `verify_pin`, whose answers
             are known in part. It does not count in comparisons.
     """

@@ -13,11 +13,14 @@ Rules of this module:
 from __future__ import annotations
 
 import json
+import re
 from typing import NoReturn
 
 __all__ = ["Secret", "SecretBytes", "mask_msisdn"]
 
 _MASK = "*****"
+_SHORTEST_TYPED = 4
+_SEPARATORS = re.compile(r"[\s._-]+")
 
 
 class Secret:
@@ -41,6 +44,18 @@ class Secret:
         """Blank the value out of a text that came from elsewhere, in whatever quotes it stands there."""
         for form in _forms(self.__reveal()):
             text = text.replace(form, _MASK)
+        return text
+
+    def redact_typed(self, text: str) -> str:
+        """Blank the value out as a machine would quote what a person typed: in any case, without separators.
+
+        Values of less than four characters stay: they are part of everything.
+        """
+        typed = self.__reveal()
+        forms = {typed, typed.strip(), _SEPARATORS.sub("", typed)}
+        for form in sorted(forms, key=len, reverse=True):
+            if len(form) >= _SHORTEST_TYPED:
+                text = re.sub(re.escape(form), _MASK, text, flags=re.IGNORECASE)
         return text
 
     def is_in(self, text: str) -> bool:

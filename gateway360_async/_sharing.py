@@ -29,7 +29,7 @@ from ._attempts import Call
 from ._calls import Caller
 from ._payloads import PinRequest
 from ._results import Disposition, FailureKind, Ok, PinResult, TransportFailure
-from ._secret import Secret, mask_msisdn
+from ._secret import mask_msisdn
 from ._verification import NotVerified, Verified, VerifyResult
 from ._waiting import uninterrupted
 
@@ -125,11 +125,11 @@ class Sharing:
         self._land(call, result)
         return result
 
-    async def verify(self, call: Call[Verified | NotVerified], pin: Secret) -> VerifyResult:
+    async def verify(self, call: Call[Verified | NotVerified]) -> VerifyResult:
         """Have a PIN judged. Nobody shares that: each try counts, and is its caller's own."""
         self._tries += 1
         try:
-            return await self._caller.verify(call, pin)
+            return await self._caller.verify(call)
         except asyncio.CancelledError:
             known = call.left = self._caller.cancelled_try(call)
             if known.disposition is not Disposition.NOT_SENT:
@@ -169,6 +169,7 @@ class Sharing:
 
     def _register(self, flight: Flight) -> Flight:
         flight.joined = False  # it may have, before
+        self._caller.tie(flight, flight.request)
         if flight.number not in self._flights:
             self._flights[flight.number] = flight
         else:
@@ -268,7 +269,11 @@ class Sharing:
         if flight.outcome is None:
             detail = "an identical request, whose result this one shares, goes on"
             return TransportFailure(
-                FailureKind.CANCELLED, Disposition.MAYBE_SENT, detail=detail, elapsed=call.elapsed()
+                FailureKind.CANCELLED,
+                Disposition.MAYBE_SENT,
+                detail=detail,
+                elapsed=call.elapsed(),
+                report_id=flight.report_id,
             )
         if isinstance(flight.outcome, Exception):
             return self._caller.cancelled(flight)

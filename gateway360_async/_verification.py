@@ -7,8 +7,11 @@ nesting.
 Rules of this module:
 
 - Read tolerantly: a field is found by any of its likely names, in any spelling, on any level of the object.
-- Nothing is guessed: an answer that does not say whether the PIN is right, or says it twice and not alike, is
-  `UNREADABLE`, and never a success. `{"status":"ok"}` alone is such an answer.
+- No success is guessed: only an answer that says "verified" of itself (at its top, or in a known wrapper), says
+  it everywhere alike, and holds nothing that speaks against it (a status that is not `ok`, an error, on any level)
+  is one. An answer that does not say clearly whether the PIN is right is `UNREADABLE`; `{"status":"ok"}` alone is
+  such an answer.
+- An error of the account, and a 429, say nothing of the PIN, whatever else stands beside them.
 - The answer is kept as `.raw`, so that what this module does not understand is not lost.
 - No I/O and no clock. JSON is read as strictly as any answer's.
 """
@@ -21,6 +24,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 
 import attrs
 
+from ._error_ids import ErrorId
 from ._errors import InvalidRequest
 from ._results import ApiError, Disposition, FailureKind, Ok, TransportFailure
 from ._secret import Secret, SecretBytes
@@ -40,6 +44,7 @@ __all__ = [
 VERIFY_PATH: Final = "/2fa/verify"
 """The path of Verify PIN below the API's prefix."""
 
+_MASK: Final = "*****"
 _MAX_PIN: Final = 64
 """Characters that are passed on. A PIN has 4 to 16; what a person typed is the gateway's to judge, within reason."""
 
@@ -106,7 +111,7 @@ class NotVerified:
 
 VerifyResult: TypeAlias = Verified | NotVerified | ApiError | TransportFailure
 """What `verify_pin` gives. In the last two, `.disposition` is about the try: `NOT_SENT`, it was not counted;
-`MAYBE_SENT`, it may have been."""
+`MAYBE_SENT`, it may have been, as with any error id that is not published."""
 
 
 def checked_pin(pin: object) -> Secret:
@@ -161,18 +166,53 @@ _TRIES: Final = frozenset(
     }
 )
 _MESSAGE: Final = frozenset({"errormessage", "errormsg", "message", "msg"})
+_WRAPPERS: Final = frozenset({"data", "response", "result", "verification"})
+_AGAINST: Final = frozenset({"error", "errorid", "errors", "errorcode"})
+_SECRET: Final = frozenset({"apikey", "msisdn", "pin", "pincode"})
+_FOR: Final = frozenset({"success", "successful", "ok"})
 _NOT_A_LETTER: Final = re.compile(r"[^a-z]")
 _WORDS: Final[Mapping[object, bool]] = {"true": True, "false": False, "1": True, "0": False}
 
 
-def _found(fields: Mapping[str, Any], names: frozenset[str]) -> Iterator[Any]:
-    """Every value under one of these names, on any level. The depth is bounded where the JSON was read."""
-    for name, value in fields.items():
-        if _NOT_A_LETTER.sub("", name.lower()) in names:
-            yield value
-        for inner in cast("list[object]", value) if isinstance(value, list) else (value,):
-            if isinstance(inner, dict):
-                yield from _found(cast("dict[str, Any]", inner), names)
+def _objects(value: object) -> Iterator[Mapping[str, Any]]:
+    """Every object in a document, on any level. The depth is bounded where the JSON was read."""
+    if isinstance(value, dict):
+        fields = cast("dict[str, Any]", value)
+        yield fields
+        for inner in fields.values():
+            yield from _objects(inner)
+    elif isinstance(value, list):
+        for inner in cast("list[object]", value):
+            yield from _objects(inner)
+
+
+def _letters(name: str) -> str:
+    return _NOT_A_LETTER.sub("", name.lower())
+
+
+def _found(document: Mapping[str, Any], names: frozenset[str]) -> Iterator[Any]:
+    for fields in _objects(document):
+        for name, value in fields.items():
+            if _letters(name) in names:
+                yield value
+
+
+def _is_affirmed(document: Mapping[str, Any]) -> bool:
+    """Whether the answer says "verified" where it speaks of itself, and nothing in it speaks against that."""
+    own = [document]
+    own += [
+        cast("dict[str, Any]", value)
+        for name, value in document.items()
+        if _letters(name) in _WRAPPERS and isinstance(value, dict)
+    ]
+    said = [value for fields in own for name, value in fields.items() if _letters(name) in _VERIFIED]
+    return bool(said) and not any(
+        (_letters(name) == "status" and value != "ok")
+        or (_letters(name) in _AGAINST and value)
+        or (_letters(name) in _FOR and _as_flag(value) is not True)
+        for fields in _objects(document)
+        for name, value in fields.items()
+    )
 
 
 def _flag(fields: Mapping[str, Any], names: frozenset[str]) -> bool | None:
@@ -221,28 +261,28 @@ def decode_verification(
         does not, otherwise a `TransportFailure`. Never raises.
     """
     fields = read_fields(headers, body)
-    verified = None if fields is None else _flag(fields, _VERIFIED)
-    if fields is not None and verified is not None and 200 <= http_status < 500:
-        before, message = _flag(fields, _BEFORE), _text(fields, _MESSAGE)
-        if not verified:
-            return NotVerified(
-                tries_remaining=_count(fields, _TRIES),
-                verified_before=before,
-                message=message,
-                raw=fields,
-                attempts=attempts,
-                elapsed=elapsed,
-            )
-        if http_status < 300 and fields.get("status") != "error" and not fields.get("error_id"):
-            return Verified(
-                verified_before=before, message=message, raw=fields, attempts=attempts, elapsed=elapsed
-            )
     result = decode(http_status, headers, body, attempts=attempts, elapsed=elapsed, retry_after=retry_after)
-    if not isinstance(result, Ok):
-        if fields is None:
-            return result
-        if http_status == 429 or (isinstance(result, ApiError) and not verified):
-            return attrs.evolve(result, raw=fields)
+    published = isinstance(result, ApiError) and isinstance(result.error_id, ErrorId)
+    if not isinstance(result, Ok) and (fields is None or http_status == 429 or published):
+        return attrs.evolve(result, raw=fields)
+    fields = fields or {}  # what `decode` takes for an `Ok` is an object
+    verified = _flag(fields, _VERIFIED)
+    before, message = _flag(fields, _BEFORE), _text(fields, _MESSAGE)
+    if verified is False and 200 <= http_status < 500:
+        return NotVerified(
+            tries_remaining=_count(fields, _TRIES),
+            verified_before=before,
+            message=message,
+            raw=fields,
+            attempts=attempts,
+            elapsed=elapsed,
+        )
+    if verified and 200 <= http_status < 300 and _is_affirmed(fields):
+        return Verified(
+            verified_before=before, message=message, raw=fields, attempts=attempts, elapsed=elapsed
+        )
+    if isinstance(result, ApiError) and not verified:
+        return attrs.evolve(result, raw=fields)
     # JSON, whatever its status, may be the gateway's word about a try that it has counted.
     return TransportFailure(
         FailureKind.UNREADABLE,
@@ -258,28 +298,41 @@ def decode_verification(
 _Result = TypeVar("_Result", bound=Ok | Verified | NotVerified | ApiError | TransportFailure)
 
 
-def blanked(result: _Result, blank: Callable[[str], str]) -> _Result:
-    """Blank secrets out of all that a result holds of an answer: the gateway may quote what it was sent."""
+def blanked(
+    result: _Result, blank: Callable[[str], str], secret_values: frozenset[int] = frozenset()
+) -> _Result:
+    """Blank secrets out of all that a result holds of an answer: the gateway may quote what it was sent.
+
+    Args:
+        result: The result.
+        blank: Blanks them out of a text.
+        secret_values: What they are as numbers, where they are.
+    """
     changes: dict[str, Any] = {}
     if isinstance(result, ApiError):
-        said = None if result.error_msg is None else blank(result.error_msg)
-        changes = {"error_id": blank(result.error_id), "error_msg": said}
+        changes["error_msg"] = None if result.error_msg is None else blank(result.error_msg)
+        # A published id is none of what was sent, whatever letters they share.
+        if not isinstance(result.error_id, ErrorId) and blank(result.error_id) != result.error_id:
+            changes["error_id"] = _MASK
     elif isinstance(result, (Verified, NotVerified)) and result.message is not None:
-        changes = {"message": blank(result.message)}
+        changes["message"] = blank(result.message)
     if not isinstance(result, Ok) and result.raw is not None:
-        changes["raw"] = _blanked(result.raw, blank)
+        changes["raw"] = _blanked(result.raw, blank, secret_values)
     return attrs.evolve(result, **changes) if changes else result
 
 
-def _blanked(value: object, blank: Callable[[str], str]) -> Any:
+def _blanked(value: object, blank: Callable[[str], str], secret_values: frozenset[int]) -> Any:
     if isinstance(value, str):
         return blank(value)
-    if isinstance(value, int) and not isinstance(value, bool):  # a PIN, or a number, may come as one
-        said = str(value)
-        return value if blank(said) == said else blank(said)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        # 34666666111.0 equals 34666666111, and a PIN that begins with 0 has lost it.
+        return _MASK if value in secret_values or blank(str(value)) != str(value) else value
     if isinstance(value, list):
-        return [_blanked(item, blank) for item in cast("list[object]", value)]
+        return [_blanked(item, blank, secret_values) for item in cast("list[object]", value)]
     if isinstance(value, dict):
         pairs = cast("dict[str, Any]", value).items()
-        return {blank(name): _blanked(item, blank) for name, item in pairs}
+        return {
+            blank(name): _MASK if _letters(name) in _SECRET else _blanked(item, blank, secret_values)
+            for name, item in pairs
+        }
     return value

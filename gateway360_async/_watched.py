@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ._attempts import Call
 from ._results import Ok, PinResult
-from ._secret import Secret
 from ._sharing import Flight, Sharing
 from ._verification import NotVerified, Verified, VerifyResult
 
@@ -54,9 +53,9 @@ class Watched:
         """See `Sharing.settled`."""
         return await self._told(call, lambda: self._sharing.settled(call, share=share))
 
-    async def verify(self, call: Call[Verified | NotVerified], pin: Secret) -> VerifyResult:
+    async def verify(self, call: Call[Verified | NotVerified]) -> VerifyResult:
         """See `Sharing.verify`."""
-        return await self._told(call, lambda: self._sharing.verify(call, pin))
+        return await self._told(call, lambda: self._sharing.verify(call))
 
     async def _told(self, call: Call[_Taken], make: Callable[[], Awaitable[_Result]]) -> _Result:
         from .observers import CallWatch  # noqa: PLC0415  # for those who watch

@@ -20,6 +20,7 @@ from gateway360_async import (
     RetryPolicy,
     Skipped,
     SkipReason,
+    SpendGuard,
     TransportFailure,
 )
 from gateway360_async.delivery import DeliveryReports
@@ -160,8 +161,48 @@ async def test_what_cannot_be_resolved_is_refused():
     with pytest.raises(InvalidConfiguration, match="reports"):
         await Gateway360Client(KEY).resolve(lost, timeout=1)
     reports = DeliveryReports("https://example.com/sms", SECRET)
-    with pytest.raises(InvalidRequest, match="report_id"):
-        await Gateway360Client(KEY, reports=reports).resolve(lost, timeout=1)
+    with pytest.raises(InvalidRequest, match="BatchItem"):
+        await Gateway360Client(KEY, reports=reports).resolve("sent", timeout=1)
+
+
+async def test_what_no_report_can_tell_of_is_given_back():
+    reports = DeliveryReports("https://example.com/sms", SECRET)
+    lost = TransportFailure("timeout", Disposition.MAYBE_SENT)
+    assert await Gateway360Client(KEY, reports=reports).resolve(lost, timeout=1) is lost
+
+
+async def test_who_shares_a_request_shares_its_report_even_where_it_leaves_before():
+    reports = DeliveryReports("https://example.com/sms", SECRET)
+    async with Server(silence) as server:
+        async with Gateway360Client(KEY, base_url=server.url, sender="PIZZA", reports=reports) as client:
+            first = asyncio.create_task(client.request_pin(NUMBER, deadline=0.5))
+            await asyncio.sleep(0)
+            second = await client.request_pin(NUMBER, deadline=0.2)
+            assert second.disposition is Disposition.MAYBE_SENT
+            assert second.report_id == (await first).report_id is not None
+
+
+async def test_what_a_guard_refused_has_no_report():
+    reports = DeliveryReports("https://example.com/sms", SECRET)
+    guard = SpendGuard(allowed_prefixes={"351"})
+    async with Gateway360Client(KEY, sender="PIZZA", reports=reports, guard=guard) as client:
+        assert (await client.request_pin(NUMBER)).report_id is None
+
+
+async def test_a_repeat_that_is_resolved_is_still_a_repeat():
+    reports = DeliveryReports("https://example.com/sms", SECRET)
+    async with Server(silence) as server:
+        client = Gateway360Client(
+            KEY, base_url=server.url, sender="PIZZA", reports=reports, cooldown=60, deadline=0.3
+        )
+        async with client:
+            first = await client.request_pin(NUMBER)
+            again = await client.request_pin(NUMBER)
+            await report_for(reports, first.report_id)
+            known = await client.resolve(again, timeout=5)
+    assert server.posts == 1
+    assert again.repeated
+    assert known.repeated
 
 
 def test_reports_are_checked_when_the_client_is_made():

@@ -38,7 +38,8 @@ VERIFIED = [
     {"status": "ok", "isVerified": "true"},
     {"status": "ok", "is_verified": 1},
     {"status": "ok", "result": {"verified": True}},
-    {"status": "ok", "data": [{"PIN-Verified": "TRUE"}]},
+    {"status": "ok", "data": {"PIN-Verified": "TRUE"}},
+    {"success": True, "response": {"verified": True, "status": "ok"}},
     {"status": "ok", "verified": True, "inner": {"verified": 1}},
 ]
 
@@ -110,7 +111,20 @@ UNCLEAR = [
     {"verified": True, "data": {"verified": False}},
     {"verified": True, "data": {"verified": "perhaps"}},
     {"status": "error", "verified": True},
-    {"status": "error", "error_id": "BAD_PARAMS", "verified": True},
+    {"status": "error", "error_id": "NO_SUCH_PIN", "verified": True},
+    {"data": {"status": "error", "error_id": "PIN_EXPIRED", "verified": True}},
+    {"status": "ok", "data": {"status": "error", "verified": True}},
+    {"status": "failed", "verified": True},
+    {"status": "ERROR", "verified": True},
+    {"status": False, "verified": True},
+    {"success": False, "verified": True},
+    {"success": None, "verified": True},
+    {"status": "ok", "errors": ["x"], "verified": True},
+    {"status": "ok", "previous": {"verified": True}},
+    {"status": "ok", "history": [{"verified": True}]},
+    {"status": "ok", "data": [{"verified": True}]},
+    {"status": "ok", "verified_before": {"verified": True}},
+    {"status": "ok", "verified": True, "a": [[{"verified": False}]]},
     {"status": "ok", "error_id": "BAD_PARAMS", "verified": True},
     {"status": "ok", "message": "PIN verified"},
 ]
@@ -152,8 +166,22 @@ def test_a_denial_in_an_error_envelope_is_a_denial():
     assert result.tries_remaining == 1
 
 
+@pytest.mark.parametrize("verified", [True, False])
+def test_an_error_of_the_account_says_nothing_of_the_pin_whatever_stands_beside_it(verified):
+    result = read({"status": "error", "error_id": "UNAUTHORIZED", "verified": verified}, 401)
+    assert isinstance(result, ApiError)
+    assert result.disposition is Disposition.NOT_SENT
+
+
+def test_an_id_that_is_not_published_may_be_about_a_try_that_was_counted():
+    result = read({"status": "error", "error_id": "INVALID_PIN"})
+    assert isinstance(result, ApiError)
+    assert result.disposition is Disposition.MAYBE_SENT
+    assert pickle.loads(pickle.dumps(result)).disposition is Disposition.MAYBE_SENT
+
+
 def test_429_was_not_judged():
-    for body in (b"", b"{}", b'{"status":"error"}'):
+    for body in (b"", b"{}", b'{"status":"error"}', b'{"verified":false}'):
         result = read(body, 429)
         assert isinstance(result, TransportFailure)
         assert result.kind is FailureKind.THROTTLED
@@ -248,9 +276,23 @@ def test_secrets_are_blanked_out_of_all_that_an_answer_quotes():
     }
     result = blanked(read(document), blank)
     assert result.message == "***** is wrong"
-    assert result.raw["echo"] == ["*****", "*****", "*****5", None, {"*****": True}]
+    assert result.raw["echo"] == ["*****", "*****", "*****", None, {"*****": True}]
     error = blanked(read({"status": "error", "error_id": "E1234", "error_msg": "1234"}, 400), blank)
-    assert (error.error_id, error.error_msg, error.raw["error_msg"]) == ("E*****", "*****", "*****")
+    assert (error.error_id, error.error_msg, error.raw["error_msg"]) == ("*****", "*****", "*****")
+    published = {"status": "error", "error_id": "UNAUTHORIZED"}
+    kept = blanked(read(published, 401), lambda text: text.replace("AUTH", "*****"))
+    assert kept.error_id is ErrorId.UNAUTHORIZED
+    assert kept.error_msg is None
+    named = {"verified": False, "PIN": 7, "msisdn": ["x"], "n": 34666666111.0, "f": 0.5, "zero": 908172}
+    result = blanked(read(named), blank, frozenset({34666666111, 908172}))
+    assert result.raw == {
+        "verified": False,
+        "PIN": "*****",
+        "msisdn": "*****",
+        "n": "*****",
+        "f": 0.5,
+        "zero": "*****",
+    }
     assert blanked(Ok(), blank) == Ok()
     silent = read({"verified": False})
     assert blanked(silent, blank) == silent

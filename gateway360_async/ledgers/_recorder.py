@@ -102,7 +102,10 @@ class Recorder:
         if left is not None and result.disposition is Disposition.NOT_SENT:
             # Not this time; but what was left open is not closed by that.
             detail = f"an earlier run may have sent it; this time: {result}"
-            return TransportFailure(FailureKind.INTERRUPTED, Disposition.MAYBE_SENT, detail=detail)
+            report_id = None if left.result is None else left.result.report_id
+            return TransportFailure(
+                FailureKind.INTERRUPTED, Disposition.MAYBE_SENT, detail=detail, report_id=report_id
+            )
         return result
 
     async def left(self, index: int, request: PinRequest) -> BatchResult | None:

@@ -50,6 +50,7 @@ class CallWatch:
         self._watch = watch
         self._operation: Operation = operation
         self._number = mask_msisdn(number)
+        del number  # an observer may raise what ends the program, with this frame
         self._clock = clock
         self._id = next(_call_ids)
         self._began = self._attempt_began = clock()

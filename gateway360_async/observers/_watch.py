@@ -12,6 +12,7 @@ Rules of this module:
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Sequence
@@ -41,11 +42,12 @@ class Watch:
         self._failed: set[type] = set()
 
     def notify(self, event: Event) -> None:
-        """Tell every observer. Never raises an `Exception`."""
+        """Tell every observer. Raises nothing but what ends the program, such as a `KeyboardInterrupt`."""
         for observer in self._observers:
             try:
                 observer.notify(event)
-            except Exception:
+            except (Exception, asyncio.CancelledError):
+                # The latter too: nothing is awaited here, so it is not the task's.
                 class_ = type(observer)
                 if class_ not in self._failed:
                     self._failed.add(class_)

@@ -70,9 +70,8 @@ class HttpxTransport:
         trust_env: bool = True,
     ) -> None:
         self._client = client
-        self._prepared_from: tuple[str, Mapping[str, str]] | None = None
-        self._url = httpx.URL()
-        self._headers: list[tuple[bytes, bytes]] = []
+        # By URL: the headers that it was made from, it, and the headers. A client posts to two.
+        self._prepared: dict[str, tuple[Mapping[str, str], httpx.URL, list[tuple[bytes, bytes]]]] = {}
         if client is None:
             self._connections: Slots | ReadyClient = Slots(
                 limits, checked_ssl_context(verify), checked_proxy(proxy), trust_env=trust_env
@@ -123,13 +122,16 @@ class HttpxTransport:
             # With the client's own headers, parameters and cookies.
             headers = {**headers, "Content-Length": str(length)}
             return self._client.build_request("POST", url, headers=headers, content=body)
-        if (url, headers) != self._prepared_from:
+        prepared = self._prepared.get(url)
+        if prepared is None or prepared[0] != headers:
             # Once for a client: reading the URL and encoding the headers takes longer than all the rest.
-            self._url = httpx.URL(url)
-            self._headers = [(b"Host", self._url.netloc), *httpx.Headers(headers).raw]
-            self._prepared_from = (url, headers)
-        fields = [*self._headers, (b"Content-Length", b"%d" % length)]
-        return httpx.Request("POST", self._url, headers=fields, stream=body)
+            target = httpx.URL(url)
+            fields = [(b"Host", target.netloc), *httpx.Headers(headers).raw]
+            prepared = self._prepared[url] = (headers, target, fields)
+        _, target, fields = prepared
+        return httpx.Request(
+            "POST", target, headers=[*fields, (b"Content-Length", b"%d" % length)], stream=body
+        )
 
     async def aclose(self) -> None:
         """Close our own connections. A ready client stays open: it is yours."""

@@ -129,7 +129,14 @@ def test_observers_of_two_classes_that_fail_are_both_named(caplog):
     assert [record.args[0].rsplit(".", 1)[-1] for record in caplog.records] == ["Failing", "Other"]
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), asyncio.CancelledError()], ids=repr)
+def test_a_cancellation_that_an_observer_raises_is_not_the_tasks(caplog):
+    one, two = Failing(asyncio.CancelledError()), Seen()
+    Watch([one, two]).notify(EVENTS[0])
+    assert two.events == [EVENTS[0]]
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit()], ids=repr)
 def test_what_is_to_end_the_program_is_let_through(error):
     with pytest.raises(type(error)):
         Watch([Failing(error)]).notify(EVENTS[0])
