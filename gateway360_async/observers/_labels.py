@@ -18,12 +18,15 @@ from .._verification import NotVerified, Verified
 from ._events import BatchProgress, CallFinished, CallResult
 
 __all__ = [
+    "BUCKETS",
     "CANCELLED",
     "EXCEPTION",
+    "MAY_BE_OUT",
     "OTHER",
     "Batches",
     "Kept",
     "disposition_of",
+    "error_type_of",
     "is_repeated",
     "kind_of",
     "shared_by",
@@ -34,6 +37,30 @@ OTHER: Final = "other"
 
 CANCELLED: Final = "cancelled"
 EXCEPTION: Final = "exception"
+
+MAY_BE_OUT: Final = (Disposition.SENT.value, Disposition.MAYBE_SENT.value)
+"""Of an attempt to send: each of these is an SMS, or may be."""
+
+_MILLISECONDS: Final = (
+    5,
+    10,
+    25,
+    50,
+    75,
+    100,
+    250,
+    500,
+    750,
+    1_000,
+    2_500,
+    5_000,
+    7_500,
+    10_000,
+    15_000,
+    30_000,
+)
+BUCKETS: Final = tuple(bound / 1_000 for bound in _MILLISECONDS)
+"""Seconds: those that OpenTelemetry's conventions want for durations, and on to the client's usual deadline."""
 
 _Value = TypeVar("_Value")
 
@@ -70,6 +97,20 @@ def kind_of(result: CallResult | None, error: BaseException | None) -> str | Non
             return kind.value
         case _:
             return None
+
+
+def error_type_of(result: CallResult | None, error: BaseException | None) -> str | None:
+    """Say why something did not go well as OpenTelemetry's conventions want it (`error.type`).
+
+    Returns:
+        As `kind_of`, but the class of what was raised, and `"_OTHER"` for an id that is not published.
+    """
+    kind = kind_of(result, error)
+    if kind != EXCEPTION:
+        return "_OTHER" if kind == OTHER else kind
+    class_ = type(error)
+    name = class_.__qualname__
+    return name if class_.__module__ == "builtins" else f"{class_.__module__}.{name}"
 
 
 def shared_by(event: CallFinished) -> str:

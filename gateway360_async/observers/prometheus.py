@@ -34,31 +34,9 @@ from ._events import (
     Event,
     RetryWaiting,
 )
-from ._labels import OTHER, Batches, disposition_of, kind_of, shared_by
+from ._labels import BUCKETS, MAY_BE_OUT, OTHER, Batches, disposition_of, kind_of, shared_by
 
 __all__ = ["PrometheusObserver"]
-
-_BUCKETS: Final = (
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.075,
-    0.1,
-    0.25,
-    0.5,
-    0.75,
-    1.0,
-    2.5,
-    5.0,
-    7.5,
-    10.0,
-    15.0,
-    30.0,
-)
-"""Seconds, on to the client's usual deadline."""
-
-_MAY_BE_OUT: Final = (Disposition.SENT.value, Disposition.MAYBE_SENT.value)
 
 
 class _Metrics:
@@ -83,7 +61,7 @@ class _Metrics:
             "How long calls took, over all attempts and waits.",
             ["operation", "disposition"],
             registry=None,
-            buckets=_BUCKETS,
+            buckets=BUCKETS,
         )
         self.attempts = Counter(
             "gateway360_attempts",
@@ -209,7 +187,7 @@ class PrometheusObserver:
         disposition = disposition_of(event.result)
         kind = kind_of(event.result, event.error) or ""
         self._metrics.attempts.labels(event.operation, disposition, kind).inc()
-        if event.operation == "request_pin" and disposition in _MAY_BE_OUT:
+        if event.operation == "request_pin" and disposition in MAY_BE_OUT:
             self._metrics.sms.labels(disposition).inc()
 
     def _batch_progress(self, event: BatchProgress) -> None:

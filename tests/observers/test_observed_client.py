@@ -133,7 +133,11 @@ async def watched(caplog):
     assert "*****" in told
     for secret in (KEY, NUMBER, *(message.msisdn for message in watched.gateway.messages)):
         assert secret not in told
-    assert watched.open_telemetry._calls.values() == watched.open_telemetry._attempts.values() == []
+    assert (
+        watched.open_telemetry._spans._calls.values()
+        == watched.open_telemetry._spans._attempts.values()
+        == []
+    )
     assert not watched.counted("calls_in_flight", operation="request_pin")
     assert not re.search(r"(Logging|OpenTelemetry|Prometheus)Observer failed", caplog.text)
 

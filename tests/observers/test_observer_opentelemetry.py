@@ -239,7 +239,7 @@ def test_an_exchange_goes_on_for_others_after_its_call_was_cancelled(sdk):
     assert second.attributes["gateway360.disposition"] == "sent"
     assert "url.full" not in second.attributes
     assert joined.attributes["gateway360.joined"] is True
-    kept = sdk.observer
+    kept = sdk.observer._spans
     assert (kept._calls.values(), kept._attempts.values()) == ([], [])
 
 
@@ -247,16 +247,16 @@ def test_nothing_is_kept_of_a_call_that_is_over(sdk):
     tell(sdk.observer, retried(1), cancelled(2), call(3, LOST))
     # An attempt whose end nobody said ends with its call.
     tell(sdk.observer, started(4), attempt(4, 1)[0], finished(4))
-    assert (sdk.observer._calls.values(), sdk.observer._attempts.values()) == ([], [])
+    assert (sdk.observer._spans._calls.values(), sdk.observer._spans._attempts.values()) == ([], [])
     assert len(sdk.spans()) == 3 + 2 + 2 + 2
 
 
 def test_what_is_kept_is_bounded(sdk, monkeypatch):
-    sdk.observer._calls = _labels.Kept(2)
-    sdk.observer._attempts = _labels.Kept(2)
+    sdk.observer._spans._calls = _labels.Kept(2)
+    sdk.observer._spans._attempts = _labels.Kept(2)
     for call_id in range(1, 6):
         tell(sdk.observer, started(call_id), attempt(call_id, 1)[0])
-    assert len(sdk.observer._calls.values()) == len(sdk.observer._attempts.values()) == 2
+    assert len(sdk.observer._spans._calls.values()) == len(sdk.observer._spans._attempts.values()) == 2
     assert len(sdk.spans()) == 6
     # Those that had to go are no fault when they end after all.
     for call_id in range(1, 6):
@@ -409,4 +409,4 @@ def test_the_names_are_those_of_the_conventions(sdk):
 def test_without_an_sdk_nothing_is_recorded_and_nothing_fails():
     observer = OpenTelemetryObserver()
     tell(observer, retried(), cancelled(2), progress(1, 1, finished=True))
-    assert observer._calls.values() == []
+    assert observer._spans._calls.values() == []
