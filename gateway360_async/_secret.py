@@ -52,7 +52,8 @@ class Secret:
         Values of less than four characters stay: they are part of everything.
         """
         typed = self.__reveal()
-        forms = {typed, typed.strip(), _SEPARATORS.sub("", typed)}
+        bare = _SEPARATORS.sub("", typed)
+        forms = {typed, typed.strip(), bare, bare.lstrip("0")}  # the last: as a number
         for form in sorted(forms, key=len, reverse=True):
             if len(form) >= _SHORTEST_TYPED:
                 text = re.sub(re.escape(form), _MASK, text, flags=re.IGNORECASE)

@@ -188,6 +188,49 @@ async def test_what_an_answer_quotes_is_blanked(transport):
         assert secret not in said
 
 
+@pytest.mark.parametrize(
+    ("typed", "echoed"),
+    [
+        ("908172 ", "908172"),
+        ("908 172", "908172"),
+        ("908-172", "908172"),
+        ("abcdef", "ABCDEF"),
+        ("0908172", 908172),
+        ("666661", f"{NUMBER} 666661"),
+        (PIN, float(NUMBER)),
+    ],
+)
+async def test_what_was_typed_is_blanked_however_it_comes_back(typed, echoed):
+    answer = json.dumps(
+        {"verified": False, "message": f"{echoed}", "echo": echoed, "deep": [{"PIN": echoed}]}
+    )
+    async with Server(status(200, answer.encode())) as server, client_for(server) as client:
+        result = await client.verify_pin(NUMBER, typed)
+    said = f"{result.raw} {result.message}" if isinstance(echoed, str) else f"{result.raw}"
+    assert typed.strip() not in said
+    assert str(echoed).split()[-1] not in said
+    assert NUMBER not in said
+
+
+async def test_a_short_pin_leaves_our_own_words_alone():
+    async with Server(silence) as server, client_for(server) as client:
+        result = await client.verify_pin(NUMBER, "3", deadline=0.3)
+    assert result.detail == "the deadline of 0.3 s passed"
+
+
+@pytest.mark.parametrize("wrong", ["closed", "deadline", "timeout", "pin"])
+async def test_no_frame_of_what_is_raised_holds_the_number_or_the_pin(wrong):
+    client = Gateway360Client(KEY)
+    arguments = {"deadline": {"deadline": -1}, "timeout": {"timeout": -1}}.get(wrong, {})
+    if wrong == "closed":
+        await client.aclose()
+    with pytest.raises((InvalidRequest, ClientClosed)) as caught:
+        await client.verify_pin(NUMBER, f"{PIN}\n" if wrong == "pin" else PIN, **arguments)
+    caught.value.__traceback__ = caught.value.__traceback__.tb_next  # without this test's own frame
+    assert PIN not in shown(caught.value)
+    assert NUMBER not in shown(caught.value)
+
+
 async def test_no_log_and_no_traceback_shows_the_pin(caplog, transport):
     caplog.set_level(logging.DEBUG)
     async with Server(

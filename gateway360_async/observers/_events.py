@@ -45,8 +45,13 @@ def _seconds(value: float) -> str:
     return f"{value:.3f}s"
 
 
-def _class_name(error: BaseException | None) -> str:
-    return "None" if error is None else type(error).__name__
+def _class(error: type[BaseException] | BaseException | None) -> type[BaseException] | None:
+    # Not the error itself: its traceback has the frames of the call, and these the request's bytes.
+    return type(error) if isinstance(error, BaseException) else error
+
+
+def _class_name(error: type[BaseException] | None) -> str:
+    return "None" if error is None else error.__name__
 
 
 @attrs.frozen
@@ -95,14 +100,13 @@ class AttemptFinished(_CallEvent):
         attempt: Which one, from 1.
         result: What it gave; `None` if it raised, or if what is known of it is not said.
         elapsed: Seconds since the attempt began.
-        error: What it raised, a cancellation say; `None` if it raised nothing. It does not count in
-            comparisons.
+        error: The class of what it raised, of a cancellation say; `None` if it raised nothing.
     """
 
     attempt: int
     result: CallResult | None
     elapsed: float = attrs.field(repr=_seconds)
-    error: BaseException | None = attrs.field(default=None, repr=_class_name, eq=False)
+    error: type[BaseException] | None = attrs.field(default=None, converter=_class, repr=_class_name)
 
 
 @attrs.frozen
@@ -134,19 +138,18 @@ class CallFinished(_CallEvent):
         result: What it gave. Where it raised, what is known of it; `None` if that is not said.
         elapsed: Seconds since the call began.
         joined: Whether it shared the exchange of an identical call, and made no attempt of its own.
-        error: What the call raised, a cancellation say; `None` if it gave its result. It does not count in
-            comparisons.
+        error: The class of what the call raised, of a cancellation say; `None` if it gave its result.
     """
 
     result: CallResult | None
     elapsed: float = attrs.field(repr=_seconds)
     joined: bool = False
-    error: BaseException | None = attrs.field(default=None, repr=_class_name, eq=False)
+    error: type[BaseException] | None = attrs.field(default=None, converter=_class, repr=_class_name)
 
 
 @attrs.frozen
 class BatchProgress:
-    """How far a batch has come: said now and then, and once more when it has ended.
+    """How far a batch has come: said after each entry, and once more when it has ended.
 
     Args:
         batch_id: What all events of the batch share; unique in the process, from 1.

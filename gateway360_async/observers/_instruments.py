@@ -84,7 +84,9 @@ class Instruments:
             self._batch_duration.record(event.elapsed)
 
 
-def _outcome(operation: Operation, result: CallResult | None, error: BaseException | None) -> dict[str, str]:
+def _outcome(
+    operation: Operation, result: CallResult | None, error: type[BaseException] | None
+) -> dict[str, str]:
     attributes = {"gateway360.operation": operation, "gateway360.disposition": disposition_of(result)}
     error_type = error_type_of(result, error)
     if error_type is not None:

@@ -82,14 +82,14 @@ def disposition_of(result: CallResult | None) -> str:
             return result.disposition.value
 
 
-def kind_of(result: CallResult | None, error: BaseException | None) -> str | None:
+def kind_of(result: CallResult | None, error: type[BaseException] | None) -> str | None:
     """Say why something did not go well; `None` if it did.
 
     Returns:
         `"cancelled"` or `"exception"` where it raised, an `ErrorId` or `"other"`, or a `FailureKind`.
     """
     if error is not None:
-        return CANCELLED if isinstance(error, asyncio.CancelledError) else EXCEPTION
+        return CANCELLED if issubclass(error, asyncio.CancelledError) else EXCEPTION
     match result:
         case ApiError(error_id=error_id):
             return error_id.value if isinstance(error_id, ErrorId) else OTHER
@@ -99,18 +99,17 @@ def kind_of(result: CallResult | None, error: BaseException | None) -> str | Non
             return None
 
 
-def error_type_of(result: CallResult | None, error: BaseException | None) -> str | None:
+def error_type_of(result: CallResult | None, error: type[BaseException] | None) -> str | None:
     """Say why something did not go well as OpenTelemetry's conventions want it (`error.type`).
 
     Returns:
         As `kind_of`, but the class of what was raised, and `"_OTHER"` for an id that is not published.
     """
     kind = kind_of(result, error)
-    if kind != EXCEPTION:
+    if kind != EXCEPTION or error is None:
         return "_OTHER" if kind == OTHER else kind
-    class_ = type(error)
-    name = class_.__qualname__
-    return name if class_.__module__ == "builtins" else f"{class_.__module__}.{name}"
+    name = error.__qualname__
+    return name if error.__module__ == "builtins" else f"{error.__module__}.{name}"
 
 
 def shared_by(event: CallFinished) -> str:

@@ -126,10 +126,10 @@ def _line(event: Event) -> str:
     return f"{about}: {said} [call {event.call_id}]"
 
 
-def _outcome(result: CallResult | None, error: BaseException | None) -> str:
+def _outcome(result: CallResult | None, error: type[BaseException] | None) -> str:
     if error is None:
         return "no result" if result is None else str(result)
-    raised = f"raised {type(error).__name__}"
+    raised = f"raised {error.__name__}"
     return raised if result is None else f"{raised}; {result}"
 
 
@@ -153,7 +153,7 @@ def _fields(event: Event) -> dict[str, object]:
     return {f"gateway360_{name}": value for name, value in fields.items()}
 
 
-def _result_fields(result: CallResult | None, error: BaseException | None) -> dict[str, object]:
+def _result_fields(result: CallResult | None, error: type[BaseException] | None) -> dict[str, object]:
     fields: dict[str, object] = {"disposition": disposition_of(result)}
     if result is not None:
         fields |= {"attempts": result.attempts, "repeated": is_repeated(result)}
@@ -161,7 +161,7 @@ def _result_fields(result: CallResult | None, error: BaseException | None) -> di
     if kind is not None:
         fields["kind"] = kind
     if error is not None:
-        fields["error"] = type(error).__name__
+        fields["error"] = error.__name__
     match result:
         case ApiError(error_id=error_id, http_status=status):
             fields |= {"error_id": str(error_id), "http_status": status}

@@ -131,7 +131,7 @@ class Spans:
         call.span.end()
 
 
-def _settle(span: trace.Span, result: CallResult | None, error: BaseException | None) -> None:
+def _settle(span: trace.Span, result: CallResult | None, error: type[BaseException] | None) -> None:
     """Say on a span what came of it."""
     span.set_attribute("gateway360.disposition", disposition_of(result))
     match result:

@@ -273,7 +273,7 @@ async def test_a_call_that_is_cancelled_on_its_way(watched):
     (events,) = watched.seen.calls()
     assert kinds(events) == ONE_ATTEMPT
     for event in events[2:]:
-        assert isinstance(event.error, asyncio.CancelledError)
+        assert event.error is asyncio.CancelledError
         assert event.result.disposition is Disposition.MAYBE_SENT
     assert watched.tree() == [("maybe_sent", "cancelled", [("maybe_sent", "cancelled")])]
     assert watched.counted("sms_total", disposition="maybe_sent") == 1
@@ -320,7 +320,7 @@ async def test_whoever_began_an_exchange_leaves_it_to_another(watched):
     began, joined = watched.seen.calls()
     # The exchange goes on under the id that it began with.
     assert kinds(began) == [CallStarted, AttemptStarted, CallFinished, AttemptFinished]
-    assert isinstance(began[2].error, asyncio.CancelledError)
+    assert began[2].error is asyncio.CancelledError
     assert began[2].result.disposition is Disposition.MAYBE_SENT
     assert began[3].error is None
     assert isinstance(began[3].result, Ok)
@@ -342,7 +342,7 @@ async def test_whoever_joined_an_exchange_leaves_it(watched):
     assert began[-1].result == result
     assert kinds(joined) == [CallStarted, CallFinished]
     assert joined[1].joined
-    assert isinstance(joined[1].error, asyncio.CancelledError)
+    assert joined[1].error is asyncio.CancelledError
     assert watched.tree() == [("sent", None, [("sent", None)]), ("maybe_sent", "cancelled", [])]
 
 
@@ -359,7 +359,7 @@ async def test_a_limiter_that_raises(watched):
             await client.request_pin(NUMBER)
     (events,) = watched.seen.calls()
     assert kinds(events) == ONE_ATTEMPT
-    assert [type(event.error) for event in events[2:]] == [RuntimeError, RuntimeError]
+    assert [event.error for event in events[2:]] == [RuntimeError, RuntimeError]
     assert [one[1:] for one in watched.tree()] == [("RuntimeError", [("unknown", "RuntimeError")])]
 
 

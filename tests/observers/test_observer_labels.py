@@ -24,9 +24,9 @@ from gateway360_async.observers._labels import Batches, Kept, disposition_of, ki
         (RIGHT, None, "verified", None),
         (WRONG, None, "not_verified", None),
         (None, None, "unknown", None),
-        (None, asyncio.CancelledError(), "unknown", "cancelled"),
-        (LOST, asyncio.CancelledError(), "maybe_sent", "cancelled"),
-        (OK, ValueError(), "sent", "exception"),
+        (None, asyncio.CancelledError, "unknown", "cancelled"),
+        (LOST, asyncio.CancelledError, "maybe_sent", "cancelled"),
+        (OK, ValueError, "sent", "exception"),
     ],
 )
 def test_labels(result, error, disposition, kind):

@@ -39,7 +39,7 @@ class Mine:
             case AttemptFinished(elapsed=elapsed, result=result, error=error):
                 assert_type(elapsed, float)
                 assert_type(result, CallResult | None)
-                assert_type(error, BaseException | None)
+                assert_type(error, type[BaseException] | None)
             case RetryWaiting(delay=delay, result=refused):
                 assert_type(delay, float)
                 assert_type(refused.disposition, Disposition)
