@@ -18,6 +18,7 @@ __all__ = [
     "HALTED",
     "INTERRUPTED",
     "OK",
+    "TERMINATED",
     "USAGE",
     "UsageProblem",
     "api_key",
