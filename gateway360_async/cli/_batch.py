@@ -147,10 +147,9 @@ class _Run:
         )
 
     def _took_no_turn(self, item: BatchItem) -> bool:
-        if isinstance(item.result, TransportFailure) and not self._options.resend_unknown:
-            return (
-                item.result.kind is FailureKind.INTERRUPTED
-            )  # an earlier run left it open, and so did this one
+        """Whether nothing was sent for an entry, nor was it to be: what an earlier run left open stays so."""
+        if isinstance(item.result, TransportFailure):
+            return item.result.kind is FailureKind.INTERRUPTED and not self._options.resend_unknown
         return isinstance(item.result, Skipped)
 
     def _say_stopping(self) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
@@ -52,11 +51,11 @@ async def dry_run(options: BatchOptions) -> int:
     stderr = console_on(stderr=True)
     with ExitStack() as files:
         file = open_input(options.file, files)
-        watched = stderr.is_terminal and not options.json and not sys.stdout.isatty()
+        watched = stderr.is_terminal and not options.json
         lines = await count_lines(file) if watched and is_regular(file) else None
         rows = rows_of(file, options)
         total = None if lines is None else lines - rows.headed
-        with Live(stderr, "checking", total, looked.counts, shown=watched) as live:
+        with Live(stderr, "checking", total, looked.counts, shown=watched, passing=True) as live:
             try:
                 async for row in _all(rows, waits=not is_regular(file)):
                     looked.at(row)

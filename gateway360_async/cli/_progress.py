@@ -44,6 +44,7 @@ class Live:
         total: How many entries there are about; `None`: nobody knows.
         counts: Gives the counts by a word for them.
         shown: Whether to show anything.
+        passing: Whether it goes away at the end.
         clock: Seconds since any moment.
     """
 
@@ -55,6 +56,7 @@ class Live:
         counts: Callable[[], Counter[str]],
         *,
         shown: bool = True,
+        passing: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._counts = counts
@@ -71,6 +73,7 @@ class Live:
             console=console,
             disable=not (shown and console.is_terminal),
             get_time=clock,
+            transient=passing,
             expand=True,
         )
         self._bar = self._progress.add_task(doing, total=total)

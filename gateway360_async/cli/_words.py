@@ -9,7 +9,12 @@ Rules of this module:
 
 from __future__ import annotations
 
+from typing import Final
+
 __all__ = ["a_second", "count", "duration", "printable", "share"]
+
+# Below how many seconds a unit is used, how many of them it has, and with how many decimals.
+_UNITS: Final = ((1e-9, 1, 0, "s"), (0.0095, 1e-3, 1, "ms"), (0.9995, 1e-3, 0, "ms"), (9.995, 1, 2, "s"))
 
 
 def count(number: int) -> str:
@@ -31,19 +36,20 @@ def share(part: int, whole: int) -> str:
 
 def duration(seconds: float) -> str:
     """Write a duration in the unit that fits it: `0.4 ms`, `52 ms`, `1.20 s`, `12 min 5 s`, `3 h 2 min`."""
-    if seconds < 0.0095:
-        return f"{seconds * 1000:.1f} ms"
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 9.995:
-        return f"{seconds:.2f} s"
     if seconds < 99.95:
-        return f"{seconds:.1f} s"
+        return _short(seconds)
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest} s"
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{count(hours)} h {minutes} min"
+
+
+def _short(seconds: float) -> str:
+    for below, size, digits, unit in _UNITS:
+        if seconds < below:
+            return f"{seconds / size:.{digits}f} {unit}"
+    return f"{seconds:.1f} s"
 
 
 def a_second(rate: float) -> str:

@@ -170,13 +170,16 @@ def test_a_wrong_key_halts_with_exit_code_3_and_every_row_has_its_line(cli, sand
     monkeypatch.setenv("GATEWAY360_API_KEY", "wrong")
     file = tmp_path / "numbers"
     file.write_text(numbers(300))
-    result = cli.invoke(app, ["batch", str(file), "--sender", "X", "--concurrency", "10"])
+    page = tmp_path / "report.html"
+    command = ["batch", str(file), "--sender", "X", "--concurrency", "10", "--report", str(page)]
+    result = cli.invoke(app, command)
     assert result.exit_code == 3
     lines = lines_of(result.stdout)
     assert len(lines) == 300
     assert len(sandbox.requests) <= 10
     assert sum(line.get("reason") == "halted" for line in lines) == 300 - len(sandbox.requests)
     assert "halted: not sent, the gateway answered UNAUTHORIZED" in result.stderr
+    assert "The run was halted: not sent, the gateway answered UNAUTHORIZED" in page.read_text()
 
 
 def test_a_number_that_is_there_twice_is_skipped_or_sent_as_asked(cli, sandbox, tmp_path):
@@ -292,6 +295,17 @@ def test_the_same_command_with_the_same_ledger_goes_on(cli, sandbox, tmp_path):
     assert len(sandbox.messages) == 8
 
 
+def test_rows_that_were_settled_do_not_wait_for_the_rate(cli, sandbox, tmp_path):
+    """At one an hour, three that were sent, one that is there twice and one that is invalid."""
+    file, ledger = tmp_path / "numbers", tmp_path / "batch.ledger"
+    file.write_text(numbers(3) + "34600000000\n12\n")
+    command = ["batch", str(file), "--sender", "X", "--ledger", str(ledger)]
+    assert cli.invoke(app, command).exit_code == 1
+    again = cli.invoke(app, [*command, "--rate", "1/h"])
+    assert len(lines_of(again.stdout)) == 5
+    assert len(sandbox.messages) == 3
+
+
 def test_a_ledger_of_another_file_is_one_line_and_nothing_is_sent(cli, sandbox, tmp_path):
     file, ledger = tmp_path / "numbers", tmp_path / "batch.ledger"
     file.write_text(numbers(5))
@@ -323,6 +337,15 @@ def test_the_demo_accounts_for_every_sms(cli):
     assert "requests that reached the gateway: 180" in result.stdout
 
 
+def test_the_demo_says_it_to_programs_too(cli):
+    result = cli.invoke(app, ["demo", "--count", "40", "--json"])
+    assert result.exit_code == 0
+    (said,) = lines_of(result.stdout)
+    assert (said["entries"], said["sent"], said["messages"], said["requests"]) == (40, 34, 34, 36)
+    assert said["by_reason"] == {"duplicate": 2, "invalid": 2}
+    assert (said["accounted_for"], said["exit_code"]) == (True, 0)
+
+
 def test_the_demo_is_about_this_machine_and_not_about_its_proxy(cli, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     assert cli.invoke(app, ["demo", "--count", "20"]).exit_code == 0
@@ -343,7 +366,8 @@ def test_the_demo_exits_with_1_if_its_claim_does_not_hold(cli, monkeypatch):
 # --- sandbox ---------------------------------------------------------------------------------------------
 
 
-def test_the_sandbox_shows_each_sms_and_ends_with_ctrl_c(cli, monkeypatch):
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["for people", "for programs"])
+def test_the_sandbox_shows_each_sms_and_ends_with_ctrl_c(options, cli, monkeypatch):
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
@@ -363,9 +387,19 @@ def test_the_sandbox_shows_each_sms_and_ends_with_ctrl_c(cli, monkeypatch):
 
     thread = threading.Thread(target=use)
     thread.start()
-    result = cli.invoke(app, ["sandbox", "--port", str(port)])
+    result = cli.invoke(app, ["sandbox", "--port", str(port), *options])
     thread.join()
     assert result.exit_code == 0
+    if options:
+        ready, sms = lines_of(result.stdout)
+        assert ready == {
+            "event": "ready",
+            "base_url": f"http://127.0.0.1:{port}",
+            "api_key": "sandbox-key",
+        }
+        assert (sms["event"], sms["sender"], sms["msisdn"]) == ("sms", "GOOD PIZZA", "34666666111")
+        assert sms["pin"] in sms["text"]
+        return
     assert f"export GATEWAY360_BASE_URL=http://127.0.0.1:{port}" in result.stdout
     assert "GOOD PIZZA → 34666666111" in result.stdout
     assert "1 SMS, 1 requests" in result.stdout

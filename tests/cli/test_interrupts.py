@@ -16,9 +16,13 @@ from collections.abc import Awaitable, Callable
 import pytest
 from cli_helpers import invoke_here, lines_of, numbers
 from loopback import Received, Server
+from rich.console import Console
 
+from gateway360_async.cli._batch import _Run, batch
 from gateway360_async.cli._gate import Gate
 from gateway360_async.cli._interrupts import Interrupts
+from gateway360_async.cli._options import BatchOptions
+from gateway360_async.cli._results import Results
 
 COMMAND = [sys.executable, "-m", "gateway360_async.cli"]
 
@@ -209,9 +213,11 @@ def test_what_is_in_flight_is_settled_and_written_down(
 ):
     file, out = tmp_path / "numbers", tmp_path / "out.jsonl"
     file.write_text(numbers(50))
+    page = tmp_path / "report.html"
     arguments = ["batch", str(file), "--sender", "X", "--out", str(out), "--concurrency", "4", *options]
-    got, _, stderr = interrupted(arguments, steps, monkeypatch)
+    got, _, stderr = interrupted([*arguments, "--report", str(page)], steps, monkeypatch)
     assert got == code
+    assert f"The run was {says}: line 4 of the input was the last that was begun." in page.read_text()
     assert f"gateway360: {says}\n" in stderr
     lines = lines_of(out.read_text())
     assert len(lines) == 4
@@ -264,9 +270,6 @@ def test_nothing_begun_is_nothing_to_go_on_with(tmp_path, monkeypatch):
 
 async def test_a_cancellation_that_is_no_signal_ends_it_all_the_same(tmp_path, monkeypatch, capsys):
     """As Ctrl-C is, where the event loop handles no signals."""
-    from gateway360_async.cli._batch import batch
-    from gateway360_async.cli._options import BatchOptions
-
     file = tmp_path / "numbers"
     file.write_text(numbers(5))
     monkeypatch.setenv("GATEWAY360_API_KEY", "key")
@@ -275,6 +278,7 @@ async def test_a_cancellation_that_is_no_signal_ends_it_all_the_same(tmp_path, m
         task = asyncio.ensure_future(batch(options))
         await server.wait(lambda: server.posts == 2)
         task.cancel()
+        task.cancel()  # twice, and both are seen to
         assert await task == 130
     captured = capsys.readouterr()
     assert [line["disposition"] for line in lines_of(captured.out)] == ["maybe_sent"] * 2
@@ -293,3 +297,56 @@ async def test_when_the_batch_has_ended_a_signal_does_nothing_more():
     interrupts._interrupt()
     interrupts._terminate()
     assert (interrupts.code, told, gate.is_shut) == (None, [], False)
+
+
+async def test_what_a_killed_run_left_open_does_not_wait_for_the_rate(tmp_path, monkeypatch, capsys):
+    """At one an hour."""
+    file, ledger = tmp_path / "numbers.txt", tmp_path / "batch.ledger"
+    file.write_text(numbers(4))
+    async with Server(Held()) as server:
+        arguments = ["batch", str(file), "--sender", "X", "--ledger", str(ledger)]
+        process = await started(arguments, server.url)
+        await server.wait(lambda: server.posts == 4)
+        process.kill()
+        await process.communicate()
+        monkeypatch.setenv("GATEWAY360_API_KEY", "key")
+        options = BatchOptions(
+            file=str(file), sender="X", base_url=server.url, ledger=str(ledger), rate="1/h"
+        )
+        assert await batch(options) == 1
+        assert server.posts == 4
+    assert [line["kind"] for line in lines_of(capsys.readouterr().out)] == ["interrupted"] * 4
+
+
+@pytest.mark.parametrize("json", [False, True])
+def test_that_it_stops_is_said_to_people(json, capsys):
+    run = _Run(BatchOptions("numbers", json=json), Gate(), Results(io.StringIO(), "out"), Console(), 0)
+    run._say_stopping()
+    assert ("stopping" in capsys.readouterr().err) is not json
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "says"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+    ids=["Ctrl-C", "SIGTERM"],
+)
+def test_a_dry_run_that_waits_for_a_line_just_ends(number, code, says, monkeypatch):
+    read, write = os.pipe()
+    os.write(write, b"34600000001\n")
+
+    def stop() -> None:
+        until = time.monotonic() + 10
+        while not any(thread.name == "gateway360-rows" for thread in threading.enumerate()):
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        os.kill(os.getpid(), number)
+
+    stopping = threading.Thread(target=stop)
+    with os.fdopen(read) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        stopping.start()
+        got, _, stderr = invoke_here(["batch", "-", "--sender", "X", "--dry-run"])
+        stopping.join()
+        os.close(write)
+        no_reader_is_left()
+    assert (got, stderr) == (code, f"gateway360: {says}\n")
