@@ -15,6 +15,7 @@ from ._examples import examples_of
 from ._options import CONCURRENCY, PATH_PREFIX, BatchOptions
 from ._problems import FAILED, OK, USAGE, complain, run
 from ._request import RequestOptions, request
+from ._verify import VerifyOptions, verify
 
 __all__ = ["app", "invoke"]
 
@@ -138,6 +139,27 @@ def _request(
         json=json,
     )
     run(request(options))
+
+
+@app.command("verify", epilog=examples_of("verify"))
+def _verify(
+    msisdn: Annotated[str, typer.Argument(help="The number that the PIN was sent to.")],
+    deadline: Annotated[float, typer.Option(help="Seconds that the call takes at most.")] = 30.0,
+    base_url: BaseUrl = None,
+    path_prefix: PathPrefix = PATH_PREFIX,
+    json: Json = False,
+) -> None:
+    """Verify the PIN that a number was sent. It is asked for, or read from stdin.
+
+    Each try counts: a PIN is void after its last. What the gateway answers is
+    published in part only, so this command is provisional.
+
+    Exit code: 0 verified, 1 not verified or not known, 2 usage.
+    """
+    options = VerifyOptions(
+        msisdn=msisdn, deadline=deadline, base_url=base_url, path_prefix=path_prefix, json=json
+    )
+    run(verify(options))
 
 
 @app.command("batch", epilog=examples_of("batch"))

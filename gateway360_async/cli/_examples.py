@@ -27,6 +27,10 @@ EXAMPLES: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
             ),
         ),
     ],
+    "verify": [
+        ("It asks for the PIN, and does not show it", "gateway360 verify +34666666111"),
+        ("From another program", 'echo "$PIN" | gateway360 verify +34666666111 --json'),
+    ],
     "batch": [
         (
             "What would be sent, what is wrong, and how long it would take",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shlex
@@ -13,16 +14,28 @@ from pathlib import Path
 import pytest
 from cli_helpers import numbers
 
+from gateway360_async import Gateway360Client
 from gateway360_async.cli._app import app
 from gateway360_async.cli._examples import EXAMPLES
 
-COMMANDS = ["batch", "demo", "request", "sandbox"]
+COMMANDS = ["batch", "demo", "request", "sandbox", "verify"]
 SCRIPT = Path(sys.executable).with_name("gateway360")
 
 
 def with_script(**more: str) -> dict[str, str]:
     """The environment with the command on the path."""
     return os.environ | {"PATH": f"{SCRIPT.parent}{os.pathsep}{os.environ['PATH']}"} | more
+
+
+def sent_pin(sandbox) -> str:
+    """Have a PIN sent to the number of the examples."""
+
+    async def send() -> None:
+        async with Gateway360Client() as client:
+            await client.request_pin("34666666111", sender="X")
+
+    asyncio.run(send())
+    return sandbox.messages[0].pin
 
 
 def test_every_command_has_examples_that_its_help_shows(cli):
@@ -38,13 +51,17 @@ def test_every_command_has_examples_that_its_help_shows(cli):
 
 
 @pytest.mark.parametrize(
-    "example", [line for command in COMMANDS if command != "sandbox" for _, line in EXAMPLES[command]]
+    "example",
+    [line for command in ("demo", "request", "batch") for _, line in EXAMPLES[command]]
+    + [EXAMPLES["verify"][1][1]],
 )
 def test_every_example_does_what_it_says_in_a_real_shell(example, sandbox, tmp_path):
     (tmp_path / "customers.csv").write_text("msisdn\n" + numbers(3))
+    pin = sent_pin(sandbox) if "verify" in example else ""
     done = subprocess.run(
-        ["bash", "-c", example], cwd=tmp_path, env=with_script(), capture_output=True, text=True, check=False
-    )
+        ["bash", "-c", example],
+        cwd=tmp_path, env=with_script(PIN=pin), capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     if "batch" in example:
         assert len(sandbox.messages) == (0 if "--dry-run" in example else 3)
