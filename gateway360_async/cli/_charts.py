@@ -23,11 +23,11 @@ from ._words import a_second, count, duration, share
 __all__ = ["css_class", "hatching", "histogram_chart", "part_chart", "share_chart", "timeline_chart"]
 
 _WIDTH: Final = 760.0
-_HEIGHT: Final = 240.0
+_HEIGHT: Final = 226.0
 _LEFT: Final = 52.0
-_RIGHT: Final = 10.0
+_RIGHT: Final = 22.0
 _TOP: Final = 22.0
-_BOTTOM: Final = 40.0
+_BOTTOM: Final = 26.0
 _INNER: Final = _WIDTH - _LEFT - _RIGHT
 _BASE: Final = _HEIGHT - _BOTTOM
 _TALL: Final = _BASE - _TOP

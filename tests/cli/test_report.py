@@ -24,7 +24,8 @@ from gateway360_async.cli._charts import histogram_chart, share_chart, timeline_
 from gateway360_async.cli._html import Markup, element
 from gateway360_async.cli._meanings import meaning_of
 from gateway360_async.cli._notable import Notable, masked
-from gateway360_async.cli._report import Report, page
+from gateway360_async.cli._report import page
+from gateway360_async.cli._report_data import Report
 from gateway360_async.cli._stats import Bar, Fate, Statistics, bars_of
 from gateway360_async.cli._summary import latencies
 
