@@ -1,9 +1,9 @@
-"""The command `gateway360`: `demo`, `request`, `batch`, `sandbox`.
+"""The command `gateway360`: `demo`, `request`, `verify`, `batch`, `sandbox`.
 
 Rules of this package:
 
-- The API key comes from the environment or from a prompt, never from an argument: arguments show in
-  process lists and shell histories.
+- The API key comes from the environment or from a prompt, and a PIN from stdin or a prompt, never from an
+  argument: arguments show in process lists and shell histories.
 - What a person got wrong (an option, a file, a port, a key) is one line on stderr and exit code 2, without a
   traceback, and before anything is sent.
 - Results go to stdout or a file, everything else to stderr.

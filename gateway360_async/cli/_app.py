@@ -8,11 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway360_async import __version__
+from gateway360_async import PinType, __version__
 
-from ._batch import BatchOptions, batch
+from ._batch import batch
+from ._examples import examples_of
+from ._options import CONCURRENCY, PATH_PREFIX, BatchOptions
 from ._problems import FAILED, OK, USAGE, complain, run
 from ._request import RequestOptions, request
+from ._verify import VerifyOptions, verify
 
 __all__ = ["app", "invoke"]
 
@@ -21,6 +24,7 @@ UsageError: Any = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     help="Send verification PINs through Gateway360: one call, at most one SMS, and you always know.",
+    epilog=examples_of("gateway360"),
     no_args_is_help=True,
     # typer's own tracebacks show local variables, and so the API key.
     pretty_exceptions_enable=False,
@@ -55,6 +59,7 @@ BaseUrl = Annotated[
     typer.Option(metavar="URL", help="The gateway; also GATEWAY360_BASE_URL. Default: the vendor's."),
 ]
 PathPrefix = Annotated[str, typer.Option(metavar="PATH", help="The path before /2fa/request.")]
+Json = Annotated[bool, typer.Option("--json", help="Say it in JSON, for a program.")]
 
 
 def _version(wanted: bool) -> None:
@@ -72,21 +77,23 @@ def _root(
     """Send verification PINs through Gateway360: one call, at most one SMS, and you always know."""
 
 
-@app.command("demo")
+@app.command("demo", epilog=examples_of("demo"))
 def _demo(
-    count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Entries in the batch.")] = 1000,
-    concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Requests at a time.")] = 100,
+    count: Annotated[
+        int, typer.Option(min=1, max=1_000_000, metavar="N", help="Entries in the batch.")
+    ] = 1000,
+    concurrency: Annotated[
+        int, typer.Option(min=1, max=1000, metavar="N", help="Requests at a time, 1 to 1000.")
+    ] = CONCURRENCY,
+    json: Json = False,
 ) -> None:
-    """Send a batch to a gateway of our own on this machine, and check every SMS. Costs nothing.
-
-    Example: gateway360 demo --count 5000
-    """
+    """Send a batch to a gateway of our own on this machine, and check every SMS. Costs nothing."""
     from ._demo import demo  # noqa: PLC0415  # the sandbox is an extra
 
-    run(demo(count, concurrency))
+    run(demo(count, concurrency, json=json))
 
 
-@app.command("request")
+@app.command("request", epilog=examples_of("request"))
 def _request(
     msisdn: Annotated[str, typer.Argument(help="The number in international format, such as +34666666111.")],
     sender: Annotated[str, typer.Option(help="The sender that the phone shows.")],
@@ -97,18 +104,24 @@ def _request(
         str | None, typer.Option(metavar="TEXT", help="The text, with {PIN} exactly once.")
     ] = None,
     report_url: Annotated[str | None, typer.Option(metavar="URL", help="Where delivery reports go.")] = None,
-    pin_type: Annotated[str | None, typer.Option(help="numeric, alpha or alphanumeric.")] = None,
+    pin_type: Annotated[
+        str | None,
+        typer.Option(
+            help="numeric, alpha or alphanumeric.",
+            autocompletion=lambda: [pin_type.value for pin_type in PinType],
+        ),
+    ] = None,
     pin_length: Annotated[int | None, typer.Option(help="4 to 16 characters.")] = None,
     pin_expires_in: Annotated[int | None, typer.Option(help="Seconds; 0 = never.")] = None,
     pin_max_tries: Annotated[int | None, typer.Option(help="Failed tries; 0 = unlimited.")] = None,
     deadline: Annotated[float, typer.Option(help="Seconds that the call takes at most.")] = 30.0,
     base_url: BaseUrl = None,
-    path_prefix: PathPrefix = "/api",
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    path_prefix: PathPrefix = PATH_PREFIX,
+    json: Json = False,
 ) -> None:
     """Send one PIN to one number. The key comes from GATEWAY360_API_KEY, or is asked for.
 
-    Example: gateway360 request +34666666111 --sender "GOOD PIZZA"
+    Exit code: 0 sent, 1 not sent or perhaps, 2 usage.
     """
     given = {"type": pin_type, "length": pin_length, "expires_in": pin_expires_in, "max_tries": pin_max_tries}
     options = RequestOptions(
@@ -128,7 +141,28 @@ def _request(
     run(request(options))
 
 
-@app.command("batch")
+@app.command("verify", epilog=examples_of("verify"))
+def _verify(
+    msisdn: Annotated[str, typer.Argument(help="The number that the PIN was sent to.")],
+    deadline: Annotated[float, typer.Option(help="Seconds that the call takes at most.")] = 30.0,
+    base_url: BaseUrl = None,
+    path_prefix: PathPrefix = PATH_PREFIX,
+    json: Json = False,
+) -> None:
+    """Verify the PIN that a number was sent. It is asked for, or read from stdin.
+
+    Each try counts: a PIN is void after its last. What the gateway answers is
+    published in part only, so this command is provisional.
+
+    Exit code: 0 verified, 1 not verified or not known, 2 usage.
+    """
+    options = VerifyOptions(
+        msisdn=msisdn, deadline=deadline, base_url=base_url, path_prefix=path_prefix, json=json
+    )
+    run(verify(options))
+
+
+@app.command("batch", epilog=examples_of("batch"))
 def _batch(
     file: Annotated[
         str,
@@ -136,23 +170,27 @@ def _batch(
             metavar="FILE", help="A CSV with the API's field names, or one number a line; - is stdin."
         ),
     ],
+    sender: Annotated[str | None, typer.Option(help="The sender of rows that name none.")] = None,
     out: Annotated[
         str, typer.Option(metavar="FILE", help="Where the results go, a JSON line each; - is stdout.")
     ] = "-",
-    sender: Annotated[str | None, typer.Option(help="The sender of rows that name none.")] = None,
-    concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Requests at a time.")] = 100,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Check every row, and say what would be sent. Nothing is: no key needed."
+        ),
+    ] = False,
     rate: Annotated[
         str | None, typer.Option(help="Requests started at most, such as 30/s or 1000/m.")
     ] = None,
-    on_duplicate: Annotated[
-        OnDuplicate,
-        typer.Option(help="A number that is there twice: skip it, or send a PIN that voids the first."),
-    ] = OnDuplicate.SKIP,
+    concurrency: Annotated[
+        int, typer.Option(min=1, max=1000, metavar="N", help="Requests at a time, 1 to 1000.")
+    ] = CONCURRENCY,
     ledger: Annotated[
         str | None,
         typer.Option(
             metavar="FILE",
-            help="The batch's memory: after a crash, the same command with the same file goes on.",
+            help="The batch's memory: after Ctrl-C or a crash, the same command with the same file goes on.",
         ),
     ] = None,
     resend_unknown: Annotated[
@@ -161,16 +199,33 @@ def _batch(
             "--resend-unknown", help="Send again what an earlier run may have sent: a second SMS each."
         ),
     ] = False,
+    on_duplicate: Annotated[
+        OnDuplicate,
+        typer.Option(help="A number that is there twice: skip it, or send a PIN that voids the first."),
+    ] = OnDuplicate.SKIP,
+    report: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Write a page about the run: report.html, say. Numbers are masked."
+        ),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="End with one JSON object on stderr, in place of bar and table.")
+    ] = False,
     base_url: BaseUrl = None,
-    path_prefix: PathPrefix = "/api",
+    path_prefix: PathPrefix = PATH_PREFIX,
 ) -> None:
     """Send a PIN to every number of a file.
 
-    Columns: msisdn, sender, hlr_lookup, sms_text, report_url, pin_params.type, pin_params.length,
-    pin_params.expires_in, pin_params.max_tries. Exit code: 0 all were sent, 1 some were not, 2 usage,
-    3 halted by an error of the whole account.
+    Columns of a CSV: msisdn, sender, hlr_lookup, sms_text, report_url,
+    and pin_params.type, .length, .expires_in, .max_tries.
 
-    Example: gateway360 batch customers.csv --sender "GOOD PIZZA" --rate 30/s --out results.jsonl
+    Ctrl-C begins nothing more, waits for the answers that are on their way,
+    and says how to go on; a second one gives up on them.
+
+    Exit code: 0 all were sent, 1 some were not, 2 usage,
+    3 halted by an error of the whole account, 130 interrupted, 143 terminated.
+    With --dry-run: 0 all rows are valid, 1 some are not.
     """
     options = BatchOptions(
         file=file,
@@ -183,28 +238,31 @@ def _batch(
         on_duplicate=on_duplicate.value,
         ledger=ledger,
         resend_unknown=resend_unknown,
+        report=report,
+        dry_run=dry_run,
+        json=json,
     )
     run(batch(options))
 
 
-@app.command("sandbox")
+@app.command("sandbox", epilog=examples_of("sandbox"))
 def _sandbox(
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="The port on 127.0.0.1; 0 takes a free one.")
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="The port on 127.0.0.1; 0 takes a free one.")
     ] = 8360,
     balance: Annotated[
-        int | None, typer.Option(min=0, help="SMS until the account is empty. Default: no end.")
+        int | None, typer.Option(min=0, metavar="N", help="SMS until the account is empty. Default: no end.")
     ] = None,
-    latency: Annotated[float, typer.Option(min=0.0, help="Seconds before each answer.")] = 0.0,
+    latency: Annotated[
+        float, typer.Option(min=0.0, metavar="SECONDS", help="Seconds before each answer.")
+    ] = 0.0,
     open_page: Annotated[
         bool,
         typer.Option("--open", help="Show the phone in your browser: every SMS, and switches for faults."),
     ] = False,
+    json: Json = False,
 ) -> None:
-    """Run the gateway on this machine, and show every SMS that it "sends". Nothing leaves the machine.
-
-    Example: gateway360 sandbox --open
-    """
+    """Run the gateway on this machine, and show every SMS that it "sends". Nothing leaves the machine."""
     from ._sandbox import sandbox  # noqa: PLC0415  # the sandbox is an extra
 
-    run(sandbox(port, balance, latency, open_page))
+    run(sandbox(port, balance, latency, open_page=open_page, json=json))

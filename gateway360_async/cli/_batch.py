@@ -2,63 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import os
-import re
-import stat
 import sys
-from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
-from contextlib import ExitStack, suppress
-from io import TextIOWrapper
+from collections.abc import AsyncIterable, Iterable
+from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
-from typing import Literal, TextIO, cast
+from typing import TextIO, cast
 
-import attrs
-from aiolimiter import AsyncLimiter
+import typer
 from rich.console import Console
 
-from gateway360_async import Batch, BatchItem, Disposition, Gateway360Client, LedgerError
+from gateway360_async import BatchItem, FailureKind, Gateway360Client, LedgerError, Skipped, TransportFailure
 from gateway360_async.ledgers import SqliteLedger
 
-from ._problems import FAILED, HALTED, OK, UsageProblem, api_key, complain
-from ._rows import FileProblem, Row, Rows, from_thread
-from ._show import Outcomes, as_json, progress_on, table_of, why
+from ._console import console_on
+from ._dry_run import dry_run
+from ._files import check_free, count_lines, create, is_regular, open_input, rows_of
+from ._gate import Gate, seconds_apart
+from ._interrupts import Interrupts
+from ._options import BatchOptions
+from ._page import write_page
+from ._problems import FAILED, HALTED, INTERRUPTED, OK, UsageProblem, api_key, complain
+from ._progress import Live
+from ._results import Results
+from ._rows import FileProblem, Row, from_thread
+from ._summary import Ending, advice, show_summary, summary_object
 
-__all__ = ["BatchOptions", "batch", "rate_limiter"]
-
-_RATE = re.compile(r"(\d+(?:\.\d+)?)(?:/(s|m|h))?")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, None: 1}
-
-
-@attrs.frozen
-class BatchOptions:
-    """The options of the command, as they were typed."""
-
-    file: str
-    out: str
-    sender: str | None
-    base_url: str | None
-    path_prefix: str
-    concurrency: int
-    rate: str | None
-    on_duplicate: Literal["skip", "send"]
-    ledger: str | None
-    resend_unknown: bool
-
-
-def rate_limiter(rate: str | None) -> AsyncLimiter | None:
-    """Read a rate such as `30`, `30/s` or `1000/m`; evenly spaced, without a burst."""
-    if rate is None:
-        return None
-    match = _RATE.fullmatch(rate.strip())
-    if match is None or float(match[1]) == 0:
-        raise UsageProblem(f"--rate {rate}: give a number above 0 and a unit, such as 30/s, 1000/m or 5000/h")
-    return AsyncLimiter(1, _SECONDS[match[2]] / float(match[1]))
+__all__ = ["batch"]
 
 
 async def batch(options: BatchOptions) -> int:
-    """Send the file's requests. Gives the exit code."""
+    """Send the file's requests, or only look at them. Gives the exit code."""
+    _check_files(options)
+    if options.dry_run:
+        return await dry_run(options)
     client = Gateway360Client(
         api_key(),
         sender=options.sender,
@@ -66,131 +45,141 @@ async def batch(options: BatchOptions) -> int:
         path_prefix=options.path_prefix,
         concurrency=options.concurrency,
     )
-    limiter = rate_limiter(options.rate)
+    gate = Gate(seconds_apart(options.rate))
+    stderr = console_on(stderr=True)
     with ExitStack() as files:
-        file = _open(options.file, files)
-        rows = Rows(file, options.file)
-        if options.sender is None and "sender" not in rows.columns:
-            raise UsageProblem(f"{options.file}: no sender: give --sender, or a column named sender")
-        out = sys.stdout if options.out == "-" else _create(options.out, files)
+        file = open_input(options.file, files)
+        # Where the results themselves run over the terminal, a bar would stand in their way.
+        watched = stderr.is_terminal and not options.json and not (options.out == "-" and sys.stdout.isatty())
+        lines = await count_lines(file) if watched and is_regular(file) else None
+        rows = rows_of(file, options)
+        total = None if lines is None else lines - rows.headed
+        out = sys.stdout if options.out == "-" else create(options.out, files)
+        page = None if options.report is None else create(options.report, files)
+        run = _Run(options, gate, Results(out, options.out), stderr, rows.headed_by)
+        # A pipe or a terminal may keep its reader waiting; a file does not.
+        source = rows if is_regular(file) else from_thread(iter(rows))
         async with client:
-            # A pipe or a terminal may keep its reader waiting; a file does not.
-            waits = not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-            source = from_thread(iter(rows)) if waits else rows
-            return await _send(client, source if limiter is None else paced(source, limiter), out, options)
+            ending = await run.send(client, gate.rows(source), total, watched=watched)
+            return run.close(ending, page)
 
 
-def _open(name: str, files: ExitStack) -> TextIO:
-    if name != "-":
-        return files.enter_context(
-            Path(name).open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+def _check_files(options: BatchOptions) -> None:
+    """Refuse files that hold something, and one file for two purposes."""
+    if options.report == "-":
+        raise UsageProblem("--report -: the page needs a file of its own")
+    check_free("--out", options.out)
+    check_free("--report", options.report)
+    named = {"--out": options.out, "--report": options.report, "--ledger": options.ledger}
+    seen: dict[Path, str] = {}
+    for option, name in named.items():
+        if name is not None and name != "-" and seen.setdefault(Path(name).resolve(), option) != option:
+            raise UsageProblem(f"{option} {name}: {seen[Path(name).resolve()]} names the same file")
+
+
+class _Run:
+    """One run of a batch."""
+
+    def __init__(
+        self, options: BatchOptions, gate: Gate, results: Results, stderr: Console, headed_by: int
+    ) -> None:
+        self._options = options
+        self._gate = gate
+        self._results = results
+        self._stderr = stderr
+        self._headed_by = headed_by
+        self._began = datetime.now().astimezone()
+
+    async def send(
+        self,
+        client: Gateway360Client,
+        rows: Iterable[Row] | AsyncIterable[Row],
+        total: int | None,
+        *,
+        watched: bool,
+    ) -> Ending:
+        """Send the rows, and write each result down. Says how it ended."""
+        options, results = self._options, self._results
+        batch = client.batch(
+            rows,
+            on_duplicate=options.on_duplicate,
+            ledger=None if options.ledger is None else SqliteLedger(options.ledger),
+            resend_unknown=options.resend_unknown,
         )
-    stdin = cast("TextIOWrapper", sys.stdin)
-    stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape", newline="")
-    return stdin
-
-
-def _create(name: str, files: ExitStack) -> TextIO:
-    """Open the file for the results: the last thing before anything is sent.
-
-    Line by line, as a result is worth money and must outlive this process. And never over one that holds
-    something: the results of the run before, or the input.
-    """
-    path = Path(name)
-    if path.exists() and path.stat().st_size:
-        raise UsageProblem(f"{name}: this file holds something already; name another, or remove it")
-    out = path.open("w", buffering=1)
-    files.callback(_close, out)
-    return out
-
-
-def _close(out: TextIO) -> None:
-    with suppress(OSError):  # each line was written out, or complained about, when it was its turn
-        out.close()
-
-
-async def paced(rows: Iterable[Row] | AsyncIterable[Row], limiter: AsyncLimiter) -> AsyncIterator[Row]:
-    """Hold each row back until its turn.
-
-    Here rather than inside the call (`limiter=`), where waiting for a slow rate would count towards the
-    call's deadline.
-    """
-    if isinstance(rows, AsyncIterable):
-        async for row in rows:
-            await limiter.acquire()
-            yield row
-        return
-    for row in rows:
-        await limiter.acquire()
-        yield row
-
-
-class _Results:
-    """Writes results down, and counts them."""
-
-    def __init__(self, out: TextIO, name: str) -> None:
-        self._out = out
-        self._name = name
-        self.outcomes: Outcomes = Counter()
-        self.sent = 0
-        """Entries whose SMS was sent, by this run or by one before."""
-
-    def write(self, item: BatchItem) -> None:
-        """Write a line. Raises `FileProblem`."""
-        self.sent += item.result.disposition is Disposition.SENT
-        self.outcomes[type(item.result).__name__, why(item.result), item.result.disposition] += 1
-        row = cast("Row", item.source)
-        number = row.get("msisdn") if item.request is None else item.request.msisdn
-        line = {"index": item.index, "line": row.line, "msisdn": number, **as_json(item.result)}
-        try:
-            self._out.write(json.dumps(line) + "\n")
-        except OSError as exc:  # a full disk, a closed pipe
-            raise FileProblem(
-                f"{self._name}: {exc.strerror}; the result of line {row.line} is not in it"
-            ) from None
-
-    def write_unread(self, batch: Batch) -> None:
-        """Write down what was settled after the batch was left, by Ctrl-C say."""
-        for item in batch.report.unread:
+        problems: list[str] = []
+        with Interrupts(self._gate, self._say_stopping) as interrupts:
             try:
-                self.write(item)
-            except FileProblem as exc:
-                complain(exc)
+                async with batch:
+                    results.begin()
+                    with Live(
+                        self._stderr, "sending", total, results.statistics.counts, shown=watched
+                    ) as live:
+                        async for item in batch:
+                            results.write(item)
+                            if self._took_no_turn(item):
+                                self._gate.give_back()
+                            live.tick()
+                        if not self._gate.is_shut:
+                            live.end()
+            except (FileProblem, LedgerError) as exc:
+                if isinstance(exc, LedgerError) and not batch.report.total:  # it could not even be opened
+                    raise
+                problems.append(str(exc))
+            except asyncio.CancelledError:
+                # By a signal, or by whoever runs this. Either way what is known is written down and shown.
+                task = cast("asyncio.Task[object]", asyncio.current_task())
+                while task.uncancel():
+                    pass
+                interrupts.code = interrupts.code or INTERRUPTED
+            finally:
+                results.write_unread(batch)
+        report = batch.report
+        code = OK if not problems and results.statistics.delivered == report.total else FAILED
+        if report.halted_by is not None:
+            code = HALTED
+        return Ending(
+            code=interrupts.code or code,
+            elapsed=report.elapsed,
+            halted_by=report.halted_by,
+            problems=[*problems, *results.lost],
+            settled_to=results.settled_to,
+            headed_by=self._headed_by,
+        )
 
+    def _took_no_turn(self, item: BatchItem) -> bool:
+        """Whether nothing was sent for an entry, nor was it to be: what an earlier run left open stays so."""
+        if isinstance(item.result, TransportFailure):
+            return item.result.kind is FailureKind.INTERRUPTED and not self._options.resend_unknown
+        return isinstance(item.result, Skipped)
 
-async def _send(
-    client: Gateway360Client,
-    rows: Iterable[Row] | AsyncIterable[Row],
-    out: TextIO,
-    options: BatchOptions,
-) -> int:
-    stderr = Console(stderr=True)
-    results = _Results(out, options.out)
-    problem: FileProblem | LedgerError | None = None
-    batch = client.batch(
-        rows,
-        on_duplicate=options.on_duplicate,
-        ledger=None if options.ledger is None else SqliteLedger(options.ledger),
-        resend_unknown=options.resend_unknown,
-    )
-    try:
-        async with batch:
-            with progress_on(stderr) as progress:
-                bar = progress.add_task("sending", total=None)
-                async for item in batch:
-                    results.write(item)
-                    progress.advance(bar)
-    except (FileProblem, LedgerError) as exc:
-        if isinstance(exc, LedgerError) and not batch.report.total:  # it could not even be opened
-            raise
-        problem = exc
-    finally:
-        results.write_unread(batch)
-    report = batch.report
-    stderr.print(table_of(results.outcomes, f"{report.total} entries in {report.elapsed:.1f} s"))
-    if report.halted_by is not None:
-        complain(f"halted: {report.halted_by}")
-        return HALTED
-    if problem is not None:
-        complain(problem)
-    return OK if problem is None and results.sent == report.total else FAILED
+    def _say_stopping(self) -> None:
+        outstanding = self._gate.passed - self._results.statistics.total
+        if not self._options.json:
+            complain(
+                f"stopping: nothing more is begun. Waiting for {outstanding} on their way; "
+                "another Ctrl-C gives up on them, and they may have been sent"
+            )
+
+    def close(self, ending: Ending, page: TextIO | None) -> int:
+        """Write the page, say how it ended and how to go on. Gives the exit code."""
+        options, statistics = self._options, self._results.statistics
+        if page is not None:
+            try:
+                write_page(page, options, statistics, self._results.notable, ending, self._began)
+            except OSError as exc:
+                ending = ending.with_problem(f"{options.report}: {exc.strerror}; the page is not whole")
+        if options.json:
+            typer.echo(json.dumps(summary_object(statistics, ending, options)), err=True)
+            return ending.code
+        show_summary(self._stderr, statistics, ending)
+        if ending.halted_by is not None:
+            complain(f"halted: {ending.halted_by}")
+        for problem in ending.problems:
+            complain(problem)
+        if ending.interrupted:
+            complain("interrupted" if ending.code == INTERRUPTED else "terminated")
+        for line in advice(options, statistics, ending):
+            typer.echo(line, err=True)
+        if options.report is not None:
+            typer.echo(f"The report is in {options.report}", err=True)
+        return ending.code

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
+import time
+from json import dumps
 
-from rich.console import Console
+import typer
 
 from gateway360_async import Gateway360Client
 from gateway360_async.sandbox import HLR_FAIL_PREFIX, Sandbox
 from gateway360_async.transports import HttpxTransport
 
+from ._console import console_on
 from ._problems import FAILED, OK
-from ._show import Outcomes, progress_on, table_of, why
+from ._progress import Live
+from ._stats import Statistics
+from ._summary import Ending, counts_object, show_summary
 
 __all__ = ["demo", "demo_numbers"]
 
@@ -39,12 +43,13 @@ def demo_numbers(count: int) -> list[str]:
     return entries
 
 
-async def demo(count: int, concurrency: int) -> int:
+async def demo(count: int, concurrency: int, *, json: bool = False) -> int:
     """Run the demo. Gives the exit code: 0 if the SMS that were sent are the `Ok` results."""
-    console = Console()
-    outcomes: Outcomes = Counter()
+    console = console_on(stderr=False)
+    results = Statistics()
     async with Sandbox() as gateway:
-        console.print(f"A gateway of our own listens on {gateway.base_url}", highlight=False)
+        if not json:
+            console.print(f"A gateway of our own listens on {gateway.base_url}", highlight=False)
         async with (
             Gateway360Client(
                 gateway.api_key,
@@ -55,21 +60,25 @@ async def demo(count: int, concurrency: int) -> int:
             ) as client,
             client.batch(demo_numbers(count)) as batch,
         ):
-            with progress_on(Console(stderr=True)) as progress:
-                bar = progress.add_task(f"{count} entries", total=count)
+            with Live(console_on(stderr=True), "sending", count, results.counts, shown=not json) as live:
+                began = time.monotonic()
                 async for item in batch:
-                    outcomes[type(item.result).__name__, why(item.result), item.result.disposition] += 1
-                    progress.advance(bar)
+                    results.add(item.result, time.monotonic() - began)
+                    live.tick()
+                live.end()
         messages, posts = len(gateway.messages), len(gateway.requests)
         report = batch.report
-    rate = report.total / report.elapsed
-    console.print(
-        table_of(outcomes, f"{report.total} entries in {report.elapsed:.1f} s ({rate:.0f} a second)")
-    )
-    console.print(f"requests that reached the gateway: {posts}", highlight=False)
     accounted = 0 < messages == report.by_result["Ok"] and report.total == count
+    code = OK if accounted else FAILED
+    ending = Ending(code=code, elapsed=report.elapsed)
+    if json:
+        checked = {"requests": posts, "messages": messages, "accounted_for": accounted}
+        typer.echo(dumps(counts_object(results, ending) | checked | {"exit_code": code}))
+        return code
+    show_summary(console, results, ending)
+    console.print(f"requests that reached the gateway: {posts}", highlight=False)
     sign, word = ("=", "every SMS is accounted for") if accounted else ("≠", "THIS MUST NOT BE")
     console.print(
         f"SMS that it sent: {messages} {sign} Ok results: {report.by_result['Ok']}: {word}", highlight=False
     )
-    return OK if accounted else FAILED
+    return code

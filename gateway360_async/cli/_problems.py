@@ -18,9 +18,11 @@ __all__ = [
     "HALTED",
     "INTERRUPTED",
     "OK",
+    "TERMINATED",
     "USAGE",
     "UsageProblem",
     "api_key",
+    "ask",
     "complain",
     "fail",
     "run",
@@ -73,11 +75,23 @@ async def _interruptible(command: Coroutine[object, object, int]) -> int:
     return await command
 
 
+def ask(prompt: str) -> str:
+    """Ask somebody at a terminal for a secret, which is not shown. Nothing, if there is no more input."""
+    # The event loop would keep a Ctrl-C for later, and nobody would hear it before the next Enter.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return getpass(prompt).strip()
+    except EOFError:
+        return ""
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def api_key() -> str:
     """Take the key from the environment, or ask for it where somebody can answer."""
     key = os.environ.get("GATEWAY360_API_KEY", "")
     if not key and sys.stdin.isatty():
-        key = getpass("API key: ").strip()
+        key = ask("API key: ")
     if not key:
         raise UsageProblem("no API key: set GATEWAY360_API_KEY, or run this where it can be typed")
     return key

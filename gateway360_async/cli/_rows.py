@@ -37,11 +37,12 @@ class FileProblem(Exception):
 
 
 class Row(dict[str, object]):
-    """The fields of one request, and where they stand in the file."""
+    """The fields of one request, and where they stand in the file: from which line, to which."""
 
-    def __init__(self, line: int, fields: dict[str, object]) -> None:
+    def __init__(self, line: int, fields: dict[str, object], last: int | None = None) -> None:
         super().__init__(fields)
         self.line = line
+        self.last = line if last is None else last
 
 
 class Rows:
@@ -58,6 +59,10 @@ class Rows:
     def __init__(self, file: TextIO, name: str) -> None:
         self._name = name
         self._skipped = 0
+        self.headed = False
+        """Whether the first line that is not empty is a header."""
+        self.headed_by = 0
+        """The lines at the top that are no entries: the header, and empty ones before it."""
         first = ""
         for first in file:
             if first.strip():
@@ -70,6 +75,8 @@ class Rows:
             delimiter = _delimiter(first)
             self._reader = csv.reader(file, delimiter=delimiter)
             self._skipped += 1
+            self.headed_by = self._skipped
+            self.headed = True
         else:
             self._lines = chain([first], file)
 
@@ -88,12 +95,12 @@ class Rows:
                 cells = next(self._reader, None)
             except csv.Error as exc:
                 raise FileProblem(
-                    f"{self._name}, line {line}: {exc}; nothing from this line on was sent"
+                    f"{self._name}, line {line}: {exc}; nothing from this line on can be read"
                 ) from None
             if cells is None:
                 return
             if any(cell.strip() for cell in cells):
-                yield Row(line, _fields(self.columns, cells))
+                yield Row(line, _fields(self.columns, cells), self._skipped + self._reader.line_num)
 
 
 def _columns(header: str, name: str) -> tuple[str, ...]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json as jsonlib
 import signal
 import time
 import webbrowser
 
+import typer
 from rich.console import Console
 from rich.text import Text
 
@@ -17,7 +19,7 @@ from ._problems import OK
 __all__ = ["sandbox"]
 
 
-async def sandbox(port: int, balance: int | None, latency: float, open_page: bool) -> int:
+async def sandbox(port: int, balance: int | None, latency: float, *, open_page: bool, json: bool) -> int:
     """Serve until somebody interrupts. Gives the exit code.
 
     Args:
@@ -25,10 +27,19 @@ async def sandbox(port: int, balance: int | None, latency: float, open_page: boo
         balance: SMS until the account is empty; `None`: no end.
         latency: Seconds before each answer.
         open_page: Whether to show the phone's page in the browser.
+        json: Whether to print a JSON line when it is ready, and one for each SMS, instead of texts.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, quiet=json)
 
     def show(message: Message) -> None:
+        if json:
+            sms = {
+                "sender": message.sender,
+                "msisdn": message.msisdn,
+                "text": message.text,
+                "pin": message.pin,
+            }
+            line({"event": "sms", **sms, "sent_at": message.sent_at})
         moment = time.strftime("%H:%M:%S", time.localtime(message.sent_at))
         console.print(Text(f"{moment}  {message.sender} → {message.msisdn}  {message.text}"))
 
@@ -36,6 +47,8 @@ async def sandbox(port: int, balance: int | None, latency: float, open_page: boo
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with Sandbox(port=port, balance=balance, latency=latency, on_message=show) as gateway:
+        if json:
+            line({"event": "ready", "base_url": gateway.base_url, "api_key": gateway.api_key})
         console.print(
             f"The sandbox listens on {gateway.base_url}. Point your app, or another terminal, at it:\n"
         )
@@ -52,3 +65,8 @@ async def sandbox(port: int, balance: int | None, latency: float, open_page: boo
         await stopped.wait()
         console.print(f"{len(gateway.messages)} SMS, {len(gateway.requests)} requests")
     return OK
+
+
+def line(event: dict[str, object]) -> None:
+    """Print one event for a program, which reads it at once."""
+    typer.echo(jsonlib.dumps(event))

@@ -13,30 +13,14 @@ import threading
 
 import pytest
 import typer
-from loopback import Server, silence
+from cli_helpers import invoke_here, lines_of, numbers, one_line
 
 from gateway360_async import cli as cli_package
 from gateway360_async.cli import _app, _batch, _demo, _problems
 from gateway360_async.cli._app import app
-from gateway360_async.cli._batch import rate_limiter
+from gateway360_async.cli._gate import seconds_apart
 from gateway360_async.cli._problems import UsageProblem
 from gateway360_async.sandbox import HLR_FAIL_PREFIX
-
-
-def numbers(count: int) -> str:
-    return "".join(f"346{n:08}\n" for n in range(count))
-
-
-def lines_of(text: str) -> list[dict]:
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def one_line(text: str) -> str:
-    """The one line that a person sees, without a traceback."""
-    (line,) = text.strip().splitlines()
-    assert line.startswith("gateway360: ")
-    return line
-
 
 # --- request ---------------------------------------------------------------------------------------------
 
@@ -147,7 +131,7 @@ def test_numbers_from_stdin_to_stdout(cli, sandbox, tmp_path, monkeypatch):
     file.write_bytes(b"\xef\xbb\xbf" + numbers(5).encode())
     with file.open() as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
-        code, stdout, _ = invoke_here(["batch", "-", "--sender", "X"], monkeypatch)
+        code, stdout, _ = invoke_here(["batch", "-", "--sender", "X"])
     assert code == 0
     assert [line["disposition"] for line in lines_of(stdout)] == ["sent"] * 5
     assert len(sandbox.messages) == 5
@@ -166,25 +150,10 @@ def test_numbers_from_a_pipe_are_sent_as_they_come(sandbox, monkeypatch):
     with os.fdopen(read) as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
         feeder.start()
-        code, stdout, _ = invoke_here(["batch", "-", "--sender", "X", "--rate", "1000/s"], monkeypatch)
+        code, stdout, _ = invoke_here(["batch", "-", "--sender", "X", "--rate", "1000/s"])
         feeder.join()
     assert code == 0
     assert len(lines_of(stdout)) == len(sandbox.messages) == 3
-
-
-def invoke_here(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, str]:
-    """Invoke with this process's own stdin, which typer's runner would replace."""
-    import contextlib
-    import io
-
-    stdout, stderr = io.StringIO(), io.StringIO()
-    with (
-        contextlib.redirect_stdout(stdout),
-        contextlib.redirect_stderr(stderr),
-        pytest.raises(SystemExit) as caught,
-    ):
-        app(arguments, standalone_mode=True)
-    return caught.value.code, stdout.getvalue(), stderr.getvalue()
 
 
 def test_bytes_that_are_not_utf8_spoil_their_row_only(cli, sandbox, tmp_path):
@@ -201,13 +170,16 @@ def test_a_wrong_key_halts_with_exit_code_3_and_every_row_has_its_line(cli, sand
     monkeypatch.setenv("GATEWAY360_API_KEY", "wrong")
     file = tmp_path / "numbers"
     file.write_text(numbers(300))
-    result = cli.invoke(app, ["batch", str(file), "--sender", "X", "--concurrency", "10"])
+    page = tmp_path / "report.html"
+    command = ["batch", str(file), "--sender", "X", "--concurrency", "10", "--report", str(page)]
+    result = cli.invoke(app, command)
     assert result.exit_code == 3
     lines = lines_of(result.stdout)
     assert len(lines) == 300
     assert len(sandbox.requests) <= 10
     assert sum(line.get("reason") == "halted" for line in lines) == 300 - len(sandbox.requests)
     assert "halted: not sent, the gateway answered UNAUTHORIZED" in result.stderr
+    assert "The run was halted: not sent, the gateway answered UNAUTHORIZED" in page.read_text()
 
 
 def test_a_number_that_is_there_twice_is_skipped_or_sent_as_asked(cli, sandbox, tmp_path):
@@ -264,67 +236,17 @@ def test_a_missing_file_is_one_line(cli, sandbox):
     ("rate", "period"), [("30/s", 1 / 30), ("30", 1 / 30), ("1000/m", 0.06), ("7200/h", 0.5), ("0.5/s", 2.0)]
 )
 def test_a_rate_is_evenly_spaced(rate, period):
-    limiter = rate_limiter(rate)
-    assert limiter is not None
-    assert limiter.max_rate == 1
-    assert limiter.time_period == pytest.approx(period)
+    assert seconds_apart(rate) == pytest.approx(period)
 
 
 def test_no_rate_is_no_limiter():
-    assert rate_limiter(None) is None
-
-
-@pytest.mark.parametrize(
-    ("number", "exit_code", "says"),
-    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
-    ids=["Ctrl-C", "SIGTERM"],
-)
-def test_a_signal_settles_what_is_in_flight_and_names_it(
-    number, exit_code, says, sandbox, tmp_path, monkeypatch
-):
-    """A real signal while the answers are outstanding."""
-    file, out = tmp_path / "numbers", tmp_path / "out.jsonl"
-    file.write_text(numbers(50))
-    started = threading.Event()
-    ended = threading.Event()
-    url: list[str] = []
-
-    async def gateway() -> None:
-        async with Server(silence) as server:
-            url.append(server.url)
-            started.set()
-            await server.wait(lambda: server.posts == 4)
-            os.kill(os.getpid(), number)
-            await asyncio.to_thread(ended.wait, 10)
-
-    thread = threading.Thread(target=asyncio.run, args=(gateway(),))
-    thread.start()
-    started.wait(5)
-    arguments = [
-        "batch",
-        str(file),
-        "--sender",
-        "X",
-        "--out",
-        str(out),
-        "--concurrency",
-        "4",
-        "--base-url",
-        url[0],
-    ]
-    code, _, stderr = invoke_here(arguments, monkeypatch)
-    ended.set()
-    thread.join()
-    assert code == exit_code
-    assert stderr.strip().endswith(f"gateway360: {says}")
-    lines = lines_of(out.read_text())
-    assert [(line["kind"], line["disposition"]) for line in lines] == [("cancelled", "maybe_sent")] * 4
+    assert seconds_apart(None) is None
 
 
 def test_results_that_cannot_be_written_are_a_failure_that_names_the_file(sandbox, tmp_path, monkeypatch):
     file = tmp_path / "numbers"
     file.write_text(numbers(20))
-    code, _, stderr = invoke_here(["batch", str(file), "--sender", "X", "--out", "/dev/full"], monkeypatch)
+    code, _, stderr = invoke_here(["batch", str(file), "--sender", "X", "--out", "/dev/full"])
     assert code == 1
     assert "gateway360: /dev/full: No space left on device; the result of line" in stderr
 
@@ -373,6 +295,17 @@ def test_the_same_command_with_the_same_ledger_goes_on(cli, sandbox, tmp_path):
     assert len(sandbox.messages) == 8
 
 
+def test_rows_that_were_settled_do_not_wait_for_the_rate(cli, sandbox, tmp_path):
+    """At one an hour, three that were sent, one that is there twice and one that is invalid."""
+    file, ledger = tmp_path / "numbers", tmp_path / "batch.ledger"
+    file.write_text(numbers(3) + "34600000000\n12\n")
+    command = ["batch", str(file), "--sender", "X", "--ledger", str(ledger)]
+    assert cli.invoke(app, command).exit_code == 1
+    again = cli.invoke(app, [*command, "--rate", "1/h"])
+    assert len(lines_of(again.stdout)) == 5
+    assert len(sandbox.messages) == 3
+
+
 def test_a_ledger_of_another_file_is_one_line_and_nothing_is_sent(cli, sandbox, tmp_path):
     file, ledger = tmp_path / "numbers", tmp_path / "batch.ledger"
     file.write_text(numbers(5))
@@ -404,6 +337,15 @@ def test_the_demo_accounts_for_every_sms(cli):
     assert "requests that reached the gateway: 180" in result.stdout
 
 
+def test_the_demo_says_it_to_programs_too(cli):
+    result = cli.invoke(app, ["demo", "--count", "40", "--json"])
+    assert result.exit_code == 0
+    (said,) = lines_of(result.stdout)
+    assert (said["entries"], said["sent"], said["messages"], said["requests"]) == (40, 34, 34, 36)
+    assert said["by_reason"] == {"duplicate": 2, "invalid": 2}
+    assert (said["accounted_for"], said["exit_code"]) == (True, 0)
+
+
 def test_the_demo_is_about_this_machine_and_not_about_its_proxy(cli, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     assert cli.invoke(app, ["demo", "--count", "20"]).exit_code == 0
@@ -424,7 +366,8 @@ def test_the_demo_exits_with_1_if_its_claim_does_not_hold(cli, monkeypatch):
 # --- sandbox ---------------------------------------------------------------------------------------------
 
 
-def test_the_sandbox_shows_each_sms_and_ends_with_ctrl_c(cli, monkeypatch):
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["for people", "for programs"])
+def test_the_sandbox_shows_each_sms_and_ends_with_ctrl_c(options, cli, monkeypatch):
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
@@ -444,9 +387,19 @@ def test_the_sandbox_shows_each_sms_and_ends_with_ctrl_c(cli, monkeypatch):
 
     thread = threading.Thread(target=use)
     thread.start()
-    result = cli.invoke(app, ["sandbox", "--port", str(port)])
+    result = cli.invoke(app, ["sandbox", "--port", str(port), *options])
     thread.join()
     assert result.exit_code == 0
+    if options:
+        ready, sms = lines_of(result.stdout)
+        assert ready == {
+            "event": "ready",
+            "base_url": f"http://127.0.0.1:{port}",
+            "api_key": "sandbox-key",
+        }
+        assert (sms["event"], sms["sender"], sms["msisdn"]) == ("sms", "GOOD PIZZA", "34666666111")
+        assert sms["pin"] in sms["text"]
+        return
     assert f"export GATEWAY360_BASE_URL=http://127.0.0.1:{port}" in result.stdout
     assert "GOOD PIZZA → 34666666111" in result.stdout
     assert "1 SMS, 1 requests" in result.stdout

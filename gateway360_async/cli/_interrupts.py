@@ -1,0 +1,69 @@
+"""What Ctrl-C and SIGTERM do to a batch.
+
+Rules of this module:
+
+- Ctrl-C begins nothing more, and waits for the answers that are outstanding: each of them is an SMS that is known
+  of rather than one that may have been sent. A call ends with its deadline, so this wait ends as well.
+- A second Ctrl-C, and a SIGTERM, wait no longer: what is in flight is cancelled, and becomes a result.
+- When the batch has ended, neither does anything: its summary and its page are written to their end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Self, cast
+
+from ._gate import Gate
+from ._problems import INTERRUPTED, TERMINATED
+
+__all__ = ["Interrupts"]
+
+
+class Interrupts:
+    """Handles the signals while it is entered, where the event loop can: on Windows, Ctrl-C cancels at once.
+
+    Args:
+        gate: What to shut.
+        say: Called at the first Ctrl-C.
+    """
+
+    def __init__(self, gate: Gate, say: Callable[[], None]) -> None:
+        self.code: int | None = None
+        """The exit code, if somebody interrupted the batch."""
+        self._gate = gate
+        self._say = say
+        self._task = cast("asyncio.Task[object]", asyncio.current_task())
+        self._over = False
+
+    def __enter__(self) -> Self:
+        with suppress(NotImplementedError):
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGINT, self._interrupt)
+            loop.add_signal_handler(signal.SIGTERM, self._terminate)
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._over = True
+
+    def _interrupt(self) -> None:
+        if self._over:
+            return
+        if self.code is not None:
+            self._task.cancel()
+            return
+        self.code = INTERRUPTED
+        self._gate.shut()
+        self._say()
+
+    def _terminate(self) -> None:
+        if self._over:
+            return
+        self.code = TERMINATED
+        self._gate.shut()
+        self._task.cancel()

@@ -1,0 +1,71 @@
+"""The options of `gateway360 batch`, and the command line that says the same."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Literal
+
+import attrs
+
+__all__ = ["CONCURRENCY", "PATH_PREFIX", "BatchOptions", "free_name"]
+
+CONCURRENCY = 100
+PATH_PREFIX = "/api"
+
+
+@attrs.frozen
+class BatchOptions:
+    """The options of the command, as they were typed."""
+
+    file: str
+    out: str = "-"
+    sender: str | None = None
+    base_url: str | None = None
+    path_prefix: str = PATH_PREFIX
+    concurrency: int = CONCURRENCY
+    rate: str | None = None
+    on_duplicate: Literal["skip", "send"] = "skip"
+    ledger: str | None = None
+    resend_unknown: bool = False
+    report: str | None = None
+    dry_run: bool = False
+    json: bool = False
+
+    def command(self) -> str:
+        """Write the command line that goes on with this batch: results and page go to files of their own."""
+        words = ["gateway360", "batch", _argument(self.file)]
+        if self.out != "-":
+            words += ["--out", free_name(self.out)]
+        options = {
+            "--sender": self.sender,
+            "--rate": self.rate,
+            "--concurrency": None if self.concurrency == CONCURRENCY else str(self.concurrency),
+            "--on-duplicate": None if self.on_duplicate == "skip" else self.on_duplicate,
+            "--ledger": self.ledger,
+            "--report": None if self.report is None else free_name(self.report),
+            "--base-url": self.base_url,
+            "--path-prefix": None if self.path_prefix == PATH_PREFIX else self.path_prefix,
+        }
+        for name, value in options.items():
+            if value is not None:
+                words += [f"{name}={value}"] if value.startswith("-") else [name, value]
+        switches = {"--resend-unknown": self.resend_unknown, "--json": self.json}
+        words += [name for name, on in switches.items() if on]
+        return shlex.join(words)
+
+
+def _argument(file: str) -> str:
+    return f"./{file}" if file.startswith("-") and file != "-" else file
+
+
+def free_name(name: str) -> str:
+    """Give the name itself, or the next one like it that holds nothing yet: `results-2.jsonl`."""
+    path = candidate = Path(name)
+    stem = re.sub(r"-\d{1,3}$", "", path.stem)
+    number = 1
+    while candidate.exists() and candidate.stat().st_size:
+        number += 1
+        candidate = path.with_name(f"{stem}-{number}{path.suffix}")
+    return str(candidate)

@@ -1,0 +1,91 @@
+"""Gathers what a batch's page shows, and writes it."""
+
+from __future__ import annotations
+
+import platform
+from datetime import datetime
+from typing import TextIO
+
+from gateway360_async import __version__
+from gateway360_async._settings import endpoint
+from gateway360_async._wire import REQUEST_PATH
+
+from ._gate import seconds_apart
+from ._notable import Notable, masked
+from ._options import BatchOptions
+from ._problems import INTERRUPTED
+from ._report import page
+from ._report_data import Report
+from ._stats import Statistics, bars_of
+from ._summary import Ending, latencies
+from ._words import count
+
+__all__ = ["write_page"]
+
+
+def write_page(
+    out: TextIO,
+    options: BatchOptions,
+    statistics: Statistics,
+    notable: Notable,
+    ending: Ending,
+    began: datetime,
+) -> None:
+    """Write the page of a run. Raises `OSError`."""
+    apart = seconds_apart(options.rate)
+    out.write(
+        page(
+            Report(
+                file=masked("stdin" if options.file == "-" else options.file),
+                fates=statistics.fates,
+                outcomes=statistics.outcomes,
+                notes=_notes(ending),
+                latency=latencies(statistics.all_latencies),
+                latency_bars=bars_of(statistics.latencies.items()),
+                timeline_bars=statistics.timeline.bars(),
+                limit=None if apart is None else 1 / apart,
+                notable=notable.entries,
+                settings=_settings(options),
+                began=began,
+                elapsed=ending.elapsed,
+                version=__version__,
+            )
+        )
+    )
+
+
+def _notes(ending: Ending) -> list[str]:
+    notes: list[str] = []
+    if ending.interrupted:
+        by = "interrupted" if ending.code == INTERRUPTED else "terminated"
+        notes.append(
+            f"The run was {by}: line {count(ending.settled_to)} of the input was the last that was begun."
+        )
+    if ending.halted_by is not None:
+        notes.append(f"The run was halted: {ending.halted_by}.")
+    return [masked(note) for note in [*notes, *ending.problems]]
+
+
+def _settings(options: BatchOptions) -> list[tuple[str, str]]:
+    unknown = "sent again" if options.resend_unknown else "left alone"
+    pairs = [
+        ("input", "stdin" if options.file == "-" else options.file),
+        ("results", "stdout" if options.out == "-" else options.out),
+        ("gateway", endpoint(options.base_url, options.path_prefix, REQUEST_PATH, allow_insecure=False)),
+        ("sender", options.sender or "each row's own"),
+        ("rate", options.rate or "as fast as the gateway answers"),
+        ("requests at a time", str(options.concurrency)),
+        (
+            "numbers that are there twice",
+            "skipped" if options.on_duplicate == "skip" else "sent a second PIN",
+        ),
+        (
+            "ledger",
+            "none" if options.ledger is None else f"{options.ledger}; what may have been sent is {unknown}",
+        ),
+        (
+            "software",
+            f"gateway360-async {__version__}, Python {platform.python_version()}, {platform.system()}",
+        ),
+    ]
+    return [(name, masked(value)) for name, value in pairs]

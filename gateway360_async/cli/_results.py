@@ -1,0 +1,66 @@
+"""A batch's results, as they come: a JSON line each, and counted."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import TextIO, cast
+
+from gateway360_async import Batch, BatchItem
+
+from ._notable import Notable
+from ._rows import FileProblem, Row
+from ._show import as_json
+from ._stats import Statistics
+
+__all__ = ["Results"]
+
+
+class Results:
+    """Writes results down, and counts them.
+
+    Args:
+        out: Where the lines go.
+        name: What to call it in an error.
+        clock: Seconds since any moment.
+    """
+
+    def __init__(self, out: TextIO, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self.statistics = Statistics()
+        self.notable = Notable()
+        self.settled_to = 0
+        """The last line of the input that has a result; those before it have theirs, too."""
+        self.lost: list[str] = []
+        """Results that could not be written, after the first, a line each."""
+        self._out = out
+        self._name = name
+        self._clock = clock
+        self._began = clock()
+
+    def begin(self) -> None:
+        """Count the time from now."""
+        self._began = self._clock()
+
+    def write(self, item: BatchItem) -> None:
+        """Write a line. Raises `FileProblem`."""
+        row = cast("Row", item.source)
+        number = row.get("msisdn") if item.request is None else item.request.msisdn
+        self.statistics.add(item.result, self._clock() - self._began)
+        self.notable.add(row.line, number, item.result)
+        self.settled_to = max(self.settled_to, row.last)
+        line = {"index": item.index, "line": row.line, "msisdn": number, **as_json(item.result)}
+        try:
+            self._out.write(json.dumps(line) + "\n")
+        except OSError as exc:  # a full disk, a closed pipe
+            raise FileProblem(
+                f"{self._name}: {exc.strerror}; the result of line {row.line} is not in it"
+            ) from None
+
+    def write_unread(self, batch: Batch) -> None:
+        """Write down what was settled after the batch was left, by Ctrl-C say."""
+        for item in batch.report.unread:
+            try:
+                self.write(item)
+            except FileProblem as exc:
+                self.lost.append(str(exc))

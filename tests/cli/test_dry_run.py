@@ -1,0 +1,166 @@
+"""`batch --dry-run`: everything is checked, and nothing happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import pytest
+from cli_helpers import invoke_here, lines_of, numbers, one_line
+
+from gateway360_async.cli._app import app
+from gateway360_async.cli._batch import Gateway360Client
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """No connection is opened, and no client made."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a dry run opens no connection")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr(Gateway360Client, "__init__", refuse)
+
+
+def test_it_says_what_would_be_sent_and_what_is_wrong(cli, tmp_path):
+    file = tmp_path / "customers.csv"
+    file.write_text("msisdn,sender\n34600000001,X\n+34 600 000 001,X\n123,X\n34600000002,\n34600000003,Y\n")
+    ledger, out = tmp_path / "batch.ledger", tmp_path / "out.jsonl"
+    options = ["--rate", "30/m", "--ledger", str(ledger), "--out", str(out)]
+    result = cli.invoke(app, ["batch", str(file), "--dry-run", *options])
+    assert result.exit_code == 1
+    assert result.stderr == ""
+    lines = result.stdout.splitlines()
+    assert lines[0] == f"Dry run of {file}: nothing was sent, and no connection opened."
+    assert [line.split(maxsplit=1)[0] for line in lines[2:6]] == ["5", "2", "1", "2"]
+    assert "At --rate 30/m they take 2.00 s or more." in lines
+    assert any("GATEWAY360_API_KEY is not set" in line for line in lines)
+    assert any(f"The ledger {ledger} was not looked at" in line for line in lines)
+    assert lines[-2].startswith("  line 4: msisdn: has 3 digits")
+    assert lines[-1].startswith("  line 5: sender: ")
+    assert not ledger.exists()
+    assert not out.exists()
+
+
+def test_a_ledger_that_is_there_is_not_touched(cli, tmp_path):
+    file, ledger = tmp_path / "numbers", tmp_path / "batch.ledger"
+    file.write_text(numbers(3))
+    ledger.write_bytes(b"a ledger")
+    os.utime(ledger, (1, 1))
+    before = ledger.stat()
+    result = cli.invoke(app, ["batch", str(file), "--sender", "X", "--dry-run", "--ledger", str(ledger)])
+    assert result.exit_code == 0
+    after = ledger.stat()
+    assert (after.st_mtime_ns, after.st_size, after.st_ino) == (before.st_mtime_ns, 8, before.st_ino)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["batch.ledger", "numbers"]
+
+
+def test_all_valid_is_exit_code_0_and_a_key_that_is_there_is_not_missed(cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("GATEWAY360_API_KEY", "key")
+    file = tmp_path / "numbers"
+    file.write_text(numbers(1200))
+    result = cli.invoke(app, ["batch", str(file), "--sender", "X", "--dry-run", "--concurrency", "7"])
+    assert result.exit_code == 0
+    assert "1,200  requests" in result.stdout
+    assert "Without --rate, 7 requests are on their way at a time." in result.stdout
+    assert "GATEWAY360_API_KEY" not in result.stdout
+    assert "key" not in result.stdout
+
+
+def test_duplicates_that_are_to_be_sent_are_requests(cli, tmp_path):
+    file = tmp_path / "numbers"
+    file.write_text("34600000001\n34600000001\n")
+    result = cli.invoke(app, ["batch", str(file), "--sender", "X", "--dry-run", "--on-duplicate", "send"])
+    assert result.exit_code == 0
+    assert "2  requests" in result.stdout
+    assert "would get two PINs" in result.stdout
+    assert "duplicates, which" not in result.stdout
+
+
+def test_of_many_invalid_rows_the_first_are_shown_and_json_has_them_all(cli, tmp_path):
+    file = tmp_path / "numbers"
+    file.write_text("12\n" * 1234 + "34600000001\n" * 2)
+    command = ["batch", str(file), "--sender", "X", "--dry-run", "--rate", "30/s"]
+    result = cli.invoke(app, command)
+    assert result.stdout.count("  line ") == 20
+    assert "  and 1,214 more: --json lists them all" in result.stdout
+    result = cli.invoke(app, [*command, "--json"])
+    assert result.exit_code == 1
+    assert json.loads(result.stderr) == {
+        "dry_run": True,
+        "entries": 1236,
+        "invalid": 1234,
+        "duplicates": 1,
+        "requests": 1,
+        "seconds_at_rate": 0.0,
+        "ledger_looked_at": False,
+        "problem": None,
+        "exit_code": 1,
+    }
+    lines = lines_of(result.stdout)
+    assert len(lines) == 1235
+    assert lines[0]["reason"] == "invalid"
+    assert lines[-1] == {
+        "index": 1235,
+        "line": 1236,
+        "msisdn": "34600000001",
+        "result": "Skipped",
+        "disposition": "not_sent",
+        "reason": "duplicate",
+        "detail": "an earlier entry has the same number",
+    }
+
+
+def test_a_file_that_breaks_in_the_middle_is_not_valid(cli, tmp_path):
+    file = tmp_path / "in.csv"
+    file.write_text("msisdn,sender\n34600000001,X\n34600000002," + "x" * 200_000 + "\n")
+    result = cli.invoke(app, ["batch", str(file), "--dry-run"])
+    assert result.exit_code == 1
+    assert "line 3: field larger" in one_line(result.stderr)
+    assert "1  requests" in result.stdout
+    assert "and more, maybe" in result.stdout
+    result = cli.invoke(app, ["batch", str(file), "--dry-run", "--json"])
+    assert "line 3: field larger" in json.loads(result.stderr)["problem"]
+
+
+def test_rows_from_a_pipe_can_be_looked_at_too(monkeypatch):
+    read, write = os.pipe()
+    os.write(write, b"34600000001\n12\n")
+    os.close(write)
+    with os.fdopen(read) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        code, stdout, _ = invoke_here(["batch", "-", "--sender", "X", "--dry-run"])
+    assert code == 1
+    assert stdout.startswith("Dry run of stdin: ")
+    assert "line 2: msisdn" in stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "says"),
+    [
+        (numbers(1), [], "no sender"),
+        (numbers(1), ["--sender", "FAR TOO LONG A SENDER"], "sender: has 21 characters"),
+        (numbers(1), ["--sender", "X", "--base-url", "http://example.com"], "base_url: is plain http"),
+        (numbers(1), ["--sender", "X", "--path-prefix", "?"], "path_prefix: is not a path"),
+        (numbers(1), ["--sender", "X", "--rate", "fast"], "--rate fast"),
+        ("phone,name\n", ["--sender", "X"], "names no msisdn column"),
+    ],
+    ids=["no sender", "sender", "url", "prefix", "rate", "header"],
+)
+def test_what_the_batch_refuses_the_dry_run_refuses(cli, tmp_path, text, options, says):
+    file = tmp_path / "in"
+    file.write_text(text)
+    result = cli.invoke(app, ["batch", str(file), "--dry-run", *options])
+    assert result.exit_code == 2
+    assert says in one_line(result.stderr)
+
+
+def test_files_that_the_batch_would_refuse_to_write_over_are_refused(cli, tmp_path):
+    file = tmp_path / "numbers"
+    file.write_text(numbers(1))
+    for option in ("--out", "--report"):
+        result = cli.invoke(app, ["batch", str(file), "--sender", "X", "--dry-run", option, str(file)])
+        assert result.exit_code == 2
+        assert "holds something already" in one_line(result.stderr)

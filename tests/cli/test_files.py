@@ -1,0 +1,145 @@
+"""The files of a batch, and the command line that goes on with it."""
+
+from __future__ import annotations
+
+import io
+import shlex
+
+import pytest
+from cli_helpers import lines_of, numbers, one_line
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway360_async.cli import _files
+from gateway360_async.cli._app import app
+from gateway360_async.cli._files import count_lines
+from gateway360_async.cli._options import BatchOptions, free_name
+from gateway360_async.sandbox import HLR_FAIL_PREFIX
+
+
+def opened(data: bytes) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")
+
+
+@pytest.mark.parametrize(
+    ("data", "lines"),
+    [(b"", 0), (b"\n\n", 0), (b"a", 1), (b"a\nb\n", 2), (b"a\r\n\r\nb\rc", 3), (b"\xef\xbb\xbfa\nb", 2)],
+)
+async def test_lines_that_are_not_empty_are_counted_and_the_file_is_as_before(data, lines):
+    file = opened(data)
+    assert await count_lines(file) == lines
+    assert file.read() == data.decode("utf-8-sig")
+
+
+@given(st.lists(st.sampled_from([b"\n", b"\r\n", b"\r", b"1", b"23", b"4567"]), max_size=60))
+async def test_it_does_not_matter_where_a_block_ends(pieces):
+    data = b"".join(pieces)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_files, "_BLOCK", 3)
+        assert await count_lines(opened(data)) == sum(1 for line in data.splitlines() if line)
+
+
+def test_a_name_that_holds_something_gets_a_number(tmp_path):
+    name = tmp_path / "out.v1.jsonl"
+    assert free_name(str(name)) == str(name)
+    name.touch()
+    assert free_name(str(name)) == str(name)
+    name.write_text("x")
+    assert free_name(str(name)) == str(tmp_path / "out.v1-2.jsonl")
+    (tmp_path / "out.v1-2.jsonl").write_text("x")
+    assert (
+        free_name(str(name))
+        == free_name(str(tmp_path / "out.v1-2.jsonl"))
+        == str(tmp_path / "out.v1-3.jsonl")
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "command"),
+    [
+        (BatchOptions("numbers.txt"), "gateway360 batch numbers.txt"),
+        (BatchOptions("-", json=True), "gateway360 batch - --json"),
+        (BatchOptions("-n.csv", sender="-X"), "gateway360 batch ./-n.csv --sender=-X"),
+        (
+            BatchOptions(
+                "my file.csv",
+                out="out.jsonl",
+                sender="GOOD PIZZA",
+                base_url="http://127.0.0.1:1",
+                path_prefix="/api/3.0",
+                concurrency=7,
+                rate="30/s",
+                on_duplicate="send",
+                ledger="a.ledger",
+                resend_unknown=True,
+                report="r.html",
+            ),
+            (
+                "gateway360 batch 'my file.csv' --out out.jsonl --sender 'GOOD PIZZA' --rate 30/s --concurrency 7 "
+                "--on-duplicate send --ledger a.ledger --report r.html --base-url http://127.0.0.1:1 "
+                "--path-prefix /api/3.0 --resend-unknown"
+            ),
+        ),
+    ],
+    ids=["bare", "stdin", "dashes", "all"],
+)
+def test_the_command_that_goes_on_says_all_that_was_said(options, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert options.command() == command
+    # And it is understood as it was meant.
+    taken = []
+    monkeypatch.setattr("gateway360_async.cli._app.batch", taken.append)
+    monkeypatch.setattr("gateway360_async.cli._app.run", lambda _: None)
+    app(shlex.split(command)[1:], standalone_mode=False)
+    assert taken[0].command() == command
+
+
+# --- Through the command -----------------------------------------------------------------------------------
+
+
+def test_the_page_is_never_written_over_anything_and_is_found_out_before_anything_is_sent(
+    cli, sandbox, tmp_path
+):
+    file, page = tmp_path / "numbers", tmp_path / "report.html"
+    file.write_text(numbers(3))
+    page.write_text("the page of the run before")
+    for options, says in [
+        (["--report", str(page)], f"--report {page}: this file holds something already"),
+        (["--report", str(tmp_path)], f"--report {tmp_path}: "),
+        (["--report", "/no/such/folder/report.html"], "/no/such/folder/report.html: No such file"),
+        (["--report", "-"], "--report -: the page needs a file of its own"),
+        (["--report", str(tmp_path / "x"), "--out", str(tmp_path / "x")], "--out names the same file"),
+        (["--ledger", str(tmp_path / "y"), "--report", str(tmp_path / "y")], "--report names the same file"),
+    ]:
+        result = cli.invoke(app, ["batch", str(file), "--sender", "X", *options])
+        assert result.exit_code == 2
+        assert says in one_line(result.stderr)
+    assert page.read_text() == "the page of the run before"
+    assert sandbox.requests == []
+
+
+def test_a_page_that_cannot_be_written_takes_no_result_with_it(cli, sandbox, tmp_path):
+    file, out = tmp_path / "numbers", tmp_path / "out.jsonl"
+    file.write_text(numbers(3))
+    result = cli.invoke(
+        app, ["batch", str(file), "--sender", "X", "--out", str(out), "--report", "/dev/full"]
+    )
+    assert result.exit_code == 1
+    assert "gateway360: /dev/full: No space left on device; the page is not whole" in result.stderr
+    assert [line["result"] for line in lines_of(out.read_text())] == ["Ok"] * 3
+
+
+def test_the_page_shows_the_run_and_no_whole_number(cli, sandbox, tmp_path):
+    file, page = tmp_path / "numbers-34600000001.csv", tmp_path / "report.html"
+    bad = f"{HLR_FAIL_PREFIX}000001"
+    file.write_text(f"msisdn,sender\n34600000001,X\n34600000001,X\n{bad},X\n12,X\n")
+    options = ["--report", str(page), "--rate", "1000/s", "--sender", "34600000009"]
+    result = cli.invoke(app, ["batch", str(file), *options])
+    assert result.exit_code == 1
+    text = page.read_text(encoding="utf-8")
+    assert f"The report is in {page}" in result.stderr
+    assert "1 of 4 were sent" in text
+    assert "34*****001" in text
+    assert "1000/s" in text
+    for number in ("34600000001", bad, "34600000009", sandbox.api_key):
+        assert number not in text

@@ -1,0 +1,174 @@
+"""The way of the rows into a batch: rates, turns that are given back, and a gate that is shut."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway360_async.cli import _gate
+from gateway360_async.cli._gate import Gate, seconds_apart
+from gateway360_async.cli._problems import UsageProblem
+from gateway360_async.cli._rows import Row
+
+HOUR = 3600.0
+
+
+def rows(count: int) -> list[Row]:
+    return [Row(line, {}) for line in range(1, count + 1)]
+
+
+async def later(rows):
+    for row in rows:
+        yield row
+
+
+@pytest.fixture(params=["a file", "a pipe"])
+def given(request):
+    """Rows that are there, and rows that come."""
+    return (lambda rows: rows) if request.param == "a file" else later
+
+
+@pytest.mark.parametrize(
+    ("rate", "seconds"),
+    [("30/s", 1 / 30), ("30", 1 / 30), ("1000/m", 0.06), ("7200/h", 0.5), (" 0.5/s ", 2.0), (None, None)],
+)
+def test_a_rate_says_how_far_apart_requests_are(rate, seconds):
+    assert seconds_apart(rate) == (None if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize("rate", ["fast", "0/s", "0.0", "-1/s", "30/d", "30/", "1e3/s", ""])
+def test_what_is_no_rate_is_refused_by_its_name(rate):
+    with pytest.raises(UsageProblem, match=f"--rate {rate}: give a number above 0"):
+        seconds_apart(rate)
+
+
+def test_without_a_rate_rows_pass_at_once_until_the_gate_is_shut():
+    gate = Gate()
+    passing = gate.rows(rows(5))
+    assert [next(passing).line, next(passing).line] == [1, 2]
+    gate.shut()
+    assert list(passing) == []
+    assert gate.passed == 2
+
+
+async def test_rows_that_come_pass_until_the_gate_is_shut():
+    gate = Gate()
+    passing = gate.rows(later(rows(5)))
+    assert [(await anext(passing)).line, (await anext(passing)).line] == [1, 2]
+    gate.shut()
+    assert [row async for row in passing] == []
+    assert gate.passed == 2
+
+
+async def test_all_rows_pass(given):
+    assert [row.line async for row in Gate(1e-6).rows(given(rows(100)))] == list(range(1, 101))
+    assert [row.line async for row in Gate().rows(later(rows(3)))] == [1, 2, 3]
+
+
+async def test_a_row_waits_for_its_turn_and_is_not_begun_when_the_gate_is_shut(given):
+    gate = Gate(HOUR)
+    passing = gate.rows(given(rows(5)))
+    assert (await anext(passing)).line == 1
+    waiting = asyncio.ensure_future(anext(passing, None))
+    done, _ = await asyncio.wait([waiting], timeout=0.05)
+    assert not done
+    gate.shut()
+    assert await waiting is None
+    assert gate.passed == 1
+
+
+async def test_a_turn_that_is_given_back_is_the_next_rows_whether_it_waits_or_not(given):
+    gate = Gate(HOUR)
+    passing = gate.rows(given(rows(5)))
+    assert (await anext(passing)).line == 1
+    gate.give_back()
+    gate.give_back()
+    assert [(await anext(passing)).line, (await anext(passing)).line] == [2, 3]
+    waiting = asyncio.ensure_future(anext(passing))
+    await asyncio.sleep(0)
+    gate.give_back()
+    assert (await waiting).line == 4
+
+
+async def test_a_gate_that_is_shut_gives_no_turn_even_where_one_is_left(given):
+    gate = Gate(HOUR)
+    gate.shut()
+    assert [row async for row in gate.rows(given(rows(5)))] == []
+
+
+async def test_whoever_waits_for_a_row_that_does_not_come_is_let_go():
+    gate = Gate()
+    never = asyncio.Event()
+
+    async def source():
+        yield Row(1, {})
+        await never.wait()
+
+    passing = gate.rows(source())
+    assert (await anext(passing)).line == 1
+    waiting = asyncio.ensure_future(anext(passing, None))
+    await asyncio.sleep(0)
+    gate.shut()
+    assert await waiting is None
+
+
+async def test_the_trouble_of_the_input_comes_through(given):
+    def broken():
+        yield Row(1, {})
+        raise OSError("broken")
+
+    passing = Gate(1e-6).rows(given(broken()))
+    assert (await anext(passing)).line == 1
+    with pytest.raises(OSError, match="broken"):
+        await anext(passing)
+
+
+async def test_a_turn_that_comes_as_the_gate_is_shut_is_not_taken(monkeypatch):
+    gate = Gate(HOUR)
+    passing = gate.rows(rows(5))
+    assert (await anext(passing)).line == 1
+
+    async def both(event, waiting):
+        waiting.close()
+        gate.shut()
+        return asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(_gate, "_unless", both)
+    assert await anext(passing, None) is None
+
+
+def test_only_turns_that_came_late_are_made_up_for():
+    """By the limiter's own clock, that of the loop."""
+
+    class Clocked(asyncio.SelectorEventLoop):
+        now = 0.0
+
+        def time(self) -> float:
+            return self.now
+
+    loop = Clocked()
+
+    async def take() -> list[int]:
+        gate = Gate(0.01)
+
+        async def consume() -> None:
+            async for _ in gate.rows(rows(1000)):
+                pass
+
+        consuming = asyncio.ensure_future(consume())
+        passed = []
+        for moment in (0.0, 0.005, 0.0101, 0.0401, 100.0):
+            loop.now = moment
+            for _ in range(100):
+                await asyncio.sleep(0)
+            passed.append(gate.passed)
+        consuming.cancel()
+        return passed
+
+    try:
+        passed = loop.run_until_complete(take())
+    finally:
+        loop.close()
+    # No burst at the beginning; three that are late, at once; after a long rest, what fits 50 ms.
+    assert passed == [1, 1, 2, 5, 10]

@@ -1,0 +1,143 @@
+"""The help, its examples, and what a shell completes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli_helpers import numbers
+
+from gateway360_async import Gateway360Client
+from gateway360_async.cli._app import app
+from gateway360_async.cli._examples import EXAMPLES
+
+COMMANDS = ["batch", "demo", "request", "sandbox", "verify"]
+SCRIPT = Path(sys.executable).with_name("gateway360")
+
+
+def with_script(**more: str) -> dict[str, str]:
+    """The environment with the command on the path."""
+    return os.environ | {"PATH": f"{SCRIPT.parent}{os.pathsep}{os.environ['PATH']}"} | more
+
+
+def sent_pin(sandbox) -> str:
+    """Have a PIN sent to the number of the examples."""
+
+    async def send() -> None:
+        async with Gateway360Client() as client:
+            await client.request_pin("34666666111", sender="X")
+
+    asyncio.run(send())
+    return sandbox.messages[0].pin
+
+
+def test_every_command_has_examples_that_its_help_shows(cli):
+    assert sorted(EXAMPLES) == sorted([*COMMANDS, "gateway360"])
+    for command, examples in EXAMPLES.items():
+        arguments = [] if command == "gateway360" else [command]
+        result = cli.invoke(app, [*arguments, "--help"], env={"COLUMNS": "80"})
+        assert result.exit_code == 0
+        shown = [line.rstrip() for line in result.stdout.splitlines()]
+        for purpose, example in examples:
+            for line in (f"# {purpose}", *example.splitlines()):
+                assert f" {line}" in shown  # whole, and not wrapped: it can be pasted
+
+
+@pytest.mark.parametrize(
+    "example",
+    [line for command in ("demo", "request", "batch") for _, line in EXAMPLES[command]]
+    + [EXAMPLES["verify"][1][1]],
+)
+def test_every_example_does_what_it_says_in_a_real_shell(example, sandbox, tmp_path):
+    (tmp_path / "customers.csv").write_text("msisdn\n" + numbers(3))
+    pin = sent_pin(sandbox) if "verify" in example else ""
+    done = subprocess.run(
+        ["bash", "-c", example],
+        cwd=tmp_path, env=with_script(PIN=pin), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    if "batch" in example:
+        assert len(sandbox.messages) == (0 if "--dry-run" in example else 3)
+
+
+def test_the_sandboxs_examples_are_understood(monkeypatch):
+    taken = []
+    monkeypatch.setattr(
+        "gateway360_async.cli._sandbox.sandbox", lambda *args, **more: taken.append((args, more))
+    )
+    monkeypatch.setattr("gateway360_async.cli._app.run", lambda _: None)
+    for _, example in EXAMPLES["sandbox"]:
+        app(shlex.split(example)[1:], standalone_mode=False)
+    assert [more["json"] for _, more in taken] == [False, True]
+
+
+# --- Completion ------------------------------------------------------------------------------------------
+
+
+def completed(shell: str, line: str) -> list[str]:
+    """What a shell is told about a line, by the protocol of the completion script."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY360")}
+    if shell == "bash":
+        words = line.split(" ")
+        environment |= {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+    else:
+        environment |= {"_TYPER_COMPLETE_ARGS": line, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    environment["_GATEWAY360_COMPLETE"] = f"complete_{shell}"
+    done = subprocess.run([SCRIPT], env=environment, capture_output=True, text=True, check=True)
+    if shell == "zsh":
+        return re.findall(r'(?:^|\(\()"([^"]+)"', done.stdout, flags=re.MULTILINE)
+    return [text.split("\t")[0] for text in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_commands_options_and_values_are_completed(shell):
+    assert sorted(completed(shell, "gateway360 ")) == COMMANDS
+    assert completed(shell, "gateway360 ba") == ["batch"]
+    assert completed(shell, "gateway360 batch --dry") == ["--dry-run"]
+    assert {"--ledger", "--rate", "--report", "--json"} <= set(completed(shell, "gateway360 batch --"))
+    assert sorted(completed(shell, "gateway360 batch x --on-duplicate ")) == ["send", "skip"]
+    assert completed(shell, "gateway360 request 1 --pin-type al") == ["alpha", "alphanumeric"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_completion_script_is_shown_and_installed(shell, tmp_path):
+    """Below a shell of that name, which is how it knows which one to make it for."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"no {shell} on this machine")
+    environment = with_script(HOME=str(tmp_path))
+    # With a command after it, so that the shell stays and is found.
+    shown = subprocess.run(
+        [shell, "-c", "gateway360 --show-completion; true"],
+        env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert f"_GATEWAY360_COMPLETE=complete_{shell}" in shown.stdout
+    installed = subprocess.run(
+        [shell, "-c", "gateway360 --install-completion; true"],
+        env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert f"{shell} completion installed in {tmp_path}" in installed.stdout
+    assert any("gateway360" in path.name for path in tmp_path.rglob("*"))
+
+
+def test_bash_completes_with_the_installed_script(tmp_path):
+    script = f"""
+        eval "$({shlex.quote(str(SCRIPT))} --show-completion)"
+        COMP_WORDS=({shlex.quote(str(SCRIPT))} batch --led) COMP_CWORD=2
+        _gateway360_completion {shlex.quote(str(SCRIPT))}
+        echo "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(
+        ["bash", "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"HOME": str(tmp_path)},
+    )
+    assert done.stdout.strip() == "--ledger"

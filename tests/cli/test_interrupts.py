@@ -1,0 +1,352 @@
+"""Ctrl-C and SIGTERM while answers are outstanding: what is settled, what is said, and how it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+from cli_helpers import invoke_here, lines_of, numbers
+from loopback import Received, Server
+from rich.console import Console
+
+from gateway360_async.cli._batch import _Run, batch
+from gateway360_async.cli._gate import Gate
+from gateway360_async.cli._interrupts import Interrupts
+from gateway360_async.cli._options import BatchOptions
+from gateway360_async.cli._results import Results
+
+COMMAND = [sys.executable, "-m", "gateway360_async.cli"]
+
+
+class Held:
+    """A gateway that answers nothing until it is released, and everything after."""
+
+    def __init__(self) -> None:
+        self.released = asyncio.Event()
+
+    async def __call__(self, received: Received) -> None:
+        released = asyncio.ensure_future(self.released.wait())
+        gone = asyncio.ensure_future(received.silence())
+        await asyncio.wait((released, gone), return_when=asyncio.FIRST_COMPLETED)
+        for task in (released, gone):
+            task.cancel()
+        if self.released.is_set():
+            await received.answer()
+
+
+async def started(arguments: list[str], url: str) -> asyncio.subprocess.Process:
+    environment = os.environ | {"GATEWAY360_API_KEY": "key", "GATEWAY360_BASE_URL": url}
+    return await asyncio.create_subprocess_exec(
+        *COMMAND, *arguments, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+
+
+# --- Real processes ----------------------------------------------------------------------------------------
+
+
+async def test_ctrl_c_waits_for_the_answers_and_the_command_that_it_names_goes_on(tmp_path):
+    gateway = Held()
+    file, out, ledger = tmp_path / "numbers.txt", tmp_path / "out.jsonl", tmp_path / "batch.ledger"
+    page = tmp_path / "report.html"
+    file.write_text(numbers(20))
+    arguments = ["batch", str(file), "--sender", "GOOD PIZZA", "--out", str(out), "--concurrency", "4"]
+    arguments += ["--ledger", str(ledger), "--report", str(page)]
+    async with Server(gateway) as server:
+        process = await started(arguments, server.url)
+        await server.wait(lambda: server.posts == 4)
+        process.send_signal(signal.SIGINT)
+        stopping = await process.stderr.readline()
+        assert b"stopping: nothing more is begun. Waiting for 4 on their way" in stopping
+        gateway.released.set()
+        _, stderr = await process.communicate()
+        assert process.returncode == 130
+        assert server.posts == 4
+        lines = lines_of(out.read_text())
+        assert [line["disposition"] for line in lines] == ["sent"] * 4
+        said = stderr.decode().splitlines()
+        assert "gateway360: interrupted" in said
+        assert "The run was interrupted" in page.read_text()
+        # The very command that it names, but for the way to the program.
+        (command,) = [line.strip() for line in said if line.startswith("  gateway360 ")]
+        words = shlex.split(command)
+        process = await started(words[1:], server.url)
+        _, stderr = await process.communicate()
+        assert process.returncode == 0, stderr
+        assert server.posts == 20
+    again = lines_of((tmp_path / "out-2.jsonl").read_text())
+    assert sorted(line.get("reason", "sent") for line in again) == ["already_settled"] * 4 + ["sent"] * 16
+    assert (tmp_path / "report-2.html").stat().st_size
+
+
+async def test_a_second_ctrl_c_gives_up_on_the_answers_and_each_may_have_been_sent(tmp_path):
+    file, out = tmp_path / "customers.csv", tmp_path / "out.jsonl"
+    file.write_text("\nmsisdn,sms_text\n" + "".join(f'346{n:08},"a\n{{PIN}}"\n' for n in range(20)))
+    arguments = ["batch", str(file), "--sender", "X", "--out", str(out), "--concurrency", "4"]
+    async with Server(Held()) as server:
+        process = await started(arguments, server.url)
+        await server.wait(lambda: server.posts == 4)
+        process.send_signal(signal.SIGINT)
+        await process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        _, stderr = await process.communicate()
+        assert process.returncode == 130
+        assert server.posts == 4
+        said = stderr.decode()
+        lines = lines_of(out.read_text())
+        assert [(line["kind"], line["disposition"]) for line in lines] == [("cancelled", "maybe_sent")] * 4
+        assert "4 of them may have been sent" in said
+        # Two lines of header and emptiness, and four rows of two lines each.
+        assert "Every line up to 10 has its result" in said
+        shell = [line.strip() for line in said.splitlines() if line.startswith("  ")][-2]
+        assert shell.startswith("{ head -n 2 ")
+        process = await asyncio.create_subprocess_shell(shell, cwd=tmp_path)
+        assert await process.wait() == 0
+    rest = (tmp_path / "rest.csv").read_text()
+    assert rest.splitlines()[:3] == ["", "msisdn,sms_text", '34600000004,"a']
+    assert rest.count("{PIN}") == 16
+
+
+async def test_with_json_an_interrupted_batch_ends_with_one_object_and_nothing_else(tmp_path):
+    file = tmp_path / "numbers.txt"
+    file.write_text(numbers(20))
+    arguments = ["batch", str(file), "--sender", "X", "--concurrency", "4", "--json", "--ledger"]
+    async with Server(Held()) as server:
+        process = await started([*arguments, str(tmp_path / "batch.ledger")], server.url)
+        await server.wait(lambda: server.posts == 4)
+        process.send_signal(signal.SIGTERM)
+        stdout, stderr = await process.communicate()
+        assert process.returncode == 143
+    summary = json.loads(stderr)
+    assert summary["interrupted"] is True
+    assert (summary["entries"], summary["maybe_sent"], summary["settled_to_line"]) == (4, 4, 4)
+    assert summary["go_on_with"].startswith("gateway360 batch ")
+    assert len(lines_of(stdout.decode())) == 4
+
+
+# --- The same in this process ------------------------------------------------------------------------------
+
+
+def interrupted(
+    arguments: list[str],
+    steps: Callable[[Server, Held, io.StringIO], Awaitable[None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> tuple[int, str, str]:
+    """Run a batch against a gateway in a thread that goes through some steps."""
+    stderr = io.StringIO()
+    url: list[str] = []
+    ready, ended = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        held = Held()
+        async with Server(held) as server:
+            url.append(server.url)
+            ready.set()
+            await steps(server, held, stderr)
+            await asyncio.to_thread(ended.wait, 10)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    assert ready.wait(5)
+    monkeypatch.setenv("GATEWAY360_API_KEY", "key")
+    try:
+        return invoke_here([*arguments, "--base-url", url[0]], stderr=stderr)
+    finally:
+        ended.set()
+        thread.join()
+
+
+async def said(stderr: io.StringIO, text: str) -> None:
+    until = time.monotonic() + 10
+    while text not in stderr.getvalue():
+        assert time.monotonic() < until
+        await asyncio.sleep(0.005)
+
+
+def no_reader_is_left() -> None:
+    """The thread that waits for a line ends when there is none any more."""
+    for thread in threading.enumerate():
+        if thread.name == "gateway360-rows":
+            thread.join(5)
+            assert not thread.is_alive()
+
+
+async def one_ctrl_c(server: Server, held: Held, stderr: io.StringIO) -> None:
+    await server.wait(lambda: server.posts == 4)
+    os.kill(os.getpid(), signal.SIGINT)
+    await said(stderr, "stopping")
+    held.released.set()
+
+
+async def two_ctrl_cs(server: Server, held: Held, stderr: io.StringIO) -> None:
+    await server.wait(lambda: server.posts == 4)
+    os.kill(os.getpid(), signal.SIGINT)
+    await said(stderr, "stopping")
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+async def a_sigterm(server: Server, held: Held, stderr: io.StringIO) -> None:
+    await server.wait(lambda: server.posts == 4)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("steps", "code", "says", "dispositions"),
+    [
+        (one_ctrl_c, 130, "interrupted", {"sent"}),
+        (two_ctrl_cs, 130, "interrupted", {"maybe_sent"}),
+        (a_sigterm, 143, "terminated", {"maybe_sent"}),
+    ],
+    ids=["Ctrl-C", "Ctrl-C twice", "SIGTERM"],
+)
+@pytest.mark.parametrize("options", [[], ["--rate", "1000/s"]], ids=["unpaced", "paced"])
+def test_what_is_in_flight_is_settled_and_written_down(
+    steps, code, says, dispositions, options, tmp_path, monkeypatch
+):
+    file, out = tmp_path / "numbers", tmp_path / "out.jsonl"
+    file.write_text(numbers(50))
+    page = tmp_path / "report.html"
+    arguments = ["batch", str(file), "--sender", "X", "--out", str(out), "--concurrency", "4", *options]
+    got, _, stderr = interrupted([*arguments, "--report", str(page)], steps, monkeypatch)
+    assert got == code
+    assert f"The run was {says}: line 4 of the input was the last that was begun." in page.read_text()
+    assert f"gateway360: {says}\n" in stderr
+    lines = lines_of(out.read_text())
+    assert len(lines) == 4
+    assert {line["disposition"] for line in lines} == dispositions
+
+
+def test_a_batch_that_reads_a_pipe_stops_while_it_waits_for_a_line(tmp_path, monkeypatch):
+    read, write = os.pipe()
+
+    async def steps(server: Server, held: Held, stderr: io.StringIO) -> None:
+        await server.wait(lambda: server.posts == 1)
+        os.kill(os.getpid(), signal.SIGINT)
+        await said(stderr, "stopping")
+        held.released.set()
+
+    os.write(write, b"34600000001\n")
+    with os.fdopen(read) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        code, stdout, stderr = interrupted(["batch", "-", "--sender", "X"], steps, monkeypatch)
+        os.close(write)
+        no_reader_is_left()
+    assert code == 130
+    assert [line["disposition"] for line in lines_of(stdout)] == ["sent"]
+    assert "Every line up to 1 has its result in the output; nothing after it was begun." in stderr
+    assert "rest" not in stderr
+
+
+def test_nothing_begun_is_nothing_to_go_on_with(tmp_path, monkeypatch):
+    """Interrupted while it waits for the first line."""
+    read, write = os.pipe()
+
+    async def steps(server: Server, held: Held, stderr: io.StringIO) -> None:
+        until = time.monotonic() + 10
+        while not any(thread.name == "gateway360-rows" for thread in threading.enumerate()):
+            assert time.monotonic() < until
+            await asyncio.sleep(0.005)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with os.fdopen(read) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        header = threading.Timer(0, os.write, (write, b"msisdn\n"))
+        header.start()
+        code, stdout, stderr = interrupted(["batch", "-", "--sender", "X"], steps, monkeypatch)
+        header.join()
+        os.close(write)
+        no_reader_is_left()
+    assert (code, stdout) == (130, "")
+    assert "Nothing was begun" in stderr
+
+
+async def test_a_cancellation_that_is_no_signal_ends_it_all_the_same(tmp_path, monkeypatch, capsys):
+    """As Ctrl-C is, where the event loop handles no signals."""
+    file = tmp_path / "numbers"
+    file.write_text(numbers(5))
+    monkeypatch.setenv("GATEWAY360_API_KEY", "key")
+    async with Server(Held()) as server:
+        options = BatchOptions(file=str(file), sender="X", base_url=server.url, concurrency=2)
+        task = asyncio.ensure_future(batch(options))
+        await server.wait(lambda: server.posts == 2)
+        task.cancel()
+        task.cancel()  # twice, and both are seen to
+        assert await task == 130
+    captured = capsys.readouterr()
+    assert [line["disposition"] for line in lines_of(captured.out)] == ["maybe_sent"] * 2
+    assert "gateway360: interrupted" in captured.err
+
+
+async def test_when_the_batch_has_ended_a_signal_does_nothing_more():
+    gate = Gate()
+    told: list[str] = []
+    with Interrupts(gate, lambda: told.append("stopping")) as interrupts:
+        pass
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(os.getpid(), number)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    interrupts._interrupt()
+    interrupts._terminate()
+    assert (interrupts.code, told, gate.is_shut) == (None, [], False)
+
+
+async def test_what_a_killed_run_left_open_does_not_wait_for_the_rate(tmp_path, monkeypatch, capsys):
+    """At one an hour."""
+    file, ledger = tmp_path / "numbers.txt", tmp_path / "batch.ledger"
+    file.write_text(numbers(4))
+    async with Server(Held()) as server:
+        arguments = ["batch", str(file), "--sender", "X", "--ledger", str(ledger)]
+        process = await started(arguments, server.url)
+        await server.wait(lambda: server.posts == 4)
+        process.kill()
+        await process.communicate()
+        monkeypatch.setenv("GATEWAY360_API_KEY", "key")
+        options = BatchOptions(
+            file=str(file), sender="X", base_url=server.url, ledger=str(ledger), rate="1/h"
+        )
+        assert await batch(options) == 1
+        assert server.posts == 4
+    assert [line["kind"] for line in lines_of(capsys.readouterr().out)] == ["interrupted"] * 4
+
+
+@pytest.mark.parametrize("json", [False, True])
+def test_that_it_stops_is_said_to_people(json, capsys):
+    run = _Run(BatchOptions("numbers", json=json), Gate(), Results(io.StringIO(), "out"), Console(), 0)
+    run._say_stopping()
+    assert ("stopping" in capsys.readouterr().err) is not json
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "says"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+    ids=["Ctrl-C", "SIGTERM"],
+)
+def test_a_dry_run_that_waits_for_a_line_just_ends(number, code, says, monkeypatch):
+    read, write = os.pipe()
+    os.write(write, b"34600000001\n")
+
+    def stop() -> None:
+        until = time.monotonic() + 10
+        while not any(thread.name == "gateway360-rows" for thread in threading.enumerate()):
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        os.kill(os.getpid(), number)
+
+    stopping = threading.Thread(target=stop)
+    with os.fdopen(read) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        stopping.start()
+        got, _, stderr = invoke_here(["batch", "-", "--sender", "X", "--dry-run"])
+        stopping.join()
+        os.close(write)
+        no_reader_is_left()
+    assert (got, stderr) == (code, f"gateway360: {says}\n")

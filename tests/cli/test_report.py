@@ -1,0 +1,370 @@
+"""The page: well-formed, self-contained, escaped, readable, and right."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+
+import attrs
+import pytest
+
+from gateway360_async import (
+    ApiError,
+    Disposition,
+    ErrorId,
+    FailureKind,
+    Ok,
+    Skipped,
+    SkipReason,
+    TransportFailure,
+)
+from gateway360_async.cli._charts import histogram_chart, share_chart, timeline_chart
+from gateway360_async.cli._html import Markup, element
+from gateway360_async.cli._meanings import meaning_of
+from gateway360_async.cli._notable import Notable, masked
+from gateway360_async.cli._report import page
+from gateway360_async.cli._report_data import Report
+from gateway360_async.cli._stats import Bar, Fate, Statistics, bars_of
+from gateway360_async.cli._summary import latencies
+
+EVIL = "<script>alert('x')</script>\x1b[2J\ud800&\""
+
+
+def report_of(statistics: Statistics, notable: Notable | None = None, **changes) -> Report:
+    report = Report(
+        file="customers.csv",
+        fates=statistics.fates,
+        outcomes=statistics.outcomes,
+        notes=[],
+        latency=latencies(statistics.all_latencies),
+        latency_bars=bars_of(statistics.latencies.items()),
+        timeline_bars=statistics.timeline.bars(),
+        limit=None,
+        notable=[] if notable is None else notable.entries,
+        settings=[("sender", "GOOD PIZZA")],
+        began=datetime(2026, 11, 23, 13, 7, 22, tzinfo=UTC),
+        elapsed=10.0,
+        version="1.2.3",
+    )
+    return attrs.evolve(report, **changes)
+
+
+def mixed() -> tuple[Statistics, Notable]:
+    statistics, notable = Statistics(), Notable()
+    results = [Ok(elapsed=0.05 + n / 1000) for n in range(90)]
+    results += [ApiError("INVALID_NUMBER", "HLR query returned error.", elapsed=0.02)] * 5
+    results += [
+        TransportFailure(FailureKind.TIMEOUT, Disposition.MAYBE_SENT, detail="no answer", elapsed=5.0)
+    ] * 3
+    results += [
+        Skipped(SkipReason.DUPLICATE, "an earlier entry"),
+        Skipped(SkipReason.INVALID, "msisdn: has 2"),
+    ]
+    for index, result in enumerate(results):
+        statistics.add(result, index / 10 + 0.05)
+        notable.add(index + 2, f"346{index:08}", result)
+    return statistics, notable
+
+
+VOID = {"meta"}
+
+
+class Page(HTMLParser):
+    """Reads a page strictly: every element is closed, in its order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: Counter[str] = Counter()
+        self.attributes: list[tuple[str, str, str | None]] = []
+        self.texts: list[str] = []
+        self.ids: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs) -> None:
+        self.tags[tag] += 1
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data) -> None:
+        if self.open and self.open[-1] != "style":
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.texts)
+
+
+def read(report: Report) -> Page:
+    return Page(page(report))
+
+
+def test_a_page_is_well_formed_and_says_it_all():
+    statistics, notable = mixed()
+    seen = read(report_of(statistics, notable, limit=12.0))
+    assert "90 of 100 were sent, 3 may have been" in seen.text
+    for text in ("INVALID_NUMBER", "timeout", "duplicate", "invalid", "GOOD PIZZA", "gateway360-async 1.2.3"):
+        assert text in seen.text
+    assert "23 November 2026, 13:07:22 UTC" in seen.text
+    assert "asked for: 12 a second" in seen.text
+    assert len(seen.ids) == len(set(seen.ids))
+
+
+def test_a_page_fetches_nothing_and_runs_nothing():
+    statistics, notable = mixed()
+    text = page(report_of(statistics, notable))
+    seen = Page(text)
+    assert not {"script", "link", "img", "iframe", "object", "a", "form"} & set(seen.tags)
+    assert not [
+        name for _, name, _ in seen.attributes if name.startswith("on") or name in ("src", "href", "style")
+    ]
+    # The one thing that is named is on the page itself.
+    assert set(re.findall(r"url\((.*?)\)", text)) == {"#hatched"}
+    assert "@import" not in text
+    assert "hatched" in seen.ids
+    assert ("meta", "http-equiv", "Content-Security-Policy") in seen.attributes
+    assert any(
+        value and value.startswith("default-src 'none'")
+        for _, name, value in seen.attributes
+        if name == "content"
+    )
+
+
+def test_whatever_is_put_in_is_escaped():
+    statistics, notable = Statistics(), Notable()
+    result = ApiError(EVIL, EVIL, elapsed=0.1)
+    statistics.add(result, 0.0)
+    notable.add(1, EVIL, result)
+    report = report_of(statistics, notable, file=EVIL, notes=[EVIL], settings=[(EVIL, EVIL)], version=EVIL)
+    text = page(report)
+    text.encode("utf-8")
+    assert "<script" not in text
+    assert "\x1b" not in text
+    assert Page(text).text.count("<script>alert('x')</script>\\x1b[2J\\ud800&\"") >= 6
+
+
+def test_each_drawing_says_what_it_shows_and_has_its_numbers_in_a_table():
+    statistics, notable = mixed()
+    seen = read(report_of(statistics, notable))
+    labels = [value for tag, name, value in seen.attributes if (tag, name) == ("svg", "aria-label")]
+    assert labels == [
+        "Of all entries: 90 sent, 5 not sent, 3 maybe sent, 2 skipped",
+        "How long calls took, from 20 ms to 5.00 s; the median is 93 ms, and 95 % took 140 ms at most",
+        "Calls settled over 10.0 s; the most, 1, from 0 s to 100 ms",
+    ]
+    # Those that say nothing of their own are not read out.
+    hidden = sum(1 for tag, name, _ in seen.attributes if (tag, name) == ("svg", "aria-hidden"))
+    assert hidden + len(labels) == seen.tags["svg"]
+    assert seen.tags["details"] == 2
+    assert seen.tags["table"] == 6
+    # A region that scrolls can be scrolled with the keyboard, and has a name.
+    regions = [value for tag, name, value in seen.attributes if (tag, name) == ("div", "role")]
+    focusable = [value for tag, name, value in seen.attributes if (tag, name) == ("div", "tabindex")]
+    assert len(regions) == len(focusable)
+    for tag, name, value in seen.attributes:
+        if name == "aria-labelledby":
+            assert value in seen.ids
+
+
+@pytest.mark.parametrize(
+    ("results", "verdict"),
+    [
+        ([], "Nothing was to be sent"),
+        ([Ok()], "The one SMS was sent"),
+        ([Ok(), Ok()], "All 2 were sent"),
+        ([Ok(), Skipped(SkipReason.INVALID)], "1 of 2 were sent"),
+        (
+            [TransportFailure(FailureKind.TIMEOUT, Disposition.MAYBE_SENT)],
+            "0 of 1 were sent, 1 may have been",
+        ),
+    ],
+)
+def test_the_verdict_says_no_more_than_is_known(results, verdict):
+    statistics = Statistics()
+    for result in results:
+        statistics.add(result, 0.0)
+    seen = read(report_of(statistics, elapsed=0.0 if not results else 1.0))
+    assert seen.texts[seen.texts.index("Batch of PIN requests") + 1] == verdict
+
+
+def test_how_it_ended_is_said_at_the_top():
+    statistics, _ = mixed()
+    assert 'class="notes grave"' in page(report_of(statistics, notes=["The run was interrupted."]))
+    sent = Statistics()
+    sent.add(Ok(), 0.0)
+    assert 'class="notes"' in page(report_of(sent, notes=["The run was halted."]))
+    assert '<ul class="notes' not in page(report_of(sent))
+
+
+def test_of_many_entries_the_first_are_kept_with_their_numbers_masked():
+    statistics, notable = Statistics(), Notable()
+    for line in range(1, 101):
+        result = ApiError("INVALID_NUMBER", f"no such number 34600000{line:03}")
+        statistics.add(result, 0.0)
+        notable.add(line, f"34600000{line:03}", result)
+    assert [entry.line for entry in notable.entries] == list(range(1, 21))
+    text = read(report_of(statistics, notable)).text
+    assert "And 80 more, in the results." in text
+    assert "34*****001" in text
+    assert not re.search(r"34600000\d", text)
+
+
+def test_of_an_entry_without_a_number_none_is_shown():
+    notable = Notable()
+    for number in (None, 34600000001, "12", "not a number"):
+        notable.add(1, number, Skipped(SkipReason.INVALID, "msisdn: is wrong"))
+    assert [entry.number for entry in notable.entries] == [""] * 4
+
+
+def test_what_may_be_a_number_is_masked_in_any_text():
+    assert masked("to 34600000001 at 12:30, 123456") == "to 34*****001 at 12:30, 123456"
+
+
+def test_every_word_has_a_meaning():
+    for word in (*ErrorId, *FailureKind, *SkipReason):
+        if not word.endswith(("not_allowed", "ceiling")):  # a guard's, and a batch of the command has none
+            assert "not published" not in meaning_of("TransportFailure", word)
+    assert meaning_of("ApiError", "NEW") == "an error of the gateway's that is not published"
+
+
+# --- Drawings --------------------------------------------------------------------------------------------
+
+
+def rects(markup: str) -> list[dict[str, float | str]]:
+    found = []
+    for text in re.findall(r"<rect ([^>]*)>", markup):
+        found.append(dict(re.findall(r'([\w-]+)="([^"]*)"', text)))
+    return found
+
+
+def bar(start: float, end: float, **counts: int) -> Bar:
+    return Bar(start, end, Counter({Fate[name.upper()]: number for name, number in counts.items()}))
+
+
+def test_a_share_too_small_to_see_is_seen():
+    drawn = rects(share_chart(Counter({Fate.SENT: 999_999, Fate.MAYBE_SENT: 1}), "label"))
+    assert [part["class"] for part in drawn] == ["sent", "maybe-sent"]
+    assert float(drawn[1]["width"]) >= 3
+    assert sum(float(part["width"]) for part in drawn) <= 1000
+
+
+def test_bars_are_as_high_as_their_numbers():
+    drawn = rects(histogram_chart([bar(0.1, 0.2, sent=30, not_sent=10), bar(0.2, 0.4, sent=20)], {}, "label"))
+    heights = [float(part["height"]) for part in drawn]
+    assert heights[0] == pytest.approx(1.5 * heights[2], abs=0.02)
+    assert heights[0] == pytest.approx(3 * heights[1], abs=0.02)
+    # On top of one another.
+    assert float(drawn[1]["y"]) + heights[1] == pytest.approx(float(drawn[0]["y"]), abs=0.02)
+
+
+def test_a_bar_says_its_counts_when_it_is_pointed_at():
+    drawn = histogram_chart([bar(0.1, 0.2, sent=1234), bar(0.2, 0.25)], {}, "label")
+    assert "<title>100 ms to 200 ms: 1,234 sent</title>" in drawn
+    assert "<title>200 ms to 250 ms: none</title>" in drawn
+
+
+def test_marks_stand_where_their_durations_are_on_the_logarithmic_axis():
+    bars = [bar(0.1, 0.2, sent=1), bar(0.2, 0.4, sent=1), bar(0.4, 0.8, sent=1)]
+    drawn = histogram_chart(bars, {"median": 0.2, "beyond": 99.0}, "label")
+    marks = [float(x) for x in re.findall(r'<line x1="([\d.]+)"[^>]*class="mark"', drawn)]
+    assert marks == [52 + 64, 52 + 3 * 64]
+
+
+def test_the_name_of_a_mark_at_the_right_edge_stays_inside():
+    bars = [bar(0.1 * 1.2**n, 0.1 * 1.2 ** (n + 1), sent=1) for n in range(30)]
+    drawn = histogram_chart(bars, {"95 %": bars[-1].end}, "label")
+    assert re.search(
+        r'<text class="mark-name"[^>]*text-anchor="end"|text-anchor="end"[^>]*class="mark-name"', drawn
+    )
+
+
+def test_a_last_bucket_that_has_hardly_begun_is_measured_by_the_time_that_it_had():
+    bars = [bar(0.0, 1.0, sent=10), bar(1.0, 2.0, sent=6)]
+    assert "1.00 s to 1.60 s: 10 a second, 6 sent" in timeline_chart(bars, 1.6, None, "label")
+    # But by half its width at least: one call in a moment is no rate.
+    assert "1.00 s to 1.50 s: 12 a second, 6 sent" in timeline_chart(bars, 1.01, None, "label")
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "ticks"),
+    [
+        (0.05, ["0", "5 ms", "50 ms"][:1] + ["10 ms", "20 ms", "30 ms", "40 ms", "50 ms"]),
+        (14.0, ["0", "2 s", "4 s", "6 s", "8 s", "10 s", "12 s", "14 s"]),
+        (
+            3000.0,
+            [
+                "0",
+                "5 min",
+                "10 min",
+                "15 min",
+                "20 min",
+                "25 min",
+                "30 min",
+                "35 min",
+                "40 min",
+                "45 min",
+                "50 min",
+            ],
+        ),
+        (9e6, ["0", "24 h"]),
+    ],
+    ids=["short", "seconds", "minutes", "months"],
+)
+def test_ticks_of_the_time_are_round(elapsed, ticks):
+    drawn = timeline_chart([bar(0.0, elapsed, sent=5)], elapsed, None, "label")
+    got = re.findall(r'text-anchor="middle" class="tick">([^<]*)<', drawn)
+    assert got[: len(ticks)] == ticks
+
+
+@pytest.mark.parametrize("highest", [1, 2, 3, 7, 10, 99, 101, 1000, 123_456])
+def test_the_axis_upwards_ends_at_a_round_number_not_far_above(highest):
+    drawn = histogram_chart([bar(0.1, 0.2, sent=highest)], {}, "label")
+    values = [
+        int(text.replace(",", "")) for text in re.findall(r'text-anchor="end" class="tick">([\d,]*)<', drawn)
+    ]
+    assert values[0] == 0
+    assert highest <= values[-1] <= max(2, highest * 1.7)
+    assert 2 <= len(values) <= 7
+
+
+def test_an_element_escapes_texts_and_attributes_and_keeps_elements():
+    assert element(
+        "p", "<&>", element("b", "x"), ["y", Markup("<i>z</i>")], class_='"', data_x=1.50, title=None
+    ) == ('<p class="&quot;" data-x="1.5">&lt;&amp;&gt;<b>x</b>y<i>z</i></p>')
+
+
+# --- Colours ---------------------------------------------------------------------------------------------
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[index : index + 2], 16) / 255 for index in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_texts_and_drawings_stand_out_from_what_is_behind_them(scheme):
+    """As WCAG 2.1 asks: 4.5 for texts (1.4.3), 3 for what a drawing consists of (1.4.11)."""
+    text = page(report_of(Statistics()))
+    blocks = re.findall(r":root \{(.*?)\}", text, flags=re.S)
+    assert len(blocks) == 2
+    colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", blocks[scheme]))
+    for ground in (colours["page"], colours["panel"]):
+        for name in ("text", "muted"):
+            assert contrast(colours[name], ground) >= 4.5, name
+    for name in ("sent", "not-sent", "maybe-sent", "skipped", "mark"):
+        assert contrast(colours[name], colours["panel"]) >= 3, name
