@@ -169,10 +169,12 @@ def serving(sandbox: Sandbox) -> Generator[None, None, None]:
     # A daemon: a test run that breaks off without its teardown must not wait for it for ever.
     thread = threading.Thread(target=run, name="gateway360-sandbox", daemon=True)
     thread.start()
-    loop, stop = started.result(_PATIENCE)
     try:
-        yield
+        loop, stop = started.result(_PATIENCE)
+        try:
+            yield
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            ended.result(_PATIENCE)
     finally:
-        loop.call_soon_threadsafe(stop.set)
-        ended.result(_PATIENCE)
-        thread.join()
+        thread.join(_PATIENCE)
