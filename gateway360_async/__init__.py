@@ -11,6 +11,9 @@ sent, or it may have been sent.
                 ...                                   # the gateway said no
             case TransportFailure(disposition=disposition):
                 ...                                   # NOT_SENT: try again; MAYBE_SENT: ask the person
+
+PYTEST_DONT_REWRITE: because of its plugin pytest would rewrite the assertions of this package, which has none, and
+warn whoever had imported it before pytest.
 """
 
 from ._batch import Batch

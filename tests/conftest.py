@@ -1,13 +1,9 @@
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Iterator
-
 import pytest
 
 from gateway360_async import RetryPolicy
-from gateway360_async.sandbox import Sandbox
+from gateway360_async.testing import ThreadedSandbox
 
 
 @pytest.fixture(autouse=True)
@@ -27,17 +23,6 @@ def at_once() -> RetryPolicy:
 
 
 @pytest.fixture
-def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """A sandbox in a thread of its own, named by the environment: for code that runs an event loop of its own."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    gateway = Sandbox()
-    asyncio.run_coroutine_threadsafe(gateway.start(), loop).result(5)
-    monkeypatch.setenv("GATEWAY360_API_KEY", gateway.api_key)
-    monkeypatch.setenv("GATEWAY360_BASE_URL", gateway.base_url)
-    yield gateway
-    asyncio.run_coroutine_threadsafe(gateway.aclose(), loop).result(5)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+def sandbox(gateway360_sandbox: ThreadedSandbox) -> ThreadedSandbox:
+    """The plugin's own: for code that runs an event loop of its own."""
+    return gateway360_sandbox

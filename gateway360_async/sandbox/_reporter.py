@@ -93,6 +93,10 @@ class Reporter:
             raise RuntimeError(CLOSED)
         return task.result()
 
+    def body(self, message: Message, status: str) -> list[dict[str, str]]:
+        """Give what `post` would post now, without posting it."""
+        return [_written(message, status, self._clock())]
+
     async def aclose(self) -> None:
         """Post no more."""
         self.closed = True

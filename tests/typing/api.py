@@ -43,7 +43,8 @@ from gateway360_async import (
 )
 from gateway360_async.delivery import DeliveryReport, DeliveryReports, parse_delivery_reports
 from gateway360_async.observers import CallFinished, Event, LoggingObserver
-from gateway360_async.sandbox import Message, Sandbox
+from gateway360_async.sandbox import Message, PostedReport, Sandbox
+from gateway360_async.testing import FakeClock, ThreadedSandbox, answers, sandbox_in_thread
 from gateway360_async.transports import AiohttpTransport, Answer, Exchange, HttpxTransport, Phase, Transport
 
 
@@ -244,3 +245,18 @@ def guards(prefixes: list[str]) -> None:
     assert_type(guard.per_prefix, int | None)
     assert_type(guard.window, float)
     SpendGuard(allowed_prefixes={"+34", "351"})
+
+
+def with_fixtures(gateway360_sandbox: ThreadedSandbox, gateway360_clock: FakeClock) -> None:
+    assert_type(gateway360_sandbox.last_pin("34666666111"), str | None)
+    assert_type(gateway360_sandbox.wait_until(lambda: gateway360_sandbox.messages), list[Message])
+    assert_type(gateway360_sandbox.post_report(gateway360_sandbox.messages[0]), PostedReport)
+    assert_type(gateway360_clock.advance(60), float)
+    gateway: Sandbox = gateway360_sandbox
+    gateway.lose_next_answer()
+    with sandbox_in_thread(balance=3, clock=gateway360_clock) as sandbox:
+        assert_type(sandbox, ThreadedSandbox)
+
+
+def with_ready_answers() -> list[httpx.Response | Exception]:
+    return [answers.ok(), answers.error(ErrorId.BAD_PARAMS), answers.throttled(retry_after=3), answers.lost()]
