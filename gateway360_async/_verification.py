@@ -312,8 +312,8 @@ def blanked(
     if isinstance(result, ApiError):
         changes["error_msg"] = None if result.error_msg is None else blank(result.error_msg)
         # A published id is none of what was sent, whatever letters they share.
-        if not isinstance(result.error_id, ErrorId) and blank(result.error_id) != result.error_id:
-            changes["error_id"] = _MASK
+        if not isinstance(result.error_id, ErrorId):
+            changes["error_id"] = blank(result.error_id)
     elif isinstance(result, (Verified, NotVerified)) and result.message is not None:
         changes["message"] = blank(result.message)
     if not isinstance(result, Ok) and result.raw is not None:

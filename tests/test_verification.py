@@ -278,7 +278,7 @@ def test_secrets_are_blanked_out_of_all_that_an_answer_quotes():
     assert result.message == "***** is wrong"
     assert result.raw["echo"] == ["*****", "*****", "*****", None, {"*****": True}]
     error = blanked(read({"status": "error", "error_id": "E1234", "error_msg": "1234"}, 400), blank)
-    assert (error.error_id, error.error_msg, error.raw["error_msg"]) == ("*****", "*****", "*****")
+    assert (error.error_id, error.error_msg, error.raw["error_msg"]) == ("E*****", "*****", "*****")
     published = {"status": "error", "error_id": "UNAUTHORIZED"}
     kept = blanked(read(published, 401), lambda text: text.replace("AUTH", "*****"))
     assert kept.error_id is ErrorId.UNAUTHORIZED
