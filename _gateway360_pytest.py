@@ -61,16 +61,14 @@ def gateway360_sandbox(
 @pytest.fixture
 def gateway360_client(gateway360_sandbox: ThreadedSandbox) -> Gateway360Client:
     """A client for the sandbox, with a sender, of the event loop that uses it first. Nothing of it has to be closed."""
-    import httpx  # noqa: PLC0415
-
     from gateway360_async import Gateway360Client, RetryPolicy  # noqa: PLC0415
+    from gateway360_async.testing._transport import OneShotTransport  # noqa: PLC0415
 
     return Gateway360Client(
         gateway360_sandbox.api_key,
         base_url=gateway360_sandbox.base_url,
         sender="GOOD PIZZA",
-        # Each connection ends with its answer, in the loop that it is in: when the test is over there is nothing
-        # left to close, wherever that loop is by then.
-        limits=httpx.Limits(max_keepalive_connections=0),
+        # When the test is over there is nothing left to close, wherever its event loop is by then.
+        transport=OneShotTransport(),
         retry=RetryPolicy(base_delay=0.0),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import time
@@ -80,6 +81,22 @@ async def test_the_client_does_not_wait_between_attempts(gateway360_sandbox, gat
     assert (await gateway360_client.request_pin(NUMBER)).attempts == 4
     async with gateway360_client as client:
         assert isinstance(client, Gateway360Client)
+
+
+def test_nothing_of_the_client_is_left_in_a_loop_that_ends_with_the_test(
+    gateway360_sandbox, gateway360_client
+):
+    """Some plugins close a loop without another turn: nothing may wait for one."""
+    gateway360_sandbox.answer_next(200, b"")
+    gateway360_sandbox.lose_next_answer()
+    loop = asyncio.new_event_loop()
+    try:
+        for number in (NUMBER, "34666666112", "34666666113"):
+            loop.run_until_complete(gateway360_client.request_pin(number))
+            assert asyncio.all_tasks(loop) == set()
+    finally:
+        loop.close()
+    assert [request.fault for request in gateway360_sandbox.requests] == ["answer", "lose", None]
 
 
 def test_without_the_extra_the_fixture_says_what_to_install(request, monkeypatch):
