@@ -68,7 +68,7 @@ in `gateway360_async.testing.answers`, and what such a test can show is written 
 
 Rules of this package:
 
-- What pytest loads in every run, wherever this library is installed, is `_gateway360_pytest`: a module of its own,
+- What pytest loads in every run, wherever this library is installed, is `_gateway360_pytest` (in `_plugin/` here): a module of its own,
   for importing any of this package imports the library, and with it an HTTP library.
 - Nothing here needs a plugin for asyncio, and each of them is fine.
 - The sandbox is an extra: the clock and the answers do without it.
