@@ -1,30 +1,59 @@
-"""The README's examples run as they stand, against the sandbox."""
+"""The examples of the README and of the docstrings run as they stand, against the sandbox."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from examples import EXAMPLES, README, example_with
+from ruff import find_ruff_bin
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-# What begins with a file's name is for pytest: tests/testing/test_testing_documented.py runs it.
-EXAMPLES = re.findall(r"^```python\n(?!# \w+\.py\n)(.*?)^```", README, re.MULTILINE | re.DOTALL)
+TEXT = README.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=[f"example {n}" for n in range(1, len(EXAMPLES) + 1)])
-def test_an_example_runs(example, sandbox, capsys, tmp_path, monkeypatch):
+@pytest.fixture
+def desk(sandbox, tmp_path, monkeypatch):
+    """What an example finds: an empty folder, the settings that the README names, and a person with a phone."""
     monkeypatch.chdir(tmp_path)
-    exec(compile(example, "README.md", "exec"), {"__name__": "__main__"})
-    assert "no answer" not in capsys.readouterr().out
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # an example takes its place
+    monkeypatch.setenv("SMS_REPORT_URL", "http://127.0.0.1:8000/hooks/sms")
+    monkeypatch.setenv("SMS_REPORT_SECRET", "a-s3cret-of-the-tests")
+    monkeypatch.setattr("builtins.input", lambda _prompt: sandbox.messages[-1].pin)
+
+
+@pytest.mark.parametrize("example", [one for one in EXAMPLES if "def test_" not in one.source], ids=str)
+def test_an_example_runs(example, eval_example, desk, capsys):
+    eval_example.run(example)
+    assert "nobody knows" not in capsys.readouterr().out
+
+
+def test_the_test_of_the_application_passes(desk, tmp_path):
+    """In a process of its own, as a user has it: the fixtures come with the installed package alone."""
+    (tmp_path / "app.py").write_text(example_with("app = FastAPI").source)
+    (tmp_path / "test_app.py").write_text(example_with("from app import app").source)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_app.py"]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=19)
+    assert "2 passed" in found.stdout, found.stdout + found.stderr
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+def test_an_example_is_in_order(example):
+    check = ["check", "--select=B,F,I,UP", "--target-version=py311", "--output-format=concise"]
+    for command in check, ["format", "--line-length=100", "--diff"]:
+        ruff = [find_ruff_bin(), *command, "--isolated", "-"]
+        found = subprocess.run(ruff, input=example.source, capture_output=True, text=True, timeout=10)
+        assert found.returncode == 0, found.stdout
 
 
 def test_there_are_exactly_two_commands_for_a_fresh_machine():
-    assert len(re.findall(r"^python3 -m pip install -q uv && ", README, re.MULTILINE)) == 2
+    assert len(re.findall(r"^python3 -m pip install -q uv && ", TEXT, re.MULTILINE)) == 2
 
 
 def test_every_test_that_proves_a_claim_is_there():
-    named = re.findall(r"`tests/([\w/]+\.py)(?:::(\w+))?`", README)
+    named = re.findall(r"`tests/([\w/]+\.py)(?:::(\w+))?`", TEXT)
     assert len(named) > 15
     for file, test in named:
         text = (Path(__file__).parent / file).read_text(encoding="utf-8")

@@ -1,9 +1,59 @@
-"""The route for delivery reports in an application of Starlette or FastAPI.
-
-    reports = DeliveryReports("https://example.com/hooks/sms", secret=os.environ["SMS_REPORT_SECRET"])
+"""The route for delivery reports in an application of Starlette or FastAPI, and an application that has it.
 
     app = Starlette(routes=[report_route(reports)])          # Starlette
     app.router.routes.append(report_route(reports))          # FastAPI
+
+The client lives as long as the application, in its lifespan. A sign-up that tells its three outcomes apart:
+
+```python
+import os
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from gateway360_async import Disposition, Gateway360Client, InvalidRequest
+from gateway360_async.delivery import DeliveryReports
+from gateway360_async.integrations.starlette import report_route
+
+reports = DeliveryReports(os.environ["SMS_REPORT_URL"], os.environ["SMS_REPORT_SECRET"])
+
+
+@asynccontextmanager
+async def lifespan(app):
+    async with Gateway360Client(sender="GOOD PIZZA", cooldown=60, reports=reports) as client:
+        yield {"gateway360": client}
+
+
+async def sign_up(request):
+    client = request.state.gateway360
+    try:
+        result = await client.request_pin((await request.json())["msisdn"])
+    except InvalidRequest as exc:
+        return JSONResponse({"problem": str(exc)}, 422)
+    match result.disposition:
+        case Disposition.SENT:
+            return JSONResponse({"next": "type the PIN of the SMS"}, 202)
+        case Disposition.NOT_SENT:
+            return JSONResponse({"problem": "nothing was sent"}, 503)
+        case Disposition.MAYBE_SENT:
+            look = BackgroundTask(find_out, client, result)
+            return JSONResponse({"next": "wait a minute for the SMS"}, 202, background=look)
+
+
+async def find_out(client, result):
+    print("a minute later:", await client.resolve(result, timeout=60))
+
+
+app = Starlette(
+    routes=[Route("/sign-up", sign_up, methods=["POST"]), report_route(reports)],
+    lifespan=lifespan,
+)
+```
+
+The README has the same in FastAPI, with the PIN's verification.
 
 Rules of this module:
 
