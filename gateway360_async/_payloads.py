@@ -73,8 +73,13 @@ class PinType(StrEnum):
     """The characters that a PIN is made of (`pin_params.type`). Letters are upper case."""
 
     NUMERIC = "numeric"
+    """Digits."""
+
     ALPHA = "alpha"
+    """Letters."""
+
     ALPHANUMERIC = "alphanumeric"
+    """Digits and letters."""
 
 
 def _built_out_of_sight(cls: type[_T]) -> type[_T]:

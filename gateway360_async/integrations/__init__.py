@@ -1,4 +1,4 @@
-'''Where the client meets the frameworks.
+"""Where the client meets the frameworks.
 
 | | |
 |---|---|
@@ -26,6 +26,8 @@ its own process. Two tasks for one number on two workers are two SMS: give tasks
 # A taskiq worker
 
 ```python
+from typing import Annotated
+
 from taskiq import Context, InMemoryBroker, TaskiqDepends, TaskiqEvents, TaskiqState
 
 from gateway360_async import Gateway360Client
@@ -44,13 +46,13 @@ async def drain_client(state: TaskiqState) -> None:
 
 
 @broker.task(ack_type="when_received", retry_on_error=False)
-async def send_pin(msisdn: str, context: Context = TaskiqDepends()) -> str:
+async def send_pin(msisdn: str, context: Annotated[Context, TaskiqDepends()]) -> str:
     result = await context.state.gateway360.request_pin(msisdn)
     return result.disposition.value  # "sent", "not_sent" or "maybe_sent"
 ```
 
 Run it with `taskiq worker tasks:broker --wait-tasks-timeout 35 --shutdown-timeout 35`: both are seconds, and longer than
 the client's deadline.
-'''
+"""
 
 __all__: list[str] = []

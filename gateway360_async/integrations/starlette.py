@@ -37,10 +37,10 @@ async def sign_up(request):
         case Disposition.SENT:
             return JSONResponse({"next": "type the PIN of the SMS"}, 202)
         case Disposition.NOT_SENT:
-            return JSONResponse({"problem": "nothing was sent"}, 503)
+            return JSONResponse({"problem": "nothing was sent: try again later"}, 503)
         case Disposition.MAYBE_SENT:
-            look = BackgroundTask(find_out, client, result)
-            return JSONResponse({"next": "wait a minute for the SMS"}, 202, background=look)
+            wait = {"next": "wait a minute for the SMS, and type its PIN"}
+            return JSONResponse(wait, 202, background=BackgroundTask(find_out, client, result))
 
 
 async def find_out(client, result):
@@ -53,7 +53,8 @@ app = Starlette(
 )
 ```
 
-The README has the same in FastAPI, with the PIN's verification.
+A server that stops, and a test client, wait for a background task. The README has the same in FastAPI, where
+`on_report` remembers what came and nobody waits, and a PIN is verified.
 
 Rules of this module:
 

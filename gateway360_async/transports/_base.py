@@ -45,7 +45,11 @@ class Exchange:
     """The progress of one exchange, written by the transport and read by the client."""
 
     phase: Phase = Phase.UNSENT
+    """How far it has come."""
+
     http_status: int | None = None
+    """The answer's status code, once it has been read."""
+
     answer: Answer | None = attrs.field(default=None, repr=False)
     """The answer, from the moment that it was read whole: a deadline that passes just then does not lose it."""
 
