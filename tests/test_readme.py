@@ -11,6 +11,8 @@ import pytest
 from examples import EXAMPLES, README, example_with
 from ruff import find_ruff_bin
 
+from gateway360_async.cli._examples import EXAMPLES as EXAMPLES_OF_COMMANDS
+
 TEXT = README.read_text(encoding="utf-8")
 
 
@@ -52,6 +54,13 @@ def test_an_example_is_in_order(example):
 
 def test_there_are_exactly_two_commands_for_a_fresh_machine():
     assert len(re.findall(r"^python3 -m pip install -q uv && ", TEXT, re.MULTILINE)) == 2
+
+
+def test_every_command_is_one_that_the_tests_of_the_command_line_run():
+    shown = re.findall(r"^gateway360 (?:.*\\\n)*.*$", TEXT, re.MULTILINE)
+    assert len(shown) > 4
+    run = {command for examples in EXAMPLES_OF_COMMANDS.values() for _, command in examples}
+    assert [command for command in shown if command not in run] == []
 
 
 def test_every_test_that_proves_a_claim_is_there():

@@ -75,6 +75,7 @@ REQUEST_URL: Final = "https://api.gateway360.com/api/2fa/request"
 """Where a client posts that is given no other `base_url`."""
 
 VERIFY_URL: Final = "https://api.gateway360.com/api/2fa/verify"
+"""The same for `verify_pin`."""
 
 # The published ones, and 500 as the vendor calls a 5xx a fault on its side. 400 for the others is our choice.
 _HTTP_STATUS: Final[Mapping[str, int]] = {"INVALID_NUMBER": 200, "UNAUTHORIZED": 401, "UNKNOWN_ERROR": 500}

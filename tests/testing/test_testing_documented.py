@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 
@@ -17,18 +16,12 @@ pytest_plugins = ["pytester"]
 # Each starts a Python of its own, which takes seconds on a machine that is busy.
 pytestmark = pytest.mark.timeout(120)
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-
 
 def files_of_docstring(text: str) -> dict[str, str]:
     blocks = re.findall(
         r"^    # (\w+\.py)\n((?:(?:    .*)?\n)+?)(?=^    # \w+\.py\n|^\S)", text, re.MULTILINE
     )
     return {name: textwrap.dedent(code) for name, code in blocks}
-
-
-def files_of_readme(text: str) -> dict[str, str]:
-    return dict(re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
 
 
 def run(pytester: pytest.Pytester, files: dict[str, str]) -> pytest.RunResult:
@@ -58,8 +51,3 @@ def test_a_view_that_sends_again_is_found_out(pytester):
         "shop.py": DOCUMENTED["shop.py"].replace(once, again),
     }
     run(pytester, files).assert_outcomes(passed=1, failed=1)
-
-
-def test_what_the_readme_shows_is_the_same():
-    for name, code in files_of_readme(README).items():
-        assert code.strip() == DOCUMENTED[name].strip()
