@@ -19,22 +19,22 @@ __all__ = ["make", "modules"]
 
 
 def modules() -> list[str]:
-    """Import the public modules, and give their names, the root's first."""
+    """Give the names of the public modules, the root's first."""
     found = pkgutil.walk_packages(gateway360_async.__path__, "gateway360_async.")
     # The command line is no API: its `--help` says what there is.
     public = (one.name for one in found if "._" not in one.name and ".cli" not in one.name)
-    names = ["gateway360_async", *public]
-    for name in names:
-        module = importlib.import_module(name)
-        # What a package imports only when it is asked for, pdoc would not see.
-        vars(module).update({member: getattr(module, member) for member in module.__all__})
-    return names
+    return ["gateway360_async", *public]
 
 
 def make(folder: Path) -> Path:
     """Make the pages, and give the first one's path."""
+    names = modules()
+    for name in names:
+        module = importlib.import_module(name)
+        # What a package imports only when it is asked for, pdoc would not see.
+        vars(module).update({member: getattr(module, member) for member in module.__all__})
     pdoc.render.configure(docformat="google", footer_text=f"gateway360-async {gateway360_async.__version__}")
-    pdoc.pdoc(*modules(), output_directory=folder)
+    pdoc.pdoc(*names, output_directory=folder)
     return folder / "gateway360_async.html"
 
 

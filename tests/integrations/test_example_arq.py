@@ -16,7 +16,10 @@ from redis_server import redis
 from gateway360_async.sandbox import Sandbox
 
 # arq closes its connections by a name that redis-py has given up.
-pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated close:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Call to deprecated close:DeprecationWarning"),
+    pytest.mark.timeout(120),  # a worker's process takes seconds to start on a machine that is busy
+]
 
 NUMBER = "34666666111"
 SOURCE = example_with("class WorkerSettings").source
