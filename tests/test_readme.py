@@ -45,6 +45,7 @@ def test_the_test_of_the_application_passes(desk, tmp_path):
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
 def test_an_example_is_in_order(example):
     check = ["check", "--select=B,F,I,UP", "--target-version=py311", "--output-format=concise"]
+    check += ["--config", 'lint.isort.known-first-party = ["gateway360_async"]']
     for command in check, ["format", "--line-length=100", "--diff"]:
         ruff = [find_ruff_bin(), *command, "--isolated", "-"]
         found = subprocess.run(
