@@ -157,6 +157,15 @@ class DeliveryReports:
             raise InvalidRequest("msisdn", "is not one", expected)
         return f"{self._base.url}/{make_token(self._keys, report_id, digits)}"
 
+    def knows(self, token: str) -> bool:
+        """Whether a token was made here. A route asks before it reads the body; `receive` asks as well.
+
+        Args:
+            token: The last segment of the URL's path.
+        """
+        claim = read_token(token)
+        return claim is not None and claim.is_ours(self._keys)
+
     async def receive(self, token: str, body: bytes) -> list[DeliveryReport]:
         """Take what was posted to a report URL: check it, keep it, and tell who waits.
 
@@ -174,7 +183,7 @@ class DeliveryReports:
         """
         claim = read_token(token)
         del token
-        if claim is None:
+        if claim is None or not claim.is_ours(self._keys):
             raise ForgedReport
         read, problems = read_reports(body)
         del body

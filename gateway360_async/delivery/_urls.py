@@ -1,11 +1,13 @@
 """Report URLs: an id, a token that nobody else can make, and the check of one that came back.
 
-    https://example.com/hooks/sms/<token>        token = base64url(nonce ‖ MAC), 43 characters
+    https://example.com/hooks/sms/<token>        token = base64url(nonce ‖ mark ‖ MAC), 54 characters
+                                                 mark = HMAC-SHA256(secret, domain ‖ nonce), 8 bytes
                                                  MAC = HMAC-SHA256(secret, domain ‖ nonce ‖ number), 16 bytes
 
 The gateway does not sign its reports. So the URL that a request names is what tells a real report from a
 forged one: its nonce is the request's report id, and its MAC says that who has the secret made it for this
-number.
+number. The number stands in the body; the mark says before that is read whether the token is one of ours at
+all, so that a stranger's body costs nothing.
 
 Rules of this module:
 
@@ -55,12 +57,13 @@ Secrets: TypeAlias = tuple[Secret, ...]
 """The first one signs, all of them verify."""
 
 _NONCE_BYTES: Final = 16
+_MARK_BYTES: Final = 8
 _MAC_BYTES: Final = 16
 # With its version, so that the secret may serve elsewhere too and a later format is another one.
 _DOMAIN: Final = b"gateway360-async report url 1\0"
 
 _REPORT_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
-_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{54}", re.ASCII)
 _MSISDN: Final = re.compile(r"(?:\+|00)?([1-9][0-9]{6,14})", re.ASCII)  # as `_payloads` has it
 # What needs no escape in a URL: then the path that is asked for is, letter by letter, the one that is served.
 _PATH: Final = re.compile(r"(/[A-Za-z0-9._~-]{1,100}){0,10}", re.ASCII)
@@ -166,7 +169,8 @@ def make_token(keys: Secrets, report_id: str, msisdn: str) -> str:
         msisdn: The request's number, as `normalised` gives it.
     """
     nonce = bytes.fromhex(report_id)
-    return base64.urlsafe_b64encode(nonce + _mac(keys[0], nonce, msisdn)).rstrip(b"=").decode("ascii")
+    raw = nonce + _mark(keys[0], nonce) + _mac(keys[0], nonce, msisdn)
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
 
 
 @attrs.frozen(repr=False)
@@ -174,12 +178,17 @@ class Claim:
     """What a token says, before it is known whether it is true."""
 
     nonce: bytes
+    mark: bytes
     mac: bytes
 
     @property
     def report_id(self) -> str:
         """The report id that the token claims to be of."""
         return self.nonce.hex()
+
+    def is_ours(self, keys: Iterable[Secret]) -> bool:
+        """Whether the token was made with one of these secrets, for whatever number."""
+        return any([hmac.compare_digest(self.mark, _mark(key, self.nonce)) for key in keys])  # noqa: C419
 
     def holds(self, keys: Iterable[Secret], msisdn: str) -> bool:
         """Whether the token was made with one of these secrets, for this number."""
@@ -191,13 +200,22 @@ def read_token(token: str) -> Claim | None:
     """Take a token apart; `None`: it is not one, or not in its one spelling."""
     if not isinstance(token, str) or not _TOKEN.fullmatch(token):
         return None
-    raw = base64.urlsafe_b64decode(token + "=")
+    raw = base64.urlsafe_b64decode(token + "==")
     if base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii") != token:
-        return None  # the last character has two bits that say nothing; set, they would be a second spelling
-    return Claim(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:])
+        return None  # the last character has four bits that say nothing; set, they would be a second spelling
+    marked = _NONCE_BYTES + _MARK_BYTES
+    return Claim(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:marked], raw[marked:])
+
+
+def _mark(key: Secret, nonce: bytes) -> bytes:
+    return _digest(key, nonce)[:_MARK_BYTES]
 
 
 def _mac(key: Secret, nonce: bytes, msisdn: str) -> bytes:
-    # The nonce has a fixed length, so no two pairs of nonce and number make the same text.
-    text = _DOMAIN + nonce + msisdn.encode("ascii")
-    return hmac.digest(key.reveal().encode("latin-1"), text, "sha256")[:_MAC_BYTES]
+    # The nonce has a fixed length, so no two pairs of nonce and number make the same text, nor does a number and
+    # none: the mark's text is the nonce alone.
+    return _digest(key, nonce + msisdn.encode("ascii"))[:_MAC_BYTES]
+
+
+def _digest(key: Secret, text: bytes) -> bytes:
+    return hmac.digest(key.reveal().encode("latin-1"), _DOMAIN + text, "sha256")

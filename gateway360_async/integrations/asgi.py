@@ -30,7 +30,6 @@ import attrs
 from .._errors import InvalidConfiguration
 from .._secret import SecretBytes
 from ..delivery import MAX_BODY_BYTES, DeliveryReport, DeliveryReports, ForgedReport, InvalidReports
-from ..delivery._urls import read_token
 
 __all__ = ["OnReport", "ReportApp"]
 
@@ -89,7 +88,7 @@ class ReportApp:
             # What ASGI wants of an application that does not know a protocol; a server then goes on without.
             raise RuntimeError(f"ReportApp serves HTTP only, not {scope['type']!r}")
         token: str = scope["path"].rpartition("/")[2]
-        answer = _refusal(scope, token)
+        answer = self._refusal(scope, token)
         if answer is None:
             body = await _read_body(receive)
             if body is None:
@@ -97,6 +96,14 @@ class ReportApp:
             taken, answer = await self._take(token, body)
             await self._hand_over(taken)
         await _send(send, answer)
+
+    def _refusal(self, scope: _Scope, token: str) -> _Answer | None:
+        """Answer what needs no look at the body."""
+        if scope["method"] != "POST":
+            return _NOT_POST
+        if not self._reports.knows(token):
+            return _FORGED
+        return _TOO_LARGE if _announced(scope["headers"]) > MAX_BODY_BYTES else None
 
     async def _take(self, token: str, body: SecretBytes) -> tuple[list[DeliveryReport], _Answer]:
         if len(body) > MAX_BODY_BYTES:
@@ -126,15 +133,6 @@ class ReportApp:
                 raise ExceptionGroup("on_report failed for several reports", raised)
         finally:
             del raised  # or it would keep itself, and the frames below, alive
-
-
-def _refusal(scope: _Scope, token: str) -> _Answer | None:
-    """Answer what needs no look at the body."""
-    if scope["method"] != "POST":
-        return _NOT_POST
-    if read_token(token) is None:
-        return _FORGED
-    return _TOO_LARGE if _announced(scope["headers"]) > MAX_BODY_BYTES else None
 
 
 def _announced(headers: Iterable[tuple[bytes, bytes]]) -> int:

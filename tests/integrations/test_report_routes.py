@@ -96,7 +96,7 @@ async def test_what_is_not_taken(make):
 
         assert await post(other) == 403
         assert await post(stranger) == 403
-        assert await post(f"{reports.url}/{'A' * 43}") == 403
+        assert await post(f"{reports.url}/{'A' * 54}") == 403
         assert await post(f"{reports.url}/x") == 403
         assert await post(url, body(number="34666666222")) == 403
         assert await post(url, b"{") == 400

@@ -133,7 +133,7 @@ async def test_a_forged_report_resolves_nothing():
         (for_mine, message) = gateway.messages
         body = [{"sms_id": "0" * 32, "to": NUMBER, "status": "DELIVRD"}]
         # The attacker even has a true URL, of a request for a number of theirs.
-        for url in (for_mine.report_url, f"{reports.url}/{'A' * 43}", message.report_url[:-8] + "AAAAAAAA"):
+        for url in (for_mine.report_url, f"{reports.url}/{'A' * 54}", message.report_url[:-8] + "AAAAAAAA"):
             assert (await attacker.post(url, json=body)).status_code == 403
         assert await client.resolve(failure, timeout=0.01) is failure
         assert await client.resolve(mine, timeout=0.01) is mine
