@@ -24,6 +24,7 @@ from ._faults import Fault
 from ._gateway import Gateway
 from ._http_server import HANG_UP
 from ._records import Operation
+from ._sites import NOT_OWN_NAME, OTHER_SITE, is_other_site, is_own_name
 
 __all__ = ["MAX_BODY_BYTES", "create_app", "read_body"]
 
@@ -45,6 +46,7 @@ def _no_fault() -> Fault | None:
 def create_app(
     gateway: Gateway,
     *,
+    host: str = "localhost",
     latency: Callable[[], float] = _no_latency,
     take_fault: Callable[[], Fault | None] = _no_fault,
     routes: Sequence[Route] = (),
@@ -53,6 +55,7 @@ def create_app(
 
     Args:
         gateway: What answers.
+        host: What it listens on, as it was given: a name of its own.
         latency: Called for every request; returns seconds to wait before the gateway is asked.
         take_fault: Called for every request; returns what it meets, or `None`.
         routes: What else is served, beside the API.
@@ -65,6 +68,10 @@ def create_app(
         return await answer(request, "verify")
 
     async def answer(request: Request, operation: Operation) -> Response:
+        if not is_own_name(request.headers, host):
+            return PlainTextResponse(NOT_OWN_NAME, 421)
+        if is_other_site(request.headers):
+            return PlainTextResponse(OTHER_SITE, 403)
         try:
             body = await read_body(request, MAX_BODY_BYTES)
         except ClientDisconnect:

@@ -9,13 +9,20 @@ import math
 from collections.abc import Collection, Sequence
 from typing import Any, TypeGuard, cast
 
-__all__ = ["count", "flag", "seconds", "statuses", "text", "texts", "whole"]
+__all__ = ["count", "digits", "flag", "seconds", "statuses", "text", "texts", "whole"]
 
 
 def text(name: str, value: Any) -> str:
     """Check a string that must not be empty."""
     if not isinstance(value, str) or not value:
         raise ValueError(f"{name}: expected a string that is not empty")
+    return value
+
+
+def digits(name: str, value: Any) -> str:
+    """Check what numbers may begin with. Not nothing: every number begins with that."""
+    if not isinstance(value, str) or not value.isascii() or not value.isdigit():
+        raise ValueError(f"{name}: expected a string of digits, one or more")
     return value
 
 

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from ._arguments import count as _count
+from ._arguments import digits as _digits
 from ._arguments import seconds as _seconds
 from ._arguments import statuses as _statuses
-from ._arguments import text as _text
 from ._changes import Changes
 from ._faults import Fault as _Fault
 from ._faults import Faults, Script, failure, prepared, throttling
@@ -138,13 +138,12 @@ class Controls:
 
     @property
     def hlr_fail_prefix(self) -> str:
-        """Numbers that begin with this fail the HLR lookup. Can be set."""
+        """Numbers that begin with these digits fail the HLR lookup. Can be set."""
         return self._gateway.hlr_fail_prefix
 
     @hlr_fail_prefix.setter
     def hlr_fail_prefix(self, value: str) -> None:
-        # Every number begins with an empty one.
-        self._gateway.hlr_fail_prefix = _text("hlr_fail_prefix", value)
+        self._gateway.hlr_fail_prefix = _digits("hlr_fail_prefix", value)
         self._changed()
 
     @property

@@ -13,14 +13,12 @@ Rules of this module:
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -28,6 +26,7 @@ from ._app import read_body
 from ._checks import Refusal, read_object
 from ._phone_page import ASSETS, asset, draw
 from ._phone_state import LIMIT, SWITCHES, Desk, PhoneView, switches
+from ._sites import NOT_OWN_NAME, OTHER_SITE, is_other_site, is_own_name
 
 __all__ = ["phone_routes"]
 
@@ -50,12 +49,21 @@ _HEADERS: Final[Mapping[str, str]] = {
 }
 
 
+def _json(data: Mapping[str, Any]) -> str:
+    # In ASCII: what a request brought may hold half a character (a lone surrogate), which UTF-8 cannot say.
+    return json.dumps(data, ensure_ascii=True, separators=(",", ":"))
+
+
+def _answer(data: Mapping[str, Any], http_status: int = 200) -> Response:
+    return Response(_json(data), http_status, media_type="application/json")
+
+
 class _Problem(Exception):
     """A request of the page is not carried out. Its text is for the person in front of it."""
 
     def __init__(self, problem: str, *, field: str | None = None, http_status: int = 400) -> None:
         super().__init__(problem)
-        self.answer = JSONResponse({"field": field, "problem": problem}, http_status)
+        self.answer = _answer({"field": field, "problem": problem}, http_status)
 
 
 def phone_routes(desk: Desk, host: str, clock: Callable[[], float]) -> list[Route]:
@@ -88,8 +96,7 @@ def _guarded(
 ) -> Callable[[Request], Awaitable[Response]]:
     async def guarded(request: Request) -> Response:
         try:
-            _require_own_host(request, host)
-            _require_own_site(request)
+            _require_own_site(request, host)
             response = await endpoint(request)
         except _Problem as problem:
             response = problem.answer
@@ -101,30 +108,15 @@ def _guarded(
     return guarded
 
 
-def _require_own_host(request: Request, host: str) -> None:
-    # An address cannot be rebound: a browser that names one has come to where it meant to go.
-    try:
-        name = (urlsplit(f"//{request.headers.get('host', '')}").hostname or "").rstrip(".")
-    except ValueError:
-        name = ""
-    if name in {"localhost", host.lower()} or name.endswith(".localhost"):
-        return
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        raise _Problem(
-            "This is not the sandbox's name: use its address, or localhost.", http_status=403
-        ) from None
-
-
-def _require_own_site(request: Request) -> None:
+def _require_own_site(request: Request, host: str) -> None:
+    if not is_own_name(request.headers, host):
+        raise _Problem(NOT_OWN_NAME, http_status=403)
     # Looking at the page itself is harmless, wherever the link to it stands.
-    if request.url.path == "/":
+    if request.scope["path"] == "/":
         return
-    origin = request.headers.get("origin")
-    foreign = origin is not None and urlsplit(origin).netloc != request.headers["host"]
-    if foreign or request.headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
-        raise _Problem("This request comes from another website.", http_status=403)
+    fetched_by = request.headers.get("sec-fetch-site", "none")
+    if is_other_site(request.headers) or fetched_by not in {"same-origin", "none"}:
+        raise _Problem(OTHER_SITE, http_status=403)
 
 
 class _Phone:
@@ -146,7 +138,7 @@ class _Phone:
         return Response(asset(name), media_type=ASSETS[name])
 
     async def state(self, request: Request) -> Response:
-        return JSONResponse(self._view(request).state())
+        return _answer(self._view(request).state())
 
     async def events(self, request: Request) -> Response:
         if request.method == "HEAD":
@@ -169,7 +161,7 @@ class _Phone:
                 raise
             field, _, _ = str(exc).partition(":")
             raise _Problem(str(exc), field=field) from None
-        return JSONResponse({"switches": switches(self._desk)})
+        return _answer({"switches": switches(self._desk)})
 
     def _switch(self, name: str, value: Any) -> None:
         if name not in SWITCHES:
@@ -184,12 +176,12 @@ class _Phone:
     async def clear(self, request: Request) -> Response:
         await _read(request)
         self._desk.clear()
-        return JSONResponse({})
+        return _answer({})
 
     async def verify(self, request: Request) -> Response:
         fields = await _read(request)
         msisdn, pin = _text(fields, "msisdn"), _text(fields, "pin")
-        return JSONResponse({"verified": self._desk.check_pin(msisdn, pin)})
+        return _answer({"verified": self._desk.check_pin(msisdn, pin)})
 
     async def report(self, request: Request) -> Response:
         fields = await _read(request)
@@ -202,7 +194,7 @@ class _Phone:
         if message.report_url is None:
             raise _Problem("id: this SMS asked for no delivery reports", field="id", http_status=409)
         posted = await self._desk.report(message, status)
-        return JSONResponse({"status": status, "http_status": posted.http_status, "error": posted.error})
+        return _answer({"status": status, "http_status": posted.http_status, "error": posted.error})
 
 
 async def _read(request: Request) -> dict[str, Any]:
@@ -276,7 +268,7 @@ class _EventStream(Response):
 
 
 def _event(name: str, data: Mapping[str, Any]) -> str:
-    return f"event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n"
+    return f"event: {name}\ndata: {_json(data)}\n\n"
 
 
 async def _gone(receive: Receive) -> None:

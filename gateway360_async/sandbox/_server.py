@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from ._app import create_app
-from ._arguments import count, seconds, statuses, text, texts, whole
+from ._arguments import count, digits, seconds, statuses, text, texts, whole
 from ._changes import Changes, Watch
 from ._controls import Controls
 from ._gateway import HLR_FAIL_PREFIX, Gateway
@@ -40,7 +40,7 @@ class Sandbox(Controls):
         port: The port to listen on; 0: any free one.
         balance: How many SMS the account can pay for; `None`: any number.
         latency: Seconds from having read a request to asking the gateway.
-        hlr_fail_prefix: Numbers that begin with this fail the HLR lookup.
+        hlr_fail_prefix: Numbers that begin with these digits fail the HLR lookup.
         blocked_keys: Keys that are refused as unauthorized.
         forbidden_senders: Senders that are refused as not allowed.
         clock: Seconds since any moment, as a float. The PINs' expiry goes by it.
@@ -80,7 +80,7 @@ class Sandbox(Controls):
         gateway = Gateway(
             text("api_key", api_key),
             balance=count("balance", balance),
-            hlr_fail_prefix=text("hlr_fail_prefix", hlr_fail_prefix),  # every number begins with an empty one
+            hlr_fail_prefix=digits("hlr_fail_prefix", hlr_fail_prefix),
             blocked_keys=texts("blocked_keys", blocked_keys),
             forbidden_senders=texts("forbidden_senders", forbidden_senders),
             clock=clock,
@@ -98,6 +98,7 @@ class Sandbox(Controls):
         self._on_message = on_message
         app = create_app(
             gateway,
+            host=self._host,
             latency=lambda: self._latency,
             take_fault=self._script.take,
             routes=phone_routes(self, self._host, clock),

@@ -270,7 +270,7 @@ async def test_latency(page, client, gateway):
         ("Latency in seconds", "-1", "latency: expected a finite number of seconds, 0 or more"),
         ("Latency in seconds", "soon", "Latency in seconds: type a number."),
         ("Balance in SMS", "1.5", "balance: expected a whole number, 0 or more, or None"),
-        ("HLR lookup fails for", " ", "hlr_fail_prefix: expected a string that is not empty"),
+        ("HLR lookup fails for", " ", "hlr_fail_prefix: expected a string of digits, one or more"),
     ],
 )
 async def test_a_wrong_value_says_what_is_right(page, trouble, gateway, label, typed, problem):

@@ -200,6 +200,18 @@ async def test_the_log_tells_outcomes_apart(gateway, http):
     assert pin not in "".join(item["asked"] for item in requests)
 
 
+async def test_half_a_character_in_a_request_is_shown(http):
+    """JSON can say a lone surrogate, and UTF-8 cannot."""
+    wrong = json.dumps({"api_key": KEY, "msisdn": NUMBER, "sender": "X", "sms_text": "\ud800{PIN}"})
+    await http.post("/api/2fa/request", content=wrong, headers={"content-type": "application/json"})
+    (request,) = (await state(http))["requests"]
+    assert request["outcome"] == "INVALID_SMS_TEXT"
+    assert '"sms_text": "\ud800{PIN}"' in request["asked"]
+    async with Events(http) as events:
+        assert (await events.next())[1]["requests"] == [request]
+    assert (await http.get("/")).status_code == 200
+
+
 async def test_a_long_request_is_cut(http):
     await send(http, nonsense="x" * 20_000)
     (request,) = (await state(http))["requests"]
@@ -407,6 +419,9 @@ async def test_a_switch_is_set_and_set_back(gateway, http, name, value):
         ({"latency": -1}, "latency"),
         ({"balance": 1.5}, "balance"),
         ({"hlr_fail_prefix": ""}, "hlr_fail_prefix"),
+        ({"hlr_fail_prefix": "+34"}, "hlr_fail_prefix"),
+        ({"hlr_fail_prefix": "\ud800"}, "hlr_fail_prefix"),
+        ({"\ud800": 1}, "\ud800"),
         ({"lose_answers": 1}, "lose_answers"),
         ({"blocked": None}, "blocked"),
         ({"retry_after": -3}, "retry_after"),
@@ -417,7 +432,8 @@ async def test_a_switch_is_set_and_set_back(gateway, http, name, value):
 )
 async def test_a_wrong_switch_is_named_and_nothing_is_set(http, wrong, field):
     before = (await state(http))["switches"]
-    answer = await http.post("/_phone/switches", json={"fail": True, "blocked": True} | wrong)
+    body = json.dumps({"fail": True, "blocked": True} | wrong)  # httpx could not say half a character
+    answer = await http.post("/_phone/switches", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 400
     assert answer.json()["field"] == field
     assert answer.json()["problem"].startswith(f"{field}: ")
@@ -530,6 +546,7 @@ async def test_the_name_that_it_listens_on_is_its_own():
         {"origin": "null"},
         {"origin": "http://127.0.0.1:1"},
         {"origin": ""},
+        {"origin": "http://["},
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site"},
     ],

@@ -67,7 +67,7 @@ async def test_a_lost_answer_to_the_real_client(sandbox):
 
 async def test_a_lost_answer_has_not_one_byte(sandbox, caplog):
     raw = json.dumps(body(sandbox)).encode()
-    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(raw)}\r\n\r\n"
+    head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(raw)}\r\n\r\n"
     url = httpx.URL(sandbox.base_url)
     reader, writer = await asyncio.open_connection(url.host, url.port)
     writer.write(head.encode() + raw)

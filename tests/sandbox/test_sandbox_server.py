@@ -42,7 +42,7 @@ def address(sandbox: Sandbox) -> tuple[str, int]:
 
 
 def raw(body: bytes, *, length: int | None = None) -> bytes:
-    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     return f"{head}Content-Length: {len(body) if length is None else length}\r\n\r\n".encode() + body
 
 
@@ -195,6 +195,54 @@ async def test_other_methods(method):
         assert not sandbox.requests
 
 
+@pytest.mark.parametrize("path", [PATH, "/api/3.0/2fa/request", "/api/2fa/verify"])
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "[::1", ""])
+async def test_what_was_meant_for_another_host_is_turned_away(path, host):
+    """A website may have its own name point here (DNS rebinding)."""
+    async with Sandbox() as sandbox, client(sandbox) as http:
+        sandbox.fail_next()
+        headers = {"host": host, "origin": f"http://{host}"}
+        answer = await http.post(path, json=request(sandbox, report_url=sandbox.base_url), headers=headers)
+        assert (answer.status_code, answer.headers["content-type"]) == (421, "text/plain; charset=utf-8")
+        assert answer.text == "This is not the sandbox's name: use its address, or localhost."
+        assert (sandbox.messages, sandbox.requests, sandbox.pending_faults) == ([], [], ["fail"])
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "10.1.2.3", "[::1]:8360", "LOCALHOST:80", "a.localhost"])
+async def test_any_address_and_its_own_names_are_fine(host):
+    async with Sandbox() as sandbox, client(sandbox) as http:
+        answer = await http.post(PATH, json=request(sandbox), headers={"host": host})
+        assert answer.json() == {"status": "ok"}
+
+
+async def test_the_name_that_it_listens_on_is_fine(monkeypatch):
+    bound = socket.create_server
+
+    def create_server(address, **settings):
+        assert address == ("Sandbox.test", 0)
+        return bound(("127.0.0.1", 0), **settings)
+
+    monkeypatch.setattr(socket, "create_server", create_server)
+    async with Sandbox(host="Sandbox.test") as sandbox, httpx.AsyncClient(trust_env=False) as http:
+        url = sandbox.base_url.replace("Sandbox.test", "127.0.0.1") + PATH
+        for name, http_status in (("sandbox.test:80", 200), ("other.test:80", 421)):
+            answer = await http.post(url, json=request(sandbox), headers={"host": name})
+            assert answer.status_code == http_status
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "", "http://[", "http://127.0.0.1:1", "http://localhost"]
+)
+async def test_a_page_of_another_website_is_turned_away(origin):
+    async with Sandbox() as sandbox, client(sandbox) as http:
+        answer = await http.post(PATH, json=request(sandbox), headers={"origin": origin})
+        assert (answer.status_code, answer.headers["content-type"]) == (403, "text/plain; charset=utf-8")
+        assert answer.text == "This request comes from another website."
+        assert (sandbox.messages, sandbox.requests) == ([], [])
+        answer = await http.post(PATH, json=request(sandbox), headers={"origin": sandbox.base_url})
+        assert answer.json() == {"status": "ok"}
+
+
 async def chunks(size: int) -> Any:
     for _ in range(size // 65536):
         yield b" " * 65536
@@ -319,7 +367,7 @@ async def test_who_gives_up_on_a_slow_answer_does_not_stop_the_sms(monkeypatch):
 async def test_without_a_latency_of_its_own_the_application_does_not_wait():
     gateway = Gateway("key")
     transport = httpx.ASGITransport(create_app(gateway))
-    async with httpx.AsyncClient(transport=transport, base_url="http://sandbox") as http:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
         answer = await http.post(PATH, json={"api_key": "key", "msisdn": NUMBER, "sender": "GOOD PIZZA"})
     assert answer.json() == {"status": "ok"}
 
@@ -553,7 +601,7 @@ async def test_the_date_is_renewed(monkeypatch):
         ("port", [-1, 65536, 1.0, "80", True, None]),
         ("balance", [-1, 1.0, "1", True]),
         ("latency", [-0.1, float("nan"), float("inf"), "1", True, None]),
-        ("hlr_fail_prefix", ["", None, 5]),
+        ("hlr_fail_prefix", ["", None, 5, "+34", "34 ", "３４", "\ud800"]),
         ("blocked_keys", ["key", None, 5]),
         ("forbidden_senders", ["BANK", None, 5]),
         ("keep", [-1, 1.0, "1", True]),
@@ -572,8 +620,9 @@ def test_settings_that_are_wrong():
         sandbox.balance = -1
     with pytest.raises(ValueError, match=r"^latency: "):
         sandbox.latency = -1
-    with pytest.raises(ValueError, match=r"^hlr_fail_prefix: "):
-        sandbox.hlr_fail_prefix = ""
+    for prefix in ("", "+34", "\ud800"):
+        with pytest.raises(ValueError, match=r"^hlr_fail_prefix: expected a string of digits, one or more$"):
+            sandbox.hlr_fail_prefix = prefix
     assert (sandbox.balance, sandbox.latency, sandbox.hlr_fail_prefix) == (3, 1, "99999")
 
 
