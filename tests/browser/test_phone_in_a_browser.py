@@ -293,6 +293,86 @@ async def test_two_pages_show_the_same_switches(page, context, gateway):
     await expect(second.get_by_role("switch", name="Block the key")).to_be_checked()
 
 
+# --- Many pages ------------------------------------------------------------------------------------------
+
+# A headless browser shows every page at once: a page is told that it is out of sight.
+SEEN = """(seen) => {
+  Object.defineProperty(document, "visibilityState", { configurable: true, value: seen ? "visible" : "hidden" });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+async def streams(gateway, count):
+    """Wait until that many pages are connected, and nothing else is asked."""
+    while len(gateway._server.server_state.tasks) != count:
+        await asyncio.sleep(0.001)
+
+
+async def test_more_pages_are_open_than_a_browser_makes_connections(page, context, client, gateway):
+    """Six to a host is the most, whichever pages ask: only the page that is seen takes one for good."""
+    await live(page)
+    pages = [page]
+    for _ in range(7):
+        await pages[-1].evaluate(SEEN, False)
+        await expect(pages[-1].get_by_text("Paused while out of sight")).to_be_visible()
+        pages.append(await context.new_page())
+        await pages[-1].goto(gateway.base_url)
+        await live(pages[-1])
+        await streams(gateway, 1)
+    await turn(pages[-1], "Block the key")
+    assert gateway.blocked
+    await turn(pages[-1], "Block the key", on=False)
+    assert not gateway.blocked
+    await client.request_pin(NUMBER)
+    await expect(sms(pages[-1])).to_be_visible()
+    await pages[-1].evaluate(SEEN, False)
+    await streams(gateway, 0)
+    await expect(sms(page)).to_have_count(0)
+    await page.evaluate(SEEN, True)
+    await live(page)
+    await expect(sms(page)).to_be_visible()
+    await turn(page, "Block the key")
+    assert gateway.blocked
+    await streams(gateway, 1)
+
+
+async def test_a_page_that_comes_into_sight_again_goes_on_where_it_was(page, client, gateway):
+    await live(page)
+    await client.request_pin(NUMBER)
+    await sms(page).get_by_text("Verify or report").click()
+    field = sms(page).get_by_label("PIN to try")
+    await field.fill("12")
+    row = page.locator("#log details").first
+    await row.locator("summary").click()
+    await page.evaluate(SEEN, False)
+    await streams(gateway, 0)
+    # Searching does not connect it either, before it is seen.
+    await page.get_by_role("searchbox").fill(NUMBER)
+    await page.get_by_role("searchbox").press("Enter")
+    await client.request_pin(OTHER)
+    await client.request_pin(NUMBER)
+    await streams(gateway, 0)
+    await page.evaluate(SEEN, True)
+    await live(page)
+    await expect(page.get_by_role("article")).to_have_count(2)
+    await expect(pin_state(sms(page).nth(1))).to_have_text("Void: replaced ")
+    await expect(sms(page).nth(1).get_by_role("textbox", include_hidden=True)).to_have_value("12")
+    assert await page.locator("#log details").evaluate_all("all => all.map((one) => one.open)") == [
+        False,
+        True,
+    ]
+
+
+async def test_a_page_that_was_opened_out_of_sight_waits(page, gateway):
+    hidden = 'Object.defineProperty(document, "visibilityState", { configurable: true, value: "hidden" })'
+    await page.add_init_script(hidden)
+    await page.reload()
+    await expect(page.get_by_text("Paused while out of sight")).to_be_visible()
+    await streams(gateway, 0)
+    await page.evaluate(SEEN, True)
+    await live(page)
+
+
 # --- Delivery reports ------------------------------------------------------------------------------------
 
 

@@ -7,9 +7,11 @@ const OPERATIONS = { request: "Request PIN", verify: "Verify PIN" };
 export class Log {
   #rows = new Map(); // by the request's id
 
+  /** Show a whole state. A row that is known stays as it is, opened or not: a request does not change. */
   state(state) {
+    const known = this.#rows;
     this.#rows = new Map();
-    this.#add(state);
+    this.#add(state, known);
   }
 
   update(update) {
@@ -17,8 +19,8 @@ export class Log {
     this.#add(update);
   }
 
-  #add({ requests, totals }) {
-    for (const request of requests) this.#rows.set(request.id, row(request));
+  #add({ requests, totals }, known = new Map()) {
+    for (const request of requests) this.#rows.set(request.id, known.get(request.id) ?? row(request));
     const newestFirst = [...this.#rows.keys()].sort((a, b) => b - a);
     arrange($("log"), newestFirst.map((id) => this.#rows.get(id)));
     setText($("request-count"), String(totals.requests));
