@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -125,6 +126,7 @@ class _Phone:
     def __init__(self, desk: Desk, clock: Callable[[], float]) -> None:
         self._desk = desk
         self._clock = clock
+        self._id = secrets.token_hex(8)
 
     async def page(self, _request: Request) -> Response:
         messages = self._desk.messages
@@ -147,7 +149,7 @@ class _Phone:
 
     def _view(self, request: Request) -> PhoneView:
         number = "".join(filter(str.isdigit, request.query_params.get("number", "")[:40]))
-        return PhoneView(self._desk, self._clock, number)
+        return PhoneView(self._desk, self._clock, number, sandbox=self._id)
 
     async def switches(self, request: Request) -> Response:
         before = switches(self._desk)

@@ -70,9 +70,13 @@ class PhoneView:
         desk: The sandbox.
         clock: The sandbox's clock.
         number: Digits; only SMS and requests to numbers that contain them. Empty: all.
+        sandbox: Which sandbox this is: another one on the same port begins again with the number 1.
     """
 
-    def __init__(self, desk: Desk, clock: Callable[[], float], number: str = "") -> None:
+    def __init__(
+        self, desk: Desk, clock: Callable[[], float], number: str = "", *, sandbox: str = ""
+    ) -> None:
+        self._sandbox = sandbox
         self._desk = desk
         self._clock = clock
         self._number = number
@@ -83,7 +87,7 @@ class PhoneView:
     def state(self) -> dict[str, Any]:
         """Give everything, and remember that it was given."""
         self._messages, self._requests = {}, set()
-        return self._changed()
+        return {"sandbox": self._sandbox, **self._changed()}
 
     def update(self) -> dict[str, Any] | None:
         """Give what has changed since the last time, or `None`."""

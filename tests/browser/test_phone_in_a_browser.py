@@ -553,8 +553,15 @@ async def test_without_javascript_the_inbox_is_there(browser, client, gateway, s
 # --- When the sandbox goes -------------------------------------------------------------------------------
 
 
-async def test_a_page_finds_the_sandbox_again(page, gateway, trouble):
+async def test_a_page_finds_the_sandbox_again(page, client, gateway, trouble):
+    """Another one, on the same port: its ids begin again, and nothing is left of the one before."""
     await live(page)
+    await client.request_pin(NUMBER, pin_params=PinParams(max_tries=5))
+    await sms(page).get_by_text("Verify or report").click()
+    await sms(page).get_by_role("button", name="Verify").click()
+    await expect(sms(page).get_by_role("status")).to_have_text("Type the PIN to try.")
+    await sms(page).get_by_label("PIN to try").fill("12")
+    await page.locator("#log summary").click()
     await gateway.aclose()
     await expect(page.get_by_text("Not connected, trying again")).to_be_visible()
     await page.get_by_role("switch", name="Block the key").click()
@@ -563,9 +570,18 @@ async def test_a_page_finds_the_sandbox_again(page, gateway, trouble):
     port = int(gateway.base_url.rpartition(":")[2])
     async with Sandbox(port=port) as again:
         async with Gateway360Client(again.api_key, base_url=again.base_url, sender="X") as client:
-            assert isinstance(await client.request_pin(NUMBER), Ok)
+            assert isinstance(await client.request_pin(OTHER), Ok)
         await live(page)
-        await expect(sms(page)).to_be_visible()
+        await expect(sms(page, OTHER)).to_be_visible()
+        await expect(page.get_by_role("article")).to_have_count(1)
+        await expect(sms(page, OTHER).get_by_label("PIN to try")).to_be_hidden()
+        await sms(page, OTHER).get_by_text("Verify or report").click()
+        await expect(sms(page, OTHER).get_by_label("PIN to try")).to_have_value("")
+        await expect(sms(page, OTHER).locator(".outcome")).to_have_text("")
+        await expect(page.get_by_role("alert").filter(has_text="does not answer")).to_have_count(0)
+        await expect(page.locator("#log > li")).to_have_count(1)
+        await expect(page.locator("#log > li")).to_contain_text(OTHER)
+        await expect(page.locator("#log details[open]")).to_have_count(0)
     trouble[:] = [item for item in trouble if "ERR_CONNECTION_REFUSED" not in item]
 
 

@@ -159,6 +159,17 @@ async def test_the_state_has_the_inbox_the_log_and_the_switches(gateway, http):
     assert shown["totals"] == {"messages": 1, "requests": 1}
 
 
+async def test_each_sandbox_has_an_id_of_its_own(http):
+    """Another one on the same port gives the same ids to other messages."""
+    ids = [(await state(http))["sandbox"]]
+    async with Events(http) as events:
+        ids.append((await events.next())[1]["sandbox"])
+    async with Sandbox(KEY) as other, httpx.AsyncClient(base_url=other.base_url) as there:
+        ids.append((await state(there))["sandbox"])
+    assert ids[0] == ids[1] != ids[2]
+    assert all(re.fullmatch("[0-9a-f]{16}", one) for one in ids)
+
+
 async def test_the_key_is_nowhere(gateway, http):
     await send(http)
     await send(http, sender=KEY[:11], sms_text=f"{KEY} {{PIN}}", key=f"{KEY}2")

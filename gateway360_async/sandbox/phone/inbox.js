@@ -22,6 +22,10 @@ export class Inbox {
     setInterval(() => this.tick(), 1000);
   }
 
+  forget() {
+    this.#sms.clear();
+  }
+
   /** Show a whole state. `number` is what is searched for. */
   state(state, number) {
     this.#sms = new Map(state.messages.map((message) => [message.id, this.#made(message)]));

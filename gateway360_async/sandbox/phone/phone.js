@@ -14,8 +14,12 @@ copies($("copy-address"), $("copy-address"), () => location.origin);
 
 const [inbox, log, switches] = [new Inbox(), new Log(), new Switches()];
 let number = "";
+let sandbox; // which one the page shows
 const live = new Live({
   state(state) {
+    // Another sandbox on the same port gives the same ids to other messages: nothing of the one before is theirs.
+    if (state.sandbox !== sandbox) for (const part of [inbox, log, switches]) part.forget();
+    sandbox = state.sandbox;
     inbox.state(state, number);
     log.state(state);
     switches.show(state.switches);

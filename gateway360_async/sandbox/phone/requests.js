@@ -7,6 +7,10 @@ const OPERATIONS = { request: "Request PIN", verify: "Verify PIN" };
 export class Log {
   #rows = new Map(); // by the request's id
 
+  forget() {
+    this.#rows.clear();
+  }
+
   /** Show a whole state. A row that is known stays as it is, opened or not: a request does not change. */
   state(state) {
     const known = this.#rows;

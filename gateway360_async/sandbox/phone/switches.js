@@ -58,6 +58,14 @@ export class Switches {
     this.#controls.set(control.name, { control, node, input, problem });
   }
 
+  /** Forget what was typed and refused. */
+  forget() {
+    for (const { input, problem } of this.#controls.values()) {
+      input.removeAttribute("aria-invalid");
+      setText(problem, "");
+    }
+  }
+
   /** Show what is set. */
   show(values) {
     this.#values = values;
@@ -94,10 +102,7 @@ export class Switches {
 
   async #allOff() {
     const off = CONTROLS.filter((control) => "off" in control).map(({ name, off: value }) => [name, value]);
-    for (const { input, problem } of this.#controls.values()) {
-      input.removeAttribute("aria-invalid");
-      setText(problem, "");
-    }
+    this.forget();
     try {
       this.show((await post("/_phone/switches", Object.fromEntries(off))).switches);
       $("switch-lose_answers").focus();
