@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TextIO, cast
 
+import attrs
 import typer
 from rich.console import Console
 
@@ -56,11 +57,14 @@ async def batch(options: BatchOptions) -> int:
         total = None if lines is None else lines - rows.headed
         out = sys.stdout if options.out == "-" else create(options.out, files)
         page = None if options.report is None else create(options.report, files)
-        run = _Run(options, gate, Results(out, options.out), stderr, rows.headed_by)
+        run = _Run(options, gate, Results(out, options.out), stderr)
         # A pipe or a terminal may keep its reader waiting; a file does not.
-        source = rows if is_regular(file) else from_thread(iter(rows))
+        regular = is_regular(file)
+        source = rows if regular else from_thread(iter(rows))
         async with client:
             ending = await run.send(client, gate.rows(source), total, watched=watched)
+            # A pipe cannot be read twice.
+            ending = attrs.evolve(ending, headed_by=rows.headed_by, can_be_cut=regular and not rows.bare_cr)
             return run.close(ending, page)
 
 
@@ -80,14 +84,11 @@ def _check_files(options: BatchOptions) -> None:
 class _Run:
     """One run of a batch."""
 
-    def __init__(
-        self, options: BatchOptions, gate: Gate, results: Results, stderr: Console, headed_by: int
-    ) -> None:
+    def __init__(self, options: BatchOptions, gate: Gate, results: Results, stderr: Console) -> None:
         self._options = options
         self._gate = gate
         self._results = results
         self._stderr = stderr
-        self._headed_by = headed_by
         self._began = datetime.now().astimezone()
 
     async def send(
@@ -143,7 +144,6 @@ class _Run:
             halted_by=report.halted_by,
             problems=[*problems, *results.lost],
             settled_to=results.settled_to,
-            headed_by=self._headed_by,
         )
 
     def _took_no_turn(self, item: BatchItem) -> bool:

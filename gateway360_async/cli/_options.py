@@ -9,7 +9,7 @@ from typing import Literal
 
 import attrs
 
-__all__ = ["CONCURRENCY", "PATH_PREFIX", "BatchOptions", "free_name"]
+__all__ = ["CONCURRENCY", "PATH_PREFIX", "BatchOptions", "argument", "free_name"]
 
 CONCURRENCY = 100
 PATH_PREFIX = "/api"
@@ -35,7 +35,7 @@ class BatchOptions:
 
     def command(self) -> str:
         """Write the command line that goes on with this batch: results and page go to files of their own."""
-        words = ["gateway360", "batch", _argument(self.file)]
+        words = ["gateway360", "batch", argument(self.file)]
         if self.out != "-":
             words += ["--out", free_name(self.out)]
         options = {
@@ -56,7 +56,8 @@ class BatchOptions:
         return shlex.join(words)
 
 
-def _argument(file: str) -> str:
+def argument(file: str) -> str:
+    """Write the name of a file so that no command takes it for an option."""
     return f"./{file}" if file.startswith("-") and file != "-" else file
 
 

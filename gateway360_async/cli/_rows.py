@@ -15,7 +15,7 @@ import asyncio
 import csv
 import re
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 from itertools import chain
 from typing import Final, TextIO
@@ -63,8 +63,11 @@ class Rows:
         """Whether the first line that is not empty is a header."""
         self.headed_by = 0
         """The lines at the top that are no entries: the header, and empty ones before it."""
+        self.bare_cr = False
+        """Whether a line that was read ends with a carriage return alone: no other tool counts lines as this then."""
+        lines = self._watched(file)
         first = ""
-        for first in file:
+        for first in lines:
             if first.strip():
                 break
             self._skipped += 1
@@ -73,15 +76,21 @@ class Rows:
         self.columns = _columns(first, name)
         if self.columns:
             delimiter = _delimiter(first)
-            self._reader = csv.reader(file, delimiter=delimiter)
+            self._reader = csv.reader(lines, delimiter=delimiter)
             self._skipped += 1
             self.headed_by = self._skipped
             self.headed = True
         else:
-            self._lines = chain([first], file)
+            self._lines = chain([first], lines)
 
     def __iter__(self) -> Iterator[Row]:
         return self._from_csv() if self.columns else self._from_lines()
+
+    def _watched(self, file: Iterable[str]) -> Iterator[str]:
+        for line in file:
+            if line.endswith("\r"):
+                self.bare_cr = True
+            yield line
 
     def _from_lines(self) -> Iterator[Row]:
         for line, text in enumerate(self._lines, self._skipped + 1):

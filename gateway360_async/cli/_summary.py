@@ -3,7 +3,8 @@
 Rules of this module:
 
 - What the gateway said is printed as it is: never as markup, and never as a terminal's command.
-- How to go on is a command that can be pasted, and true: it names nothing that was not settled as settled.
+- How to go on is a command that can be pasted, and true: it names nothing that was not settled as settled. Where
+  none is certain to be right, none is given: a wrong one sends a second SMS, or none.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from rich.text import Text
 
 from gateway360_async import ApiError, Disposition, ErrorId
 
-from ._options import BatchOptions, free_name
+from ._options import BatchOptions, argument, free_name
 from ._problems import FAILED, HALTED, INTERRUPTED, TERMINATED
 from ._show import as_json
 from ._stats import Fate, Histogram, Outcomes, Statistics
@@ -47,6 +48,7 @@ class Ending:
         problems: What broke it off, the input or the ledger say, and what could not be written, a line each.
         settled_to: The last line of the input that has its result, with all before it; 0: none.
         headed_by: The lines at the top of the input that are no entries.
+        can_be_cut: Whether `head` and `tail` count the input's lines as they were counted here, and find them again.
     """
 
     code: int
@@ -55,6 +57,7 @@ class Ending:
     problems: list[str] = attrs.field(factory=list)
     settled_to: int = 0
     headed_by: int = 0
+    can_be_cut: bool = False
 
     @property
     def interrupted(self) -> bool:
@@ -218,11 +221,21 @@ def _without_ledger(options: BatchOptions, statistics: Statistics, ending: Endin
             f"{count(statistics.fates[Fate.MAYBE_SENT])} of them may have been sent (maybe_sent): another PIN "
             "would void the first."
         )
-    if options.file != "-":
+    if options.file == "-":
+        lines.append("With --ledger FILE, the same command goes on by itself.")
+    elif ending.can_be_cut:
         name = free_name("rest.csv" if ending.headed_by else "rest.txt")
         rest = attrs.evolve(options, file=name, ledger=free_name("rest.ledger"))
         lines += ["To go on with the rest:", f"  {_tail(options.file, name, ending)}", f"  {rest.command()}"]
-    lines.append("With --ledger FILE, the same command goes on by itself.")
+        if options.on_duplicate == "skip":
+            lines.append(f"A number of the rest that is in the lines up to {last}, too, would get a second SMS.")
+        lines.append("With --ledger FILE, the same command goes on by itself.")
+    else:
+        lines.append(
+            f"Line {last} is the last one with a result, where each line break counts, a carriage return alone, too: "
+            "head and tail may count otherwise. Take what comes after it from the file by hand. "
+            "With --ledger FILE from the start, the same command goes on by itself."
+        )
     return lines
 
 
@@ -232,7 +245,8 @@ def _results(options: BatchOptions) -> str:
 
 def _tail(file: str, rest: str, ending: Ending) -> str:
     """The shell's way to leave out the lines that are settled."""
-    name, after = shlex.quote(file), f"tail -n +{ending.settled_to + 1} {shlex.quote(file)}"
+    name = shlex.quote(argument(file))
+    after = f"tail -n +{ending.settled_to + 1} {name}"
     if ending.headed_by:
         after = f"{{ head -n {ending.headed_by} {name}; {after}; }}"
     return f"{after} > {shlex.quote(rest)}"

@@ -115,6 +115,34 @@ async def test_a_second_ctrl_c_gives_up_on_the_answers_and_each_may_have_been_se
     assert rest.count("{PIN}") == 16
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\r".join([b"msisdn", *numbers(20).encode().split()]),
+        b"\r".join(numbers(20).encode().split()),
+        b"msisdn,sms_text\n" + b"".join(b'%s,"a\rb {PIN}"\n' % n for n in numbers(20).encode().split()),
+    ],
+    ids=["a header, CR only", "CR only", "a CR in a cell"],
+)
+async def test_where_tail_would_count_otherwise_no_command_is_given(data, tmp_path, monkeypatch, capsys):
+    """It would leave people out, or send them a second SMS."""
+    file = tmp_path / "in.csv"
+    file.write_bytes(data)
+    monkeypatch.setenv("GATEWAY360_API_KEY", "key")
+    async with Server(Held()) as server:
+        task = asyncio.ensure_future(
+            batch(BatchOptions(str(file), sender="X", base_url=server.url, concurrency=2))
+        )
+        await server.wait(lambda: server.posts == 2)
+        task.cancel()
+        assert await task == 130
+    captured = capsys.readouterr()
+    last = max(line["line"] for line in lines_of(captured.out)) + (b'"' in data)
+    assert "tail -n" not in captured.err
+    assert f"Line {last} is the last one with a result" in captured.err
+    assert "by hand. With --ledger FILE from the start" in captured.err
+
+
 async def test_with_json_an_interrupted_batch_ends_with_one_object_and_nothing_else(tmp_path):
     file = tmp_path / "numbers.txt"
     file.write_text(numbers(20))
@@ -320,7 +348,7 @@ async def test_what_a_killed_run_left_open_does_not_wait_for_the_rate(tmp_path, 
 
 @pytest.mark.parametrize("json", [False, True])
 def test_that_it_stops_is_said_to_people(json, capsys):
-    run = _Run(BatchOptions("numbers", json=json), Gate(), Results(io.StringIO(), "out"), Console(), 0)
+    run = _Run(BatchOptions("numbers", json=json), Gate(), Results(io.StringIO(), "out"), Console())
     run._say_stopping()
     assert ("stopping" in capsys.readouterr().err) is not json
 

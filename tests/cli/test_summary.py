@@ -101,19 +101,23 @@ def test_with_a_ledger_the_command_itself_goes_on():
 
 def test_without_a_ledger_the_rest_of_the_file_goes_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    ending = Ending(code=130, elapsed=1.0, settled_to=7)
+    ending = Ending(code=130, elapsed=1.0, settled_to=7, can_be_cut=True)
     lines = advice(OPTIONS, counted(Ok()), ending)
     assert "Every line up to 7 has its result in out.jsonl; nothing after it was begun." in lines[0]
     assert lines[1:] == [
         "To go on with the rest:",
         "  tail -n +8 numbers.txt > rest.txt",
         "  gateway360 batch rest.txt --out out.jsonl --sender X --ledger rest.ledger",
+        "A number of the rest that is in the lines up to 7, too, would get a second SMS.",
         "With --ledger FILE, the same command goes on by itself.",
     ]
     headed = attrs.evolve(ending, headed_by=2)
     assert "  { head -n 2 numbers.txt; tail -n +8 numbers.txt; } > rest.csv" in advice(
         OPTIONS, counted(Ok(), MAYBE), headed
     )
+    dashed = attrs.evolve(OPTIONS, file="-n.txt", on_duplicate="send")
+    assert "  tail -n +8 ./-n.txt > rest.txt" in advice(dashed, counted(Ok()), ending)
+    assert not any("second SMS" in line for line in advice(dashed, counted(Ok()), ending))
     (tmp_path / "rest.txt").write_text("x")
     assert "  tail -n +8 numbers.txt > rest-2.txt" in advice(OPTIONS, counted(Ok()), ending)
 
