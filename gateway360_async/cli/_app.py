@@ -181,7 +181,7 @@ def _batch(
         ),
     ] = False,
     rate: Annotated[
-        str | None, typer.Option(help="Requests started at most, such as 30/s or 1000/m.")
+        str | None, typer.Option(help="Requests started at most, retries included, such as 30/s or 1000/m.")
     ] = None,
     concurrency: Annotated[
         int, typer.Option(min=1, max=1000, metavar="N", help="Requests at a time, 1 to 1000.")

@@ -39,14 +39,15 @@ async def batch(options: BatchOptions) -> int:
     _check_files(options)
     if options.dry_run:
         return await dry_run(options)
+    gate = Gate(seconds_apart(options.rate))
     client = Gateway360Client(
         api_key(),
         sender=options.sender,
         base_url=options.base_url,
         path_prefix=options.path_prefix,
         concurrency=options.concurrency,
+        limiter=gate.attempts,
     )
-    gate = Gate(seconds_apart(options.rate))
     stderr = console_on(stderr=True)
     with ExitStack() as files:
         file = open_input(options.file, files)

@@ -1,4 +1,4 @@
-"""The way of a file's rows into a batch: each at its turn, and none after the gate was shut.
+"""The way of a file's rows into a batch, and of each attempt to the gateway: each at its turn.
 
 Rules of this module:
 
@@ -6,6 +6,9 @@ Rules of this module:
   deadline. One row waits at a time, so one that was read and not begun when the gate is shut is not begun.
 - A turn that was not needed (an invalid row, one that an earlier run has settled) is given back: a batch that goes
   on after a million settled rows passes them as fast as it can read.
+- A turn is for one request. A row that passes grants one attempt; an attempt that finds no grant, a retry, takes a
+  turn of its own: however much is tried again, no more requests start than there were turns.
+- A gate that is shut stops rows, and no attempt: what was begun is brought to its end.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ import asyncio
 import math
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import Final, TypeVar
 
 from aiolimiter import AsyncLimiter
@@ -50,6 +55,9 @@ class Gate:
     def __init__(self, apart: float | None = None) -> None:
         self.passed = 0
         """Rows that were let in."""
+        self.attempts: AbstractAsyncContextManager[None] | None = None if apart is None else _Attempts(self)
+        """For the client, around each attempt; `None`: no rate."""
+        self._granted = 0
         self._burst = 1 if apart is None else max(1, math.ceil(_CATCH_UP / apart))
         self._limiter = None if apart is None else AsyncLimiter(self._burst, self._burst * apart)
         self._given_back = 0
@@ -67,9 +75,20 @@ class Gate:
         self._news.set()
 
     def give_back(self) -> None:
-        """Take back a turn that was not needed, for the next row."""
-        self._given_back += 1
-        self._news.set()
+        """Take back a turn that was not needed, for the next row; nothing where a retry has used it by now."""
+        if self._granted:
+            self._granted -= 1
+            self._given_back += 1
+            self._news.set()
+
+    async def attempt(self) -> None:
+        """Wait until one more request may start."""
+        if self._granted:
+            self._granted -= 1
+        elif self._given_back:
+            self._given_back -= 1
+        elif self._limiter is not None:
+            await self._limiter.acquire()
 
     def rows(self, rows: Iterable[Row] | AsyncIterable[Row]) -> Iterator[Row] | AsyncIterator[Row]:
         """Give the rows that pass."""
@@ -95,6 +114,7 @@ class Gate:
             if not await self._turn(limiter):
                 return
             self.passed += 1
+            self._granted += 1
             yield row
 
     async def _awaited(self, rows: AsyncIterable[Row]) -> AsyncIterator[Row]:
@@ -106,6 +126,7 @@ class Gate:
             if row is None or self.is_shut or (self._limiter and not await self._turn(self._limiter)):
                 return
             self.passed += 1
+            self._granted += 1
             yield row
 
     async def _turn(self, limiter: AsyncLimiter) -> bool:
@@ -121,6 +142,21 @@ class Gate:
             if await _unless(self._news, limiter.acquire()) is not None:
                 return not self.is_shut
         return False
+
+
+class _Attempts(AbstractAsyncContextManager[None]):
+    """Entered around each attempt."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    async def __aenter__(self) -> None:
+        await self._gate.attempt()
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Do nothing: the turn is used."""
 
 
 async def _next(rows: AsyncIterator[Row]) -> Row | None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from aiolimiter import AsyncLimiter
+from cli_helpers import numbers
 
 from gateway360_async.cli import _gate
+from gateway360_async.cli._batch import batch
 from gateway360_async.cli._gate import Gate, seconds_apart
+from gateway360_async.cli._options import BatchOptions
 from gateway360_async.cli._problems import UsageProblem
 from gateway360_async.cli._rows import Row
 
@@ -83,8 +87,9 @@ async def test_a_turn_that_is_given_back_is_the_next_rows_whether_it_waits_or_no
     passing = gate.rows(given(rows(5)))
     assert (await anext(passing)).line == 1
     gate.give_back()
+    assert (await anext(passing)).line == 2
     gate.give_back()
-    assert [(await anext(passing)).line, (await anext(passing)).line] == [2, 3]
+    assert (await anext(passing)).line == 3
     waiting = asyncio.ensure_future(anext(passing))
     await asyncio.sleep(0)
     gate.give_back()
@@ -172,3 +177,130 @@ def test_only_turns_that_came_late_are_made_up_for():
         loop.close()
     # No burst at the beginning; three that are late, at once; after a long rest, what fits 50 ms.
     assert passed == [1, 1, 2, 5, 10]
+
+
+# --- Attempts --------------------------------------------------------------------------------------------
+
+
+class Turns(AsyncLimiter):
+    """Counts the turns that were taken."""
+
+    taken = 0
+
+    async def acquire(self, amount: float = 1) -> None:
+        await super().acquire(amount)
+        Turns.taken += amount == 1
+
+
+@pytest.fixture
+def turns(monkeypatch):
+    monkeypatch.setattr(_gate, "AsyncLimiter", Turns)
+    Turns.taken = 0
+    return Turns
+
+
+async def attempted(gate: Gate) -> bool:
+    """Whether an attempt starts at once."""
+    attempt = asyncio.ensure_future(gate.attempts.__aenter__())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    if attempt.done():
+        await gate.attempts.__aexit__(None, None, None)
+        return True
+    attempt.cancel()
+    return False
+
+
+def test_without_a_rate_nothing_stands_before_an_attempt():
+    assert Gate().attempts is None
+
+
+async def test_a_row_that_passed_grants_one_attempt_and_no_more(given, turns):
+    gate = Gate(HOUR)
+    passing = gate.rows(given(rows(5)))
+    await anext(passing)
+    assert await attempted(gate)
+    assert not await attempted(gate)  # a retry: it waits for a turn of its own
+    assert turns.taken == 1
+
+
+async def test_a_turn_that_is_given_back_may_be_a_retrys(given, turns):
+    gate = Gate(HOUR)
+    passing = gate.rows(given(rows(5)))
+    await anext(passing)
+    gate.give_back()
+    assert await attempted(gate)
+    assert not await attempted(gate)
+    assert turns.taken == 1
+
+
+async def test_a_turn_that_a_retry_has_used_cannot_be_given_back(given, turns):
+    gate = Gate(HOUR)
+    passing = gate.rows(given(rows(5)))
+    await anext(passing)
+    assert await attempted(gate)  # another row's
+    gate.give_back()
+    assert not await attempted(gate)
+    waiting = asyncio.ensure_future(anext(passing, None))
+    await asyncio.sleep(0)
+    gate.shut()
+    assert await waiting is None
+    assert turns.taken == 1
+
+
+async def test_a_gate_that_is_shut_lets_what_was_begun_go_on(given):
+    gate = Gate(HOUR)
+    await anext(gate.rows(given(rows(5))))
+    gate.shut()
+    assert await attempted(gate)
+
+
+def test_retries_and_rows_together_keep_the_rate():
+    """By the limiter's own clock: each row is tried four times, and one request starts a second."""
+
+    class Clocked(asyncio.SelectorEventLoop):
+        now = 0.0
+
+        def time(self) -> float:
+            return self.now
+
+    loop = Clocked()
+    starts: list[float] = []
+
+    async def call(gate: Gate) -> None:
+        for _ in range(4):
+            async with gate.attempts:
+                starts.append(loop.now)
+
+    async def run() -> None:
+        gate = Gate(1.0)
+
+        async def consume() -> None:
+            async with asyncio.TaskGroup() as calls:
+                async for _ in gate.rows(rows(5)):
+                    calls.create_task(call(gate))
+
+        consuming = asyncio.ensure_future(consume())
+        while not consuming.done():
+            for _ in range(100):
+                await asyncio.sleep(0)
+            loop.now += 1.0
+
+    try:
+        loop.run_until_complete(run())
+    finally:
+        loop.close()
+    assert starts == [float(second) for second in range(20)]
+
+
+async def test_a_batch_that_is_throttled_starts_no_more_requests_than_there_were_turns(
+    sandbox, turns, tmp_path
+):
+    file = tmp_path / "numbers"
+    file.write_text("12\n" + numbers(3))
+    sandbox.faults.throttle = True
+    code = await batch(BatchOptions(str(file), sender="X", base_url=sandbox.base_url, rate="1000/s"))
+    assert code == 1
+    assert len(sandbox.requests) > 3
+    # The invalid row's turn was given back, if somebody needed it.
+    assert turns.taken - 1 <= len(sandbox.requests) <= turns.taken
