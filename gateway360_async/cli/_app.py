@@ -172,7 +172,11 @@ def _batch(
     ],
     sender: Annotated[str | None, typer.Option(help="The sender of rows that name none.")] = None,
     out: Annotated[
-        str, typer.Option(metavar="FILE", help="Where the results go, a JSON line each; - is stdout.")
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="Where the results go, a JSON line each; - is stdout. Never over what is there.",
+        ),
     ] = "-",
     dry_run: Annotated[
         bool,
@@ -190,7 +194,8 @@ def _batch(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="The batch's memory: after Ctrl-C or a crash, the same command with the same file goes on.",
+            help="The batch's memory: after Ctrl-C or a crash, the same command with the same file goes on; "
+            "its results go to the next free name.",
         ),
     ] = None,
     resend_unknown: Annotated[

@@ -8,7 +8,6 @@ import sys
 from collections.abc import AsyncIterable, Iterable
 from contextlib import ExitStack
 from datetime import datetime
-from pathlib import Path
 from typing import TextIO, cast
 
 import attrs
@@ -20,12 +19,12 @@ from gateway360_async.ledgers import SqliteLedger
 
 from ._console import console_on
 from ._dry_run import dry_run
-from ._files import check_free, count_lines, create, is_regular, open_input, rows_of
+from ._files import count_lines, create, is_regular, open_input, rows_of, settled_files
 from ._gate import Gate, seconds_apart
 from ._interrupts import Interrupts
 from ._options import BatchOptions
 from ._page import write_page
-from ._problems import FAILED, HALTED, INTERRUPTED, OK, UsageProblem, api_key, complain
+from ._problems import FAILED, HALTED, INTERRUPTED, OK, api_key, complain
 from ._progress import Live
 from ._results import Results
 from ._rows import FileProblem, Row, from_thread
@@ -36,7 +35,7 @@ __all__ = ["batch"]
 
 async def batch(options: BatchOptions) -> int:
     """Send the file's requests, or only look at them. Gives the exit code."""
-    _check_files(options)
+    options = settled_files(options)
     if options.dry_run:
         return await dry_run(options)
     gate = Gate(seconds_apart(options.rate))
@@ -67,19 +66,6 @@ async def batch(options: BatchOptions) -> int:
             # A pipe cannot be read twice.
             ending = attrs.evolve(ending, headed_by=rows.headed_by, can_be_cut=regular and not rows.bare_cr)
             return run.close(ending, page)
-
-
-def _check_files(options: BatchOptions) -> None:
-    """Refuse files that hold something, and one file for two purposes."""
-    if options.report == "-":
-        raise UsageProblem("--report -: the page needs a file of its own")
-    check_free("--out", options.out)
-    check_free("--report", options.report)
-    named = {"--out": options.out, "--report": options.report, "--ledger": options.ledger}
-    seen: dict[Path, str] = {}
-    for option, name in named.items():
-        if name is not None and name != "-" and seen.setdefault(Path(name).resolve(), option) != option:
-            raise UsageProblem(f"{option} {name}: {seen[Path(name).resolve()]} names the same file")
 
 
 class _Run:
@@ -164,13 +150,17 @@ class _Run:
     def close(self, ending: Ending, page: TextIO | None) -> int:
         """Write the page, say how it ended and how to go on. Gives the exit code."""
         options, statistics = self._options, self._results.statistics
+        written = page is not None
         if page is not None:
             try:
                 write_page(page, options, statistics, self._results.notable, ending, self._began)
             except OSError as exc:
+                written = False
                 ending = ending.with_problem(f"{options.report}: {exc.strerror}; the page is not whole")
         if options.json:
-            typer.echo(json.dumps(summary_object(statistics, ending, options)), err=True)
+            summary = summary_object(statistics, ending, options)
+            summary["report"] = options.report if written else None
+            typer.echo(json.dumps(summary), err=True)
             return ending.code
         show_summary(self._stderr, statistics, ending)
         if ending.halted_by is not None:
@@ -181,6 +171,6 @@ class _Run:
             complain("interrupted" if ending.code == INTERRUPTED else "terminated")
         for line in advice(options, statistics, ending):
             typer.echo(line, err=True)
-        if options.report is not None:
+        if written:
             typer.echo(f"The report is in {options.report}", err=True)
         return ending.code

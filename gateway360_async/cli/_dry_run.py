@@ -25,7 +25,7 @@ from gateway360_async._settings import checked_sender, endpoint
 from gateway360_async._wire import REQUEST_PATH
 
 from ._console import console_on
-from ._files import count_lines, is_regular, open_input, rows_of
+from ._files import check_writable, count_lines, is_regular, open_input, rows_of
 from ._gate import seconds_apart
 from ._options import BatchOptions
 from ._problems import FAILED, OK, complain
@@ -46,6 +46,8 @@ async def dry_run(options: BatchOptions) -> int:
     checked_sender(options.sender)
     endpoint(options.base_url, options.path_prefix, REQUEST_PATH, allow_insecure=False)
     apart = seconds_apart(options.rate)
+    for name in (options.out, options.report, options.ledger):
+        check_writable(name)
     looked = _Look(options)
     problem: str | None = None
     stderr = console_on(stderr=True)

@@ -3,12 +3,14 @@
 Rules of this module:
 
 - No file that holds something is ever written over: the results of the run before, or the input.
+- With a ledger, the same command goes on after a crash: its results then go to the next free name, and it says so.
 - A file that cannot be written is found out before anything is sent.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 import stat
@@ -18,11 +20,14 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Final, TextIO, cast
 
-from ._options import BatchOptions
-from ._problems import UsageProblem
-from ._rows import Rows
+import attrs
 
-__all__ = ["check_free", "count_lines", "create", "is_regular", "open_input", "rows_of"]
+from ._options import BatchOptions, free_name
+from ._problems import UsageProblem, complain
+from ._rows import Rows
+from ._words import printable
+
+__all__ = ["check_writable", "count_lines", "create", "is_regular", "open_input", "rows_of", "settled_files"]
 
 _BLOCK: Final = 1 << 20
 _LINE: Final = re.compile(rb"[^\r\n]+")
@@ -70,21 +75,68 @@ async def count_lines(file: TextIO) -> int:
     return lines
 
 
-def check_free(option: str, name: str | None) -> None:
-    """Refuse a file that holds something. Raises `UsageProblem`."""
+def settled_files(options: BatchOptions) -> BatchOptions:
+    """Settle which files are written: with a ledger, the next free names like those that were given.
+
+    Raises:
+        UsageProblem: A file holds something and there is no ledger, or one file is for two purposes.
+    """
+    if options.report == "-":
+        raise UsageProblem("--report -: the page needs a file of its own")
+    _check_distinct(options)
+    out = _free("--out", options.out, options)
+    report = None if options.report is None else _free("--report", options.report, options)
+    options = attrs.evolve(options, out=out, report=report)
+    _check_distinct(options)
+    return options
+
+
+def _check_distinct(options: BatchOptions) -> None:
+    named = {"--out": options.out, "--report": options.report, "--ledger": options.ledger}
+    seen: dict[Path, str] = {}
+    for option, name in named.items():
+        if name is not None and name != "-" and seen.setdefault(Path(name).resolve(), option) != option:
+            raise UsageProblem(f"{option} {name}: {seen[Path(name).resolve()]} names the same file")
+
+
+def _free(option: str, name: str, options: BatchOptions) -> str:
+    path = Path(name)
+    if name == "-" or not path.exists() or not path.stat().st_size:
+        return name
+    if options.ledger is None or not path.is_file():
+        raise UsageProblem(f"{option} {name}: this file holds something already; name another")
+    free = free_name(name)
+    if not options.json:  # whose one object names them
+        complain(f"{option} {printable(name)} holds something already; this run's is {printable(free)}")
+    return free
+
+
+def check_writable(name: str | None) -> None:
+    """Look whether a file could be written, and make none. Raises `OSError`, as opening it would."""
     if name is None or name == "-":
         return
     path = Path(name)
-    if path.exists() and path.stat().st_size:
-        raise UsageProblem(f"{option} {name}: this file holds something already; name another, or remove it")
+    there = path.exists()
+    if there and path.is_dir():
+        problem = errno.EISDIR
+    elif not there and not path.parent.exists():
+        problem = errno.ENOENT
+    elif not there and not path.parent.is_dir():
+        problem = errno.ENOTDIR
+    elif not os.access(path if there else path.parent, os.W_OK):
+        problem = errno.EACCES
+    else:
+        return
+    raise OSError(problem, os.strerror(problem), name)
 
 
 def create(name: str, files: ExitStack) -> TextIO:
     """Open a file for writing, the last thing before anything is sent.
 
-    Line by line, as a result is worth money and must outlive this process.
+    Line by line, as a result is worth money and must outlive this process. What another run has put there since we
+    looked is not written over, either.
     """
-    out = Path(name).open("w", encoding="utf-8", buffering=1)  # noqa: SIM115  # closed by the callback
+    out = Path(name).open("a", encoding="utf-8", buffering=1)  # noqa: SIM115  # closed by the callback
     files.callback(_close, out)
     return out
 

@@ -5,7 +5,9 @@ Rules of this module:
 - Ctrl-C begins nothing more, and waits for the answers that are outstanding: each of them is an SMS that is known
   of rather than one that may have been sent. A call ends with its deadline, so this wait ends as well.
 - A second Ctrl-C, and a SIGTERM, wait no longer: what is in flight is cancelled, and becomes a result.
-- When the batch has ended, neither does anything: its summary and its page are written to their end.
+- When the batch has ended, neither does anything: its summary and its page are written to their end, and the
+  process ends with the code that says what became of the batch. The event loop would undo its handlers when it is
+  closed, and a signal be deadly again; so the process itself ignores both from then on.
 """
 
 from __future__ import annotations
@@ -50,6 +52,10 @@ class Interrupts:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._over = True
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with suppress(NotImplementedError):
+                asyncio.get_running_loop().remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
 
     def _interrupt(self) -> None:
         if self._over:

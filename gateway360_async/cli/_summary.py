@@ -148,6 +148,7 @@ def summary_object(statistics: Statistics, ending: Ending, options: BatchOptions
         "problems": ending.problems,
         "settled_to_line": ending.settled_to,
         "go_on_with": _goes_on(options, ending),
+        "results": None if options.out == "-" else options.out,
         "report": options.report,
         "exit_code": ending.code,
     }
@@ -228,7 +229,9 @@ def _without_ledger(options: BatchOptions, statistics: Statistics, ending: Endin
         rest = attrs.evolve(options, file=name, ledger=free_name("rest.ledger"))
         lines += ["To go on with the rest:", f"  {_tail(options.file, name, ending)}", f"  {rest.command()}"]
         if options.on_duplicate == "skip":
-            lines.append(f"A number of the rest that is in the lines up to {last}, too, would get a second SMS.")
+            lines.append(
+                f"A number of the rest that is in the lines up to {last}, too, would get a second SMS."
+            )
         lines.append("With --ledger FILE, the same command goes on by itself.")
     else:
         lines.append(

@@ -9,6 +9,7 @@ import sys
 import pytest
 from cli_helpers import invoke_here, lines_of, numbers, one_line
 
+from gateway360_async.cli import _files
 from gateway360_async.cli._app import app
 from gateway360_async.cli._batch import Gateway360Client
 
@@ -155,6 +156,32 @@ def test_what_the_batch_refuses_the_dry_run_refuses(cli, tmp_path, text, options
     result = cli.invoke(app, ["batch", str(file), "--dry-run", *options])
     assert result.exit_code == 2
     assert says in one_line(result.stderr)
+
+
+@pytest.mark.parametrize("option", ["--out", "--report", "--ledger"])
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("no/x", "No such file or directory"), ("numbers/x", "Not a directory"), (".", "Is a directory")],
+)
+def test_files_that_the_batch_could_not_write_are_found_out(cli, tmp_path, monkeypatch, option, name, says):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "numbers").write_text(numbers(1))
+    monkeypatch.setattr(_files, "_free", lambda option, name, options: name)
+    result = cli.invoke(app, ["batch", "numbers", "--sender", "X", "--dry-run", option, name])
+    assert result.exit_code == 2
+    assert f"{name}: {says}" in one_line(result.stderr)
+    assert [path.name for path in tmp_path.iterdir()] == ["numbers"]
+
+
+@pytest.mark.parametrize("name", ["there", "not-there"])
+def test_a_file_that_may_not_be_written_is_found_out(cli, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "numbers").write_text(numbers(1))
+    (tmp_path / "there").touch()
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    result = cli.invoke(app, ["batch", "numbers", "--sender", "X", "--dry-run", "--out", name])
+    assert result.exit_code == 2
+    assert f"{name}: Permission denied" in one_line(result.stderr)
 
 
 def test_files_that_the_batch_would_refuse_to_write_over_are_refused(cli, tmp_path):

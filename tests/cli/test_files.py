@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import shlex
+from contextlib import ExitStack
 
 import pytest
 from cli_helpers import lines_of, numbers, one_line
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from gateway360_async.cli import _files
 from gateway360_async.cli._app import app
-from gateway360_async.cli._files import count_lines
+from gateway360_async.cli._files import count_lines, create
 from gateway360_async.cli._options import BatchOptions, free_name
 from gateway360_async.sandbox import HLR_FAIL_PREFIX
 
@@ -118,6 +120,62 @@ def test_the_page_is_never_written_over_anything_and_is_found_out_before_anythin
     assert sandbox.requests == []
 
 
+def test_with_a_ledger_the_same_command_goes_on_and_writes_over_nothing(cli, sandbox, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "numbers").write_text(numbers(3))
+    command = ["batch", "numbers", "--sender", "X", "--ledger", "l", "--out", "o.jsonl", "--report", "r.html"]
+    first = cli.invoke(app, command)
+    assert (first.exit_code, first.stderr.count("holds something")) == (0, 0)
+    before = [(tmp_path / name).read_bytes() for name in ("o.jsonl", "r.html")]
+    dry = cli.invoke(app, [*command, "--dry-run"])
+    assert dry.exit_code == 0
+    again = cli.invoke(app, command)
+    assert again.exit_code == 0
+    assert again.stderr.splitlines()[:2] == [
+        "gateway360: --out o.jsonl holds something already; this run's is o-2.jsonl",
+        "gateway360: --report r.html holds something already; this run's is r-2.html",
+    ]
+    assert "The report is in r-2.html" in again.stderr
+    assert [line["reason"] for line in lines_of((tmp_path / "o-2.jsonl").read_text())] == [
+        "already_settled"
+    ] * 3
+    third = cli.invoke(app, [*command, "--json"])
+    summary = json.loads(third.stderr)
+    assert (summary["results"], summary["report"]) == ("o-3.jsonl", "r-3.html")
+    assert [(tmp_path / name).read_bytes() for name in ("o.jsonl", "r.html")] == before
+    assert len(sandbox.messages) == 3
+    # The next free name may be the other's.
+    result = cli.invoke(app, [*command[:6], "--out", "r.html", "--report", "r-4.html"])
+    assert "--report r-4.html: --out names the same file" in result.stderr
+
+
+def test_a_folder_is_no_file_for_results(cli, sandbox, tmp_path):
+    (tmp_path / "numbers").write_text(numbers(3))
+    result = cli.invoke(
+        app,
+        [
+            "batch",
+            str(tmp_path / "numbers"),
+            "--sender",
+            "X",
+            "--ledger",
+            str(tmp_path / "l"),
+            "--out",
+            str(tmp_path),
+        ],
+    )
+    assert result.exit_code == 2
+    assert "name another" in one_line(result.stderr)
+
+
+def test_what_was_put_there_since_we_looked_stays(tmp_path):
+    name = tmp_path / "out"
+    name.write_text("another run's\n")
+    with ExitStack() as files:
+        create(str(name), files).write("ours\n")
+    assert name.read_text() == "another run's\nours\n"
+
+
 def test_a_page_that_cannot_be_written_takes_no_result_with_it(cli, sandbox, tmp_path):
     file, out = tmp_path / "numbers", tmp_path / "out.jsonl"
     file.write_text(numbers(3))
@@ -126,6 +184,7 @@ def test_a_page_that_cannot_be_written_takes_no_result_with_it(cli, sandbox, tmp
     )
     assert result.exit_code == 1
     assert "gateway360: /dev/full: No space left on device; the page is not whole" in result.stderr
+    assert "The report is in" not in result.stderr
     assert [line["result"] for line in lines_of(out.read_text())] == ["Ok"] * 3
 
 

@@ -47,6 +47,12 @@ def test_what_is_no_rate_is_refused_by_its_name(rate):
         seconds_apart(rate)
 
 
+@pytest.mark.parametrize("rate", ["1" + "0" * 400, "1000001/s", "0." + "0" * 320 + "1", "0.00001", "0.04/h"])
+def test_a_rate_that_no_batch_has_is_refused(rate):
+    with pytest.raises(UsageProblem, match="--rate: give a rate from one a day, 0.042/h, to 1000000/s"):
+        seconds_apart(rate)
+
+
 def test_without_a_rate_rows_pass_at_once_until_the_gate_is_shut():
     gate = Gate()
     passing = gate.rows(rows(5))

@@ -327,6 +327,19 @@ async def test_when_the_batch_has_ended_a_signal_does_nothing_more():
     assert (interrupts.code, told, gate.is_shut) == (None, [], False)
 
 
+def test_a_signal_after_the_end_is_not_deadly_even_when_the_loop_is_closed():
+    """It took the exit code away: the loop undoes its handlers."""
+
+    async def run() -> None:
+        with Interrupts(Gate(), lambda: None):
+            pass
+
+    asyncio.run(run())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        assert signal.getsignal(number) is signal.SIG_IGN
+        os.kill(os.getpid(), number)
+
+
 async def test_what_a_killed_run_left_open_does_not_wait_for_the_rate(tmp_path, monkeypatch, capsys):
     """At one an hour."""
     file, ledger = tmp_path / "numbers.txt", tmp_path / "batch.ledger"

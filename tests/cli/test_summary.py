@@ -195,6 +195,7 @@ def test_the_summary_for_a_program_holds_it_all():
         "problems": ["a line"],
         "settled_to_line": 3,
         "go_on_with": "gateway360 batch numbers.txt --out out.jsonl --sender X --ledger batch.ledger",
+        "results": "out.jsonl",
         "report": None,
         "exit_code": 3,
     }
