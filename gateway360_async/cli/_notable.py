@@ -12,14 +12,24 @@ from gateway360_async._secret import mask_msisdn
 
 from ._stats import Fate, fate_of, why
 
-__all__ = ["Notable", "NotableEntry", "masked"]
+__all__ = ["Notable", "NotableEntry", "masked", "masked_digits"]
 
 _KEPT: Final = 20
 _DIGITS: Final = re.compile(r"\d{7,}")
+_NUMBER: Final = re.compile(r"\+?\d(?:[\s.()/_\-\u2010-\u2015\u2212]{0,3}\d){6,}")
+"""A number as people write it: `34 666 666 005`, `34-666-666-005`, `(+34)666.666.005`."""
 
 
 def masked(text: str) -> str:
-    """Mask whatever may be a phone number in a text: seven digits and more."""
+    """Mask whatever may be a phone number in a text: seven digits and more, and what separates them.
+
+    For what came from outside. A date or an address is masked as well, so what we say ourselves stays out of it.
+    """
+    return _NUMBER.sub(lambda match: mask_msisdn(re.sub(r"\D", "", match[0])), text)
+
+
+def masked_digits(text: str) -> str:
+    """Mask seven digits and more in a row: for a URL, whose address is no phone number."""
     return _DIGITS.sub(lambda match: mask_msisdn(match[0]), text)
 
 
@@ -59,7 +69,9 @@ class Notable:
         fate = fate_of(result)
         if len(self._entries[fate]) < _KEPT:
             shown = _shown(number)
-            self._entries[fate].append(NotableEntry(line, shown, fate, why(result), masked(_detail(result))))
+            self._entries[fate].append(
+                NotableEntry(line, shown, fate, masked(why(result)), masked(_detail(result)))
+            )
 
     @property
     def entries(self) -> list[NotableEntry]:

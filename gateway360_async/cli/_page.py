@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from datetime import datetime
 from typing import TextIO
 
@@ -11,12 +12,12 @@ from gateway360_async._settings import endpoint
 from gateway360_async._wire import REQUEST_PATH
 
 from ._gate import seconds_apart
-from ._notable import Notable, masked
+from ._notable import Notable, masked, masked_digits
 from ._options import BatchOptions
 from ._problems import INTERRUPTED
 from ._report import page
 from ._report_data import Report
-from ._stats import Statistics, bars_of
+from ._stats import Outcomes, Statistics, bars_of
 from ._summary import Ending, latencies
 from ._words import count
 
@@ -38,7 +39,7 @@ def write_page(
             Report(
                 file=masked("stdin" if options.file == "-" else options.file),
                 fates=statistics.fates,
-                outcomes=statistics.outcomes,
+                outcomes=_masked(statistics.outcomes),
                 notes=_notes(ending),
                 latency=latencies(statistics.all_latencies),
                 latency_bars=bars_of(statistics.latencies.items()),
@@ -54,6 +55,14 @@ def write_page(
     )
 
 
+def _masked(outcomes: Outcomes) -> Outcomes:
+    """Mask the error ids, which the gateway makes as it likes; those that are the same then are counted as one."""
+    shown: Outcomes = Counter()
+    for (result, why, disposition), number in outcomes.items():
+        shown[result, masked(why), disposition] += number
+    return shown
+
+
 def _notes(ending: Ending) -> list[str]:
     notes: list[str] = []
     if ending.interrupted:
@@ -62,17 +71,18 @@ def _notes(ending: Ending) -> list[str]:
             f"The run was {by}: line {count(ending.settled_to)} of the input was the last that was begun."
         )
     if ending.halted_by is not None:
-        notes.append(f"The run was halted: {ending.halted_by}.")
-    return [masked(note) for note in [*notes, *ending.problems]]
+        notes.append(f"The run was halted: {masked(str(ending.halted_by))}.")
+    return [*notes, *(masked(problem) for problem in ending.problems)]
 
 
 def _settings(options: BatchOptions) -> list[tuple[str, str]]:
     unknown = "sent again" if options.resend_unknown else "left alone"
-    pairs = [
-        ("input", "stdin" if options.file == "-" else options.file),
-        ("results", "stdout" if options.out == "-" else options.out),
-        ("gateway", endpoint(options.base_url, options.path_prefix, REQUEST_PATH, allow_insecure=False)),
-        ("sender", options.sender or "each row's own"),
+    gateway = endpoint(options.base_url, options.path_prefix, REQUEST_PATH, allow_insecure=False)
+    return [
+        ("input", "stdin" if options.file == "-" else masked(options.file)),
+        ("results", "stdout" if options.out == "-" else masked(options.out)),
+        ("gateway", masked_digits(gateway)),
+        ("sender", masked(options.sender or "each row's own")),
         ("rate", options.rate or "as fast as the gateway answers"),
         ("requests at a time", str(options.concurrency)),
         (
@@ -81,11 +91,12 @@ def _settings(options: BatchOptions) -> list[tuple[str, str]]:
         ),
         (
             "ledger",
-            "none" if options.ledger is None else f"{options.ledger}; what may have been sent is {unknown}",
+            "none"
+            if options.ledger is None
+            else f"{masked(options.ledger)}; what may have been sent is {unknown}",
         ),
         (
             "software",
             f"gateway360-async {__version__}, Python {platform.python_version()}, {platform.system()}",
         ),
     ]
-    return [(name, masked(value)) for name, value in pairs]

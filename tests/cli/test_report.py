@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections import Counter
 from datetime import UTC, datetime
@@ -24,10 +25,12 @@ from gateway360_async.cli._charts import histogram_chart, share_chart, timeline_
 from gateway360_async.cli._html import Markup, element
 from gateway360_async.cli._meanings import meaning_of
 from gateway360_async.cli._notable import Notable, masked
+from gateway360_async.cli._options import BatchOptions
+from gateway360_async.cli._page import write_page
 from gateway360_async.cli._report import page
 from gateway360_async.cli._report_data import Report
 from gateway360_async.cli._stats import Bar, Fate, Statistics, bars_of
-from gateway360_async.cli._summary import latencies
+from gateway360_async.cli._summary import Ending, latencies
 
 EVIL = "<script>alert('x')</script>\x1b[2J\ud800&\""
 
@@ -227,6 +230,53 @@ def test_of_an_entry_without_a_number_none_is_shown():
 
 def test_what_may_be_a_number_is_masked_in_any_text():
     assert masked("to 34600000001 at 12:30, 123456") == "to 34*****001 at 12:30, 123456"
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "34 666 666 005",
+        "+34-666-666-005",
+        "(+34)666.666.005",
+        "34\u00a0666\u00a0666\u00a0005",
+        "34 - 666 - 666 - 005",
+        "34_666_666_005",
+        "٣٤٦٦٦٦٦٦٠٠٥",
+    ],
+)
+def test_a_number_is_masked_however_it_is_written(number):
+    text = masked(f"to {number}.")
+    assert number not in text
+    assert re.search(r"\*{5}\w{3}\.$", text)
+
+
+def test_what_came_from_outside_is_masked_and_what_the_page_says_is_not():
+    number = "34 666 666 005"
+    statistics, notable = Statistics(), Notable()
+    refused = ApiError(f"id {number}", f"no {number}", elapsed=0.1)
+    for line, result in enumerate([refused, ApiError("id 34-666-666-005", elapsed=0.1)]):
+        statistics.add(result, 0.0)
+        notable.add(line, number, result)
+    name = f"{number}.csv"
+    options = BatchOptions(
+        name,
+        out=name,
+        sender=number,
+        ledger=name,
+        report=name,
+        rate="1000000/s",
+        base_url="http://127.0.0.1:34666",
+        path_prefix="/34666666005",
+    )
+    ending = Ending(code=130, elapsed=1.0, halted_by=refused, problems=[name], settled_to=1_234_567)
+    out = io.StringIO()
+    write_page(out, options, statistics, notable, ending, datetime(2026, 11, 23, 13, 7, 22, tzinfo=UTC))
+    text = out.getvalue()
+    for digits in ("666 666", "666-666", "34666666005"):
+        assert digits not in text
+    assert Page(text).text.count("id 34*****005") == 5  # one outcome, one error, two entries, and the halt
+    for said in ("2026-11-23T13:07:22", "1,234,567", "1000000/s", "http://127.0.0.1:34666/34*****005/"):
+        assert said in text
 
 
 def test_every_word_has_a_meaning():
