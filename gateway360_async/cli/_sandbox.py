@@ -7,6 +7,7 @@ import json as jsonlib
 import signal
 import time
 import webbrowser
+from typing import Final
 
 import typer
 from rich.console import Console
@@ -15,8 +16,12 @@ from rich.text import Text
 from gateway360_async.sandbox import HLR_FAIL_PREFIX, Message, Sandbox
 
 from ._problems import OK
+from ._words import count, printable
 
 __all__ = ["sandbox"]
+
+_KEPT: Final = 10_000
+"""The SMS, and the requests, that are kept: it may run for days."""
 
 
 async def sandbox(port: int, balance: int | None, latency: float, *, open_page: bool, json: bool) -> int:
@@ -41,12 +46,13 @@ async def sandbox(port: int, balance: int | None, latency: float, *, open_page: 
             }
             line({"event": "sms", **sms, "sent_at": message.sent_at})
         moment = time.strftime("%H:%M:%S", time.localtime(message.sent_at))
-        console.print(Text(f"{moment}  {message.sender} → {message.msisdn}  {message.text}"))
+        told = (printable(text) for text in (message.sender, message.msisdn, message.text))
+        console.print(Text("{}  {} → {}  {}".format(moment, *told)))
 
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with Sandbox(port=port, balance=balance, latency=latency, on_message=show) as gateway:
+    async with Sandbox(port=port, balance=balance, latency=latency, keep=_KEPT, on_message=show) as gateway:
         if json:
             line({"event": "ready", "base_url": gateway.base_url, "api_key": gateway.api_key})
         console.print(
@@ -63,7 +69,9 @@ async def sandbox(port: int, balance: int | None, latency: float, *, open_page: 
         if open_page and not await asyncio.to_thread(webbrowser.open, page):
             console.print("No browser could be started here: open the page yourself.\n")
         await stopped.wait()
-        console.print(f"{len(gateway.messages)} SMS, {len(gateway.requests)} requests")
+        kept = [len(kept) for kept in (gateway.messages, gateway.requests)]
+        of_the_last = f" (of the last {count(_KEPT)} each)" if max(kept) == _KEPT else ""
+        console.print(f"{count(kept[0])} SMS, {count(kept[1])} requests{of_the_last}")
     return OK
 
 

@@ -12,12 +12,13 @@ import sys
 import threading
 from pathlib import Path
 
+import httpx
 import pytest
 import typer
 from cli_helpers import invoke_here, lines_of, numbers, one_line
 
 from gateway360_async import cli as cli_package
-from gateway360_async.cli import _app, _batch, _demo, _problems
+from gateway360_async.cli import _app, _batch, _demo, _problems, _sandbox
 from gateway360_async.cli._app import app
 from gateway360_async.cli._gate import seconds_apart
 from gateway360_async.cli._problems import UsageProblem
@@ -404,6 +405,33 @@ def test_the_sandbox_shows_each_sms_and_ends_with_ctrl_c(options, cli, monkeypat
     assert f"export GATEWAY360_BASE_URL=http://127.0.0.1:{port}" in result.stdout
     assert "GOOD PIZZA → 34666666111" in result.stdout
     assert "1 SMS, 1 requests" in result.stdout
+
+
+def test_an_sms_commands_no_terminal_and_the_sandbox_does_not_grow_without_bound(cli, monkeypatch):
+    monkeypatch.setattr(_sandbox, "_KEPT", 2)
+
+    class Used(_sandbox.Sandbox):
+        async def __aenter__(self):
+            gateway = await super().__aenter__()
+            async with httpx.AsyncClient(trust_env=False) as client:
+                for last in range(3):
+                    fields = {
+                        "msisdn": f"3466666600{last}",
+                        "sender": "X",
+                        "sms_text": "\x1b]0;t\x07 {PIN}",
+                    }
+                    url = f"{gateway.base_url}/api/2fa/request"
+                    await client.post(url, json={"api_key": gateway.api_key, **fields})
+            os.kill(os.getpid(), signal.SIGINT)
+            return gateway
+
+    monkeypatch.setattr(_sandbox, "Sandbox", Used)
+    result = cli.invoke(app, ["sandbox", "--port", "0"])
+    assert result.exit_code == 0
+    assert "\x1b" not in result.stdout
+    assert "\x07" not in result.stdout
+    assert result.stdout.count("\\x1b]0;t\\x07 ") == 3
+    assert result.stdout.endswith("2 SMS, 2 requests (of the last 2 each)\n")
 
 
 @pytest.mark.parametrize("there_is_one", [True, False], ids=["a browser", "no browser"])
