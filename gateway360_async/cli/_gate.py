@@ -60,11 +60,13 @@ class Gate:
     def __init__(self, apart: float | None = None) -> None:
         self.passed = 0
         """Rows that were let in."""
-        self.attempts: AbstractAsyncContextManager[None] | None = None if apart is None else _Attempts(self)
-        """For the client, around each attempt; `None`: no rate."""
         self._granted = 0
         self._burst = 1 if apart is None else max(1, math.ceil(_CATCH_UP / apart))
         self._limiter = None if apart is None else AsyncLimiter(self._burst, self._burst * apart)
+        self.attempts: AbstractAsyncContextManager[None] | None = (
+            None if self._limiter is None else _Attempts(self, self._limiter)
+        )
+        """For the client, around each attempt; `None`: no rate."""
         self._given_back = 0
         self._shut = asyncio.Event()
         self._news = asyncio.Event()
@@ -86,14 +88,14 @@ class Gate:
             self._given_back += 1
             self._news.set()
 
-    async def attempt(self) -> None:
+    async def attempt(self, limiter: AsyncLimiter) -> None:
         """Wait until one more request may start."""
         if self._granted:
             self._granted -= 1
         elif self._given_back:
             self._given_back -= 1
-        elif self._limiter is not None:
-            await self._limiter.acquire()
+        else:
+            await limiter.acquire()
 
     def rows(self, rows: Iterable[Row] | AsyncIterable[Row]) -> Iterator[Row] | AsyncIterator[Row]:
         """Give the rows that pass."""
@@ -152,11 +154,12 @@ class Gate:
 class _Attempts(AbstractAsyncContextManager[None]):
     """Entered around each attempt."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, limiter: AsyncLimiter) -> None:
         self._gate = gate
+        self._limiter = limiter
 
     async def __aenter__(self) -> None:
-        await self._gate.attempt()
+        await self._gate.attempt(self._limiter)
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
