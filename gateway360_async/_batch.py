@@ -135,11 +135,14 @@ class Batch:
     @property
     def report(self) -> BatchReport:
         """What has become of the batch so far; whole once the block has been left."""
+        return self._tally.report(
+            halted_by=self._halted_by, elapsed=self._elapsed(), unread=tuple(self._unread)
+        )
+
+    def _elapsed(self) -> float:
         began = time.monotonic() if self._began is None else self._began
         ended = time.monotonic() if self._ended is None else self._ended
-        return self._tally.report(
-            halted_by=self._halted_by, elapsed=ended - began, unread=tuple(self._unread)
-        )
+        return ended - began
 
     async def __aenter__(self) -> Self:
         if self._began is not None:
@@ -200,8 +203,8 @@ class Batch:
         self._put(None)
 
     def _tell(self, progress: Progress, *, finished: bool) -> None:
-        report = self.report
-        progress(report.total, report.by_disposition, report.elapsed, finished=finished)
+        counts = self._tally.by_disposition()
+        progress(counts.total(), counts, self._elapsed(), finished=finished)
 
     def _put(self, item: BatchItem | None) -> None:
         self._items.append(item)

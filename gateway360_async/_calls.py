@@ -96,8 +96,9 @@ class Caller:
                 result = await self._guarded(call, body, self._guard)
         except asyncio.CancelledError:
             passed = self._deadlines.end(call)
-            result = self._ended(call, call.final(self._attempts.broken_off(call, passed=passed)))
+            result = call.final(self._attempts.broken_off(call, passed=passed))
             if not passed:
+                self._ended(call, result)  # the number's next call is to know
                 raise
         finally:
             if passed is None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -32,7 +31,6 @@ from ._results import ApiError, BatchResult, Disposition, Ok, PinResult, Skipped
 from ._retry import RetryPolicy
 from ._settings import (
     DEFAULT_TIMEOUT,
-    LOG_VARIABLE,
     checked_concurrency,
     checked_cooldown,
     checked_deadline,
@@ -41,6 +39,7 @@ from ._settings import (
     checked_timeout,
     endpoint,
     read_api_key,
+    read_log_level,
 )
 from ._sharing import Flight, Sharing
 from ._verification import (
@@ -51,11 +50,11 @@ from ._verification import (
     checked_pin,
     decode_verification,
 )
-from ._watched import Watched
 from ._wire import REQUEST_PATH, decode
 from .transports import Transport, adapted, default_transport
 
 if TYPE_CHECKING:
+    from ._watched import Watched
     from .delivery import DeliveryReports
     from .ledgers import Ledger, Recorder
     from .observers import Observer, Watch
@@ -168,7 +167,7 @@ class Gateway360Client:
             "verify_pin", verify_url, decode_verification, once=True
         )
         self._sharing = Sharing(caller)
-        self._watched = None if watch is None else Watched(self._sharing, watch)
+        self._watched = None if watch is None else _watched(self._sharing, watch)
         self._sending = self._watched or self._sharing
 
     def __repr__(self) -> str:
@@ -498,8 +497,14 @@ def _require_request(request: object) -> None:
 
 
 def _watch(observer: Observer | Sequence[Observer] | None) -> Watch | None:
-    if observer is None and not os.environ.get(LOG_VARIABLE):
+    if observer is None and read_log_level() is None:
         return None
     from .observers import observer_from_environment, watch  # noqa: PLC0415  # for those who watch
 
     return watch(observer, observer_from_environment())
+
+
+def _watched(sharing: Sharing, watch: Watch) -> Watched:
+    from ._watched import Watched  # noqa: PLC0415  # for those who watch
+
+    return Watched(sharing, watch)

@@ -225,7 +225,7 @@ def _sender_text_problem(value: str) -> str | None:
 
 
 def _sender(value: str) -> str:
-    problem = _sender_text_problem(value) if isinstance(value, str) else _describe(value)
+    problem = sender_problem(value)
     if problem is not None:
         raise InvalidRequest("sender", problem, SENDER_EXPECTED)
     return value

@@ -99,17 +99,20 @@ class Tally:
         else:
             self._by_reason[result.reason] += 1
 
+    def by_disposition(self) -> Counter[Disposition]:
+        """Count entries by what happened to the SMS: each entry once."""
+        return self._by_disposition + Counter({Disposition.SENT: self._ok} if self._ok else {})
+
     def report(
         self, *, halted_by: ApiError | None, elapsed: float, unread: tuple[BatchItem, ...]
     ) -> BatchReport:
         """Give the counts so far, and beside them what only the batch knows."""
         ok = {"Ok": self._ok} if self._ok else {}
-        sent = {Disposition.SENT: self._ok} if self._ok else {}
         by_result = self._by_result + Counter(ok)
         return BatchReport(
             total=by_result.total(),
             by_result=by_result,
-            by_disposition=self._by_disposition + Counter(sent),
+            by_disposition=self.by_disposition(),
             by_error_id=self._by_error_id.copy(),
             by_kind=self._by_kind.copy(),
             by_reason=self._by_reason.copy(),

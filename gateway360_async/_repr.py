@@ -1,4 +1,4 @@
-"""A `repr` that also works while its object is being built.
+"""What is shown of a value: a `repr` that also works while its object is being built, a text that is safe to print.
 
 A converter or validator that raises leaves a half-built object in the frame below it, and a traceback that
 captures local variables asks for its `repr`. The one that attrs makes fails there, and the report with it.
@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-__all__ = ["repr_of"]
+__all__ = ["printable", "repr_of"]
 
 _UNSET = object()
 
@@ -24,3 +24,8 @@ def repr_of(instance: attrs.AttrsInstance) -> str:
         if field.repr is not False and value is not _UNSET:
             shown.append(f"{field.name}={repr(value) if field.repr is True else field.repr(value)}")
     return f"{type(instance).__name__}({', '.join(shown)})"
+
+
+def printable(text: str) -> str:
+    """Escape what a terminal would obey, and what no file can hold: others' words are not trusted."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -21,6 +21,7 @@ import attrs
 
 from ._error_ids import ErrorId, ErrorScope, known_error_id, scope_of
 from ._errors import Gateway360Error
+from ._repr import printable
 
 __all__ = [
     "ApiError",
@@ -133,11 +134,6 @@ def _seconds(value: float) -> str:
     return f"{value:.3f}s"
 
 
-def _printable(text: str) -> str:
-    """Escape what a terminal would obey: the gateway's words are not trusted."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
 def _tries(attempts: int) -> str:
     return "1 attempt" if attempts == 1 else f"{attempts} attempts"
 
@@ -237,7 +233,7 @@ class ApiError:
         said = f": {self.error_msg}" if self.error_msg else ""
         happened = "may have been sent" if self.disposition is Disposition.MAYBE_SENT else "not sent"
         tries = f"{_tries(self.attempts)}{_by_whom(self.repeated)}"
-        return _printable(f"{happened}, the gateway answered {self.error_id}{said} ({tries})")
+        return printable(f"{happened}, the gateway answered {self.error_id}{said} ({tries})")
 
 
 @attrs.frozen
@@ -285,7 +281,7 @@ class TransportFailure:
         happened = "not sent" if self.disposition is Disposition.NOT_SENT else "may have been sent"
         why = f"{self.kind}: {self.detail}" if self.detail else self.kind
         took = f"{_tries(self.attempts)}, {self.elapsed:.3f} s{_by_whom(self.repeated)}"
-        return _printable(f"{happened}, {why} ({took})")
+        return printable(f"{happened}, {why} ({took})")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**attrs.asdict(self, recurse=False), "cause": None}

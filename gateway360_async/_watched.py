@@ -1,6 +1,6 @@
 """Calls that somebody watches: what `Sharing` does, told to observers.
 
-Why apart: a client that nobody watches does not come by here, and pays nothing.
+Why apart: a client that nobody watches neither imports this nor comes by here, and pays nothing.
 
 Rules of this module:
 
@@ -11,15 +11,13 @@ Rules of this module:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from ._attempts import Call
 from ._results import Ok, PinResult
 from ._sharing import Flight, Sharing
 from ._verification import NotVerified, Verified, VerifyResult
-
-if TYPE_CHECKING:
-    from .observers import BatchWatch, Watch
+from .observers import BatchWatch, CallWatch, Watch
 
 __all__ = ["Watched"]
 
@@ -41,8 +39,6 @@ class Watched:
 
     def batch(self) -> BatchWatch:
         """Watch a batch."""
-        from .observers import BatchWatch  # noqa: PLC0415  # for those who watch
-
         return BatchWatch(self._watch)
 
     async def send(self, call: Flight) -> PinResult:
@@ -58,8 +54,6 @@ class Watched:
         return await self._told(call, lambda: self._sharing.verify(call))
 
     async def _told(self, call: Call[_Taken], make: Callable[[], Awaitable[_Result]]) -> _Result:
-        from .observers import CallWatch  # noqa: PLC0415  # for those who watch
-
         operation = call.operation
         watch = call.watch = CallWatch(
             self._watch, operation.name, call.number, operation.url, call.loop.time

@@ -21,6 +21,7 @@ import typer
 
 from gateway360_async import InvalidRequest, Skipped, SkipReason
 from gateway360_async._payloads import request_from
+from gateway360_async._repr import printable
 from gateway360_async._settings import checked_sender, endpoint
 from gateway360_async._wire import REQUEST_PATH
 
@@ -32,7 +33,7 @@ from ._problems import FAILED, OK, complain
 from ._progress import Live
 from ._rows import FileProblem, Row, Rows, from_thread
 from ._show import as_json
-from ._words import count, duration, printable
+from ._words import count, duration
 
 __all__ = ["dry_run"]
 

@@ -22,10 +22,11 @@ from typing import Final, TextIO, cast
 
 import attrs
 
+from gateway360_async._repr import printable
+
 from ._options import BatchOptions, free_name
 from ._problems import UsageProblem, complain
 from ._rows import Rows
-from ._words import printable
 
 __all__ = ["check_writable", "count_lines", "create", "is_regular", "open_input", "rows_of", "settled_files"]
 

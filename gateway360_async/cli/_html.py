@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from html import escape
 from typing import Final, TypeAlias
 
-from ._words import printable
+from gateway360_async._repr import printable
 
 __all__ = ["Child", "Markup", "element", "number"]
 

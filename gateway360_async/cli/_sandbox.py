@@ -13,10 +13,11 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from gateway360_async._repr import printable
 from gateway360_async.sandbox import HLR_FAIL_PREFIX, Message, Sandbox
 
 from ._problems import OK
-from ._words import count, printable
+from ._words import count
 
 __all__ = ["sandbox"]
 

@@ -20,12 +20,13 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway360_async import ApiError, Disposition, ErrorId
+from gateway360_async._repr import printable
 
 from ._options import BatchOptions, argument, free_name
 from ._problems import FAILED, HALTED, INTERRUPTED, TERMINATED
 from ._show import as_json
 from ._stats import Fate, Histogram, Outcomes, Statistics
-from ._words import a_second, count, duration, printable, share
+from ._words import a_second, count, duration, share
 
 __all__ = ["Ending", "advice", "counts_object", "latencies", "show_summary", "summary_object", "table_of"]
 

@@ -25,10 +25,10 @@ from gateway360_async import (
     VerifyResult,
 )
 from gateway360_async._payloads import checked_msisdn
+from gateway360_async._repr import printable
 
 from ._problems import FAILED, OK, UsageProblem, api_key, ask, complain
 from ._show import as_json
-from ._words import printable
 
 __all__ = ["VerifyOptions", "verify"]
 

@@ -1,17 +1,15 @@
-"""Numbers and texts as people read them, the same on a terminal and on a page.
+"""Numbers as people read them, the same on a terminal and on a page.
 
 Rules of this module:
 
 - Pure: values in, text out.
-- What came from elsewhere (a gateway's error id, the name of a file) is made printable before it is shown: a
-  terminal would obey it.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["a_second", "count", "duration", "printable", "share"]
+__all__ = ["a_second", "count", "duration", "share"]
 
 # Below how many seconds a unit is used, how many of them it has, and with how many decimals.
 _UNITS: Final = ((1e-9, 1, 0, "s"), (0.0095, 1e-3, 1, "ms"), (0.9995, 1e-3, 0, "ms"), (9.995, 1, 2, "s"))
@@ -57,8 +55,3 @@ def a_second(rate: float) -> str:
     if rate < 0.995:
         return f"{rate:.2f}"
     return f"{rate:.1f}" if rate < 9.95 else f"{rate:,.0f}"
-
-
-def printable(text: str) -> str:
-    """Escape what a terminal would obey, and what no file can hold."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

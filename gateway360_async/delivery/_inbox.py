@@ -28,7 +28,7 @@ from .._numbers import is_finite
 from ._reading import read_reports
 from ._reports import DeliveryReport, InvalidReports
 from ._store import MemoryStore, ReportStore
-from ._urls import is_report_id, make_token, new_id, normalised, read_base, read_secrets, read_token
+from ._urls import Claim, is_report_id, make_token, new_id, normalised, read_base, read_secrets, read_token
 
 __all__ = ["DeliveryReports", "ForgedReport"]
 
@@ -163,8 +163,11 @@ class DeliveryReports:
         Args:
             token: The last segment of the URL's path.
         """
+        return self._claimed(token) is not None
+
+    def _claimed(self, token: str) -> Claim | None:
         claim = read_token(token)
-        return claim is not None and claim.is_ours(self._keys)
+        return claim if claim is not None and claim.is_ours(self._keys) else None
 
     async def receive(self, token: str, body: bytes) -> list[DeliveryReport]:
         """Take what was posted to a report URL: check it, keep it, and tell who waits.
@@ -181,9 +184,9 @@ class DeliveryReports:
             ForgedReport: The token is not one of ours, or not for any of these numbers. Nothing was taken.
             InvalidReports: Some are malformed. The others were taken, and are in `.reports`.
         """
-        claim = read_token(token)
+        claim = self._claimed(token)
         del token
-        if claim is None or not claim.is_ours(self._keys):
+        if claim is None:
             raise ForgedReport
         read, problems = read_reports(body)
         del body
