@@ -31,6 +31,7 @@ from ._client import Gateway360Client
 from ._error_ids import ErrorId, ErrorScope
 from ._errors import (
     ClientClosed,
+    FleetError,
     Gateway360Error,
     InvalidConfiguration,
     InvalidRequest,
@@ -70,6 +71,7 @@ __all__ = [
     "ErrorId",
     "ErrorScope",
     "FailureKind",
+    "FleetError",
     "Gateway360Client",
     "Gateway360Error",
     "InvalidConfiguration",

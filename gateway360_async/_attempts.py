@@ -27,6 +27,7 @@ import attrs
 import httpx
 
 from ._bounds import Deadline, Places
+from ._errors import FleetError
 from ._results import ApiError, Disposition, FailureKind, Ok, TransportFailure
 from ._retry import BudgetAccount, RetryPolicy, parse_retry_after
 from ._secret import Secret, SecretBytes, mask_msisdn
@@ -228,6 +229,10 @@ class Attempts:
         try:
             async with limiter:
                 results.append(await self._exchange(call, body))
+        except FleetError as exc:
+            if not results and call.exchange.phase is Phase.UNSENT:
+                return self.failed(call, FailureKind.FLEET, str(exc))
+            problem = str(exc)
         except Exception as exc:
             if not results and call.exchange.phase is Phase.UNSENT and call.maybe_sent is None:
                 raise

@@ -45,7 +45,6 @@ from ._results import (
     Disposition,
     FailureKind,
     Ok,
-    PinResult,
     Skipped,
     SkipReason,
     TransportFailure,
@@ -63,7 +62,7 @@ _logger = logging.getLogger("gateway360_async")
 HALT_ON: Final[frozenset[ErrorId | str]] = frozenset({ErrorId.UNAUTHORIZED, ErrorId.NOT_ENOUGH_BALANCE})
 """The errors of the whole account: every other request would get them too."""
 
-Send: TypeAlias = Callable[[PinRequest, Callable[[], bool]], Awaitable[PinResult]]
+Send: TypeAlias = Callable[[PinRequest, Callable[[], bool]], Awaitable[BatchResult]]
 """Sends a request. Before its first byte it asks the second argument whether the batch has halted; a
 cancellation it turns into a result; and it raises only where nothing was sent."""
 

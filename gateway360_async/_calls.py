@@ -21,7 +21,7 @@ from ._bounds import Deadlines
 from ._cooldown import Cooldown
 from ._guard import GuardAccount, Refusal, SpendGuard
 from ._payloads import PinRequest
-from ._results import Disposition, Ok, PinResult, TransportFailure
+from ._results import ApiError, Disposition, FailureKind, Ok, PinResult, TransportFailure
 from ._retry import RetryPolicy
 from ._secret import Secret, SecretBytes
 from ._verification import NotVerified, Verified, VerifyResult, encode_verification
@@ -30,6 +30,7 @@ from .transports import Transport
 
 if TYPE_CHECKING:
     from .delivery import DeliveryReports
+    from .fleet import FleetSession
 
 __all__ = ["Caller"]
 
@@ -47,6 +48,7 @@ class Caller:
         cooldown: Seconds for which a result stands for its number; `None`: none does.
         guard: Where calls may go, and how many; `None`: anywhere, and any number.
         reports: Where the delivery reports of requests go that name no other place; `None`: nowhere.
+        fleet: What others know as well, and count: the cooldown and the guard are its own then. Closed by `aclose`.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Caller:
         cooldown: float | None,
         guard: SpendGuard | None,
         reports: DeliveryReports | None,
+        fleet: FleetSession | None = None,
     ) -> None:
         self._api_key = api_key
         self._encode = encoder(api_key)
@@ -72,13 +75,16 @@ class Caller:
         self._cooldown = None if cooldown is None else Cooldown(cooldown)
         self._guard = None if guard is None else guard.open()
         self._reports = reports
+        self._fleet = fleet
 
     async def aclose(self) -> None:
         """Close the connections, once no call is under way."""
         self._deadlines.close()
+        if self._fleet is not None:
+            await self._fleet.aclose()
         await self._transport.aclose()
 
-    async def run(self, call: Call[Ok], request: PinRequest) -> PinResult:
+    async def run(self, call: Call[Ok], request: PinRequest, key: str | None = None) -> PinResult:
         """Wait for the number's turn, and make attempts until one is final or the deadline passes."""
         body = self._encode(self._reported(call, request))
         self._deadlines.begin(call)
@@ -90,7 +96,9 @@ class Caller:
                 earlier = self._cooldown.earlier(call.number, call.loop.time())
                 if earlier is not None:
                     return earlier
-            if self._guard is None:
+            if self._fleet is not None:
+                result = await self._admitted(call, body, request, key, self._fleet)
+            elif self._guard is None:
                 result = await self._attempts.make(call, body)
             else:
                 result = await self._guarded(call, body, self._guard)
@@ -166,6 +174,50 @@ class Caller:
         finally:
             if not reached:
                 guard.give_back(admission)
+
+    async def _admitted(
+        self, call: Call[Ok], body: SecretBytes, request: PinRequest, key: str | None, fleet: FleetSession
+    ) -> PinResult:
+        """Claim a call among the whole fleet, make its attempts, and record what became of it."""
+
+        def meanwhile(result: TransportFailure | None) -> None:
+            call.maybe_sent = result
+
+        admission = await fleet.admit(
+            request,
+            idempotency_key=key,
+            report_id=call.report_id,
+            expires=call.expires,
+            force=call.force,
+            meanwhile=meanwhile,
+        )
+        if isinstance(admission, (Ok, ApiError, TransportFailure)):
+            return admission if admission.repeated else _timed(call, call.final(admission))
+        try:
+            result = await self._attempts.make(call, body)
+        except asyncio.CancelledError:
+            known = call.final(self._attempts.broken_off(call, passed=call.passed))
+            recording = fleet.record(admission, _tied(call, known))
+            if call.passed:  # the call has a result, which is given out when it is on record
+                await fleet.recorded(recording)
+            raise
+        except BaseException as exc:
+            # Raised rather than returned, so nothing was sent.
+            detail = type(exc).__name__
+            fleet.record(admission, self._attempts.failed(call, FailureKind.UNEXPECTED, detail))
+            raise
+        try:
+            await fleet.recorded(fleet.record(admission, _tied(call, result)))
+        except asyncio.CancelledError:
+            # The deadline's alone takes nothing from a call that has its result.
+            if not call.passed or call.task is None or call.task.cancelling() > call.cancelling + 1:
+                raise
+        return result
+
+
+def _timed(call: Call[Ok], result: PinResult) -> PinResult:
+    """Say of a result that needed no attempt how long it took."""
+    return attrs.evolve(result, elapsed=call.elapsed())
 
 
 def _tied(call: Call[Ok], result: PinResult) -> PinResult:

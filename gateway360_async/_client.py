@@ -13,20 +13,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import httpx
 
 from ._attempts import Call, Operation
-from ._batch import HALT_ON, Batch, Send
+from ._batch import HALT_ON, Batch
 from ._calls import Caller
 from ._error_ids import ErrorId
 from ._errors import ClientClosed, InvalidConfiguration, InvalidRequest
 from ._guard import SpendGuard
 from ._owner import Owner
-from ._payloads import SENDER_EXPECTED, PinParams, PinRequest, checked_msisdn, request_from
+from ._payloads import (
+    SENDER_EXPECTED,
+    PinParams,
+    PinRequest,
+    checked_idempotency_key,
+    checked_msisdn,
+    request_from,
+)
 from ._results import ApiError, BatchResult, Disposition, Ok, PinResult, Skipped, TransportFailure
 from ._retry import RetryPolicy
 from ._settings import (
@@ -56,6 +63,7 @@ from .transports import Transport, adapted, default_transport
 if TYPE_CHECKING:
     from ._watched import Watched
     from .delivery import DeliveryReports
+    from .fleet import Fleet, FleetQueue, FleetSession
     from .ledgers import Ledger, Recorder
     from .observers import Observer, Watch
 
@@ -94,6 +102,8 @@ class Gateway360Client:
             sequence of them. `GATEWAY360_LOG=info` (or `debug`) in the environment adds one that logs.
         reports: A `DeliveryReports` of `gateway360_async.delivery`: each request that names no `report_url`
             gets one of its own, so that `resolve` can learn what became of a lost answer.
+        fleet: A `Fleet` of `gateway360_async.fleet`: what this client shares with those of other processes. The
+            `cooldown` and the `guard` are the fleet's then, and a call can have an `idempotency_key`.
         allow_insecure: Allow plain `http://` to another machine: everybody on the way can read the key.
 
     Raises:
@@ -118,6 +128,7 @@ class Gateway360Client:
         guard: SpendGuard | None = None,
         observer: Observer | Sequence[Observer] | None = None,
         reports: DeliveryReports | None = None,
+        fleet: Fleet | None = None,
         allow_insecure: bool = False,
     ) -> None:
         # First, so that a client whose settings are refused below still has a `repr`, for the traceback.
@@ -146,6 +157,10 @@ class Gateway360Client:
             problem = f"is of type {type(reports).__name__}"
             raise InvalidConfiguration("reports", problem, "a DeliveryReports of gateway360_async.delivery")
         watch = _watch(observer)
+        cooldown = None if cooldown is None else checked_cooldown(cooldown)
+        session = self._fleet = self._session(fleet, limiter, guard, cooldown)
+        if session is not None:
+            limiter, guard, cooldown = session.turns or limiter, None, None
         if transport is None:
             transport, self._concurrency = default_transport(limits, self._concurrency)
         else:
@@ -158,8 +173,9 @@ class Gateway360Client:
             concurrency=self._concurrency,
             deadline=self._deadline,
             guard=guard,
-            cooldown=None if cooldown is None else checked_cooldown(cooldown),
+            cooldown=cooldown,
             reports=reports,
+            fleet=session,
         )
         self._reports = reports
         self._request_pin = Operation("request_pin", self._url, decode)
@@ -205,6 +221,7 @@ class Gateway360Client:
         timeout: httpx.Timeout | float | None = None,
         deadline: float | None = None,
         force: bool = False,
+        idempotency_key: str | None = None,
     ) -> PinResult:
         """Send one SMS with a PIN to one number, at most once.
 
@@ -219,6 +236,9 @@ class Gateway360Client:
             timeout: Bounds in seconds on each step of an attempt; `None`: the client's.
             deadline: Seconds that this call takes at most; `None`: the client's.
             force: Send even within the client's `cooldown`, and beside an identical request on its way.
+            idempotency_key: What this wish is called in the whole fleet: whoever asks for it again, in whatever
+                process, gets the result of the first, marked as `repeated`, or learns that it may have been sent.
+                What certainly was not sent may be asked for again.
 
         Returns:
             What happened. The trouble of the gateway and of the network is returned, never raised.
@@ -242,7 +262,8 @@ class Gateway360Client:
             )
         finally:
             del msisdn  # whatever is raised from here on, a traceback with local variables does not show it
-        return await self._sending.send(self._begin(request, timeout, deadline, force=force))
+        key = None if idempotency_key is None else self._checked_key(idempotency_key)
+        return await self._sending.send(self._begin(request, timeout, deadline, force=force, key=key))
 
     async def send(
         self,
@@ -251,10 +272,23 @@ class Gateway360Client:
         timeout: httpx.Timeout | float | None = None,
         deadline: float | None = None,
         force: bool = False,
+        idempotency_key: str | None = None,
     ) -> PinResult:
         """Send a ready request. See `request_pin`."""
         _require_request(request)
-        return await self._sending.send(self._begin(request, timeout, deadline, force=force))
+        key = None if idempotency_key is None else self._checked_key(idempotency_key)
+        return await self._sending.send(self._begin(request, timeout, deadline, force=force, key=key))
+
+    def ahead(self) -> AbstractAsyncContextManager[None]:
+        """Wait for a turn of the fleet's rate before a call begins, as a queue's worker does.
+
+            async with client.ahead():
+                result = await client.send(request, idempotency_key=key)
+
+        Within a call, the wait would count towards its deadline. The block's first attempt uses the turn. Without a
+        rate, there is nothing to wait for.
+        """
+        return nullcontext() if self._fleet is None else self._fleet.ahead()
 
     async def verify_pin(
         self,
@@ -358,6 +392,7 @@ class Gateway360Client:
         force: bool = False,
         ledger: Ledger | None = None,
         resend_unknown: bool = False,
+        queue: FleetQueue | None = None,
     ) -> Batch:
         """Send many requests, and get each result as it comes. See `Batch`.
 
@@ -377,11 +412,15 @@ class Gateway360Client:
             ledger: The batch's durable memory, such as a `SqliteLedger`. After a crash the same requests in
                 the same order with the same ledger go on where they stopped.
             resend_unknown: Send again what an earlier run may have sent. Each can be a second SMS.
+            queue: A `FleetQueue` of `gateway360_async.fleet`: the entries are handed to the fleet's workers, and
+                their outcomes come back. `concurrency` and `force` are the workers' matter then.
 
         Raises:
             InvalidConfiguration: An argument is wrong.
             LedgerError: On entering the block, or while it runs: the ledger cannot be used.
         """
+        if queue is not None:
+            return self._dispatched(requests, queue, ledger, on_duplicate=on_duplicate, halt_on=halt_on)
         # Otherwise the second of two would get the first one's SMS.
         share = on_duplicate == "skip" and not force
 
@@ -438,13 +477,79 @@ class Gateway360Client:
             raise
         return [results[index] for index in range(len(results))]
 
-    def _recorder(self, ledger: Ledger, send: Send, *, resend_unknown: bool) -> Recorder:
+    def _session(
+        self,
+        fleet: Fleet | None,
+        limiter: AbstractAsyncContextManager[Any] | None,
+        guard: SpendGuard | None,
+        cooldown: float | None,
+    ) -> FleetSession | None:
+        if fleet is None:
+            return None
+        if not callable(getattr(fleet, "session", None)):
+            problem = f"is of type {type(fleet).__name__}"
+            raise InvalidConfiguration("fleet", problem, "a Fleet of gateway360_async.fleet")
+        if fleet.rate is not None and limiter is not None:
+            raise InvalidConfiguration("limiter", "is given beside a fleet with a rate", "one of the two")
+        return fleet.session(
+            gateway_url=self._url,
+            api_key=self._api_key,
+            deadline=self._deadline,
+            guard=guard,
+            cooldown=cooldown,
+        )
+
+    def _checked_key(self, idempotency_key: str) -> str:
+        if self._fleet is None:
+            problem = "is given to a client without a fleet, which could not tell it from others"
+            raise InvalidRequest("idempotency_key", problem, "Gateway360Client(fleet=…), or no key")
+        return checked_idempotency_key(idempotency_key)
+
+    def _dispatched(
+        self,
+        requests: Iterable[object] | AsyncIterable[object],
+        queue: FleetQueue,
+        ledger: Ledger | None,
+        *,
+        on_duplicate: Literal["skip", "send"],
+        halt_on: Collection[ErrorId | str],
+    ) -> Batch:
+        from .fleet import Dispatcher, FleetQueue  # noqa: PLC0415  # with redis, for those who have a fleet
+
+        checked_instance("queue", queue, FleetQueue, "a FleetQueue of gateway360_async.fleet")
+        if self._fleet is None:
+            raise InvalidConfiguration(
+                "queue", "is given to a client without a fleet", "Gateway360Client(fleet=…)"
+            )
+        if ledger is not None:
+            raise InvalidConfiguration(
+                "ledger", "is given beside a queue", "none: the fleet's records are one"
+            )
+        self._require_open()
+        return Batch(
+            requests,
+            build=lambda row: request_from(row, sender=self._sender),
+            send=Dispatcher(queue, self._fleet).send,
+            progress=None if self._watched is None else self._watched.batch(),
+            concurrency=queue.waiting,
+            on_duplicate=on_duplicate,
+            halt_on=halt_on,
+        )
+
+    def _recorder(
+        self,
+        ledger: Ledger,
+        send: Callable[[PinRequest, Callable[[], bool]], Awaitable[PinResult]],
+        *,
+        resend_unknown: bool,
+    ) -> Recorder:
         from .ledgers import LedgerScope, Recorder  # noqa: PLC0415  # with sqlite3, for those who keep one
 
         if not callable(getattr(ledger, "open", None)):
             problem = f"is of type {type(ledger).__name__}"
             raise InvalidConfiguration("ledger", problem, "a Ledger, such as a SqliteLedger")
-        return Recorder(ledger, LedgerScope(self._url, self._api_key), send, resend_unknown=resend_unknown)
+        scope = LedgerScope(self._url, self._api_key, self._deadline)
+        return Recorder(ledger, scope, send, resend_unknown=resend_unknown)
 
     def _begin(
         self,
@@ -454,6 +559,7 @@ class Gateway360Client:
         halted: Callable[[], bool] | None = None,
         *,
         force: bool = False,
+        key: str | None = None,
     ) -> Flight:
         if timeout is None and deadline is None:  # as it mostly is
             loop, seconds, bounds = self._require_open(), self._deadline, self._timeout
@@ -469,6 +575,7 @@ class Gateway360Client:
             halted,
             force,
             request=request,
+            key=key,
         )
 
     def _bounds(

@@ -6,6 +6,7 @@
     ├── ClientClosed          (RuntimeError)  the client was closed; nothing was sent
     ├── WrongEventLoop        (RuntimeError)  another event loop, or after a fork; nothing was sent
     ├── LedgerError                           a batch's ledger cannot be used, or has failed
+    ├── FleetError                            the memory that a fleet shares cannot be used
     ├── InvalidReports        (ValueError)    delivery reports that cannot be read (see `delivery`)
     ├── ForgedReport                          a delivery report without a token of ours (see `delivery`)
     └── ResultError                           only `result.unwrap()` raises it (see `_results`)
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 __all__ = [
     "ClientClosed",
+    "FleetError",
     "Gateway360Error",
     "InvalidConfiguration",
     "InvalidRequest",
@@ -106,3 +108,24 @@ class LedgerError(Gateway360Error):
 
     def __str__(self) -> str:
         return f"the ledger {self.problem}; expected {self.expected}"
+
+
+class FleetError(Gateway360Error):
+    """The memory that a fleet shares cannot be used. What it could not record was not sent.
+
+    A call never raises it: its result is a `TransportFailure` of the kind `FLEET`, `NOT_SENT`.
+
+    Attributes:
+        problem: What is wrong with it, without its URL, which may hold a password.
+        expected: What would be right, or what to do.
+        passing: Whether it may be over in a moment, as an outage is.
+    """
+
+    def __init__(self, problem: str, expected: str, *, passing: bool = False) -> None:
+        super().__init__(problem, expected)
+        self.problem = problem
+        self.expected = expected
+        self.passing = passing
+
+    def __str__(self) -> str:
+        return f"the fleet's Redis {self.problem}; expected {self.expected}"

@@ -32,7 +32,15 @@ from ._repr import repr_of
 from ._results import FailureKind
 from ._secret import mask_msisdn
 
-__all__ = ["Admission", "GuardAccount", "Refusal", "RefusalKind", "SpendGuard", "calling_code"]
+__all__ = [
+    "Admission",
+    "GuardAccount",
+    "GuardRules",
+    "Refusal",
+    "RefusalKind",
+    "SpendGuard",
+    "calling_code",
+]
 
 RefusalKind: TypeAlias = Literal[
     FailureKind.PREFIX_NOT_ALLOWED,
@@ -197,6 +205,43 @@ class Refusal:
     detail: str
 
 
+class GuardRules:
+    """What a `SpendGuard` says, whoever counts.
+
+    Args:
+        guard: The rule.
+    """
+
+    __slots__ = ("_lengths", "guard")
+
+    def __init__(self, guard: SpendGuard) -> None:
+        self.guard = guard
+        # The longest first. Numbers are looked up by so many beginnings, however many prefixes there are.
+        self._lengths = sorted({len(prefix) for prefix in guard.allowed_prefixes or ()}, reverse=True)
+
+    def prefix_of(self, msisdn: str) -> str | Refusal:
+        """Give the prefix that a number counts for, or say that it may not be sent to."""
+        allowed = self.guard.allowed_prefixes
+        if allowed is None:
+            return calling_code(msisdn)
+        for length in self._lengths:
+            if msisdn[:length] in allowed:
+                return msisdn[:length]
+        detail = f"a number of +{calling_code(msisdn)} that begins with none of the allowed prefixes"
+        return Refusal(FailureKind.PREFIX_NOT_ALLOWED, detail)
+
+    def refusal(self, kind: RefusalKind, prefix: str) -> Refusal:
+        """Say which ceiling is reached."""
+        guard = self.guard
+        within = f"requests within {guard.window:g} s"
+        details = {
+            FailureKind.PREFIX_CEILING: f"numbers of {_shown(prefix)} have had their {guard.per_prefix} {within}",
+            FailureKind.CLIENT_CEILING: f"the client has had its {guard.per_client} {within}",
+            FailureKind.TOTAL_CEILING: f"the client has had its {guard.total} requests",
+        }
+        return Refusal(kind, details[kind])
+
+
 class GuardAccount:
     """What one client has spent of a `SpendGuard`.
 
@@ -204,12 +249,11 @@ class GuardAccount:
         guard: The rule.
     """
 
-    __slots__ = ("_by_prefix", "_guard", "_lengths", "_recent", "_total")
+    __slots__ = ("_by_prefix", "_guard", "_recent", "_rules", "_total")
 
     def __init__(self, guard: SpendGuard) -> None:
         self._guard = guard
-        # The longest first. Numbers are looked up by so many beginnings, however many prefixes there are.
-        self._lengths = sorted({len(prefix) for prefix in guard.allowed_prefixes or ()}, reverse=True)
+        self._rules = GuardRules(guard)
         # The admissions of the last `window` seconds, the oldest first, for all prefixes: so that those of a
         # prefix that nobody asks for any more go as well. Not a dict, whose first key takes ever longer to
         # find while the ones before it are deleted; and not a deque, for any of them may be given back.
@@ -225,19 +269,16 @@ class GuardAccount:
             now: The time on the caller's clock, in seconds.
         """
         guard = self._guard
-        prefix = self._prefix_of(msisdn)
-        if prefix is None:
-            detail = f"a number of +{calling_code(msisdn)} that begins with none of the allowed prefixes"
-            return Refusal(FailureKind.PREFIX_NOT_ALLOWED, detail)
+        prefix = self._rules.prefix_of(msisdn)
+        if isinstance(prefix, Refusal):
+            return prefix
         self._forget(now)
-        within = f"requests within {guard.window:g} s"
         if guard.per_prefix is not None and self._by_prefix[prefix] >= guard.per_prefix:
-            detail = f"numbers of {_shown(prefix)} have had their {guard.per_prefix} {within}"
-            return Refusal(FailureKind.PREFIX_CEILING, detail)
+            return self._rules.refusal(FailureKind.PREFIX_CEILING, prefix)
         if guard.per_client is not None and len(self._recent) >= guard.per_client:
-            return Refusal(FailureKind.CLIENT_CEILING, f"the client has had its {guard.per_client} {within}")
+            return self._rules.refusal(FailureKind.CLIENT_CEILING, prefix)
         if guard.total is not None and self._total >= guard.total:
-            return Refusal(FailureKind.TOTAL_CEILING, f"the client has had its {guard.total} requests")
+            return self._rules.refusal(FailureKind.TOTAL_CEILING, prefix)
         admission = Admission(prefix, now)
         self._total += 1
         if guard.per_prefix is not None or guard.per_client is not None:
@@ -257,13 +298,6 @@ class GuardAccount:
         self._total -= 1
         if admission in self._recent:
             self._drop(admission)
-
-    def _prefix_of(self, msisdn: str) -> str | None:
-        """Give the prefix that a number counts for, or `None` where it may not be sent to."""
-        allowed = self._guard.allowed_prefixes
-        if allowed is None:
-            return calling_code(msisdn)
-        return next((msisdn[:length] for length in self._lengths if msisdn[:length] in allowed), None)
 
     def _forget(self, now: float) -> None:
         """Drop what the window has left behind."""

@@ -334,6 +334,19 @@ _FIELDS = tuple(field.name for field in attrs.fields(PinRequest))
 _PIN_FIELDS = tuple(field.name for field in attrs.fields(PinParams))
 
 
+def checked_idempotency_key(value: object) -> str:
+    """Check what a wish is called: 1 to 200 printable characters. Raises `InvalidRequest`."""
+    if not isinstance(value, str):
+        problem = f"is of type {type(value).__name__}"
+    elif not value or len(value) > 200:
+        problem = f"has {len(value)} characters"
+    elif not value.isprintable():
+        problem = "holds a character that cannot be printed"
+    else:
+        return value
+    raise InvalidRequest("idempotency_key", problem, "1 to 200 printable characters")
+
+
 def request_from(row: object, *, sender: str | None = None) -> PinRequest:
     """Build the request for one entry of a batch, which takes the text of an error and not its frames.
 

@@ -98,6 +98,9 @@ class FailureKind(StrEnum):
     INTERRUPTED = "interrupted"
     """An earlier run of the batch ended between this request's start and its answer."""
 
+    FLEET = "fleet"
+    """The memory that the client shares with its fleet could not be asked, so nothing was sent."""
+
     UNEXPECTED = "unexpected"
     """The transport raised something that it should not have; `cause` holds it."""
 
@@ -139,7 +142,7 @@ def _tries(attempts: int) -> str:
 
 
 def _by_whom(repeated: bool) -> str:
-    return ", by an earlier call within the cooldown" if repeated else ""
+    return ", by an earlier call" if repeated else ""
 
 
 @attrs.frozen
@@ -149,8 +152,8 @@ class Ok:
     Args:
         attempts: Attempts that were made, one that got no place in time included.
         elapsed: Seconds from the call to its result, over all attempts and waits.
-        repeated: Whether this is the result of an earlier call to the same number, within the client's
-            `cooldown`: this call sent nothing.
+        repeated: Whether this is the result of an earlier call, to the same number within the client's
+            `cooldown`, or with the same idempotency key: this call sent nothing.
         report_id: What ties the call to its delivery report; `None` without one
             that the client asked for.
         sms_id: The message's id, where a delivery report told it; the gateway's answer names none.
@@ -187,8 +190,8 @@ class ApiError:
         attempts: Attempts that were made, one that got no place in time included.
         elapsed: Seconds from the call to its result, over all attempts and waits.
         retry_after: Seconds that the answer asked to wait (`Retry-After`), or `None`.
-        repeated: Whether this is the result of an earlier call to the same number, within the client's
-            `cooldown`: this call sent nothing.
+        repeated: Whether this is the result of an earlier call, to the same number within the client's
+            `cooldown`, or with the same idempotency key: this call sent nothing.
         report_id: What ties the call to its delivery report, which `client.resolve` waits for; `None` without
             one that the client asked for.
         raw: The answer's JSON object, with what is secret in it blanked out; only of `verify_pin`, whose answers
@@ -251,8 +254,8 @@ class TransportFailure:
             key); `None` if there was none. It does not count in comparisons and stays behind when the
             result is pickled or copied.
         retry_after: Seconds that the answer asked to wait (`Retry-After`), or `None`.
-        repeated: Whether this is the result of an earlier call to the same number, within the client's
-            `cooldown`: this call sent nothing.
+        repeated: Whether this is the result of an earlier call, to the same number within the client's
+            `cooldown`, or with the same idempotency key: this call sent nothing.
         report_id: What ties the call to its delivery report, which `client.resolve` waits for; `None` without
             one that the client asked for.
         raw: The answer's JSON object, with what is secret in it blanked out; only of `verify_pin`, whose answers

@@ -46,6 +46,8 @@ class Flight(Call[Ok]):
     """A call that others can share, or that shares another's flight and flies not itself."""
 
     request: PinRequest = attrs.field(kw_only=True)
+    key: str | None = attrs.field(default=None, kw_only=True)
+    """The idempotency key. Two wishes are two SMS, however alike."""
     own: asyncio.Task[object] | None = attrs.field(default=None, init=False)
     """The task that was made for it, unless a batch's worker flies it."""
     in_batch: bool = attrs.field(default=False, init=False)
@@ -87,7 +89,7 @@ class Sharing:
         while True:
             flight = None
             if call.number in self._flights and not call.force:
-                flight = self._find(call.request)
+                flight = self._find(call)
             joins = flight is not None
             if flight is None:
                 flight = self._register(call)
@@ -103,7 +105,7 @@ class Sharing:
     async def settled(self, call: Flight, *, share: bool) -> PinResult:
         """Send in a batch's worker: a cancellation becomes a result that says how far it came."""
         number = call.number
-        while share and number in self._flights and (flight := self._find(call.request)) is not None:
+        while share and number in self._flights and (flight := self._find(call)) is not None:
             try:
                 result = await self._joined(flight, call)
             except asyncio.CancelledError:
@@ -113,7 +115,7 @@ class Sharing:
         call.in_batch = True
         self._register(call)
         try:
-            result = await self._caller.run(call, call.request)
+            result = await self._caller.run(call, call.request, call.key)
         except asyncio.CancelledError:
             result = self._caller.cancelled(call)
         except Exception as exc:
@@ -161,9 +163,9 @@ class Sharing:
             yield flight
             flight = flight.behind
 
-    def _find(self, request: PinRequest) -> Flight | None:
-        for flight in self._queue(request.msisdn):
-            if flight.request == request and not flight.doomed:
+    def _find(self, call: Flight) -> Flight | None:
+        for flight in self._queue(call.number):
+            if flight.request == call.request and flight.key == call.key and not flight.doomed:
                 return flight
         return None
 
@@ -191,7 +193,7 @@ class Sharing:
 
     async def _fly(self, flight: Flight) -> None:
         try:
-            result = await self._caller.run(flight, flight.request)
+            result = await self._caller.run(flight, flight.request, flight.key)
         except Exception as exc:  # noqa: BLE001  # it is raised where it is waited for
             self._land(flight, exc)
         except BaseException:

@@ -32,10 +32,12 @@ class LedgerScope:
         url: Where the batch posts to. Another gateway's outcomes would mean nothing.
         api_key: The account's key: the fingerprints are made with it, so that who has the file alone cannot
             find out its numbers by trying them all.
+        deadline: Seconds that a request takes at most, from its intent to its outcome.
     """
 
     url: str
     api_key: Secret
+    deadline: float = 30.0
 
 
 @attrs.frozen

@@ -30,8 +30,8 @@ from typing import Final, TypeAlias, TypeVar
 import attrs
 
 from .._errors import LedgerError
+from .._records import Hasher
 from .._secret import Secret
-from ._records import Hasher
 
 __all__ = ["Begin", "Change", "LedgerFile", "Left", "Look", "Settle", "State"]
 

@@ -20,10 +20,10 @@ from typing import Any, TypeAlias
 
 from .._errors import InvalidConfiguration, LedgerError
 from .._payloads import PinRequest
+from .._records import is_settled, read_result, write_result
 from .._results import Disposition, Ok, PinResult
 from ._base import LedgerScope, Recorded
 from ._file import Begin, Change, LedgerFile, Left, Look, Settle, State
-from ._records import is_settled, read_result, write_result
 
 __all__ = ["SqliteLedger"]
 

@@ -26,10 +26,10 @@ from gateway360_async import (
     SkipReason,
     TransportFailure,
 )
+from gateway360_async._records import Hasher
 from gateway360_async._secret import Secret
 from gateway360_async.ledgers import LedgerScope, SqliteLedger, _sqlite
 from gateway360_async.ledgers._file import LedgerFile
-from gateway360_async.ledgers._records import Hasher
 
 NUMBERS = [str(34600000000 + n) for n in range(10)]
 REFUSED = b'{"status":"error","error_id":"INVALID_NUMBER","error_msg":"no %s"}'

@@ -20,11 +20,11 @@ from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from cattrs.strategies import configure_tagged_union
 
-from .._error_ids import ErrorId, ErrorScope, known_error_id
-from .._payloads import PinRequest
-from .._results import ApiError, Disposition, Ok, PinResult, TransportFailure
-from .._secret import Secret
-from .._wire import canonical
+from ._error_ids import ErrorId, ErrorScope, known_error_id
+from ._payloads import PinRequest
+from ._results import ApiError, Disposition, Ok, PinResult, TransportFailure
+from ._secret import Secret
+from ._wire import canonical
 
 __all__ = ["Hasher", "is_settled", "read_result", "write_result"]
 
@@ -32,11 +32,11 @@ _DIGEST_BYTES: Final = 16
 
 
 class Hasher:
-    """Makes the fingerprints of one file.
+    """Makes the fingerprints of one file, or of one fleet.
 
     Args:
         api_key: The account's key.
-        salt: The file's own random bytes.
+        salt: The file's own random bytes, or the fleet's own name.
     """
 
     def __init__(self, api_key: Secret, salt: bytes) -> None:
@@ -56,6 +56,14 @@ class Hasher:
     def of_scope(self, url: str) -> bytes:
         """The fingerprint of where a batch posts to, and with which key."""
         return self._digest(b"scope", url.encode())
+
+    def of_entry(self, batch: str, request: PinRequest) -> bytes:
+        """The fingerprint of a whole request within a batch."""
+        return self._digest(b"entry", batch.encode() + b"\0" + canonical(request))
+
+    def of_name(self, what: str, value: str) -> bytes:
+        """The fingerprint of a value of some kind."""
+        return self._digest(b"name", f"{what}\0{value}".encode())
 
     def _digest(self, what: bytes, value: bytes) -> bytes:
         return hashlib.blake2b(value, digest_size=_DIGEST_BYTES, key=self._key, person=what).digest()

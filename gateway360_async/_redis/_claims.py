@@ -1,0 +1,300 @@
+"""Claims: who sends a wish, and what became of it, for all who ask.
+
+Rules of this module:
+
+- A claim is made in one step, so of two who hold the same wish one gets it. It has a lease: whoever holds it has ended
+  by then, one way or the other, and what is not settled by then may have been sent.
+- Only a wish that certainly was not sent can be claimed again, unless the caller wants even what may have been sent.
+- Nothing here waits for somebody else's claim: the caller does, who knows for how long.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any
+
+import attrs
+
+from .._errors import FleetError
+from .._records import is_settled, read_result, write_result
+from .._results import Disposition, PinResult
+from ._link import Link
+from ._names import Names
+
+__all__ = ["Admission", "Answer", "Claims", "Left", "Limits", "Verdict", "Wish", "new_token"]
+
+
+class Verdict(StrEnum):
+    """What is said to somebody who wants to send."""
+
+    GRANTED = "granted"
+    """It is theirs to send."""
+    LOST = "lost"
+    """This Redis is not the one that this process began with, or has forgotten what it knew."""
+    OTHER = "other"
+    """The idempotency key belongs to another request."""
+    BUSY = "busy"
+    """Somebody is sending it."""
+    SETTLED = "settled"
+    """It was sent."""
+    UNSETTLED = "unsettled"
+    """It may have been sent, and whoever knew is gone."""
+    NUMBER = "number"
+    """Somebody is sending to this number."""
+    COOLING = "cooling"
+    """Something was sent to this number a moment ago."""
+    HOT = "hot"
+    """Something may have been sent to this number a moment ago, and whoever knew is gone."""
+    PREFIX = "prefix"
+    CLIENT = "client"
+    TOTAL = "total"
+
+
+@attrs.frozen
+class Limits:
+    """What is counted, and how many there may be.
+
+    Args:
+        prefix: The key of the prefix's admissions, and their ceiling; `None`: no ceiling.
+        everybody: The key of all admissions, and their ceiling.
+        total: The key of the count for ever, and its ceiling.
+        window: Milliseconds that the first two are about.
+    """
+
+    prefix: tuple[str, int] | None = None
+    everybody: tuple[str, int] | None = None
+    total: tuple[str, int] | None = None
+    window: int = 0
+
+
+@attrs.frozen
+class Wish:
+    """What somebody wants to send once.
+
+    Args:
+        record: The key of its record.
+        fingerprint: What tells its request from others.
+        keep: Milliseconds that the record stays once it is settled; 0: it goes with that.
+        lease: Milliseconds after which whoever claimed it has ended.
+        report_id: What ties it to its delivery report.
+        resend_unknown: Whether to claim even what may have been sent.
+        number: The key of its number's record; `None`: there is no cooldown.
+        cooldown: Milliseconds that the number's record stays.
+        force: Whether to send whatever the number's record says.
+        limits: What else bounds it.
+    """
+
+    record: str
+    fingerprint: bytes
+    keep: int
+    lease: int
+    report_id: str | None = None
+    resend_unknown: bool = False
+    number: str | None = None
+    cooldown: int = 0
+    force: bool = False
+    limits: Limits = Limits()
+
+
+@attrs.frozen
+class Admission:
+    """A wish that was claimed.
+
+    Args:
+        wish: The wish.
+        token: What tells this claim from others.
+        again: Whether an earlier one may have sent it.
+    """
+
+    wish: Wish
+    token: str
+    again: bool = False
+
+
+@attrs.frozen
+class Answer:
+    """What is said to somebody who wants to send.
+
+    Args:
+        verdict: In one word.
+        admission: The claim, if it was granted.
+        result: What became of the earlier one, where that is known.
+        report_id: The earlier one's, where that is known.
+        left: Milliseconds that somebody else's lease lasts.
+    """
+
+    verdict: Verdict
+    admission: Admission | None = None
+    result: PinResult | None = None
+    report_id: str | None = None
+    left: int = 0
+
+
+@attrs.frozen
+class Left:
+    """How far a wish has come.
+
+    Args:
+        verdict: `GRANTED`: it is anybody's; `BUSY`, `SETTLED` or `UNSETTLED`.
+        token: Who claimed it last.
+        fingerprint: What its request is.
+        result: The result that is on record; of one that was not sent as well.
+        report_id: What ties it to its delivery report.
+        left: Milliseconds that the lease lasts.
+    """
+
+    verdict: Verdict
+    token: str
+    fingerprint: bytes
+    result: PinResult | None
+    report_id: str | None
+    left: int
+
+
+class Claims:
+    """Makes claims, and settles them.
+
+    Args:
+        link: The way to Redis.
+        names: What things are called there.
+    """
+
+    def __init__(self, link: Link, names: Names) -> None:
+        self._link = link
+        self._names = names
+
+    async def admit(self, wish: Wish, token: str, *, patience: float) -> Answer:
+        """Claim a wish, or learn why not.
+
+        Args:
+            wish: The wish.
+            token: What tells this claim from others: asking again with it changes nothing.
+            patience: Seconds for which it is tried again while Redis is away.
+
+        Raises:
+            FleetError: Redis is away, refuses, or has forgotten what it knew.
+        """
+        limits = wish.limits
+        memory = await self._link.memory(patience=patience)
+        answer: list[Any] = await self._link.run(
+            "admit",
+            [self._names.memory, wish.record, *_counted(wish)],
+            [
+                memory,
+                token,
+                wish.fingerprint,
+                wish.lease,
+                wish.keep or wish.lease,
+                wish.report_id or "",
+                "1" if wish.resend_unknown else "",
+                wish.cooldown,
+                "1" if wish.force else "",
+                limits.window,
+                *(
+                    "" if rule is None else rule[1]
+                    for rule in (limits.prefix, limits.everybody, limits.total)
+                ),
+            ],
+            patience=patience,
+        )
+        verdict = Verdict(answer[0].decode())
+        if verdict is Verdict.LOST:
+            raise _lost()
+        if verdict is Verdict.GRANTED:
+            admission = Admission(wish, token, again=bool(answer[1]))
+            return Answer(verdict, admission, _read(answer[2]))
+        if verdict in (Verdict.SETTLED, Verdict.COOLING):
+            return Answer(verdict, result=_read(answer[1]))
+        if verdict is Verdict.UNSETTLED:
+            return Answer(verdict, result=_read(answer[2]), report_id=_text(answer[1]))
+        if verdict in (Verdict.BUSY, Verdict.NUMBER):
+            return Answer(verdict, report_id=_text(answer[1]), left=int(answer[2]))
+        return Answer(verdict, report_id=_text(answer[1]) if verdict is Verdict.HOT else None)
+
+    async def settle(
+        self, admission: Admission, result: PinResult, *, reached: bool, patience: float
+    ) -> None:
+        """Record what became of a wish.
+
+        Args:
+            admission: Its claim.
+            result: What became of it.
+            reached: Whether the gateway had it, so that it counts on the guard.
+            patience: Seconds for which it is tried again while Redis is away.
+
+        Raises:
+            FleetError: Redis is away, or refuses.
+        """
+        wish = admission.wish
+        state = "O"
+        if is_settled(result):
+            state = "M" if result.disposition is Disposition.MAYBE_SENT else "S"
+        await self._link.run(
+            "settle",
+            [wish.record, *_counted(wish)],
+            [
+                admission.token,
+                state,
+                write_result(result),
+                wish.keep,
+                0 if result.disposition is Disposition.NOT_SENT else wish.cooldown,
+                "1" if reached else "",
+            ],
+            patience=patience,
+        )
+
+    async def refuse(self, wish: Wish, token: str, result: PinResult, *, patience: float) -> None:
+        """Record why a wish was not admitted, unless somebody else has claimed it by now. Raises `FleetError`."""
+        given = [token, wish.fingerprint, write_result(result), wish.keep]
+        await self._link.run("refuse", [wish.record], given, patience=patience)
+
+    async def look(self, records: Sequence[str], *, patience: float) -> list[Left | None]:
+        """Say how far wishes have come; `None`: nobody has claimed it. Raises `FleetError`."""
+        memory = await self._link.memory(patience=patience)
+        answer: list[Any] = await self._link.run(
+            "look", [self._names.memory, *records], [memory], patience=patience
+        )
+        if answer[0] == b"lost":
+            raise _lost()
+        return [_left(found) for found in answer[1]]
+
+
+def new_token() -> str:
+    """Make what tells a claim from all others."""
+    return secrets.token_urlsafe(12)
+
+
+def _counted(wish: Wish) -> list[str]:
+    limits = wish.limits
+    rules = (limits.prefix, limits.everybody, limits.total)
+    return [wish.number or "", *("" if rule is None else rule[0] for rule in rules)]
+
+
+def _left(found: list[Any]) -> Left | None:
+    state, token, report_id, result, left, fingerprint = found
+    if not state:
+        return None
+    verdict = {b"S": Verdict.SETTLED, b"O": Verdict.GRANTED}.get(state, Verdict.UNSETTLED)
+    if state == b"B" and left > 0:
+        verdict = Verdict.BUSY
+    return Left(verdict, token.decode(), fingerprint, _read(result), _text(report_id), int(left))
+
+
+def _text(value: bytes) -> str | None:
+    return value.decode() or None
+
+
+def _read(text: bytes) -> PinResult | None:
+    try:
+        return read_result(text.decode()) if text else None
+    except Exception:  # noqa: BLE001  # whatever cattrs or json makes of a text that this library did not write
+        raise FleetError("holds a record that cannot be read", "records that this library wrote") from None
+
+
+def _lost() -> FleetError:
+    return FleetError(
+        "has forgotten what it knew when this client began, or is another one",
+        "the one from before; or restart what uses it, if what was sent lately may be forgotten",
+    )

@@ -1,0 +1,60 @@
+"""How things are called in Redis: pure.
+
+Rules of this module:
+
+- A name says nothing about a number or about a key of the caller's: it holds a keyed hash, which only who has the
+  account's key can make. Another account's or another gateway's wishes have other names.
+- Whoever has the same account, gateway and fleet makes the same names.
+"""
+
+from __future__ import annotations
+
+import base64
+
+from .._payloads import PinRequest
+from .._records import Hasher
+from .._secret import Secret
+
+__all__ = ["Names"]
+
+
+class Names:
+    """The names of one fleet's keys.
+
+    Args:
+        fleet: The fleet's name, which they begin with.
+        url: Where its requests are posted to.
+        api_key: The account's key.
+    """
+
+    def __init__(self, fleet: str, url: str, api_key: Secret) -> None:
+        self._fleet = fleet
+        self._hasher = Hasher(api_key, f"fleet {url}".encode())
+        self.memory = f"{fleet}:memory"
+        self.turns = self._name("turns", "")
+        self.everybody = self._name("all", "")
+        self.total = self._name("total", "")
+
+    def record(self, idempotency_key: str) -> str:
+        """Where what became of a wish is."""
+        return self._name("wish", idempotency_key)
+
+    def number(self, msisdn: str) -> str:
+        """Where what was sent to a number a moment ago is."""
+        return self._name("number", msisdn)
+
+    def prefix(self, prefix: str) -> str:
+        """Where the admissions of a prefix are, which may be long enough to be a number."""
+        return self._name("prefix", prefix)
+
+    def fingerprint(self, request: PinRequest) -> bytes:
+        """What tells a request from another one."""
+        return self._hasher.of_request(request)
+
+    def derived(self, batch: str, request: PinRequest) -> str:
+        """The idempotency key of a batch's entry: the same number and payload in the same batch are one wish."""
+        return self._hasher.of_entry(batch, request).hex()
+
+    def _name(self, what: str, value: str) -> str:
+        digest = self._hasher.of_name(what, value)
+        return f"{self._fleet}:{what}:{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"

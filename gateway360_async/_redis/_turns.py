@@ -1,0 +1,162 @@
+"""The rate of a fleet: at which moments requests may start, over all of its processes.
+
+Why not a library: those that share a rate over Redis answer "not yet", one request at a time, so that all who wait ask
+again and again (`limits`, `pyrate-limiter`, `throttled-py`), where here one question gives a process its turns of the
+next moments.
+
+Rules of this module:
+
+- A process asks for as many turns as it has waiters, a few hundredths of a second ahead, and gives each to who has waited
+  longest. What is given to a process that is killed is lost: hence no further ahead.
+- The clock is Redis' own: the machines' clocks need not agree.
+- Whoever gives up waiting leaves its turn to the next.
+- Turns that nobody took are made up for, but only those of the last moments.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, Final
+
+from .._errors import FleetError
+from ._link import Link
+
+__all__ = ["Turns"]
+
+_AHEAD: Final = 0.05
+"""Seconds of turns that are given ahead."""
+_CATCH_UP: Final = 0.05
+"""Seconds of turns that may be made up for: a timer is always late, and a fast rate would lose that each time."""
+_MICROSECONDS: Final = 1_000_000
+
+_taken: ContextVar[list[Turns] | None] = ContextVar("gateway360_turn_taken", default=None)
+
+
+class Turns(AbstractAsyncContextManager[None]):
+    """Entered around each attempt: waits for a turn.
+
+    Args:
+        link: The way to Redis.
+        key: Where the next turn is.
+        rate: Turns a second.
+        patience: Seconds that an attempt waits for a Redis that is away.
+    """
+
+    def __init__(self, link: Link, key: str, rate: float, *, patience: float) -> None:
+        self._link = link
+        self._key = key
+        self._apart = _MICROSECONDS / rate
+        self._patience = patience
+        self._waiting: deque[tuple[asyncio.Future[None], float]] = deque()
+        self._giving: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> None:
+        """Wait for a turn, unless this call has taken one ahead. Raises `FleetError`."""
+        taken = _taken.get()
+        if taken and taken[0] is self:
+            taken.clear()  # for one attempt: another needs another
+            return
+        await self.wait(self._patience)
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Do nothing: the turn is used."""
+
+    def ahead(self) -> _Ahead:
+        """Take a turn for the first attempt that is made within the block, before it begins."""
+        return _Ahead(self)
+
+    async def wait(self, patience: float) -> None:
+        """Wait for a turn.
+
+        Args:
+            patience: Seconds to wait for a Redis that is away.
+
+        Raises:
+            FleetError: Redis is away, or refuses.
+        """
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        self._waiting.append((turn, loop.time() + patience))
+        if self._giving is None:
+            # Not the caller's own: a caller can be cancelled, and others wait as well.
+            self._giving = asyncio.Task(self._give(), loop=loop)
+        await turn
+
+    async def aclose(self) -> None:
+        """Give no more turns. Nobody waits by now."""
+        if self._giving is not None:
+            self._giving.cancel()
+            await asyncio.wait((self._giving,))
+
+    async def _give(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while wanted := self._wanted():
+                asked = [
+                    str(self._apart),
+                    wanted,
+                    int(_AHEAD * _MICROSECONDS),
+                    int(_CATCH_UP * _MICROSECONDS),
+                ]
+                try:
+                    given, delay = await self._link.run("turns", [self._key], asked, patience=0.0)
+                except FleetError as exc:
+                    self._refuse(exc, loop.time())
+                    await asyncio.sleep(_AHEAD)
+                    continue
+                if given:
+                    await self._hand_out(given, loop.time() + delay / _MICROSECONDS, loop)
+                else:
+                    # Others have taken what there was: with half of what is ahead to share, all get some.
+                    await asyncio.sleep(max(delay / _MICROSECONDS, _AHEAD / 2))
+        finally:
+            self._giving = None
+
+    async def _hand_out(self, given: int, first: float, loop: asyncio.AbstractEventLoop) -> None:
+        for place in range(given):
+            left = first + place * self._apart / _MICROSECONDS - loop.time()
+            if left > 0:
+                await asyncio.sleep(left)
+            if self._wanted():
+                self._waiting.popleft()[0].set_result(None)
+
+    def _wanted(self) -> int:
+        """How many wait, at least: those who have given up are dropped from the front."""
+        while self._waiting and self._waiting[0][0].done():
+            self._waiting.popleft()
+        return len(self._waiting)
+
+    def _refuse(self, error: FleetError, now: float) -> None:
+        """Tell those whose patience is over; all of them, where waiting would not help."""
+        still: deque[tuple[asyncio.Future[None], float]] = deque()
+        for turn, until in self._waiting:
+            if turn.done():
+                continue
+            if error.passing and until > now:
+                still.append((turn, until))
+            else:
+                turn.set_exception(error)
+        self._waiting = still
+
+
+class _Ahead(AbstractAsyncContextManager[None]):
+    """A turn that was taken before its call begins."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._token: Any = None
+
+    async def __aenter__(self) -> None:
+        await self._turns.wait(float("inf"))
+        self._token = _taken.set([self._turns])
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        _taken.reset(self._token)

@@ -1,0 +1,37 @@
+-- Records what became of a wish that was claimed, and takes back from the guard what never reached the gateway.
+--
+-- Only who claimed it last may say so. Saying it again changes nothing.
+--
+-- KEYS: as those of admit.lua, without the first.
+-- ARGV: 1 token, 2 state (S, M or O), 3 the result, 4 how long to keep the record (ms), 5 how long to keep the number's
+-- record (ms), in both 0: not at all, 6 '1': it reached the gateway.
+local token, state = ARGV[1], ARGV[2]
+if KEYS[2] ~= '' and redis.call('HGET', KEYS[2], 't') == token then
+  if ARGV[5] == '0' then
+    redis.call('DEL', KEYS[2])
+  else
+    redis.call('HSET', KEYS[2], 's', state, 'r', ARGV[3])
+    redis.call('PEXPIRE', KEYS[2], ARGV[5])
+  end
+end
+local held = redis.call('HMGET', KEYS[1], 't', 's')
+if held[1] ~= token then
+  return 0
+end
+if ARGV[6] == '' and held[2] ~= 'O' then
+  for place = 3, 4 do
+    if KEYS[place] ~= '' then
+      redis.call('ZREM', KEYS[place], token)
+    end
+  end
+  if KEYS[5] ~= '' then
+    redis.call('DECR', KEYS[5])
+  end
+end
+if ARGV[4] == '0' then
+  redis.call('DEL', KEYS[1])
+else
+  redis.call('HSET', KEYS[1], 's', state, 'r', ARGV[3])
+  redis.call('PEXPIRE', KEYS[1], ARGV[4])
+end
+return 1

@@ -1,0 +1,121 @@
+"""What the processes of a fleet have in common: settings, and no state."""
+
+# The annotations are for users' type checkers; the checks are for everybody else at run time.
+# pyright: reportUnnecessaryIsInstance=false
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from .._errors import InvalidConfiguration
+from .._guard import SpendGuard
+from .._numbers import is_finite
+from .._redis._link import Link, checked_url
+from .._redis._names import Names
+from .._secret import Secret
+from ._session import FleetSession
+
+__all__ = ["Fleet", "checked_seconds"]
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+def checked_seconds(setting: str, value: float, expected: str, *, least: float = 0.0) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise InvalidConfiguration(setting, f"is of type {type(value).__name__}", expected)
+    if not is_finite(value) or value < 0 or value < least:
+        raise InvalidConfiguration(setting, f"is {value!r}", expected)
+    return float(value)
+
+
+class Fleet:
+    """What all processes of a fleet have in common. Hand it to each one's `Gateway360Client(fleet=…)`.
+
+    Args:
+        url: The Redis that they share: `redis://…`, `rediss://…` (TLS) or `unix://…`.
+        name: The fleet's name, which its keys in Redis begin with: letters, digits, `_`, `.` and `-`.
+        rate: Requests that start in a second, over all processes, retries included; `None`: no bound. In any stretch
+            there are at most those of its length, and those of a twentieth of a second more.
+        keep: Seconds that the record of a wish stays after its outcome: a task that is delivered later than that
+            sends again.
+        patience: Seconds that a call waits for a Redis that is away before it is refused, which is `NOT_SENT`.
+
+    Raises:
+        InvalidConfiguration: A setting is wrong; `.setting` names it.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str = "gateway360",
+        rate: float | None = None,
+        keep: float = 86_400.0,
+        patience: float = 2.0,
+    ) -> None:
+        self._url = checked_url("url", url)
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            problem = f"is {name!r}" if isinstance(name, str) else f"is of type {type(name).__name__}"
+            raise InvalidConfiguration("name", problem, "1 to 64 letters, digits, '_', '.' or '-'")
+        self.name = name
+        self.rate = (
+            None if rate is None else checked_seconds("rate", rate, "requests a second, above 0, or None")
+        )
+        if self.rate is not None and not 1e-5 <= self.rate <= 1e6:
+            raise InvalidConfiguration(
+                "rate", f"is {rate!r}", "requests a second, 0.00001 to 1000000, or None"
+            )
+        self.keep = checked_seconds("keep", keep, "a finite number of seconds, 1 or more", least=1.0)
+        self.patience = checked_seconds("patience", patience, "a finite number of seconds, 0 or more")
+
+    def __repr__(self) -> str:
+        # Not the URL, which may hold a password.
+        return f"Fleet(name={self.name!r}, rate={self.rate}, keep={self.keep:g}, patience={self.patience:g})"
+
+    async def check(self) -> list[str]:
+        """Ask Redis how it is set up.
+
+        Returns:
+            What is wrong with that, and what is lost for it, a sentence each. They are logged as warnings as well.
+
+        Raises:
+            FleetError: Redis cannot be asked.
+            InvalidConfiguration: It is a cluster.
+        """
+        link = Link(self._url, f"{self.name}:memory")
+        try:
+            return await link.troubles()
+        finally:
+            await link.aclose()
+
+    def session(
+        self,
+        *,
+        gateway_url: str,
+        api_key: Secret,
+        deadline: float = 30.0,
+        guard: SpendGuard | None = None,
+        cooldown: float | None = None,
+    ) -> FleetSession:
+        """Open a client's part of the fleet. The client does that by itself.
+
+        Args:
+            gateway_url: Where its requests are posted to.
+            api_key: The account's key.
+            deadline: Seconds that most of its calls take at most.
+            guard: Where requests may go, and how many.
+            cooldown: Seconds for which a result stands for its number.
+        """
+        names = Names(self.name, gateway_url, api_key)
+        link = Link(self._url, names.memory)
+        return FleetSession(
+            names,
+            link,
+            keep=self.keep,
+            rate=self.rate,
+            patience=self.patience,
+            deadline=deadline,
+            guard=guard,
+            cooldown=cooldown,
+        )

@@ -1,0 +1,269 @@
+"""A client's part of its fleet: admission before a request's first byte, its outcome after.
+
+Rules of this module:
+
+- Nothing is sent that was not admitted: where Redis cannot be asked, the answer is no.
+- Whoever gets a wish that somebody else is sending waits for its outcome: there is no better answer.
+- An outcome is recorded whatever becomes of its caller, and tried for as long as the claim's lease lasts: after that,
+  it may have been sent, as far as anybody else knows.
+- A claim that may have been made, and is not used, is given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from typing import Final
+
+import attrs
+
+from .._errors import FleetError, InvalidRequest
+from .._guard import GuardRules, Refusal, RefusalKind, SpendGuard
+from .._payloads import PinRequest
+from .._redis._claims import Admission, Answer, Claims, Left, Limits, Verdict, Wish, new_token
+from .._redis._link import Link
+from .._redis._names import Names
+from .._redis._turns import Turns
+from .._results import Disposition, FailureKind, PinResult, TransportFailure
+
+__all__ = ["GRACE", "FleetSession", "interrupted"]
+
+_logger = logging.getLogger("gateway360_async")
+
+GRACE: Final = 15.0
+"""Seconds that a lease lasts beyond its call's deadline, for a process that was held up meanwhile."""
+_FIRST_PAUSE: Final = 0.02
+_LONGEST_PAUSE: Final = 0.5
+_REFUSALS: Final[dict[Verdict, RefusalKind]] = {
+    Verdict.PREFIX: FailureKind.PREFIX_CEILING,
+    Verdict.CLIENT: FailureKind.CLIENT_CEILING,
+    Verdict.TOTAL: FailureKind.TOTAL_CEILING,
+}
+
+
+class FleetSession:
+    """One client's part of a fleet.
+
+    Args:
+        names: What things are called in Redis.
+        link: The way there.
+        keep: Seconds that a record stays.
+        rate: Requests that start in a second, or `None`.
+        patience: Seconds that a call waits for a Redis that is away.
+        deadline: Seconds that most calls take at most.
+        guard: Where requests may go, and how many.
+        cooldown: Seconds for which a result stands for its number.
+    """
+
+    def __init__(
+        self,
+        names: Names,
+        link: Link,
+        *,
+        keep: float,
+        rate: float | None,
+        patience: float,
+        deadline: float,
+        guard: SpendGuard | None,
+        cooldown: float | None,
+    ) -> None:
+        self._names = names
+        self._link = link
+        self._claims = Claims(link, names)
+        self._keep = _milliseconds(keep)
+        self._patience = patience
+        self._deadline = deadline
+        self._rules = None if guard is None else GuardRules(guard)
+        self._cooldown = None if cooldown is None else _milliseconds(cooldown)
+        self.turns = None if rate is None else Turns(link, names.turns, rate, patience=patience)
+        """Entered around each attempt; `None`: no rate."""
+        self._recording: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        return "<FleetSession>"
+
+    async def aclose(self) -> None:
+        """Record what is not yet on record, and close the connections."""
+        if self._recording:
+            await asyncio.wait(self._recording)
+        if self.turns is not None:
+            await self.turns.aclose()
+        await self._link.aclose()
+
+    def ahead(self) -> AbstractAsyncContextManager[None]:
+        """Take a turn of the fleet's rate before a call begins, so that the wait is none of the call's time."""
+        return nullcontext() if self.turns is None else self.turns.ahead()
+
+    def key_of(self, batch: str, request: PinRequest) -> str:
+        """The idempotency key of a batch's entry."""
+        return self._names.derived(batch, request)
+
+    async def look(self, keys: Sequence[str], *, patience: float) -> list[Left | None]:
+        """Say how far the wishes with these idempotency keys have come. Raises `FleetError`."""
+        return await self._claims.look([self._names.record(f"key {key}") for key in keys], patience=patience)
+
+    async def admit(
+        self,
+        request: PinRequest,
+        *,
+        idempotency_key: str | None,
+        report_id: str | None,
+        expires: float,
+        force: bool,
+        meanwhile: Callable[[TransportFailure | None], None],
+    ) -> Admission | PinResult:
+        """Claim a request for this process, and count it.
+
+        Args:
+            request: The request.
+            idempotency_key: What its wish is called; `None`: it is one of its own.
+            report_id: What ties it to its delivery report.
+            expires: When its call ends at the latest, on the event loop's clock.
+            force: Whether to send even within the cooldown.
+            meanwhile: Is told what is true of the call for as long as it waits for somebody else's claim.
+
+        Returns:
+            The claim, or what the call's result is instead.
+
+        Raises:
+            InvalidRequest: The idempotency key belongs to another request.
+        """
+        loop = asyncio.get_running_loop()
+        token = new_token()
+        wish = self._wish(request, idempotency_key, report_id, expires - loop.time(), force=force)
+        prefix = self._rules.prefix_of(request.msisdn) if self._rules is not None else None
+        if isinstance(prefix, Refusal):
+            return await self._told(wish, token, _failed(prefix.kind, prefix.detail))
+        pause = _FIRST_PAUSE
+        while True:
+            patience = max(0.0, min(self._patience, expires - loop.time()))
+            try:
+                answer = await self._claims.admit(wish, token, patience=patience)
+            except FleetError as exc:
+                self.record(Admission(wish, token), _failed(FailureKind.FLEET, str(exc)))
+                return _failed(FailureKind.FLEET, str(exc))
+            except asyncio.CancelledError:
+                # It may have got there all the same.
+                self.record(
+                    Admission(wish, token), _failed(FailureKind.CANCELLED, "cancelled before it was admitted")
+                )
+                raise
+            if answer.admission is not None:
+                meanwhile(None)
+                return answer.admission
+            if answer.verdict not in (Verdict.BUSY, Verdict.NUMBER):
+                meanwhile(None)
+                result = self._refused(answer, request)
+                own = answer.verdict in (Verdict.SETTLED, Verdict.UNSETTLED)
+                return result if own else await self._told(wish, token, result)
+            busy = answer.verdict is Verdict.BUSY
+            meanwhile(interrupted("somebody else is sending it", answer.report_id) if busy else None)
+            await asyncio.sleep(min(pause, answer.left / 1000 + 0.001))
+            pause = min(_LONGEST_PAUSE, pause * 2)
+
+    async def _told(self, wish: Wish, token: str, result: PinResult) -> PinResult:
+        """Let whoever waits for a wish's outcome know why it is not sent."""
+        if wish.keep:
+            with suppress(FleetError):  # they will learn nothing, and ask again
+                await self._claims.refuse(wish, token, result, patience=self._patience)
+        return result
+
+    def record(self, admission: Admission, result: PinResult) -> asyncio.Task[None]:
+        """Begin to record what became of a claim, which goes on whatever becomes of the caller."""
+        task = asyncio.Task(self._record(admission, result), loop=asyncio.get_running_loop())
+        self._recording.add(task)
+        task.add_done_callback(self._recording.discard)
+        return task
+
+    async def recorded(self, recording: asyncio.Task[None]) -> None:
+        """Wait until that is on record, but not for longer than a call waits for a Redis that is away.
+
+        A cancellation is kept until then.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._patience
+        cancelled: asyncio.CancelledError | None = None
+        while not recording.done() and (left := until - loop.time()) > 0:
+            try:
+                await asyncio.wait((recording,), timeout=left)
+            except asyncio.CancelledError as exc:
+                cancelled = exc
+        if cancelled is not None:
+            raise cancelled
+
+    async def _record(self, admission: Admission, result: PinResult) -> None:
+        # A refusal of the gateway's is a request that it had.
+        unsent = isinstance(result, TransportFailure) and result.disposition is Disposition.NOT_SENT
+        try:
+            patience = admission.wish.lease / 1000
+            await self._claims.settle(admission, result, reached=not unsent, patience=patience)
+        except FleetError as exc:
+            _logger.warning("an outcome could not be recorded, others will take it for maybe sent: %s", exc)
+
+    def _wish(
+        self,
+        request: PinRequest,
+        idempotency_key: str | None,
+        report_id: str | None,
+        remaining: float,
+        *,
+        force: bool,
+    ) -> Wish:
+        names = self._names
+        return Wish(
+            # A wish without a key has a record for as long as it is under way: who counts it knows it by that.
+            record=names.record(new_token() if idempotency_key is None else f"key {idempotency_key}"),
+            fingerprint=names.fingerprint(request),
+            keep=0 if idempotency_key is None else self._keep,
+            lease=_milliseconds(max(remaining, self._deadline) + GRACE),
+            report_id=report_id,
+            number=None if self._cooldown is None else names.number(request.msisdn),
+            cooldown=self._cooldown or 0,
+            force=force,
+            limits=Limits() if self._rules is None else self._limits(self._rules, request.msisdn),
+        )
+
+    def _limits(self, rules: GuardRules, msisdn: str) -> Limits:
+        guard, names = rules.guard, self._names
+        prefix = rules.prefix_of(msisdn)
+        if isinstance(prefix, Refusal):
+            return Limits()
+        return Limits(
+            prefix=None if guard.per_prefix is None else (names.prefix(prefix), guard.per_prefix),
+            everybody=None if guard.per_client is None else (names.everybody, guard.per_client),
+            total=None if guard.total is None else (names.total, guard.total),
+            window=_milliseconds(guard.window),
+        )
+
+    def _refused(self, answer: Answer, request: PinRequest) -> PinResult:
+        if answer.verdict is Verdict.OTHER:
+            problem = "belongs to another request, with another payload"
+            raise InvalidRequest("idempotency_key", problem, "one of its own for each request")
+        if answer.result is not None:
+            return attrs.evolve(answer.result, repeated=True)
+        if answer.verdict is Verdict.HOT:
+            detail = "an earlier call to this number, whose outcome nobody knows"
+            return attrs.evolve(interrupted(detail, answer.report_id), repeated=True)
+        kind = _REFUSALS.get(answer.verdict)
+        if kind is None or self._rules is None:
+            return interrupted("whoever began to send it is gone", answer.report_id)
+        prefix = self._rules.prefix_of(request.msisdn)
+        refusal = prefix if isinstance(prefix, Refusal) else self._rules.refusal(kind, prefix)
+        return _failed(refusal.kind, refusal.detail)
+
+
+def interrupted(detail: str, report_id: str | None) -> TransportFailure:
+    """Say of a wish that somebody else has begun that it may have been sent."""
+    return TransportFailure(
+        FailureKind.INTERRUPTED, Disposition.MAYBE_SENT, detail=detail, attempts=0, report_id=report_id
+    )
+
+
+def _failed(kind: FailureKind, detail: str) -> TransportFailure:
+    return TransportFailure(kind, Disposition.NOT_SENT, detail=detail, attempts=0)
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))

@@ -1,0 +1,167 @@
+"""A ledger in Redis: a batch's durable memory for several machines.
+
+Rules of this module:
+
+- An entry is known by the batch's name, its number and its payload, not by its place: the input may come in another order,
+  and two processes may send the same batch at the same time. Each entry is sent by one of them.
+- Whoever finds an entry under way waits for its outcome, or for the end of its lease.
+- What Redis must be like for that to hold: see `gateway360_async.fleet`.
+"""
+
+# The annotations are for users' type checkers; the checks are for everybody else at run time.
+# pyright: reportUnnecessaryIsInstance=false
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from .._errors import FleetError, InvalidConfiguration, LedgerError
+from .._numbers import is_finite
+from .._payloads import PinRequest, checked_idempotency_key
+from .._redis._claims import Admission, Claims, Verdict, Wish, new_token
+from .._redis._link import Link, checked_url
+from .._redis._names import Names
+from .._results import Disposition, PinResult, TransportFailure
+from ._base import LedgerScope, Recorded
+
+__all__ = ["RedisLedger"]
+
+_GRACE: Final = 15.0
+"""Seconds that a lease lasts beyond a request's deadline, for a process that was held up meanwhile."""
+_LONGEST_PAUSE: Final = 0.5
+_SECONDS_EXPECTED: Final = "a finite number of seconds, 1 or more"
+
+
+class RedisLedger:
+    """A batch's durable memory in Redis. Hand it to `client.batch(…, ledger=…)`, in every run of the batch.
+
+    Identical requests in one batch are one SMS, whatever `on_duplicate` says.
+
+    Args:
+        url: The Redis: `redis://…`, `rediss://…` (TLS) or `unix://…`.
+        batch: The batch's name, 1 to 200 characters. The same name, number and payload are one SMS.
+        name: The fleet's name, which its keys in Redis begin with.
+        keep: Seconds that a record stays after its outcome.
+        patience: Seconds to wait for a Redis that is away, before the batch ends with a `LedgerError`.
+
+    Raises:
+        InvalidConfiguration: A value is wrong; `.setting` names it.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        batch: str,
+        *,
+        name: str = "gateway360",
+        keep: float = 86_400.0,
+        patience: float = 30.0,
+    ) -> None:
+        self._url = checked_url("url", url)
+        try:
+            self._batch = checked_idempotency_key(batch)
+        except ValueError:
+            raise InvalidConfiguration("batch", "is no name", "1 to 200 printable characters") from None
+        self._name = name
+        for setting, value in (("keep", keep), ("patience", patience)):
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not is_finite(value) or value < 1:
+                raise InvalidConfiguration(setting, f"is {value!r}", _SECONDS_EXPECTED)
+        self._keep = float(keep)
+        self._patience = float(patience)
+
+    def __repr__(self) -> str:
+        # Not the URL, which may hold a password.
+        return f"RedisLedger(batch={self._batch!r}, name={self._name!r})"
+
+    async def open(self, scope: LedgerScope) -> _Session:
+        """Find Redis, and look whether it keeps what it is told; see `Ledger.open`."""
+        names = Names(self._name, scope.url, scope.api_key)
+        link = Link(self._url, names.memory)
+        try:
+            await link.memory(patience=self._patience)
+        except FleetError as exc:
+            await link.aclose()
+            raise _failed(exc) from None
+        except BaseException:
+            await link.aclose()
+            raise
+        lease = scope.deadline + _GRACE
+        return _Session(self._batch, names, link, keep=self._keep, lease=lease, patience=self._patience)
+
+
+class _Session:
+    def __init__(
+        self, batch: str, names: Names, link: Link, *, keep: float, lease: float, patience: float
+    ) -> None:
+        self._batch = batch
+        self._names = names
+        self._link = link
+        self._claims = Claims(link, names)
+        self._keep = round(keep * 1000)
+        self._lease = round(lease * 1000)
+        self._patience = patience
+        self._claimed: dict[int, Admission] = {}
+        self._settling: set[asyncio.Task[None]] = set()
+
+    async def begin(self, index: int, request: PinRequest, *, resend_unknown: bool) -> Recorded | None:
+        wish = Wish(
+            record=self._record_of(request),
+            fingerprint=self._names.fingerprint(request),
+            keep=self._keep,
+            lease=self._lease,
+            resend_unknown=resend_unknown,
+        )
+        token = new_token()
+        # Before it is asked for: whoever is cancelled meanwhile gives it up.
+        self._claimed[index] = Admission(wish, token)
+        pause = 0.02
+        while True:
+            try:
+                answer = await self._claims.admit(wish, token, patience=self._patience)
+            except FleetError as exc:
+                raise _failed(exc) from None
+            if answer.admission is not None:
+                return Recorded(answer.result, begun_again=True) if answer.admission.again else None
+            if answer.verdict is not Verdict.BUSY:
+                return Recorded(answer.result)
+            await asyncio.sleep(min(pause, answer.left / 1000 + 0.001))
+            pause = min(_LONGEST_PAUSE, pause * 2)
+
+    async def recorded(self, index: int, request: PinRequest) -> Recorded | None:
+        try:
+            (left,) = await self._claims.look([self._record_of(request)], patience=self._patience)
+        except FleetError as exc:
+            raise _failed(exc) from None
+        mine = self._claimed.get(index)
+        if left is None or left.verdict is Verdict.GRANTED or (mine and mine.token == left.token):
+            return None
+        return Recorded(left.result)
+
+    def settle(self, index: int, result: PinResult) -> asyncio.Task[None]:
+        task = asyncio.Task(self._settle(index, result), loop=asyncio.get_running_loop())
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+        return task
+
+    async def _settle(self, index: int, result: PinResult) -> None:
+        unsent = isinstance(result, TransportFailure) and result.disposition is Disposition.NOT_SENT
+        try:
+            await self._claims.settle(
+                self._claimed.pop(index), result, reached=not unsent, patience=self._patience
+            )
+        except FleetError as exc:
+            raise _failed(exc) from None
+
+    async def aclose(self) -> None:
+        if self._settling:
+            await asyncio.wait(self._settling)
+        await self._link.aclose()
+
+    def _record_of(self, request: PinRequest) -> str:
+        return self._names.record(f"key {self._names.derived(self._batch, request)}")
+
+
+def _failed(error: FleetError) -> LedgerError:
+    return LedgerError(f"in Redis {error.problem}", error.expected)
