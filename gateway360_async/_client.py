@@ -25,6 +25,7 @@ from ._calls import Caller
 from ._error_ids import ErrorId
 from ._errors import ClientClosed, InvalidConfiguration, InvalidRequest
 from ._guard import SpendGuard
+from ._optional import dispatcher, fleet_session, recorder, watch_of, watched
 from ._owner import Owner
 from ._payloads import (
     SENDER_EXPECTED,
@@ -46,7 +47,6 @@ from ._settings import (
     checked_timeout,
     endpoint,
     read_api_key,
-    read_log_level,
 )
 from ._sharing import Flight, Sharing
 from ._verification import (
@@ -61,11 +61,10 @@ from ._wire import REQUEST_PATH, decode
 from .transports import Transport, adapted, default_transport
 
 if TYPE_CHECKING:
-    from ._watched import Watched
     from .delivery import DeliveryReports
-    from .fleet import Fleet, FleetQueue, FleetSession
-    from .ledgers import Ledger, Recorder
-    from .observers import Observer, Watch
+    from .fleet import Fleet, FleetQueue
+    from .ledgers import Ledger
+    from .observers import Observer
 
 __all__ = ["Gateway360Client"]
 
@@ -156,9 +155,17 @@ class Gateway360Client:
         if reports is not None and not callable(getattr(reports, "url_for", None)):
             problem = f"is of type {type(reports).__name__}"
             raise InvalidConfiguration("reports", problem, "a DeliveryReports of gateway360_async.delivery")
-        watch = _watch(observer)
+        watch = watch_of(observer)
         cooldown = None if cooldown is None else checked_cooldown(cooldown)
-        session = self._fleet = self._session(fleet, limiter, guard, cooldown)
+        session = self._fleet = fleet_session(
+            fleet,
+            gateway_url=self._url,
+            api_key=key,
+            deadline=self._deadline,
+            limiter=limiter,
+            guard=guard,
+            cooldown=cooldown,
+        )
         if session is not None:
             limiter, guard, cooldown = session.turns or limiter, None, None
         if transport is None:
@@ -183,7 +190,7 @@ class Gateway360Client:
             "verify_pin", verify_url, decode_verification, once=True
         )
         self._sharing = Sharing(caller)
-        self._watched = None if watch is None else _watched(self._sharing, watch)
+        self._watched = None if watch is None else watched(self._sharing, watch)
         self._sending = self._watched or self._sharing
 
     def __repr__(self) -> str:
@@ -420,7 +427,16 @@ class Gateway360Client:
             LedgerError: On entering the block, or while it runs: the ledger cannot be used.
         """
         if queue is not None:
-            return self._dispatched(requests, queue, ledger, on_duplicate=on_duplicate, halt_on=halt_on)
+            self._require_open()
+            return Batch(
+                requests,
+                build=lambda row: request_from(row, sender=self._sender),
+                send=dispatcher(queue, self._fleet, ledger).send,
+                progress=None if self._watched is None else self._watched.batch(),
+                concurrency=queue.waiting,
+                on_duplicate=on_duplicate,
+                halt_on=halt_on,
+            )
         # Otherwise the second of two would get the first one's SMS.
         share = on_duplicate == "skip" and not force
 
@@ -433,7 +449,11 @@ class Gateway360Client:
             build=lambda row: request_from(row, sender=self._sender),
             send=send,
             cancel=self._sharing.cancel,
-            recorder=None if ledger is None else self._recorder(ledger, send, resend_unknown=resend_unknown),
+            recorder=None
+            if ledger is None
+            else recorder(
+                ledger, self._url, self._api_key, self._deadline, send, resend_unknown=resend_unknown
+            ),
             progress=None if self._watched is None else self._watched.batch(),
             concurrency=self._concurrency if concurrency is None else checked_concurrency(concurrency),
             on_duplicate=on_duplicate,
@@ -477,79 +497,11 @@ class Gateway360Client:
             raise
         return [results[index] for index in range(len(results))]
 
-    def _session(
-        self,
-        fleet: Fleet | None,
-        limiter: AbstractAsyncContextManager[Any] | None,
-        guard: SpendGuard | None,
-        cooldown: float | None,
-    ) -> FleetSession | None:
-        if fleet is None:
-            return None
-        if not callable(getattr(fleet, "session", None)):
-            problem = f"is of type {type(fleet).__name__}"
-            raise InvalidConfiguration("fleet", problem, "a Fleet of gateway360_async.fleet")
-        if fleet.rate is not None and limiter is not None:
-            raise InvalidConfiguration("limiter", "is given beside a fleet with a rate", "one of the two")
-        return fleet.session(
-            gateway_url=self._url,
-            api_key=self._api_key,
-            deadline=self._deadline,
-            guard=guard,
-            cooldown=cooldown,
-        )
-
     def _checked_key(self, idempotency_key: str) -> str:
         if self._fleet is None:
             problem = "is given to a client without a fleet, which could not tell it from others"
             raise InvalidRequest("idempotency_key", problem, "Gateway360Client(fleet=…), or no key")
         return checked_idempotency_key(idempotency_key)
-
-    def _dispatched(
-        self,
-        requests: Iterable[object] | AsyncIterable[object],
-        queue: FleetQueue,
-        ledger: Ledger | None,
-        *,
-        on_duplicate: Literal["skip", "send"],
-        halt_on: Collection[ErrorId | str],
-    ) -> Batch:
-        from .fleet import Dispatcher, FleetQueue  # noqa: PLC0415  # with redis, for those who have a fleet
-
-        checked_instance("queue", queue, FleetQueue, "a FleetQueue of gateway360_async.fleet")
-        if self._fleet is None:
-            raise InvalidConfiguration(
-                "queue", "is given to a client without a fleet", "Gateway360Client(fleet=…)"
-            )
-        if ledger is not None:
-            raise InvalidConfiguration(
-                "ledger", "is given beside a queue", "none: the fleet's records are one"
-            )
-        self._require_open()
-        return Batch(
-            requests,
-            build=lambda row: request_from(row, sender=self._sender),
-            send=Dispatcher(queue, self._fleet).send,
-            progress=None if self._watched is None else self._watched.batch(),
-            concurrency=queue.waiting,
-            on_duplicate=on_duplicate,
-            halt_on=halt_on,
-        )
-
-    def _recorder(
-        self,
-        ledger: Ledger,
-        send: Callable[[PinRequest, Callable[[], bool]], Awaitable[PinResult]],
-        *,
-        resend_unknown: bool,
-    ) -> Recorder:
-        from .ledgers import LedgerScope, Recorder  # noqa: PLC0415  # with sqlite3, for those who keep one
-
-        if not callable(getattr(ledger, "open", None)):
-            problem = f"is of type {type(ledger).__name__}"
-            raise InvalidConfiguration("ledger", problem, "a Ledger, such as a SqliteLedger")
-        scope = LedgerScope(self._url, self._api_key, self._deadline)
-        return Recorder(ledger, scope, send, resend_unknown=resend_unknown)
 
     def _begin(
         self,
@@ -601,17 +553,3 @@ def _require_request(request: object) -> None:
     if not isinstance(request, PinRequest):
         problem = f"is of type {type(request).__name__}"
         raise InvalidRequest("request", problem, "a PinRequest; request_pin() takes its fields")
-
-
-def _watch(observer: Observer | Sequence[Observer] | None) -> Watch | None:
-    if observer is None and read_log_level() is None:
-        return None
-    from .observers import observer_from_environment, watch  # noqa: PLC0415  # for those who watch
-
-    return watch(observer, observer_from_environment())
-
-
-def _watched(sharing: Sharing, watch: Watch) -> Watched:
-    from ._watched import Watched  # noqa: PLC0415  # for those who watch
-
-    return Watched(sharing, watch)
