@@ -14,7 +14,8 @@ sent, or it may have been sent.
 
 | module | what is in it |
 |---|---|
-| `gateway360_async.ledgers` | a batch's durable memory: `SqliteLedger` |
+| `gateway360_async.ledgers` | a batch's durable memory: `SqliteLedger`, `RedisLedger` |
+| `gateway360_async.fleet` | several processes with one memory in Redis: idempotency keys, a rate, cooldown and guard over all |
 | `gateway360_async.delivery` | delivery reports: what became of an SMS |
 | `gateway360_async.observers` | who watches a client: logging; `gateway360_async.observers.opentelemetry`, `gateway360_async.observers.prometheus` |
 | `gateway360_async.integrations` | web applications and workers; `gateway360_async.integrations.starlette`, `gateway360_async.integrations.asgi` |
