@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+from redis_process import RedisProcess
 
 from gateway360_async import RetryPolicy
 from gateway360_async.testing import ThreadedSandbox
@@ -26,3 +29,23 @@ def at_once() -> RetryPolicy:
 def sandbox(gateway360_sandbox: ThreadedSandbox) -> ThreadedSandbox:
     """The plugin's own: for code that runs an event loop of its own."""
     return gateway360_sandbox
+
+
+@pytest.fixture(scope="session")
+def _one_redis() -> Iterator[RedisProcess]:
+    with RedisProcess() as process:
+        yield process
+
+
+@pytest.fixture
+def redis(_one_redis: RedisProcess) -> RedisProcess:
+    """A Redis that holds nothing: for tests that neither end it nor hold it up."""
+    _one_redis.client.flushall()
+    return _one_redis
+
+
+@pytest.fixture
+def restarting() -> Iterator[RedisProcess]:
+    """A Redis of the test's own, to be ended and begun again with its data."""
+    with RedisProcess(durable=True) as process:
+        yield process

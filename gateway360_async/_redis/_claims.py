@@ -76,7 +76,7 @@ class Wish:
     Args:
         record: The key of its record.
         fingerprint: What tells its request from others.
-        keep: Milliseconds that the record stays once it is settled; 0: it goes with that.
+        keep: Milliseconds that the record stays once it is settled, or its lease is over; 0: it goes with that.
         lease: Milliseconds after which whoever claimed it has ended.
         report_id: What ties it to its delivery report.
         resend_unknown: Whether to claim even what may have been sent.
@@ -143,6 +143,8 @@ class Left:
         result: The result that is on record; of one that was not sent as well.
         report_id: What ties it to its delivery report.
         left: Milliseconds that the lease lasts.
+        again: Whether it may have been sent before it was claimed.
+        before: The result from then, where that is known.
     """
 
     verdict: Verdict
@@ -151,6 +153,8 @@ class Left:
     result: PinResult | None
     report_id: str | None
     left: int
+    again: bool = False
+    before: PinResult | None = None
 
 
 class Claims:
@@ -186,7 +190,7 @@ class Claims:
                 token,
                 wish.fingerprint,
                 wish.lease,
-                wish.keep or wish.lease,
+                wish.keep,
                 wish.report_id or "",
                 "1" if wish.resend_unknown else "",
                 wish.cooldown,
@@ -273,13 +277,22 @@ def _counted(wish: Wish) -> list[str]:
 
 
 def _left(found: list[Any]) -> Left | None:
-    state, token, report_id, result, left, fingerprint = found
+    state, token, report_id, result, left, fingerprint, again, before = found
     if not state:
         return None
     verdict = {b"S": Verdict.SETTLED, b"O": Verdict.GRANTED}.get(state, Verdict.UNSETTLED)
     if state == b"B" and left > 0:
         verdict = Verdict.BUSY
-    return Left(verdict, token.decode(), fingerprint, _read(result), _text(report_id), int(left))
+    return Left(
+        verdict,
+        token.decode(),
+        fingerprint,
+        _read(result),
+        _text(report_id),
+        int(left),
+        again=bool(again),
+        before=_read(before),
+    )
 
 
 def _text(value: bytes) -> str | None:

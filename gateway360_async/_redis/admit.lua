@@ -4,13 +4,14 @@
 -- this Redis' clock; f, the fingerprint of the request; i, its report id; r, its result.
 --   B begun: there may be an SMS, and after the lease nobody will say. S settled. M may have been sent, and that is
 --   the last word, but for a better one of who claimed it. O open: certainly not sent, to be claimed as if it were new.
+-- And of one that was claimed again though it may have been sent: a, '1'; p, the result from before, if there was one.
 -- A number's record is the same, for the length of the cooldown, and without O.
 --
 -- Asking again with the same token changes nothing: an answer may have been lost on its way.
 --
 -- KEYS: 1 the memory's id, 2 the record; and, or '' where there is no such rule: 3 the number's record, 4 the admissions of
 -- the prefix, 5 of all, 6 their count for ever.
--- ARGV: 1 the memory's id, 2 token, 3 fingerprint, 4 lease (ms), 5 how long to keep the record (ms), 6 report id or '',
+-- ARGV: 1 the memory's id, 2 token, 3 fingerprint, 4 lease (ms), 5 how long to keep the record after it (ms), 6 report id or '',
 -- 7 '1': claim again what may have been sent, 8 how long to keep the number's record (ms), 9 '1': whatever that says,
 -- 10 window (ms), 11 to 13 the ceilings of the last three keys, or '' for none.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
@@ -21,10 +22,10 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local token, keep = ARGV[2], ARGV[5]
 local again = ''
 
-local held = redis.call('HMGET', KEYS[2], 's', 't', 'l', 'f', 'i', 'r')
+local held = redis.call('HMGET', KEYS[2], 's', 't', 'l', 'f', 'i', 'r', 'a', 'p')
 if held[1] then
   if held[2] == token then
-    return {'granted', '', ''}
+    return {'granted', held[7] or '', held[8] or ''}
   end
   if held[1] ~= 'O' and held[4] ~= ARGV[3] then
     return {'other'}
@@ -91,11 +92,15 @@ if KEYS[3] ~= '' then
   end
   redis.call('PEXPIRE', KEYS[3], ARGV[4] + ARGV[8])
 end
-local before = held[6] or ''
+-- A claim that nobody settled has no result of its own, but may know of an earlier one.
+local before = again == '1' and (held[6] or held[8]) or ''
 redis.call('DEL', KEYS[2])
 redis.call('HSET', KEYS[2], 's', 'B', 't', token, 'l', now + ARGV[4], 'f', ARGV[3])
 if ARGV[6] ~= '' then
   redis.call('HSET', KEYS[2], 'i', ARGV[6])
 end
-redis.call('PEXPIRE', KEYS[2], keep)
+if again == '1' then
+  redis.call('HSET', KEYS[2], 'a', again, 'p', before)
+end
+redis.call('PEXPIRE', KEYS[2], ARGV[4] + keep)
 return {'granted', again, before}

@@ -1,6 +1,7 @@
 -- Records what became of a wish that was claimed, and takes back from the guard what never reached the gateway.
 --
--- Only who claimed it last may say so. Saying it again changes nothing.
+-- Only who claimed it last may say so. Saying it again changes nothing. What may have been sent before this claim still
+-- may have been, if this claim sent nothing.
 --
 -- KEYS: as those of admit.lua, without the first.
 -- ARGV: 1 token, 2 state (S, M or O), 3 the result, 4 how long to keep the record (ms), 5 how long to keep the number's
@@ -14,11 +15,11 @@ if KEYS[2] ~= '' and redis.call('HGET', KEYS[2], 't') == token then
     redis.call('PEXPIRE', KEYS[2], ARGV[5])
   end
 end
-local held = redis.call('HMGET', KEYS[1], 't', 's')
+local held = redis.call('HMGET', KEYS[1], 't', 'a', 'p')
 if held[1] ~= token then
   return 0
 end
-if ARGV[6] == '' and held[2] ~= 'O' then
+if ARGV[6] == '' and redis.call('HSETNX', KEYS[1], 'g', '1') == 1 then
   for place = 3, 4 do
     if KEYS[place] ~= '' then
       redis.call('ZREM', KEYS[place], token)
@@ -31,7 +32,11 @@ end
 if ARGV[4] == '0' then
   redis.call('DEL', KEYS[1])
 else
-  redis.call('HSET', KEYS[1], 's', state, 'r', ARGV[3])
+  local result = ARGV[3]
+  if state == 'O' and held[2] then
+    state, result = 'M', held[3]
+  end
+  redis.call('HSET', KEYS[1], 's', state, 'r', result)
   redis.call('PEXPIRE', KEYS[1], ARGV[4])
 end
 return 1
