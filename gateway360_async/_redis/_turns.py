@@ -22,7 +22,7 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final
 
-from .._errors import FleetError
+from .._errors import ClientClosed, FleetError
 from ._link import Link
 
 __all__ = ["Turns"]
@@ -53,6 +53,7 @@ class Turns(AbstractAsyncContextManager[None]):
         self._patience = patience
         self._waiting: deque[tuple[asyncio.Future[None], float]] = deque()
         self._giving: asyncio.Task[None] | None = None
+        self._closed = False
 
     async def __aenter__(self) -> None:
         """Wait for a turn, unless this call has taken one ahead. Raises `FleetError`."""
@@ -79,7 +80,10 @@ class Turns(AbstractAsyncContextManager[None]):
 
         Raises:
             FleetError: Redis is away, or refuses.
+            ClientClosed: No turns are given any more.
         """
+        if self._closed:
+            raise ClientClosed
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
         self._waiting.append((turn, loop.time() + patience))
@@ -89,10 +93,13 @@ class Turns(AbstractAsyncContextManager[None]):
         await turn
 
     async def aclose(self) -> None:
-        """Give no more turns. Nobody waits by now."""
+        """Give no more turns. Whoever waits for one ahead of a call is refused: there will be no call."""
+        self._closed = True
         if self._giving is not None:
             self._giving.cancel()
             await asyncio.wait((self._giving,))
+        while self._wanted():
+            self._waiting.popleft()[0].set_exception(ClientClosed())
 
     async def _give(self) -> None:
         loop = asyncio.get_running_loop()
