@@ -179,9 +179,11 @@ class Caller:
         self, call: Call[Ok], body: SecretBytes, request: PinRequest, key: str | None, fleet: FleetSession
     ) -> PinResult:
         """Claim a call among the whole fleet, make its attempts, and record what became of it."""
+        own = call.report_id
 
         def meanwhile(result: TransportFailure | None) -> None:
             call.maybe_sent = result
+            call.report_id = own if result is None else result.report_id
 
         admission = await fleet.admit(
             request,
@@ -192,7 +194,9 @@ class Caller:
             meanwhile=meanwhile,
         )
         if isinstance(admission, (Ok, ApiError, TransportFailure)):
-            return admission if admission.repeated else _timed(call, call.final(admission))
+            known = admission if admission.repeated else _timed(call, call.final(admission))
+            call.report_id = known.report_id  # of whoever sent it, if somebody did
+            return known
         try:
             result = await self._attempts.make(call, body)
         except asyncio.CancelledError:
