@@ -27,6 +27,7 @@ from redis.exceptions import ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as TookTooLong
 
 from .._errors import FleetError, InvalidConfiguration
+from .._secret import Secret
 from .._waiting import uninterrupted
 from ._health import troubles_of
 
@@ -49,16 +50,21 @@ def _source(name: str) -> str:
     return files(__package__ or "").joinpath(f"{name}.lua").read_text("utf-8")
 
 
-def checked_url(setting: str, url: object) -> str:
-    """Check a Redis URL, and give it back. Raises `InvalidConfiguration`, which does not show it."""
+def checked_url(url: object) -> Secret | InvalidConfiguration:
+    """Check a Redis URL, which may hold a password, and wrap it; or give what its caller raises.
+
+    Given rather than raised, so that the caller can drop the URL first: a traceback with local variables shows none.
+    """
     if not isinstance(url, str):
-        raise InvalidConfiguration(setting, f"is of type {type(url).__name__}", _URL_EXPECTED)
+        return InvalidConfiguration("url", f"is of type {type(url).__name__}", _URL_EXPECTED)
     try:
-        # Nothing connects yet: a URL is taken apart.
-        _redis.BlockingConnectionPool.from_url(url)
-    except ValueError:
-        raise InvalidConfiguration(setting, "is no URL of Redis", _URL_EXPECTED) from None
-    return url
+        # Nothing connects yet: a URL is taken apart, and a connection made of its parts.
+        pool = _redis.BlockingConnectionPool.from_url(url)
+        pool.connection_class(**pool.connection_kwargs)
+    except (AttributeError, TypeError, ValueError, RedisError):
+        # A part that is no part of a URL, or an option that no connection has, or not in this form.
+        return InvalidConfiguration("url", "is no URL of Redis", _URL_EXPECTED)
+    return Secret(url)
 
 
 class Link:
@@ -69,16 +75,18 @@ class Link:
         memory: The key of its memory's id.
     """
 
-    def __init__(self, url: str, memory: str) -> None:
+    def __init__(self, url: Secret, memory: str) -> None:
         # No retries of redis-py's own: how often it tries by itself differs from version to version.
         pool = _redis.BlockingConnectionPool.from_url(
-            url,
+            url.reveal(),
             max_connections=_CONNECTIONS,
             timeout=None,
             socket_timeout=_TIMEOUT,
             socket_connect_timeout=_TIMEOUT,
             retry=Retry(NoBackoff(), 0),
         )
+        # Scripts answer in bytes, whatever the URL asks for.
+        pool.connection_kwargs["decode_responses"] = False
         self._redis = _redis.Redis(connection_pool=pool)
         self._memory_key = memory
         self._memory: str | None = None
@@ -151,15 +159,17 @@ class Link:
             try:
                 return await ask()
             except (NoConnection, TookTooLong, ReadOnlyError, OSError) as exc:
-                left = until - loop.time()
-                if left <= 0:
-                    name = type(exc).__name__
-                    raise FleetError(f"cannot be asked ({name})", "one that is up", passing=True) from None
+                name = type(exc).__name__
+                error = FleetError(f"cannot be asked ({name})", "one that is up", passing=True)
             except RedisError as exc:
                 # Its text may quote a command: the first word is Redis' own name of the error (`OOM`, `NOPERM`).
                 word = str(exc).split(" ", 1)[0]
                 name = word if word.isupper() else type(exc).__name__
-                raise FleetError(f"refuses ({name})", "one that takes what it is told") from None
+                error = FleetError(f"refuses ({name})", "one that takes what it is told")
+            left = until - loop.time()
+            if left <= 0 or not error.passing:
+                # Not within the handlers: the frames of redis-py, which hold the password, are not to hang on it.
+                raise error
             # Not all at the same moment: whoever waits for a Redis that restarts has waited as long as the others.
             await asyncio.sleep(min(left, pause * (0.5 + random() / 2)))  # noqa: S311  # no secret
             pause = min(_LONGEST_PAUSE, pause * 2)

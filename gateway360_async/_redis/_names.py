@@ -10,12 +10,25 @@ Rules of this module:
 from __future__ import annotations
 
 import base64
+import re
+from typing import Final
 
+from .._errors import InvalidConfiguration
 from .._payloads import PinRequest
 from .._records import Hasher
 from .._secret import Secret
 
-__all__ = ["Names"]
+__all__ = ["Names", "checked_name"]
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+def checked_name(value: object) -> str:
+    """Check a fleet's name, which its keys begin with. Raises `InvalidConfiguration`."""
+    if isinstance(value, str) and _NAME.fullmatch(value):
+        return value
+    problem = f"is {value!r}" if isinstance(value, str) else f"is of type {type(value).__name__}"
+    raise InvalidConfiguration("name", problem, "1 to 64 letters, digits, '_', '.' or '-'")
 
 
 class Names:

@@ -5,20 +5,15 @@
 
 from __future__ import annotations
 
-import re
-from typing import Final
-
 from .._errors import InvalidConfiguration
 from .._guard import SpendGuard
 from .._numbers import is_finite
 from .._redis._link import Link, checked_url
-from .._redis._names import Names
+from .._redis._names import Names, checked_name
 from .._secret import Secret
 from ._session import FleetSession
 
 __all__ = ["Fleet", "checked_seconds"]
-
-_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 def checked_seconds(setting: str, value: float, expected: str, *, least: float = 0.0) -> float:
@@ -27,6 +22,16 @@ def checked_seconds(setting: str, value: float, expected: str, *, least: float =
     if not is_finite(value) or value < 0 or value < least:
         raise InvalidConfiguration(setting, f"is {value!r}", expected)
     return float(value)
+
+
+def _checked_rate(rate: float | None) -> float | None:
+    if rate is None:
+        return None
+    expected = "requests a second, 0.00001 to 1000000, or None"
+    checked = checked_seconds("rate", rate, expected)
+    if not 1e-5 <= checked <= 1e6:
+        raise InvalidConfiguration("rate", f"is {rate!r}", expected)
+    return checked
 
 
 class Fleet:
@@ -54,23 +59,21 @@ class Fleet:
         keep: float = 86_400.0,
         patience: float = 2.0,
     ) -> None:
-        self._url = checked_url("url", url)
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            problem = f"is {name!r}" if isinstance(name, str) else f"is of type {type(name).__name__}"
-            raise InvalidConfiguration("name", problem, "1 to 64 letters, digits, '_', '.' or '-'")
-        self.name = name
-        self.rate = (
-            None if rate is None else checked_seconds("rate", rate, "requests a second, above 0, or None")
-        )
-        if self.rate is not None and not 1e-5 <= self.rate <= 1e6:
-            raise InvalidConfiguration(
-                "rate", f"is {rate!r}", "requests a second, 0.00001 to 1000000, or None"
-            )
+        # First, so that a fleet whose settings are refused below still has a `repr`, for the traceback.
+        self.name, self.keep, self.patience = "", 0.0, 0.0
+        self.rate: float | None = None
+        checked = checked_url(url)
+        # Gone before anything can raise with this frame, and so with this variable, in its traceback.
+        del url
+        if isinstance(checked, InvalidConfiguration):
+            raise checked
+        self._url = checked
+        self.name = checked_name(name)
+        self.rate = _checked_rate(rate)
         self.keep = checked_seconds("keep", keep, "a finite number of seconds, 1 or more", least=1.0)
         self.patience = checked_seconds("patience", patience, "a finite number of seconds, 0 or more")
 
     def __repr__(self) -> str:
-        # Not the URL, which may hold a password.
         return f"Fleet(name={self.name!r}, rate={self.rate}, keep={self.keep:g}, patience={self.patience:g})"
 
     async def check(self) -> list[str]:
