@@ -42,11 +42,16 @@ class RedisProcess:
         ]
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"unix://{self._path}"
-        self.client = Redis(unix_socket_path=self._path, decode_responses=True)
+        password = options.get("requirepass")
+        self.client = Redis(unix_socket_path=self._path, password=password, decode_responses=True)
         """To look at what is there, and to change it. It blocks, for moments."""
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -22,8 +22,8 @@ from typing import Any, Final, cast
 from redis import asyncio as redis_asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, AuthorizationError, ReadOnlyError, RedisError
 from redis.exceptions import ConnectionError as NoConnection
-from redis.exceptions import ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as TookTooLong
 
 from .._errors import FleetError, InvalidConfiguration
@@ -155,17 +155,31 @@ class Link:
         loop = asyncio.get_running_loop()
         until = loop.time() + patience
         pause = _FIRST_PAUSE
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        cancelling = task.cancelling()
         while True:
+            error: FleetError | None = None
+            answer: Any = None
             try:
-                return await ask()
+                answer = await ask()
             except (NoConnection, TookTooLong, ReadOnlyError, OSError) as exc:
-                name = type(exc).__name__
-                error = FleetError(f"cannot be asked ({name})", "one that is up", passing=True)
+                cause = exc.__cause__ or exc  # of a connection that was refused, redis-py hides why
+                name = type(cause).__name__
+                if isinstance(cause, (AuthenticationError, AuthorizationError)):
+                    error = FleetError(f"refuses ({name})", "a URL with the right user and password")
+                else:
+                    error = FleetError(f"cannot be asked ({name})", "one that is up", passing=True)
             except RedisError as exc:
                 # Its text may quote a command: the first word is Redis' own name of the error (`OOM`, `NOPERM`).
                 word = str(exc).split(" ", 1)[0]
                 name = word if word.isupper() else type(exc).__name__
                 error = FleetError(f"refuses ({name})", "one that takes what it is told")
+            if task.cancelling() > cancelling:
+                # redis-py sends within `asyncio.wait_for`, which before Python 3.12 swallows a cancellation that comes
+                # in the moment of its end (python/cpython#81839).
+                raise asyncio.CancelledError
+            if error is None:
+                return answer
             left = until - loop.time()
             if left <= 0 or not error.passing:
                 # Not within the handlers: the frames of redis-py, which hold the password, are not to hang on it.
