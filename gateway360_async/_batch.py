@@ -66,6 +66,9 @@ Send: TypeAlias = Callable[[PinRequest, Callable[[], bool]], Awaitable[BatchResu
 """Sends a request. Before its first byte it asks the second argument whether the batch has halted; a
 cancellation it turns into a result; and it raises only where nothing was sent."""
 
+Left: TypeAlias = Callable[[int, PinRequest], Awaitable[BatchResult | None]]
+"""Says what an earlier run left of an entry that this one is not to send; `None`: nothing."""
+
 
 class Progress(Protocol):
     """Is told how far a batch has come: after each entry, and once more when it has ended."""
@@ -95,6 +98,7 @@ class Batch:
         cancel: Callable[[Iterable[asyncio.Task[None]]], None] | None = None,
         recorder: Recorder | None = None,
         progress: Progress | None = None,
+        left: Left | None = None,
         concurrency: int,
         on_duplicate: Literal["skip", "send"],
         halt_on: Collection[ErrorId | str],
@@ -111,6 +115,7 @@ class Batch:
         self._cancel = cancel or _cancel
         self._recorder = recorder
         self._progress = progress
+        self._left = left if recorder is None else recorder.left
         self._concurrency = concurrency
         self._halt_on = frozenset(halt_on)
         # Digits are kept as an int: 32 bytes and a place in the set, where a string takes twice that.
@@ -265,7 +270,7 @@ class Batch:
             index, row = entry
             request = self._sendable(index, row)
             if not isinstance(request, PinRequest):
-                item = request if recorder is None else await self._as_recorded(recorder, request)
+                item = request if self._left is None else await self._as_left(self._left, request)
                 await self._hand_over(item, worker)
                 continue
             try:
@@ -299,11 +304,11 @@ class Batch:
             self._seen.add(number)
         return request
 
-    async def _as_recorded(self, recorder: Recorder, item: BatchItem) -> BatchItem:
+    async def _as_left(self, look: Left, item: BatchItem) -> BatchItem:
         """Say of an entry that a halt keeps back what an earlier run left of it: that is true all the same."""
         if item.request is None or self._halted_by is None:
             return item
-        left = await recorder.left(item.index, item.request)
+        left = await look(item.index, item.request)
         return item if left is None else attrs.evolve(item, result=left)
 
     def _has_halted(self) -> bool:

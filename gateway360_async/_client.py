@@ -428,10 +428,12 @@ class Gateway360Client:
         """
         if queue is not None:
             self._require_open()
+            there = dispatcher(queue, self._fleet, ledger, resend_unknown=resend_unknown)
             return Batch(
                 requests,
                 build=lambda row: request_from(row, sender=self._sender),
-                send=dispatcher(queue, self._fleet, ledger).send,
+                send=there.send,
+                left=there.left,
                 progress=None if self._watched is None else self._watched.batch(),
                 concurrency=queue.waiting,
                 on_duplicate=on_duplicate,

@@ -69,7 +69,9 @@ def fleet_session(
     )
 
 
-def dispatcher(queue: FleetQueue, session: FleetSession | None, ledger: Ledger | None) -> Dispatcher:
+def dispatcher(
+    queue: FleetQueue, session: FleetSession | None, ledger: Ledger | None, *, resend_unknown: bool
+) -> Dispatcher:
     """Make what hands a batch's entries to a queue. Raises `InvalidConfiguration`."""
     from .fleet import Dispatcher, FleetQueue  # noqa: PLC0415
 
@@ -80,6 +82,11 @@ def dispatcher(queue: FleetQueue, session: FleetSession | None, ledger: Ledger |
         )
     if ledger is not None:
         raise InvalidConfiguration("ledger", "is given beside a queue", "none: the fleet's records are one")
+    if resend_unknown:
+        problem = "is given beside a queue, whose workers send each entry once"
+        raise InvalidConfiguration(
+            "resend_unknown", problem, "a batch of another name for what is to be sent again"
+        )
     return Dispatcher(queue, session)
 
 

@@ -25,6 +25,7 @@ from .._errors import FleetError, InvalidConfiguration
 from .._payloads import PinRequest, checked_idempotency_key
 from .._redis._claims import Left, Verdict
 from .._results import BatchResult, Disposition, FailureKind, PinResult, Skipped, SkipReason, TransportFailure
+from .._waiting import uninterrupted
 from ._fleet import checked_seconds
 from ._session import FleetSession, interrupted
 from ._tasks import task_of
@@ -134,7 +135,7 @@ class Dispatcher:
         except FleetError as exc:
             return TransportFailure(FailureKind.FLEET, Disposition.NOT_SENT, detail=str(exc), attempts=0)
         except asyncio.CancelledError:
-            return _unsent("cancelled before it was handed to the queue")
+            return await self._left_behind(key)
         entry.waiters += 1
         try:
             if entry.due <= asyncio.get_running_loop().time():
@@ -146,6 +147,26 @@ class Dispatcher:
             entry.waiters -= 1
             if not entry.waiters:
                 self._leave(entry)
+
+    async def left(self, _index: int, request: PinRequest) -> BatchResult | None:
+        """What an earlier run left of an entry that this one is not to send; `None`: nothing."""
+        key = self._session.key_of(self._queue.batch, request)
+        try:
+            (left,) = await self._session.look([key], patience=_PATIENCE)
+        except FleetError as exc:
+            return _maybe(f"an earlier run may have sent it: {exc}")
+        return _known(left)
+
+    async def _left_behind(self, key: str) -> BatchResult:
+        """What is true of an entry that this run was kept from handing over."""
+        # It takes a moment, and the task remembers its cancellation.
+        looking = asyncio.ensure_future(self._session.look([key], patience=0.0))
+        await uninterrupted(looking)
+        try:
+            (left,) = looking.result()
+        except FleetError as exc:
+            return _maybe(f"an earlier run may have sent it: {exc}")
+        return _known(left) or _unsent("cancelled before it was handed to the queue")
 
     def _enter(self, key: str, request: PinRequest, left: Left | None) -> _Entry:
         loop = asyncio.get_running_loop()
@@ -225,6 +246,13 @@ def _settled(left: Left | None) -> BatchResult | None:
     if left.result is None:
         return interrupted("whoever began to send it is gone", left.report_id)
     return Skipped(SkipReason.ALREADY_SETTLED, "an earlier run of this batch settled it", left.result)
+
+
+def _known(left: Left | None) -> BatchResult | None:
+    """What an earlier run left of an entry that this one does not wait for."""
+    if left is not None and left.verdict is Verdict.BUSY:
+        return interrupted("an earlier run has handed it to the queue", left.report_id)
+    return _settled(left)
 
 
 def _pieces(entries: list[_Entry]) -> list[list[_Entry]]:
