@@ -14,6 +14,7 @@ Rules of this module:
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Final
 
 from .._errors import FleetError, InvalidConfiguration, LedgerError
@@ -21,8 +22,8 @@ from .._numbers import is_finite
 from .._payloads import PinRequest, checked_idempotency_key
 from .._redis._claims import Admission, Claims, Verdict, Wish, new_token
 from .._redis._link import Link, checked_url
-from .._redis._names import Names
-from .._results import Disposition, PinResult, TransportFailure
+from .._redis._names import Names, checked_name
+from .._results import Disposition, FailureKind, PinResult, TransportFailure
 from ._base import LedgerScope, Recorded
 
 __all__ = ["RedisLedger"]
@@ -58,12 +59,19 @@ class RedisLedger:
         keep: float = 86_400.0,
         patience: float = 30.0,
     ) -> None:
-        self._url = checked_url("url", url)
+        # First, so that a ledger whose settings are refused below still has a `repr`, for the traceback.
+        self._batch = self._name = ""
+        checked = checked_url(url)
+        # Gone before anything can raise with this frame, and so with this variable, in its traceback.
+        del url
+        if isinstance(checked, InvalidConfiguration):
+            raise checked
+        self._url = checked
         try:
             self._batch = checked_idempotency_key(batch)
         except ValueError:
             raise InvalidConfiguration("batch", "is no name", "1 to 200 printable characters") from None
-        self._name = name
+        self._name = checked_name(name)
         for setting, value in (("keep", keep), ("patience", patience)):
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not number or not is_finite(value) or value < 1:
@@ -72,7 +80,6 @@ class RedisLedger:
         self._patience = float(patience)
 
     def __repr__(self) -> str:
-        # Not the URL, which may hold a password.
         return f"RedisLedger(batch={self._batch!r}, name={self._name!r})"
 
     async def open(self, scope: LedgerScope) -> _Session:
@@ -125,6 +132,7 @@ class _Session:
             if answer.admission is not None:
                 return Recorded(answer.result, begun_again=True) if answer.admission.again else None
             if answer.verdict is not Verdict.BUSY:
+                del self._claimed[index]
                 return Recorded(answer.result)
             await asyncio.sleep(min(pause, answer.left / 1000 + 0.001))
             pause = min(_LONGEST_PAUSE, pause * 2)
@@ -134,9 +142,11 @@ class _Session:
             (left,) = await self._claims.look([self._record_of(request)], patience=self._patience)
         except FleetError as exc:
             raise _failed(exc) from None
-        mine = self._claimed.get(index)
-        if left is None or left.verdict is Verdict.GRANTED or (mine and mine.token == left.token):
+        if left is None or left.verdict is Verdict.GRANTED:
             return None
+        mine = self._claimed.get(index)
+        if mine is not None and mine.token == left.token:
+            return Recorded(left.before) if left.again else None
         return Recorded(left.result)
 
     def settle(self, index: int, result: PinResult) -> asyncio.Task[None]:
@@ -157,6 +167,11 @@ class _Session:
     async def aclose(self) -> None:
         if self._settling:
             await asyncio.wait(self._settling)
+        # What was asked for and not sent: a claim may have been made all the same, and the next run is not to wait for it.
+        unsent = TransportFailure(FailureKind.CANCELLED, Disposition.NOT_SENT, detail="never begun")
+        with suppress(FleetError):
+            for admission in self._claimed.values():
+                await self._claims.settle(admission, unsent, reached=False, patience=0.0)
         await self._link.aclose()
 
     def _record_of(self, request: PinRequest) -> str:

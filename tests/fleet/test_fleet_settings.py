@@ -31,7 +31,9 @@ def refused(make, setting):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("url", [URL, "rediss://:pw@h:6380/1", "unix:///tmp/redis.sock", "redis://h?socket_timeout=9"])
+@pytest.mark.parametrize(
+    "url", [URL, "rediss://:pw@h:6380/1", "unix:///tmp/redis.sock", "redis://h?socket_timeout=9"]
+)
 def test_a_url_of_redis_is_taken(url):
     Fleet(url)
     RedisLedger(url, "welcome")
@@ -128,7 +130,9 @@ def test_a_queue_holds_at_least_one(waiting):
 
 @pytest.mark.parametrize("wrong", [URL, 7, object()])
 def test_a_clients_fleet_is_a_fleet(wrong):
-    assert "a Fleet of gateway360_async.fleet" in refused(lambda: Gateway360Client("k3y", fleet=wrong), "fleet")
+    assert "a Fleet of gateway360_async.fleet" in refused(
+        lambda: Gateway360Client("k3y", fleet=wrong), "fleet"
+    )
 
 
 def test_a_rate_and_a_limiter_are_one_too_many():
@@ -152,7 +156,9 @@ async def test_a_queue_goes_with_a_fleet_and_without_a_ledger(tmp_path):
 def forgotten(monkeypatch):
     """Have the fleet's modules imported anew, and put back what was there."""
     for name in [*sys.modules]:
-        if name.startswith(("gateway360_async.fleet", "gateway360_async._redis", "gateway360_async.ledgers._redis")):
+        if name.startswith(
+            ("gateway360_async.fleet", "gateway360_async._redis", "gateway360_async.ledgers._redis")
+        ):
             monkeypatch.delitem(sys.modules, name)
     for package in (gateway360_async, ledgers):
         for name in ("fleet", "_redis"):

@@ -33,7 +33,9 @@ OUTCOMES = [
     Ok(attempts=2, elapsed=0.5, repeated=True, report_id="r1", sms_id="s1"),
     ApiError(ErrorId.INVALID_NUMBER, "no", 200, attempts=1, elapsed=0.25),
     ApiError("BRAND_NEW", None, 503, attempts=1, retry_after=3.0),
-    TransportFailure(FailureKind.TIMEOUT, Disposition.MAYBE_SENT, detail="no answer", attempts=1, elapsed=15.0),
+    TransportFailure(
+        FailureKind.TIMEOUT, Disposition.MAYBE_SENT, detail="no answer", attempts=1, elapsed=15.0
+    ),
     TransportFailure(FailureKind.FLEET, Disposition.NOT_SENT, detail="away", attempts=0),
 ]
 
