@@ -9,8 +9,6 @@ Rules of this module:
   So a stream has one group.
 - As many as end at the same moment are acknowledged by one command. A Redis that is away is waited for.
 - Nothing of an entry is logged but its id.
-- Every command is bounded here, and not by redis-py's `socket_timeout`: that goes through `asyncio.wait_for`, which in
-  Python 3.11 swallows a cancellation that comes as the command is written (python/cpython#86296).
 """
 
 from __future__ import annotations
@@ -18,30 +16,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias
 
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
-__all__ = ["AWAY", "Consumer", "Entry", "bounded", "next_pause"]
+from ._patience import AWAY, bounded, next_pause
+
+__all__ = ["Consumer", "Entry"]
 
 _logger = logging.getLogger("gateway360_async")
 
-_T = TypeVar("_T")
 Entry: TypeAlias = tuple[bytes, bytes]
 """An entry's id, and the task in it."""
 
-AWAY: Final = (RedisError, OSError)
-"""What is raised where Redis is away, or refuses: a consumer that waits can go on, one that ends cannot."""
-
 _DATA: Final = b"data"
 _START: Final = b"0-0"
-_TIMEOUT: Final = 5.0
-"""Seconds in which Redis answers."""
-_FIRST_PAUSE: Final = 0.05
-_LONGEST_PAUSE: Final = 1.0
 _LEAST_GONE: Final = 60_000
 """Milliseconds after which a consumer that has not been heard of is gone: a living one asks every few seconds."""
 
@@ -52,20 +44,8 @@ end
 """
 """In one step: what a consumer holds when it is deleted is not delivered again."""
 
-
 _Found: TypeAlias = Sequence[tuple[bytes, "Mapping[bytes, bytes] | None"]]
 _Acknowledged: TypeAlias = tuple[bytes, "asyncio.Future[None]"]
-
-
-async def bounded(command: Awaitable[_T], wait: float = 0.0) -> _T:
-    """Wait for a command's answer, for `wait` seconds longer than Redis needs. Raises `TimeoutError`, an `OSError`."""
-    async with asyncio.timeout(_TIMEOUT + wait):
-        return await command
-
-
-def next_pause(pause: float = 0.0) -> float:
-    """Give the seconds to wait for a Redis that is away, after `pause` seconds were too few."""
-    return min(_LONGEST_PAUSE, pause * 2) if pause else _FIRST_PAUSE
 
 
 class Consumer:
@@ -92,7 +72,8 @@ class Consumer:
         count: int,
         block: int,
     ) -> None:
-        self._redis: Any = Redis(connection_pool=pool)  # redis-py's types leave most answers open
+        # redis-py's types leave most answers open.
+        self._redis: Any = Redis(connection_pool=pool)
         self._stream = stream
         self._group = group
         self._name = name
@@ -114,15 +95,16 @@ class Consumer:
 
         A Redis that is away, or refuses, is waited for: who ends instead takes along what it works on.
         """
+        if self._beating is None:
+            self._beating = asyncio.create_task(self._beat())
         pause = 0.0
         while True:
             try:
                 found = await bounded(self._ask(), self._block / 1000)
             except AWAY as exc:
                 if not pause:
-                    _logger.warning(
-                        "the queue's Redis cannot be asked (%s): it is waited for", type(exc).__name__
-                    )
+                    name = type(exc).__name__
+                    _logger.warning("the queue's Redis cannot be asked (%s): it is waited for", name)
                 pause = next_pause(pause)
                 await asyncio.sleep(pause)
             else:
@@ -134,11 +116,6 @@ class Consumer:
         """Let Redis forget an entry: it is done. Waits for a Redis that is away."""
         if not self._left:
             await self._ask_to_forget(entry_id)
-
-    def keep(self) -> None:
-        """Begin the heartbeat, unless it beats."""
-        if self._beating is None:
-            self._beating = asyncio.create_task(self._beat())
 
     async def give_back(self, entries: Iterable[Entry] | None) -> None:
         """Give others what this consumer has and does not work on, and what it never heard that it has.

@@ -1,165 +1,173 @@
-"""A fleet's queue on taskiq and Redis Streams.
+"""A fleet's queue on taskiq and Redis Streams, and its task on any broker of taskiq's.
+
+    broker = fleet_broker("redis://localhost:6379/0")
+    send_pin = pin_task(broker, PinWorker(make_client))
+    await send_pin.kiq(task=task_of(request, "sign-up 4711"))
 
 Rules of this module:
 
-- It is the only one that imports taskiq.
-- A task is acknowledged after its outcome is recorded. Whoever gets it a second time finds the outcome, and sends
-  nothing.
-
-`StreamBroker` is taskiq-redis' own, with another way to listen. What is other there, and why (seen in 1.0.9 and 1.2.4):
-
-1. It takes over the tasks of a dead worker under a lock without a timeout, so a worker that is killed while it holds the
-   lock stops all redelivery for good (taskiq-python/taskiq-redis#131). 1.0.9 has no setting for it.
-2. 1.2.4 takes over only after new tasks have come: the last tasks of a killed worker stay where they are.
-3. It takes over by a fixed time, so a task that waits for its turn for longer is delivered again while it waits
-   (taskiq-python/taskiq-redis#101). Here a heartbeat keeps what a living worker has.
-4. What is acknowledged stays in the stream for ever, and the consumers of workers that have ended in the group.
-5. A Redis that restarts ends the listener, and with it the worker, and the calls in flight with that.
-6. taskiq logs the whole of a message that it cannot read. Here it is named by its size.
+- A task is acknowledged after its outcome is on record. Whoever gets it a second time finds the outcome, and sends nothing.
+- taskiq is not given what it would log: neither an argument's type to check, nor a result.
+- The environment is read when a worker is made of it, and an error names the variable.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections import deque
-from collections.abc import AsyncGenerator
-from functools import partial
+import os
+from collections.abc import Coroutine
+from contextlib import suppress
+from importlib.util import find_spec
 from typing import Any, Final
 
-from redis.exceptions import ConnectionError as NoConnection
-from redis.exceptions import ReadOnlyError
-from redis.exceptions import TimeoutError as TookTooLong
-from taskiq import AckableMessage, AsyncBroker, BrokerMessage, TaskiqFormatter, TaskiqMessage
-from taskiq_redis import RedisStreamBroker
+try:
+    from taskiq import AsyncBroker, AsyncTaskiqDecoratedTask, TaskiqEvents
 
-from ._stream import Consumer, Entry, bounded, next_pause
+    from ._stream_broker import StreamBroker
+except ModuleNotFoundError as exc:
+    if exc.name is None or exc.name.split(".")[0] not in ("taskiq", "taskiq_redis", "redis"):
+        raise
+    raise ImportError(f"a fleet's queue needs {exc.name}: install gateway360-async[fleet]") from exc
 
-__all__ = ["StreamBroker"]
+from .. import transports
+from .._client import Gateway360Client
+from .._errors import InvalidConfiguration
+from .._rates import RATE_EXPECTED, seconds_apart
+from ..fleet import Fleet
+from ..transports import Transport
+from .worker import PinWorker
 
-_logger = logging.getLogger("gateway360_async")
+__all__ = ["PIN_TASK", "StreamBroker", "broker_from_environment", "fleet_broker", "pin_task"]
 
-_PASSING: Final = (NoConnection, TookTooLong, ReadOnlyError, OSError)
-_UNREADABLE: Final = "gateway360:unreadable"
-_DRAIN: Final = 1.0
+PIN_TASK: Final = "gateway360:send_pin"
+"""The name of the task, in each fleet and on each broker."""
+
+_FLEET: Final = "GATEWAY360_FLEET"
+_NAME: Final = "GATEWAY360_FLEET_NAME"
+_RATE: Final = "GATEWAY360_FLEET_RATE"
 
 
-class StreamBroker(RedisStreamBroker):
-    """taskiq-redis' broker on Redis Streams, for tasks that must neither get lost nor pile up.
+def pin_task(
+    broker: AsyncBroker, worker: PinWorker | None = None
+) -> AsyncTaskiqDecoratedTask[..., Coroutine[Any, Any, dict[str, Any]]]:
+    """Register the task that sends one PIN request, on any broker of taskiq's.
 
-    Each task is delivered at least once: to one worker at a time, and to another once it has not been heard of for
-    `idle_timeout`. The stream has one group, and what is acknowledged is deleted from it.
+    It is acknowledged when it has ended, so when its outcome is on record, and no middleware tries it again.
+
+    Args:
+        broker: The broker.
+        worker: Who sends, in a worker's process: its client is opened at the worker's start-up, and drained at its
+            shut-down. `None`: this process only enqueues.
+
+    Returns:
+        taskiq's task: `await task.kiq(task=task_of(request, key))` enqueues one.
+    """
+    if worker is not None:
+        broker.add_event_handler(TaskiqEvents.WORKER_STARTUP, worker.start)
+        broker.add_event_handler(TaskiqEvents.WORKER_SHUTDOWN, worker.stop)
+
+    # Without a type that taskiq could check a task against: it logs what does not fit, with its numbers.
+    async def send_pin(task: Any = None, *_: Any, **__: Any) -> dict[str, Any]:
+        if worker is None:
+            raise InvalidConfiguration("worker", "is missing", "a PinWorker, where tasks are run")
+        return await worker.send_pin(task=task)
+
+    return broker.register_task(send_pin, PIN_TASK, ack_type="when_executed", retry_on_error=False)
+
+
+def fleet_broker(url: str, *, name: str = "gateway360", **settings: Any) -> StreamBroker:
+    """Make the broker of a fleet, in the Redis that it shares.
 
     Args:
         url: Where Redis is.
-        queue_name: The stream's key.
-        consumer_group_name: The name of the group.
-        idle_timeout: Milliseconds after which the tasks of a worker that is not heard of are delivered to others.
-            A living worker says three times as often that it has them.
-        xread_count: Tasks that a worker takes at a time, at most.
-        xread_block: Milliseconds that it waits for them in one go.
-        patience: Seconds for which a task is tried to be enqueued while Redis is away. A task can get into the queue
-            twice by that; its idempotency key is one.
-        connection_kwargs: Other settings of redis-py's connections.
+        name: The fleet's name, as the `Fleet` has it.
+        settings: Settings of `StreamBroker`.
+
+    Raises:
+        InvalidConfiguration: The URL is none of Redis', or the name no fleet's.
     """
+    return StreamBroker(url, queue_name=f"{Fleet(url, name=name).name}:queue", **settings)
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        queue_name: str = "gateway360:queue",
-        consumer_group_name: str = "workers",
-        idle_timeout: int = 30_000,
-        xread_count: int = 20,
-        xread_block: int = 2000,
-        patience: float = 10.0,
-        **connection_kwargs: Any,
-    ) -> None:
-        # What is waited for is bounded in `_stream`, with the reason.
-        connection_kwargs.setdefault("socket_timeout", None)
-        connection_kwargs.setdefault("socket_connect_timeout", 5.0)
-        super().__init__(
-            url,
-            queue_name=queue_name,
-            consumer_group_name=consumer_group_name,
-            consumer_id="0",
-            idle_timeout=idle_timeout,
-            xread_count=xread_count,
-            xread_block=xread_block,
-            **connection_kwargs,
+
+def broker_from_environment() -> StreamBroker:
+    r"""Make the broker and the task of a worker that needs no code of yours.
+
+        taskiq worker gateway360_async.integrations.taskiq:broker_from_environment \
+            --workers 2 --max-async-tasks 100 --wait-tasks-timeout 35 --shutdown-timeout 35
+
+    The last two are seconds, and longer than the client's deadline: what is in flight ends. With `--log-level DEBUG`
+    taskiq logs whole tasks, numbers included.
+
+    | in the environment | |
+    |---|---|
+    | `GATEWAY360_FLEET` | the URL of the Redis that the fleet shares |
+    | `GATEWAY360_FLEET_NAME` | the fleet's name; `gateway360` |
+    | `GATEWAY360_FLEET_RATE` | requests that start, over all workers: `250/s`, `1000/m`; any number |
+    | `GATEWAY360_COOLDOWN` | seconds within which a number gets no second SMS; none |
+    | `GATEWAY360_CONCURRENCY` | exchanges of a worker at a time, as many as `--max-async-tasks`; 100 |
+    | `GATEWAY360_API_KEY`, `GATEWAY360_BASE_URL`, `GATEWAY360_LOG` | the client's own |
+
+    It has no result backend: what became of a task is in the fleet's records, where `client.batch(…, queue=…)` finds
+    it. For `wait_result`, with one more command a task:
+
+        broker.with_result_backend(RedisAsyncResultBackend(url, serializer=JSONSerializer(), result_ex_time=3600))
+
+    Raises:
+        InvalidConfiguration: A variable is missing, or wrong; `.setting` names it.
+    """
+    fleet = _fleet_from_environment()
+    cooldown = _seconds("GATEWAY360_COOLDOWN")
+    concurrency = _count("GATEWAY360_CONCURRENCY", 100)
+
+    def make_client() -> Gateway360Client:
+        return Gateway360Client(
+            fleet=fleet, cooldown=cooldown, concurrency=concurrency, transport=_fast_transport()
         )
-        self.formatter = _Formatter(self.formatter)
-        self._patience = patience
-        self._consumer: Consumer | None = None
 
-    async def startup(self) -> None:
-        """Call the handlers of the event. Redis is not asked: a worker may begin before it."""
-        await AsyncBroker.startup(self)
+    broker = fleet_broker(os.environ[_FLEET], name=fleet.name)
+    pin_task(broker, PinWorker(make_client))
+    return broker
 
-    async def shutdown(self) -> None:
-        """Call the handlers of the event, which let end what is in flight; give the rest back; close the connections."""
-        await AsyncBroker.shutdown(self)
-        if self._consumer is not None:
-            await self._consumer.leave(_DRAIN)
-        await self.connection_pool.disconnect()
 
-    async def kick(self, message: BrokerMessage) -> None:
-        """Enqueue a task. A Redis that restarts is waited for. Raises an error of redis-py's once patience is over."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self._patience
-        pause = 0.0
-        while True:
-            try:
-                await bounded(super().kick(message))
-                return
-            except _PASSING:
-                pause = next_pause(pause)
-                if loop.time() + pause > until:
-                    raise
-            await asyncio.sleep(pause)
-
-    async def listen(self) -> AsyncGenerator[AckableMessage, None]:
-        """Yield tasks as they come, and those of workers that are gone."""
-        consumer = self._consumer = Consumer(
-            self.connection_pool,
-            stream=self.queue_name,
-            group=self.consumer_group_name,
-            name=self.consumer_name,
-            idle_timeout=self.idle_timeout,
-            count=self.count or 1,
-            block=self.block,
+def _fleet_from_environment() -> Fleet:
+    rate = os.environ.get(_RATE) or None
+    try:
+        apart = None if rate is None else seconds_apart(rate, _RATE)
+    except ValueError:
+        raise InvalidConfiguration(_RATE, "is no rate", RATE_EXPECTED) from None
+    try:
+        # An empty one is no URL of Redis' either.
+        return Fleet(
+            os.environ.get(_FLEET, ""),
+            name=os.environ.get(_NAME) or "gateway360",
+            rate=None if apart is None else 1 / apart,
         )
-        consumer.keep()
-        entries: deque[Entry] = deque()
-        try:
-            while True:
-                entries.extend(await consumer.fetch())
-                while entries:
-                    entry_id, data = entries.popleft()
-                    yield AckableMessage(data=data, ack=partial(consumer.acknowledge, entry_id))
-        finally:
-            await consumer.give_back(entries)
+    except InvalidConfiguration as exc:
+        variable = {"url": _FLEET, "name": _NAME}[exc.setting]
+        raise InvalidConfiguration(variable, exc.problem, exc.expected) from None
 
 
-class _Formatter(TaskiqFormatter):
-    """Reads and writes messages as another one does, and gives a task without a taker for what is none."""
+def _seconds(variable: str) -> float | None:
+    text = os.environ.get(variable)
+    if not text:
+        return None
+    with suppress(ValueError):
+        seconds = float(text)
+        if 0 < seconds < float("inf"):
+            return seconds
+    raise InvalidConfiguration(variable, f"is {text!r}", "a finite number of seconds above 0, or nothing")
 
-    def __init__(self, formatter: TaskiqFormatter) -> None:
-        self._formatter = formatter
 
-    def dumps(self, message: TaskiqMessage) -> BrokerMessage:
-        return self._formatter.dumps(message)
+def _count(variable: str, default: int) -> int:
+    text = os.environ.get(variable)
+    if not text:
+        return default
+    with suppress(ValueError):
+        count = int(text)
+        if count > 0:
+            return count
+    raise InvalidConfiguration(variable, f"is {text!r}", "a whole number, 1 or more, or nothing")
 
-    def loads(self, message: bytes) -> TaskiqMessage:
-        try:
-            task = self._formatter.loads(message)
-            task.parse_labels()
-        except Exception as exc:  # noqa: BLE001  # whatever json, pydantic or taskiq make of it
-            # What they say of it quotes it.
-            name = type(exc).__name__
-            _logger.warning(
-                "an entry of the queue is no task (%s, %d bytes): it is dropped", name, len(message)
-            )
-            return TaskiqMessage(task_id="", task_name=_UNREADABLE, labels={}, args=[], kwargs={})
-        task.labels_types = None  # they are read
-        return task
+
+def _fast_transport() -> Transport | None:
+    """aiohttp's, where it is installed."""
+    return transports.AiohttpTransport() if find_spec("aiohttp") else None

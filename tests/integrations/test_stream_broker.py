@@ -287,7 +287,7 @@ async def test_a_worker_may_begin_before_its_redis(server):
 
 
 async def test_who_ends_while_redis_is_away_ends_all_the_same(server, monkeypatch):
-    monkeypatch.setattr("gateway360_async.integrations.taskiq._DRAIN", 0.1)
+    monkeypatch.setattr("gateway360_async.integrations._stream_broker._DRAIN", 0.1)
     async with brokers(server) as broker:
         await kick(broker, "1")
         async with listening(broker) as messages:
