@@ -10,6 +10,7 @@ Rules of this module:
 - It imports no engine.
 - A task returns when its outcome is on record, so that an engine may acknowledge it then. One that cannot be begun
   because the fleet's Redis is away does not return: an engine would take that for done.
+- While Redis is away, one task tries for all: a try may have got there, and is taken back for as long as its lease lasts.
 - A task's whole number is in no frame of ours when something is raised.
 """
 
@@ -24,7 +25,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from .._client import Gateway360Client
-from .._errors import ClientClosed, FleetError, InvalidConfiguration
+from .._errors import ClientClosed, FleetError, InvalidConfiguration, InvalidRequest
 from .._payloads import PinRequest
 from .._results import FailureKind, PinResult, TransportFailure
 from ..fleet import outcome_of, request_of
@@ -53,7 +54,8 @@ class PinWorker:
             raise InvalidConfiguration("make_client", problem, "a function that makes a Gateway360Client")
         self._make_client = make_client
         self._client: Gateway360Client | None = None
-        self._waiting = False
+        self._open = asyncio.Event()
+        self._open.set()
 
     def __repr__(self) -> str:
         return f"<PinWorker {self._client!r}>"
@@ -98,17 +100,28 @@ class PinWorker:
             ClientClosed: The worker has not begun, or has ended. Nothing was sent.
         """
         client = self._client
+        read = _read(task)
+        del task  # whatever is raised from here on, a traceback with local variables does not show it
+        if client is None:
+            raise ClientClosed("this worker has not begun, or has ended: nothing was sent")
+        if isinstance(read, InvalidRequest):
+            raise read
+        request, key = read
+        tries_for_all = False
         try:
-            if client is None:
-                raise ClientClosed("this worker has not begun, or has ended: nothing was sent")
-            request, key = request_of(task)
+            while True:
+                if not tries_for_all:
+                    await self._open.wait()
+                result = await self._tried(client, request, key)
+                if result is not None:
+                    return outcome_of(result)
+                if self._open.is_set():
+                    tries_for_all = True
+                    self._open.clear()
+                await asyncio.sleep(_PAUSE)
         finally:
-            del task
-        while True:
-            result = await self._tried(client, request, key)
-            if result is not None:
-                return outcome_of(result)
-            await asyncio.sleep(_PAUSE)
+            if tries_for_all:
+                self._open.set()
 
     async def _tried(self, client: Gateway360Client, request: PinRequest, key: str) -> PinResult | None:
         """Send a request; `None`: the fleet's Redis did not let it begin."""
@@ -116,22 +129,23 @@ class PinWorker:
             async with client.ahead():
                 result = await client.send(request, idempotency_key=key)
         except FleetError as exc:
-            self._kept_back(str(exc))
-            return None
+            problem = str(exc)
         except ClientClosed:
             # It waited when the worker stopped. Whatever it returned or raised now would be acknowledged.
             never: asyncio.Future[PinResult] = asyncio.get_running_loop().create_future()
             return await never
-        if isinstance(result, TransportFailure) and result.kind is FailureKind.FLEET:
-            self._kept_back(result.detail)
-            return None
-        if self._waiting:
-            self._waiting = False
-            _logger.warning("tasks are begun again")
-        return result
+        else:
+            if not isinstance(result, TransportFailure) or result.kind is not FailureKind.FLEET:
+                return result
+            problem = result.detail
+        if self._open.is_set():
+            _logger.warning("no task is begun until the fleet's memory can be asked: %s", problem)
+        return None
 
-    def _kept_back(self, problem: str) -> None:
-        """Say once why nothing is begun, however many tasks wait."""
-        if not self._waiting:
-            self._waiting = True
-            _logger.warning("no task is begun, and each is tried again: %s", problem)
+
+def _read(task: Mapping[str, Any]) -> tuple[PinRequest, str] | InvalidRequest:
+    """Read a task. An error is returned, for the caller to raise: here, its traceback would hold the task."""
+    try:
+        return request_of(task)
+    except InvalidRequest as exc:
+        return InvalidRequest(exc.field, exc.problem, exc.expected)
