@@ -85,7 +85,7 @@ class StreamBroker(RedisStreamBroker):
             xread_block=xread_block,
             **connection_kwargs,
         )
-        self.formatter = _Formatter(self.formatter)
+        self.with_formatter(_Formatter(self.formatter))
         self._patience = patience
         self._consumer: Consumer | None = None
 

@@ -85,7 +85,14 @@ def fleet_broker(url: str, *, name: str = "gateway360", **settings: Any) -> Stre
     Raises:
         InvalidConfiguration: The URL is none of Redis', or the name no fleet's.
     """
-    return StreamBroker(url, queue_name=f"{Fleet(url, name=name).name}:queue", **settings)
+    try:
+        fleet = Fleet(url, name=name)
+    except InvalidConfiguration as exc:
+        wrong = InvalidConfiguration(exc.setting, exc.problem, exc.expected)
+    else:
+        return StreamBroker(url, queue_name=f"{fleet.name}:queue", **settings)
+    del url  # its traceback does not show it
+    raise wrong
 
 
 def broker_from_environment() -> StreamBroker:
@@ -142,8 +149,8 @@ def _fleet_from_environment() -> Fleet:
             rate=None if apart is None else 1 / apart,
         )
     except InvalidConfiguration as exc:
-        variable = {"url": _FLEET, "name": _NAME}[exc.setting]
-        raise InvalidConfiguration(variable, exc.problem, exc.expected) from None
+        wrong = InvalidConfiguration({"url": _FLEET, "name": _NAME}[exc.setting], exc.problem, exc.expected)
+    raise wrong  # from here, where no frame below shows the URL
 
 
 def _seconds(variable: str) -> float | None:
