@@ -77,7 +77,6 @@ from gateway360_async.fleet import Fleet
 from gateway360_async.integrations.worker import PinWorker
 
 REDIS = "redis://localhost:6379/0"
-logging.getLogger("arq.worker").setLevel(logging.WARNING)  # below, it logs a job's arguments
 
 
 def make_client() -> Gateway360Client:
@@ -87,9 +86,14 @@ def make_client() -> Gateway360Client:
 worker = PinWorker(make_client)
 
 
+async def start(ctx: dict) -> None:
+    logging.getLogger("arq.worker").setLevel(logging.WARNING)  # below, it logs a job's arguments
+    await worker.start(ctx)
+
+
 class WorkerSettings:
     functions = [func(worker.send_pin, name="send_pin")]
-    on_startup = worker.start
+    on_startup = start
     on_shutdown = worker.stop
     max_jobs = 100
     job_timeout = 60  # seconds: the wait for a turn, and the client's deadline
