@@ -23,7 +23,7 @@ pytestmark = [
 ]
 
 NUMBER = "34666666111"
-SOURCE = example_with("class WorkerSettings").source
+SOURCE = example_with("max_tries = 1").source
 
 
 @pytest.fixture
