@@ -160,8 +160,10 @@ class Consumer:
         try:
             if self._cursor == _START and loop.time() < self._look_at:
                 return await self._read()
+            found = await self._take_over()
+            # From now, or a Redis that is slow would be asked for nothing else.
             self._look_at = loop.time() + self._idle_timeout / 6000
-            return await self._take_over()
+            return found
         except ResponseError as exc:
             if not str(exc).startswith("NOGROUP"):
                 raise

@@ -179,8 +179,9 @@ async def test_a_task_of_a_worker_that_was_killed_sends_no_second_sms(tasks, ser
     killed = asyncio.Event()
 
     def kill(_message):
+        children = children_of(running.pid)
         running.kill()  # first, or it would begin another
-        for child in children_of(running.pid):
+        for child in children:
             os.kill(child, signal.SIGKILL)
         killed.set()
 

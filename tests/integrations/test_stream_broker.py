@@ -219,7 +219,7 @@ async def test_the_consumers_of_workers_that_were_killed_go_once_they_hold_nothi
     server, redis, monkeypatch
 ):
     monkeypatch.setattr(_stream, "_LEAST_GONE", 0)
-    async with brokers(server, 2, idle_timeout=1) as (dead, alive):
+    async with brokers(server, 2) as (dead, alive):
         await kick(dead, "1")
         await die(dead, dead.listen(), 1)
         await redis.xgroup_createconsumer(STREAM, GROUP, "gone")
