@@ -57,6 +57,7 @@ class StreamBroker(RedisStreamBroker):
         xread_block: Milliseconds that it waits for them in one go.
         patience: Seconds for which a task is tried to be enqueued while Redis is away. A task can get into the queue
             twice by that; its idempotency key is one.
+        max_connection_pool_size: Connections at most. A worker needs four.
         connection_kwargs: Other settings of redis-py's connections.
     """
 
@@ -70,6 +71,7 @@ class StreamBroker(RedisStreamBroker):
         xread_count: int = 20,
         xread_block: int = 2000,
         patience: float = 10.0,
+        max_connection_pool_size: int = 32,
         **connection_kwargs: Any,
     ) -> None:
         # What is waited for is bounded in `_stream`, with the reason.
@@ -79,10 +81,10 @@ class StreamBroker(RedisStreamBroker):
             url,
             queue_name=queue_name,
             consumer_group_name=consumer_group_name,
-            consumer_id="0",
             idle_timeout=idle_timeout,
             xread_count=xread_count,
             xread_block=xread_block,
+            max_connection_pool_size=max_connection_pool_size,
             **connection_kwargs,
         )
         self.with_formatter(_Formatter(self.formatter))

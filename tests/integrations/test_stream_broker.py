@@ -119,6 +119,19 @@ async def test_the_last_tasks_of_a_dead_worker_are_delivered_on_an_idle_queue(se
         dead._consumer._held.clear()
 
 
+async def test_all_that_is_idle_is_taken_over_at_the_first_look(server, redis):
+    """The next look is ten minutes later."""
+    async with brokers(server, 2, xread_count=10, idle_timeout=3_600_000) as (dead, alive):
+        await kick(dead, *map(str, range(35)))
+        await die(dead, dead.listen(), 35)
+        dead._consumer._held.clear()
+        await dead._consumer._make_idle()
+        async with listening(alive) as messages:
+            for message in [await anext(messages) for _ in range(35)]:
+                await message.ack()
+        assert await redis.xlen(STREAM) == 0
+
+
 async def test_a_worker_that_was_killed_while_it_took_over_stops_nobody(server, redis):
     """taskiq-redis' own broker leaves a lock behind, which never expires."""
     for name in (f"autoclaim:{GROUP}:{STREAM}", f"autoclaim:taskiq:{STREAM}"):
@@ -415,16 +428,16 @@ async def test_a_task_is_written_and_read_as_taskiq_does(server):
             task_name="task",
             args=[1],
             kwargs={"a": None},
-            labels={"times": "5"},
-            labels_types={"times": 2},
+            labels={"times": "5", "raw": "YQ=="},
+            labels_types={"times": 2, "raw": 6},
         )
         written = broker.formatter.dumps(message)
         theirs = RedisStreamBroker(server.url).formatter.dumps(message)
         assert written == theirs
         read = broker.formatter.loads(written.message)
-        assert (read.args, read.kwargs, read.labels) == ([1], {"a": None}, {"times": 5})
+        assert (read.args, read.kwargs, read.labels) == ([1], {"a": None}, {"times": 5, "raw": b"a"})
         read.parse_labels()
-        assert read.labels == {"times": 5}
+        assert read.labels == {"times": 5, "raw": b"a"}
 
 
 async def test_an_older_redis_says_of_a_deleted_entry_that_it_is_none():
