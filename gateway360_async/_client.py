@@ -157,6 +157,7 @@ class Gateway360Client:
             raise InvalidConfiguration("reports", problem, "a DeliveryReports of gateway360_async.delivery")
         watch = watch_of(observer)
         cooldown = None if cooldown is None else checked_cooldown(cooldown)
+        self._given_fleet = fleet
         session = self._fleet = fleet_session(
             fleet,
             gateway_url=self._url,
@@ -285,6 +286,11 @@ class Gateway360Client:
         _require_request(request)
         key = None if idempotency_key is None else self._checked_key(idempotency_key)
         return await self._sending.send(self._begin(request, timeout, deadline, force=force, key=key))
+
+    @property
+    def fleet(self) -> Fleet | None:
+        """The fleet that this client was given; `None`: it shares nothing with other processes."""
+        return self._given_fleet
 
     def ahead(self) -> AbstractAsyncContextManager[None]:
         """Wait for a turn of the fleet's rate before a call begins, as a queue's worker does.

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -23,15 +22,12 @@ from typing import Final, TypeVar
 
 from aiolimiter import AsyncLimiter
 
+from .. import _rates
 from ._problems import UsageProblem
 from ._rows import Row
 
 __all__ = ["Gate", "seconds_apart"]
 
-_RATE: Final = re.compile(r"(\d+(?:\.\d+)?)(?:/(s|m|h))?")
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, None: 1}
-_LEAST_APART: Final = 1e-6
-_MOST_APART: Final = 86_400.0
 _CATCH_UP: Final = 0.05
 """Seconds of turns that may be made up for. A timer is always late, and a fast rate would lose that each time."""
 _T = TypeVar("_T")
@@ -41,13 +37,10 @@ def seconds_apart(rate: str | None) -> float | None:
     """Read a rate such as `30`, `30/s` or `1000/m`: how many seconds lie between two requests."""
     if rate is None:
         return None
-    match = _RATE.fullmatch(rate.strip())
-    if match is None or float(match[1]) == 0:
-        raise UsageProblem(f"--rate {rate}: give a number above 0 and a unit, such as 30/s, 1000/m or 5000/h")
-    apart = _SECONDS[match[2]] / float(match[1])
-    if not _LEAST_APART <= apart <= _MOST_APART:
-        raise UsageProblem("--rate: give a rate from one a day, 0.042/h, to 1000000/s")
-    return apart
+    try:
+        return _rates.seconds_apart(rate, "--rate")
+    except ValueError as exc:
+        raise UsageProblem(str(exc)) from None
 
 
 class Gate:

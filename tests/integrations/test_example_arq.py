@@ -15,14 +15,15 @@ from redis_server import redis
 
 from gateway360_async.sandbox import Sandbox
 
-# arq closes its connections by a name that redis-py has given up.
+# arq closes its connections by a name that redis-py has given up, and asks for what it does by itself.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Call to deprecated close:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Call to '__init__' function with deprecated:DeprecationWarning"),
     pytest.mark.timeout(120),  # a worker's process takes seconds to start on a machine that is busy
 ]
 
 NUMBER = "34666666111"
-SOURCE = example_with("class WorkerSettings").source
+SOURCE = example_with("max_tries = 1").source
 
 
 @pytest.fixture

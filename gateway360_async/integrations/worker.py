@@ -1,0 +1,151 @@
+"""A fleet's worker, whatever engine runs it: one client, and one task function.
+
+    worker = PinWorker(lambda: Gateway360Client(sender="GOOD PIZZA", fleet=Fleet("redis://…")))
+
+`PinWorker.start` and `PinWorker.stop` are for the engine's start-up and shut-down, `PinWorker.send_pin` is its task. The
+docstring of `gateway360_async.integrations` has it on taskiq and on arq.
+
+Rules of this module:
+
+- It imports no engine.
+- A task returns when its outcome is on record, so that an engine may acknowledge it then. One that cannot be begun
+  because the fleet's Redis is away does not return: an engine would take that for done.
+- While Redis is away, one task tries for all: a try may have got there, and is taken back for as long as its lease lasts.
+- A task's whole number is in no frame of ours when something is raised.
+"""
+
+# The annotations are for users' type checkers; the checks are for everybody else at run time.
+# pyright: reportUnnecessaryIsInstance=false
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from .._client import Gateway360Client
+from .._errors import ClientClosed, FleetError, InvalidConfiguration, InvalidRequest
+from .._payloads import PinRequest
+from .._results import FailureKind, PinResult, TransportFailure
+from ..fleet import outcome_of, request_of
+
+__all__ = ["PinWorker"]
+
+_logger = logging.getLogger("gateway360_async")
+
+_PAUSE: Final = 1.0
+"""Seconds between two tries to begin a task while the fleet's Redis is away, each of which waits for it as well."""
+
+
+class PinWorker:
+    """Sends the tasks of a queue, each once, with one client.
+
+    Args:
+        make_client: Makes the client, in the process and the event loop that use it. It has to have a `fleet`.
+
+    Raises:
+        InvalidConfiguration: That is not callable.
+    """
+
+    def __init__(self, make_client: Callable[[], Gateway360Client]) -> None:
+        if not callable(make_client):
+            problem = f"is of type {type(make_client).__name__}"
+            raise InvalidConfiguration("make_client", problem, "a function that makes a Gateway360Client")
+        self._make_client = make_client
+        self._client: Gateway360Client | None = None
+        self._open = asyncio.Event()
+        self._open.set()
+
+    def __repr__(self) -> str:
+        return f"<PinWorker {self._client!r}>"
+
+    async def start(self, context: object = None) -> None:  # noqa: ARG002  # engines give what is theirs
+        """Open the client.
+
+        Raises:
+            InvalidConfiguration: There is no client with a fleet, or one of its settings is wrong.
+        """
+        client = self._make_client()
+        if not isinstance(client, Gateway360Client):
+            problem = f"gives a {type(client).__name__}"
+            raise InvalidConfiguration("make_client", problem, "a function that makes a Gateway360Client")
+        if client.fleet is None:
+            await client.aclose()
+            problem = "makes a client without a fleet, which would send again what its queue delivers again"
+            raise InvalidConfiguration("make_client", problem, "Gateway360Client(fleet=…)")
+        self._client = client
+
+    async def stop(self, context: object = None) -> None:  # noqa: ARG002
+        """Wait for what is in flight, which ends with the client's deadline, and close the client."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    async def send_pin(self, ctx: object = None, *, task: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        """Send a task's request, once: the task function.
+
+        While the fleet's Redis is away, or refuses, nothing is sent, and it is tried again until it can be. A task that
+        waits so when the worker stops never returns: its engine ends it, and its queue delivers it again.
+
+        Args:
+            ctx: What an engine gives first, as arq does. It is not looked at.
+            task: What `gateway360_async.fleet.task_of` made.
+
+        Returns:
+            What happened, as `gateway360_async.fleet.outcome_of` makes it.
+
+        Raises:
+            InvalidRequest: That is no task, or its key belongs to another request. Nothing was sent.
+            ClientClosed: The worker has not begun, or has ended. Nothing was sent.
+        """
+        client = self._client
+        read = _read(task)
+        del task  # whatever is raised from here on, a traceback with local variables does not show it
+        if client is None:
+            raise ClientClosed("this worker has not begun, or has ended: nothing was sent")
+        if isinstance(read, InvalidRequest):
+            raise read
+        request, key = read
+        tries_for_all = False
+        try:
+            while True:
+                if not tries_for_all:
+                    await self._open.wait()
+                result = await self._tried(client, request, key)
+                if result is not None:
+                    return outcome_of(result)
+                if self._open.is_set():
+                    tries_for_all = True
+                    self._open.clear()
+                await asyncio.sleep(_PAUSE)
+        finally:
+            if tries_for_all:
+                self._open.set()
+
+    async def _tried(self, client: Gateway360Client, request: PinRequest, key: str) -> PinResult | None:
+        """Send a request; `None`: the fleet's Redis did not let it begin."""
+        try:
+            async with client.ahead():
+                result = await client.send(request, idempotency_key=key)
+        except FleetError as exc:
+            problem = str(exc)
+        except ClientClosed:
+            # It waited when the worker stopped. Whatever it returned or raised now would be acknowledged.
+            never: asyncio.Future[PinResult] = asyncio.get_running_loop().create_future()
+            return await never
+        else:
+            if not isinstance(result, TransportFailure) or result.kind is not FailureKind.FLEET:
+                return result
+            problem = result.detail
+        if self._open.is_set():
+            _logger.warning("no task is begun until the fleet's memory can be asked: %s", problem)
+        return None
+
+
+def _read(task: Mapping[str, Any]) -> tuple[PinRequest, str] | InvalidRequest:
+    """Read a task. An error is returned, for the caller to raise: here, its traceback would hold the task."""
+    try:
+        return request_of(task)
+    except InvalidRequest as exc:
+        return InvalidRequest(exc.field, exc.problem, exc.expected)

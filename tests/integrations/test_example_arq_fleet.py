@@ -1,0 +1,114 @@
+"""The docstring's fleet on arq, with a real Redis: the same task function as on taskiq."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import subprocess
+import sys
+
+import pytest
+from arq.connections import RedisSettings, create_pool
+from arq.constants import in_progress_key_prefix
+from arq.worker import create_worker
+from examples import example_with
+from redis_restarts import redis_process
+
+from gateway360_async import PinRequest
+from gateway360_async.fleet import task_of
+from gateway360_async.sandbox import Sandbox
+
+# arq closes its connections by a name that redis-py has given up, and asks for what it does by itself.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Call to deprecated close:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Call to '__init__' function with deprecated:DeprecationWarning"),
+    pytest.mark.timeout(120),  # a worker's process takes seconds to start on a machine that is busy
+]
+
+NUMBER = "34666666111"
+SOURCE = example_with("RedisSettings.from_dsn(REDIS)").source
+TASK = task_of(PinRequest(NUMBER, "GOOD PIZZA"), "sign-up 1")
+
+
+@pytest.fixture
+async def server():
+    async with redis_process() as server:
+        yield server
+
+
+@pytest.fixture
+async def queue(server):
+    pool = await create_pool(RedisSettings.from_dsn(server.url))
+    yield pool
+    await pool.aclose(close_connection_pool=True)
+
+
+@pytest.fixture
+def source(server):
+    level = logging.getLogger("arq.worker").level
+    yield SOURCE.replace("redis://localhost:6379/0", server.url)
+    logging.getLogger("arq.worker").setLevel(level)
+
+
+@pytest.fixture
+def named(monkeypatch):
+    """Name a sandbox in the environment, as the worker finds it."""
+
+    def name(gateway):
+        monkeypatch.setenv("GATEWAY360_BASE_URL", gateway.base_url)
+        monkeypatch.setenv("GATEWAY360_API_KEY", gateway.api_key)
+
+    return name
+
+
+async def work(source):
+    """Run a worker until the queue is empty."""
+    namespace = {"__name__": "worker"}
+    exec(compile(source, "worker.py", "exec"), namespace)
+    worker = create_worker(namespace["WorkerSettings"], burst=True, handle_signals=False, poll_delay=0.05)
+    try:
+        await worker.async_run()
+    finally:
+        await worker.close()
+
+
+async def test_the_same_wish_is_one_sms_and_no_number_is_logged(queue, source, named, caplog):
+    caplog.set_level(logging.INFO)
+    async with Sandbox() as gateway:
+        named(gateway)
+        jobs = [await queue.enqueue_job("send_pin", task=TASK, _job_id=name) for name in ("1", "2")]
+        await work(source)
+        outcomes = [await job.result(timeout=5) for job in jobs]
+        assert [outcome["disposition"] for outcome in outcomes] == ["sent", "sent"]
+        assert [message.msisdn for message in gateway.messages] == [NUMBER]
+    assert NUMBER not in caplog.text
+
+
+async def test_the_job_of_a_worker_that_was_killed_sends_no_second_sms(
+    server, queue, source, named, tmp_path
+):
+    (tmp_path / "worker.py").write_text(source)
+
+    def kill(_message):
+        worker.send_signal(signal.SIGKILL)
+
+    async with Sandbox(on_message=kill) as gateway, server.client() as redis:
+        named(gateway)
+        job = await queue.enqueue_job("send_pin", task=TASK, _job_id="sign-up 1")
+        command = [sys.executable, "-m", "arq", "worker.WorkerSettings"]
+        with (
+            (tmp_path / "log").open("wb") as log,
+            subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log) as worker,
+        ):
+            await asyncio.to_thread(worker.wait)
+        assert len(gateway.messages) == 1
+        # What is so after a while: the job is handed out again, and the lease of whoever began it is over.
+        assert await queue.delete(in_progress_key_prefix + job.job_id) == 1
+        (record,) = [key async for key in redis.scan_iter("gateway360:wish:*")]
+        await redis.hset(record, "l", 0)
+        await work(source)
+        outcome = await job.result(timeout=5)
+        assert (outcome["kind"], outcome["disposition"]) == ("interrupted", "maybe_sent")
+        assert len(gateway.messages) == 1
+    assert NUMBER not in (tmp_path / "log").read_text()
