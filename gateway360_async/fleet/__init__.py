@@ -19,7 +19,7 @@ try:
 except ModuleNotFoundError as exc:
     if exc.name is None or exc.name.split(".")[0] != "redis":
         raise
-    raise ImportError(f"a fleet needs {exc.name}: install gateway360-async[fleet]") from exc
+    raise ImportError(f"a fleet needs {exc.name}: install gateway360-async[redis]") from exc
 from ._dispatch import Dispatcher, FleetQueue
 from ._session import FleetSession
 from ._tasks import outcome_of, request_of, result_of, task_of

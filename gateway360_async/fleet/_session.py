@@ -34,6 +34,8 @@ _logger = logging.getLogger("gateway360_async")
 
 GRACE: Final = 15.0
 """Seconds that a lease lasts beyond its call's deadline, for a process that was held up meanwhile."""
+_LAST_WORD: Final = 2.0
+"""Seconds beyond that in which a Redis that is there answers."""
 _FIRST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 0.5
 _REFUSALS: Final[dict[Verdict, RefusalKind]] = {
@@ -85,8 +87,17 @@ class FleetSession:
         return "<FleetSession>"
 
     async def aclose(self) -> None:
-        """Record what is not yet on record, and close the connections."""
+        """Record what is not yet on record, and close the connections.
+
+        It waits for a Redis that is away as long as a call does, and not for the length of all those leases.
+        """
         if self._recording:
+            await asyncio.wait(self._recording, timeout=self._patience + _LAST_WORD)
+        if self._recording:
+            count = len(self._recording)
+            _logger.warning("closed before %d outcomes were on record: others take them for maybe sent", count)
+            for recording in self._recording:
+                recording.cancel()
             await asyncio.wait(self._recording)
         if self.turns is not None:
             await self.turns.aclose()

@@ -3,7 +3,7 @@
     async with client.batch(requests, ledger=SqliteLedger("welcome.ledger")) as batch:
         async for item in batch: ...
 
-`SqliteLedger` keeps it in a file, `RedisLedger` (extra `fleet`) in Redis, for several machines; `Ledger` is the port for
+`SqliteLedger` keeps it in a file, `RedisLedger` (extra `redis`) in Redis, for several machines; `Ledger` is the port for
 another store.
 """
 
@@ -27,5 +27,5 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as exc:
         if exc.name is None or exc.name.split(".")[0] != "redis":
             raise
-        raise ImportError(f"RedisLedger needs {exc.name}: install gateway360-async[fleet]") from exc
+        raise ImportError(f"RedisLedger needs {exc.name}: install gateway360-async[redis]") from exc
     return RedisLedger
