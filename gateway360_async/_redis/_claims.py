@@ -13,7 +13,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -24,6 +24,10 @@ from ._link import Link
 from ._names import Names
 
 __all__ = ["Admission", "Answer", "Claims", "Left", "Limits", "Verdict", "Wish", "new_token"]
+
+
+_GIVEN_UP: Final = 600_000
+"""Milliseconds for which a claim that was given up before it came is remembered: a packet may be that late."""
 
 
 class Verdict(StrEnum):
@@ -184,7 +188,7 @@ class Claims:
         memory = await self._link.memory(patience=patience)
         answer: list[Any] = await self._link.run(
             "admit",
-            [self._names.memory, wish.record, *_counted(wish)],
+            [self._names.memory, wish.record, *_counted(wish), self._names.given_up(token)],
             [
                 memory,
                 token,
@@ -237,7 +241,7 @@ class Claims:
             state = "M" if result.disposition is Disposition.MAYBE_SENT else "S"
         await self._link.run(
             "settle",
-            [wish.record, *_counted(wish)],
+            [wish.record, *_counted(wish), self._names.given_up(admission.token)],
             [
                 admission.token,
                 state,
@@ -245,6 +249,7 @@ class Claims:
                 wish.keep,
                 0 if result.disposition is Disposition.NOT_SENT else wish.cooldown,
                 "1" if reached else "",
+                _GIVEN_UP,
             ],
             patience=patience,
         )

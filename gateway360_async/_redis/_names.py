@@ -60,6 +60,10 @@ class Names:
         """Where the admissions of a prefix are, which may be long enough to be a number."""
         return self._name("prefix", prefix)
 
+    def given_up(self, token: str) -> str:
+        """Where it says that a claim was given up before it came. A token is random: there is nothing to hide."""
+        return f"{self._fleet}:given-up:{token}"
+
     def fingerprint(self, request: PinRequest) -> bytes:
         """What tells a request from another one."""
         return self._hasher.of_request(request)

@@ -10,11 +10,11 @@
 -- Asking again with the same token changes nothing: an answer may have been lost on its way.
 --
 -- KEYS: 1 the memory's id, 2 the record; and, or '' where there is no such rule: 3 the number's record, 4 the admissions of
--- the prefix, 5 of all, 6 their count for ever.
+-- the prefix, 5 of all, 6 their count for ever; 7 what says that this claim was given up before it came.
 -- ARGV: 1 the memory's id, 2 token, 3 fingerprint, 4 lease (ms), 5 how long to keep the record after it (ms), 6 report id or '',
 -- 7 '1': claim again what may have been sent, 8 how long to keep the number's record (ms), 9 '1': whatever that says,
 -- 10 window (ms), 11 to 13 the ceilings of the last three keys, or '' for none.
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+if redis.call('GET', KEYS[1]) ~= ARGV[1] or redis.call('EXISTS', KEYS[7]) == 1 then
   return {'lost'}
 end
 local time = redis.call('TIME')

@@ -3,9 +3,11 @@
 -- Only who claimed it last may say so. Saying it again changes nothing. What may have been sent before this claim still
 -- may have been, if this claim sent nothing.
 --
+-- A claim that is given up and is not there may be on its way yet, on a connection that was cut: it is not to be made then.
+--
 -- KEYS: as those of admit.lua, without the first.
 -- ARGV: 1 token, 2 state (S, M or O), 3 the result, 4 how long to keep the record (ms), 5 how long to keep the number's
--- record (ms), in both 0: not at all, 6 '1': it reached the gateway.
+-- record (ms), in both 0: not at all, 6 '1': it reached the gateway, 7 how long to remember a claim that was given up (ms).
 local token, state = ARGV[1], ARGV[2]
 if KEYS[2] ~= '' and redis.call('HGET', KEYS[2], 't') == token then
   if ARGV[5] == '0' then
@@ -17,6 +19,9 @@ if KEYS[2] ~= '' and redis.call('HGET', KEYS[2], 't') == token then
 end
 local held = redis.call('HMGET', KEYS[1], 't', 'a', 'p')
 if held[1] ~= token then
+  if ARGV[6] == '' then
+    redis.call('SET', KEYS[6], '1', 'PX', ARGV[7])
+  end
   return 0
 end
 if ARGV[6] == '' and redis.call('HSETNX', KEYS[1], 'g', '1') == 1 then

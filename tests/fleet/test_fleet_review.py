@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from fleet_parts import client_on, fleet_on, only
+from contextlib import asynccontextmanager
+
+import pytest
+from fleet_parts import NAMES, client_on, fleet_on, only
 from loopback import Server
 
-from gateway360_async import Disposition
+from gateway360_async import Disposition, FailureKind, FleetError, Ok, TransportFailure
+from gateway360_async._redis._claims import Admission, Claims, Limits, Verdict, Wish
+from gateway360_async._redis._link import Link
 
 NUMBER = "34600000111"
+OK = Ok(attempts=1, elapsed=0.25)
+UNSENT = TransportFailure(FailureKind.CONNECT, Disposition.NOT_SENT, detail="refused", attempts=1)
 AN_HOUR = 3_600_000_000  # in microseconds
+
+
+@asynccontextmanager
+async def linked(redis):
+    link = Link(redis.url, NAMES.memory)
+    try:
+        yield link
+    finally:
+        await link.aclose()
 
 
 async def test_a_clock_that_goes_back_stops_no_turns(redis):
@@ -19,3 +35,25 @@ async def test_a_clock_that_goes_back_stops_no_turns(redis):
         result = await client.request_pin(NUMBER)
         assert result.disposition is Disposition.SENT
         assert redis.client.pttl(turns) < 5000
+
+
+async def test_a_claim_that_comes_after_it_was_given_up_is_not_made(redis):
+    """A packet that was lost comes seconds later, and its connection is long closed."""
+    async with linked(redis) as link:
+        claims = Claims(link, NAMES)
+        wish = Wish("fleet:wish:1", b"request", keep=60_000, lease=60_000, limits=Limits(total=("fleet:total:", 9)))
+        await claims.settle(Admission(wish, "late"), UNSENT, reached=False, patience=0.0)
+        with pytest.raises(FleetError):
+            await claims.admit(wish, "late", patience=0.0)
+        assert not redis.client.exists(wish.record, "fleet:total:")
+        answer = await claims.admit(wish, "another", patience=0.0)
+        assert answer.verdict is Verdict.GRANTED
+        assert 0 < redis.client.pttl(NAMES.given_up("late")) <= 600_000
+
+
+async def test_what_was_sent_is_no_claim_that_was_given_up(redis):
+    async with linked(redis) as link:
+        claims = Claims(link, NAMES)
+        wish = Wish("fleet:wish:1", b"request", keep=60_000, lease=60_000)
+        await claims.settle(Admission(wish, "gone"), OK, reached=True, patience=0.0)
+        assert not redis.client.exists(NAMES.given_up("gone"))
