@@ -5,7 +5,8 @@
 --   B begun: there may be an SMS, and after the lease nobody will say. S settled. M may have been sent, and that is
 --   the last word, but for a better one of who claimed it. O open: certainly not sent, to be claimed as if it were new.
 -- And of one that was claimed again though it may have been sent: a, '1'; p, the result from before, if there was one.
--- A number's record is the same, for the length of the cooldown, and without O.
+-- A number's record is the same, for the length of the cooldown, and without O. And where it was claimed in spite of an
+-- earlier one: e, o and u, the earlier one's state, its result, and until when it stands (ms).
 --
 -- Asking again with the same token changes nothing: an answer may have been lost on its way.
 --
@@ -48,10 +49,10 @@ end
 
 if KEYS[3] ~= '' and ARGV[9] == '' then
   local number = redis.call('HMGET', KEYS[3], 's', 'l', 'i', 'r')
-  if number[1] == 'S' or number[1] == 'M' then
+  if number[4] and (number[1] == 'S' or number[1] == 'M') then
     return {'cooling', number[4]}
   end
-  if number[1] and tonumber(number[2]) > now then
+  if number[1] == 'B' and tonumber(number[2]) > now then
     return {'number', number[3] or '', number[2] - now}
   end
   if number[1] then
@@ -85,10 +86,21 @@ if KEYS[6] ~= '' then
   redis.call('INCR', KEYS[6])
 end
 if KEYS[3] ~= '' then
+  local earlier = redis.call('HMGET', KEYS[3], 's', 'r')
+  local stands = now + redis.call('PTTL', KEYS[3])
   redis.call('DEL', KEYS[3])
   redis.call('HSET', KEYS[3], 's', 'B', 't', token, 'l', now + ARGV[4])
   if ARGV[6] ~= '' then
     redis.call('HSET', KEYS[3], 'i', ARGV[6])
+  end
+  if earlier[1] == 'S' or earlier[1] == 'M' then
+    redis.call('HSET', KEYS[3], 'e', earlier[1], 'u', stands)
+    if earlier[2] then
+      redis.call('HSET', KEYS[3], 'o', earlier[2])
+    end
+  elseif earlier[1] then
+    -- It is under way, and will find that the record is not its own any more: it may be sent.
+    redis.call('HSET', KEYS[3], 'e', 'M', 'u', now + ARGV[8])
   end
   redis.call('PEXPIRE', KEYS[3], ARGV[4] + ARGV[8])
 end

@@ -11,7 +11,18 @@
 local token, state = ARGV[1], ARGV[2]
 if KEYS[2] ~= '' and redis.call('HGET', KEYS[2], 't') == token then
   if ARGV[5] == '0' then
+    -- What was sent to the number before, and claimed in spite of, stands as if this had not been.
+    local earlier = redis.call('HMGET', KEYS[2], 'e', 'o', 'u')
     redis.call('DEL', KEYS[2])
+    local time = redis.call('TIME')
+    local left = earlier[1] and earlier[3] - time[1] * 1000 - math.floor(time[2] / 1000) or 0
+    if left > 0 then
+      redis.call('HSET', KEYS[2], 's', earlier[1])
+      if earlier[2] then
+        redis.call('HSET', KEYS[2], 'r', earlier[2])
+      end
+      redis.call('PEXPIRE', KEYS[2], left)
+    end
   else
     redis.call('HSET', KEYS[2], 's', state, 'r', ARGV[3])
     redis.call('PEXPIRE', KEYS[2], ARGV[5])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 
 import pytest
 from fleet_parts import NAMES, client_on, fleet_on, only
-from loopback import Server
+from loopback import Server, in_turn, ok, silence, status
 
 from gateway360_async import Disposition, FailureKind, FleetError, Ok, TransportFailure
 from gateway360_async._redis._claims import Admission, Claims, Limits, Verdict, Wish
@@ -57,3 +58,47 @@ async def test_what_was_sent_is_no_claim_that_was_given_up(redis):
         wish = Wish("fleet:wish:1", b"request", keep=60_000, lease=60_000)
         await claims.settle(Admission(wish, "gone"), OK, reached=True, patience=0.0)
         assert not redis.client.exists(NAMES.given_up("gone"))
+
+
+async def test_a_forced_call_that_sends_nothing_leaves_the_cooldown_as_it_was(redis):
+    async with (
+        Server(in_turn(ok, status(429))) as server,
+        client_on(redis, server, cooldown=60) as client,
+        client_on(redis, server, cooldown=60) as another,
+    ):
+        await client.request_pin(NUMBER)
+        left = redis.client.pttl(only(redis, "number"))
+        unsent = await client.request_pin(NUMBER, force=True)
+        assert unsent.disposition is Disposition.NOT_SENT
+        result = await another.request_pin(NUMBER)
+        assert (result.disposition, result.repeated) == (Disposition.SENT, True)
+        assert server.posts == 2
+        assert 0 < redis.client.pttl(only(redis, "number")) <= left
+
+
+async def test_a_forced_call_that_sends_nothing_does_not_hide_one_that_may(redis):
+    async with (
+        Server(in_turn(silence, status(429))) as server,
+        client_on(redis, server, cooldown=60) as client,
+        client_on(redis, server, cooldown=60) as another,
+    ):
+        under_way = asyncio.create_task(client.request_pin(NUMBER))
+        while not server.posts:
+            await asyncio.sleep(0.01)
+        unsent = await another.request_pin(NUMBER, force=True)
+        assert unsent.disposition is Disposition.NOT_SENT
+        result = await another.request_pin(NUMBER)
+        assert result.disposition is Disposition.MAYBE_SENT
+        assert server.posts == 2
+        under_way.cancel()
+        await asyncio.wait([under_way])
+
+
+async def test_a_forced_call_that_sends_nothing_brings_no_cooldown_back_that_is_over(redis):
+    async with Server(in_turn(ok, status(429), ok)) as server, client_on(redis, server, cooldown=60) as client:
+        await client.request_pin(NUMBER)
+        redis.client.pexpire(only(redis, "number"), 1)
+        await asyncio.sleep(0.01)
+        await client.request_pin(NUMBER, force=True)
+        result = await client.request_pin(NUMBER)
+        assert (result.disposition, result.repeated) == (Disposition.SENT, False)
