@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 
 import pytest
-from fleet_parts import NAMES, client_on, fleet_on, only
+from fleet_parts import NAMES, client_on, fleet_on, linked, only
 from loopback import Server, in_turn, ok, silence, status
 
 from gateway360_async import Disposition, FailureKind, FleetError, Ok, SpendGuard, TransportFailure
 from gateway360_async._redis._claims import Admission, Claims, Limits, Verdict, Wish
-from gateway360_async._redis._link import Link
 from gateway360_async.fleet import Fleet
 
 NUMBER = "34600000111"
@@ -20,17 +18,11 @@ UNSENT = TransportFailure(FailureKind.CONNECT, Disposition.NOT_SENT, detail="ref
 AN_HOUR = 3_600_000_000  # in microseconds
 
 
-@asynccontextmanager
-async def linked(redis):
-    link = Link(redis.url, NAMES.memory)
-    try:
-        yield link
-    finally:
-        await link.aclose()
-
-
 async def test_a_clock_that_goes_back_stops_no_turns(redis):
-    async with Server() as server, client_on(redis, server, fleet=fleet_on(redis, rate=100), deadline=5) as client:
+    async with (
+        Server() as server,
+        client_on(redis, server, fleet=fleet_on(redis, rate=100), deadline=5) as client,
+    ):
         await client.request_pin(NUMBER)
         turns = only(redis, "turns")
         redis.client.set(turns, float(redis.client.get(turns)) + AN_HOUR)
@@ -43,7 +35,9 @@ async def test_a_claim_that_comes_after_it_was_given_up_is_not_made(redis):
     """A packet that was lost comes seconds later, and its connection is long closed."""
     async with linked(redis) as link:
         claims = Claims(link, NAMES)
-        wish = Wish("fleet:wish:1", b"request", keep=60_000, lease=60_000, limits=Limits(total=("fleet:total:", 9)))
+        wish = Wish(
+            "fleet:wish:1", b"request", keep=60_000, lease=60_000, limits=Limits(total=("fleet:total:", 9))
+        )
         await claims.settle(Admission(wish, "late"), UNSENT, reached=False, patience=0.0)
         with pytest.raises(FleetError):
             await claims.admit(wish, "late", patience=0.0)
@@ -96,7 +90,10 @@ async def test_a_forced_call_that_sends_nothing_does_not_hide_one_that_may(redis
 
 
 async def test_a_forced_call_that_sends_nothing_brings_no_cooldown_back_that_is_over(redis):
-    async with Server(in_turn(ok, status(429), ok)) as server, client_on(redis, server, cooldown=60) as client:
+    async with (
+        Server(in_turn(ok, status(429), ok)) as server,
+        client_on(redis, server, cooldown=60) as client,
+    ):
         await client.request_pin(NUMBER)
         redis.client.pexpire(only(redis, "number"), 1)
         await asyncio.sleep(0.01)
