@@ -43,7 +43,10 @@ async def troubles_of(redis: Any) -> list[str]:
         InvalidConfiguration: It is a cluster.
         RedisError: It cannot be asked.
     """
-    info: dict[str, Any] = await redis.info("everything")
+    try:
+        info: dict[str, Any] = await redis.info("everything")
+    except ResponseError:
+        return []  # a user that may not ask (ACL's @dangerous); a cluster refuses the scripts by itself
     if info.get("redis_mode") == "cluster" or info.get("cluster_enabled"):
         problem = "is a Redis Cluster, over whose nodes no script reaches"
         raise InvalidConfiguration("url", problem, "a single Redis, or a primary with its replicas")

@@ -4,8 +4,8 @@ Rules of this module:
 
 - A script may be asked twice for the same thing, when its answer was lost: every script of ours is written so that the
   second time changes nothing.
-- What may be over in a moment (no connection, a Redis that is loading its data, a replica that is about to be the
-  primary) is asked again for as long as the caller has patience; everything else is an error at once.
+- What may be over in a moment (no connection, a Redis that is loading its data, one whose memory or disk is full, a
+  replica that is about to be the primary) is asked again for as long as the caller has patience; everything else is an error at once.
 - No error shows the URL, which may hold a password, nor a script's arguments.
 """
 
@@ -22,7 +22,13 @@ from typing import Any, Final, cast
 from redis import asyncio as redis_asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, AuthorizationError, ReadOnlyError, RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+)
 from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import TimeoutError as TookTooLong
 
@@ -42,6 +48,8 @@ _TIMEOUT: Final = 2.0
 """Seconds in which Redis connects, and answers."""
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
+_PASSING: Final = frozenset({"OOM", "MISCONF", "BUSY", "NOREPLICAS", "MASTERDOWN", "READONLY", "TRYAGAIN"})
+"""What Redis calls the errors that are over when somebody makes room, or when it is done."""
 _URL_EXPECTED: Final = "a URL of Redis: redis://…, rediss://… (TLS) or unix://…"
 
 
@@ -173,7 +181,8 @@ class Link:
                 # Its text may quote a command: the first word is Redis' own name of the error (`OOM`, `NOPERM`).
                 word = str(exc).split(" ", 1)[0]
                 name = word if word.isupper() else type(exc).__name__
-                error = FleetError(f"refuses ({name})", "one that takes what it is told")
+                passing = word in _PASSING or isinstance(exc, OutOfMemoryError)
+                error = FleetError(f"refuses ({name})", "one that takes what it is told", passing=passing)
             if task.cancelling() > cancelling:
                 # redis-py sends within `asyncio.wait_for`, which before Python 3.12 swallows a cancellation that comes
                 # in the moment of its end (python/cpython#81839).

@@ -5,6 +5,8 @@
 --
 -- A claim that is given up and is not there may be on its way yet, on a connection that was cut: it is not to be made then.
 --
+-- The first change of each is one that needs no room: then Redis takes the others as well, however full its memory is.
+--
 -- KEYS: as those of admit.lua, without the first.
 -- ARGV: 1 token, 2 state (S, M or O), 3 the result, 4 how long to keep the record (ms), 5 how long to keep the number's
 -- record (ms), in both 0: not at all, 6 '1': it reached the gateway, 7 how long to remember a claim that was given up (ms).
@@ -24,8 +26,8 @@ if KEYS[2] ~= '' and redis.call('HGET', KEYS[2], 't') == token then
       redis.call('PEXPIRE', KEYS[2], left)
     end
   else
-    redis.call('HSET', KEYS[2], 's', state, 'r', ARGV[3])
     redis.call('PEXPIRE', KEYS[2], ARGV[5])
+    redis.call('HSET', KEYS[2], 's', state, 'r', ARGV[3])
   end
 end
 local held = redis.call('HMGET', KEYS[1], 't', 'a', 'p')
@@ -35,6 +37,7 @@ if held[1] ~= token then
   end
   return 0
 end
+redis.call('PEXPIRE', KEYS[1], math.max(1, ARGV[4]))
 if ARGV[6] == '' and redis.call('HSETNX', KEYS[1], 'g', '1') == 1 then
   for place = 3, 4 do
     if KEYS[place] ~= '' then
@@ -53,6 +56,5 @@ else
     state, result = 'M', held[3]
   end
   redis.call('HSET', KEYS[1], 's', state, 'r', result)
-  redis.call('PEXPIRE', KEYS[1], ARGV[4])
 end
 return 1

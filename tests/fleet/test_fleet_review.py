@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 
 import pytest
-from fleet_parts import NAMES, client_on, fleet_on, only
+from fleet_parts import NAMES, client_on, fleet_on, linked, only
 from loopback import Server, in_turn, ok, silence, status
 
-from gateway360_async import Disposition, FailureKind, FleetError, Ok, TransportFailure
+from gateway360_async import Disposition, FailureKind, FleetError, Ok, SpendGuard, TransportFailure
 from gateway360_async._redis._claims import Admission, Claims, Limits, Verdict, Wish
-from gateway360_async._redis._link import Link
+from gateway360_async.fleet import Fleet
 
 NUMBER = "34600000111"
 OK = Ok(attempts=1, elapsed=0.25)
 UNSENT = TransportFailure(FailureKind.CONNECT, Disposition.NOT_SENT, detail="refused", attempts=1)
 AN_HOUR = 3_600_000_000  # in microseconds
-
-
-@asynccontextmanager
-async def linked(redis):
-    link = Link(redis.url, NAMES.memory)
-    try:
-        yield link
-    finally:
-        await link.aclose()
 
 
 async def test_a_clock_that_goes_back_stops_no_turns(redis):
@@ -110,3 +100,54 @@ async def test_a_forced_call_that_sends_nothing_brings_no_cooldown_back_that_is_
         await client.request_pin(NUMBER, force=True)
         result = await client.request_pin(NUMBER)
         assert (result.disposition, result.repeated) == (Disposition.SENT, False)
+
+
+@pytest.fixture
+def full(restarting):
+    """Fill a Redis' memory, or make room in it again."""
+    restarting.client.config_set("maxmemory-policy", "noeviction")
+    yield lambda yes: restarting.client.config_set("maxmemory", int(yes))
+    restarting.client.config_set("maxmemory", 0)
+
+
+@pytest.mark.parametrize("key", [pytest.param("k", id="with a key"), pytest.param(None, id="without")])
+@pytest.mark.parametrize("answer", [pytest.param(ok, id="sent"), pytest.param(status(429), id="not sent")])
+async def test_an_outcome_is_recorded_in_a_memory_that_is_full(restarting, full, answer, key):
+    async def fill(received):
+        full(True)
+        await answer(received)
+
+    guard = SpendGuard(total=9, per_client=9)
+    async with Server(fill) as server, client_on(restarting, server, cooldown=60, guard=guard) as client:
+        result = await client.request_pin(NUMBER, idempotency_key=key)
+        sent = result.disposition is Disposition.SENT
+        assert sent == (answer is ok)
+        assert restarting.client.get(only(restarting, "total")) == str(int(sent))
+        if key is not None:
+            record = only(restarting, "wish")
+            assert restarting.client.hget(record, "s") == ("S" if sent else "O")
+            assert 0 < restarting.client.pttl(record) <= 86_400_000
+
+
+async def test_what_passes_is_asked_again(restarting, full):
+    full(True)
+    async with linked(restarting) as link:
+        asked = asyncio.create_task(link.run("turns", ["t"], ["1000.0", 1, 50_000, 50_000], patience=10.0))
+        await asyncio.sleep(0.1)
+        assert not asked.done()
+        full(False)
+        assert (await asked)[0] == 1
+        full(True)
+        with pytest.raises(FleetError, match=r"refuses \(O") as caught:
+            await link.run("turns", ["t"], ["1000.0", 1, 50_000, 50_000], patience=0.0)
+        assert caught.value.passing
+
+
+async def test_a_user_that_may_not_ask_how_redis_is_set_up_can_use_it(restarting):
+    rules = ["on", "nopass", "~*", "+@all", "-@dangerous"]
+    restarting.client.execute_command("ACL", "SETUSER", "worker", *rules)
+    fleet = Fleet(restarting.url.replace("unix://", "unix://worker:x@"))
+    async with Server(ok) as server, client_on(restarting, server, fleet=fleet) as client:
+        assert await fleet.check() == []
+        result = await client.request_pin(NUMBER)
+        assert result.disposition is Disposition.SENT

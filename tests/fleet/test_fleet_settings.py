@@ -168,9 +168,9 @@ def forgotten(monkeypatch):
 @pytest.mark.parametrize("missing", ["redis", "redis.exceptions"])
 def test_without_redis_it_is_said_what_to_install(forgotten, monkeypatch, missing):
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(ImportError, match=r"install gateway360-async\[fleet\]"):
+    with pytest.raises(ImportError, match=r"install gateway360-async\[redis\]"):
         importlib.import_module("gateway360_async.fleet")
-    with pytest.raises(ImportError, match=r"install gateway360-async\[fleet\]"):
+    with pytest.raises(ImportError, match=r"install gateway360-async\[redis\]"):
         _ = ledgers.RedisLedger
 
 

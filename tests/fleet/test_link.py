@@ -48,7 +48,7 @@ async def test_what_may_be_over_in_a_moment_is_asked_again(link, error):
 @pytest.mark.parametrize(
     ("error", "name"),
     [
-        (ResponseError("OOM command not allowed 34666666111"), "OOM"),
+        (ResponseError("WRONGTYPE of a key 34666666111"), "WRONGTYPE"),
         (ResponseError("no such thing 34666666111"), "ResponseError"),
     ],
 )
