@@ -40,6 +40,8 @@ _AT_ONCE: Final = 500
 """Records that are looked at in one question: Redis answers nobody else meanwhile."""
 _TRY_EVERY: Final = 1.0
 """Seconds between two tries to hand a task to a queue that does not take it."""
+_TAKES_WITHIN: Final = 60.0
+"""Seconds in which a queue takes a task, or has failed."""
 _PATIENCE: Final = 60.0
 """Seconds that a batch waits for a Redis that is away."""
 
@@ -101,6 +103,8 @@ class _Entry:
     """When it is handed to the queue, once more."""
     failing: float | None = None
     """Since when the queue has not taken it."""
+    handing: asyncio.Task[None] | None = None
+    """What hands it to the queue."""
     report_id: str | None = None
     waiters: int = 0
 
@@ -130,7 +134,7 @@ class Dispatcher:
                 if known is not None:
                     return known
                 if halted():
-                    return _unsent("the batch was halted before")
+                    return _known(left) or _unsent("the batch was halted before")
                 entry = self._entries.get(key) or self._enter(key, request, left)
         except FleetError as exc:
             return TransportFailure(FailureKind.FLEET, Disposition.NOT_SENT, detail=str(exc), attempts=0)
@@ -139,7 +143,7 @@ class Dispatcher:
         entry.waiters += 1
         try:
             if entry.due <= asyncio.get_running_loop().time():
-                await self._hand_over(entry)
+                self._hand_over(entry)
             return await asyncio.shield(entry.outcome)
         except asyncio.CancelledError:
             return interrupted("is in the queue, and may be sent yet", entry.report_id)
@@ -183,18 +187,33 @@ class Dispatcher:
 
     def _leave(self, entry: _Entry) -> None:
         del self._entries[entry.key]
+        if entry.handing is not None:
+            entry.handing.cancel()
         if not self._entries and self._looking is not None:
             self._looking.cancel()
             self._looking = None
 
-    async def _hand_over(self, entry: _Entry) -> None:
+    def _hand_over(self, entry: _Entry) -> None:
+        """Begin to hand an entry to the queue, whose trouble is to hold up nobody else."""
+        loop = asyncio.get_running_loop()
+        entry.due = loop.time() + self._queue.again
+        if entry.handing is None or entry.handing.done():
+            entry.handing = asyncio.Task(self._handed_over(entry), loop=loop)
+
+    async def _handed_over(self, entry: _Entry) -> None:
         now = asyncio.get_running_loop().time()
-        entry.due = now + self._queue.again
+        task = asyncio.current_task()
         try:
-            await self._queue.enqueue(task_of(entry.request, entry.key))
-        except Exception as exc:  # noqa: BLE001  # whatever a queue raises, it may have taken the task
+            async with asyncio.timeout(_TAKES_WITHIN):
+                await self._queue.enqueue(task_of(entry.request, entry.key))
+        except (
+            Exception,
+            asyncio.CancelledError,
+        ) as exc:  # whatever a queue raises, it may have taken the task
+            if task is not None and task.cancelling():
+                raise
             entry.failing = entry.failing or now
-            entry.due = now + _TRY_EVERY
+            entry.due = asyncio.get_running_loop().time() + _TRY_EVERY
             name = type(exc).__name__
             if now - entry.failing < _PATIENCE:
                 _logger.warning("a task could not be handed to the queue (%s), and will be tried again", name)
@@ -217,9 +236,9 @@ class Dispatcher:
                     self._give_up(str(exc))
                     break
                 for entry, left in zip(some, found, strict=True):
-                    await self._follow(entry, left)
+                    self._follow(entry, left)
 
-    async def _follow(self, entry: _Entry, left: Left | None) -> None:
+    def _follow(self, entry: _Entry, left: Left | None) -> None:
         if entry.outcome.done():  # its caller is gone, or the queue is
             return
         now = asyncio.get_running_loop().time()
@@ -231,7 +250,7 @@ class Dispatcher:
                 gone = interrupted("whoever began to send it is gone", left.report_id)
                 entry.outcome.set_result(left.result or gone)
         elif now >= entry.due:
-            await self._hand_over(entry)
+            self._hand_over(entry)
 
     def _give_up(self, detail: str) -> None:
         for entry in self._entries.values():

@@ -480,7 +480,7 @@ async def test_an_entry_whose_outcome_is_known_is_left_alone(redis):
         entry = dispatcher._enter("k", PinRequest(NUMBERS[0], "PIZZA"), None)
         known = Ok(attempts=1)
         entry.outcome.set_result(known)
-        await dispatcher._follow(entry, None)
+        dispatcher._follow(entry, None)
         dispatcher._give_up("away")
         dispatcher._leave(entry)
     assert (entry.outcome.result(), queue.tasks) == (known, [])

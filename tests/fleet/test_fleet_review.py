@@ -8,9 +8,17 @@ import pytest
 from fleet_parts import NAMES, client_on, fleet_on, linked, only
 from loopback import Server, in_turn, ok, silence, status
 
-from gateway360_async import Disposition, FailureKind, FleetError, Ok, SpendGuard, TransportFailure
+from gateway360_async import (
+    Disposition,
+    FailureKind,
+    FleetError,
+    Ok,
+    PinRequest,
+    SpendGuard,
+    TransportFailure,
+)
 from gateway360_async._redis._claims import Admission, Claims, Limits, Verdict, Wish
-from gateway360_async.fleet import Fleet
+from gateway360_async.fleet import Dispatcher, Fleet, FleetQueue, _dispatch, request_of
 
 NUMBER = "34600000111"
 OK = Ok(attempts=1, elapsed=0.25)
@@ -151,3 +159,81 @@ async def test_a_user_that_may_not_ask_how_redis_is_set_up_can_use_it(restarting
         assert await fleet.check() == []
         result = await client.request_pin(NUMBER)
         assert result.disposition is Disposition.SENT
+
+
+@pytest.mark.parametrize("trouble", ["is cancelled", "hangs"])
+async def test_a_queue_that_takes_no_second_copy_holds_up_no_batch(redis, trouble):
+    tasks, handed = [], asyncio.Event()
+
+    async def enqueue(task):
+        tasks.append(task)
+        if len(tasks) == 1:  # and loses it
+            return
+        handed.set()
+        if trouble == "is cancelled":
+            raise asyncio.CancelledError
+        await asyncio.Event().wait()
+
+    queue = FleetQueue("b", enqueue, again=1.0)
+    async with Server(ok) as server, client_on(redis, server) as client, client_on(redis, server) as worker:
+        async with client.batch([NUMBER], queue=queue) as batch:
+            taking = asyncio.create_task(anext(batch))
+            await handed.wait()
+            request, key = request_of(tasks[0])
+            await worker.send(request, idempotency_key=key)
+            assert (await taking).result.disposition is Disposition.SENT
+        assert server.posts == 1
+
+
+async def test_a_queue_that_hangs_ends_no_later_than_one_that_refuses(redis, monkeypatch):
+    monkeypatch.setattr(_dispatch, "_TAKES_WITHIN", 0.05)
+    monkeypatch.setattr(_dispatch, "_PATIENCE", 0.05)
+    monkeypatch.setattr(_dispatch, "_TRY_EVERY", 0.05)
+
+    async def enqueue(_task):
+        await asyncio.Event().wait()
+
+    async with Server(ok) as server, client_on(redis, server) as client:
+        async with client.batch([NUMBER], queue=FleetQueue("b", enqueue)) as batch:
+            results = [item.result async for item in batch]
+    (result,) = results
+    assert (result.kind, result.disposition) == (FailureKind.FLEET, Disposition.MAYBE_SENT)
+
+
+async def test_what_is_being_sent_while_the_batch_halts_is_not_called_unsent(redis):
+    gate = asyncio.Event()
+
+    async def answer(received):
+        await gate.wait()
+        await received.answer()
+
+    request = PinRequest(NUMBER, "PIZZA")
+    async with (
+        Server(answer) as server,
+        client_on(redis, server) as client,
+        client_on(redis, server) as worker,
+    ):
+        session = client._fleet
+        dispatcher = Dispatcher(FleetQueue("b", print), session)
+        sending = asyncio.create_task(worker.send(request, idempotency_key=session.key_of("b", request)))
+        while not server.posts:
+            await asyncio.sleep(0.01)
+        result = await dispatcher.send(request, lambda: True)
+        assert (result.kind, result.disposition) == (FailureKind.INTERRUPTED, Disposition.MAYBE_SENT)
+        gate.set()
+        assert (await sending).disposition is Disposition.SENT
+
+
+async def test_a_queue_that_fails_once_the_outcome_is_known_changes_nothing(redis, monkeypatch):
+    monkeypatch.setattr(_dispatch, "_PATIENCE", 0.0)
+
+    async def enqueue(_task):
+        raise ConnectionError
+
+    async with Server(ok) as server, client_on(redis, server) as client:
+        dispatcher = Dispatcher(FleetQueue("b", enqueue), client._fleet)
+        entry = dispatcher._enter("k", PinRequest(NUMBER, "PIZZA"), None)
+        entry.outcome.set_result(OK)
+        await dispatcher._handed_over(entry)
+        dispatcher._leave(entry)
+    assert entry.outcome.result() is OK
