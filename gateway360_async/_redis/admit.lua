@@ -60,6 +60,10 @@ if KEYS[3] ~= '' and ARGV[9] == '' then
   end
 end
 
+-- Changes nothing, and is refused where Redis' memory is full: what comes first below would not be, and what a script has
+-- begun to change is let through. Nothing more is sent until there is room.
+redis.call('SETRANGE', KEYS[1], 0, '')
+
 -- A window does not hold its end, so what is as old as it is gone.
 for place, refusal in pairs({[4] = 'prefix', [5] = 'client'}) do
   if KEYS[place] ~= '' then

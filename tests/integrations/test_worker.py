@@ -113,7 +113,7 @@ async def test_a_task_waits_for_a_redis_that_is_away(server, rate, caplog, monke
 
 async def test_a_task_waits_for_a_redis_that_refuses(server, caplog, monkeypatch):
     monkeypatch.setattr(worker_module, "_PAUSE", 0.01)
-    async with workers(server, rate=1000.0) as (gateway, worker), server.client() as redis:
+    async with workers(server) as (gateway, worker), server.client() as redis:
         await worker.send_pin(task=task_of(REQUEST, "1"))
         tries = []
         ahead = worker._client.ahead
