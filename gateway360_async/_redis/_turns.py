@@ -11,6 +11,8 @@ Rules of this module:
 - The clock is Redis' own: the machines' clocks need not agree.
 - Whoever gives up waiting leaves its turn to the next.
 - Turns that nobody took are made up for, but only those of the last moments.
+- A turn is for now. Calls that took theirs ahead and were held up then (no place was free, Redis was slow) would all
+  begin at once.
 """
 
 from __future__ import annotations
@@ -31,9 +33,11 @@ _AHEAD: Final = 0.05
 """Seconds of turns that are given ahead."""
 _CATCH_UP: Final = 0.05
 """Seconds of turns that may be made up for: a timer is always late, and a fast rate would lose that each time."""
+_HOLDS: Final = 0.1
+"""Seconds for which a turn that was taken ahead holds: about what an admission takes."""
 _MICROSECONDS: Final = 1_000_000
 
-_taken: ContextVar[list[Turns] | None] = ContextVar("gateway360_turn_taken", default=None)
+_taken: ContextVar[list[tuple[Turns, float]] | None] = ContextVar("gateway360_turn_taken", default=None)
 
 
 class Turns(AbstractAsyncContextManager[None]):
@@ -58,9 +62,11 @@ class Turns(AbstractAsyncContextManager[None]):
     async def __aenter__(self) -> None:
         """Wait for a turn, unless this call has taken one ahead. Raises `FleetError`."""
         taken = _taken.get()
-        if taken and taken[0] is self:
+        if taken and taken[0][0] is self:
+            ((_, at),) = taken
             taken.clear()  # for one attempt: another needs another
-            return
+            if asyncio.get_running_loop().time() - at <= _HOLDS:
+                return
         await self.wait(self._patience)
 
     async def __aexit__(
@@ -161,7 +167,7 @@ class _Ahead(AbstractAsyncContextManager[None]):
 
     async def __aenter__(self) -> None:
         await self._turns.wait(float("inf"))
-        self._token = _taken.set([self._turns])
+        self._token = _taken.set([(self._turns, asyncio.get_running_loop().time())])
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None

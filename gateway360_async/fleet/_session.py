@@ -38,6 +38,8 @@ _LAST_WORD: Final = 2.0
 """Seconds beyond that in which a Redis that is there answers."""
 _FIRST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 0.5
+_LONGEST: Final = 10**13
+"""Milliseconds, three centuries: Redis refuses what ends beyond its calendar, in the midst of a script."""
 _REFUSALS: Final[dict[Verdict, RefusalKind]] = {
     Verdict.PREFIX: FailureKind.PREFIX_CEILING,
     Verdict.CLIENT: FailureKind.CLIENT_CEILING,
@@ -277,4 +279,4 @@ def _failed(kind: FailureKind, detail: str) -> TransportFailure:
 
 
 def _milliseconds(seconds: float) -> int:
-    return max(1, round(seconds * 1000))
+    return min(_LONGEST, max(1, round(seconds * 1000)))

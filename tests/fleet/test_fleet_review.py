@@ -17,6 +17,7 @@ from gateway360_async import (
     SpendGuard,
     TransportFailure,
 )
+from gateway360_async._redis import _turns
 from gateway360_async._redis._claims import Admission, Claims, Limits, Verdict, Wish
 from gateway360_async.fleet import Dispatcher, Fleet, FleetQueue, _dispatch, request_of
 
@@ -237,3 +238,38 @@ async def test_a_queue_that_fails_once_the_outcome_is_known_changes_nothing(redi
         await dispatcher._handed_over(entry)
         dispatcher._leave(entry)
     assert entry.outcome.result() is OK
+
+
+async def test_calls_that_were_held_up_with_turns_of_their_own_do_not_all_begin_at_once(redis, monkeypatch):
+    monkeypatch.setattr(_turns, "_HOLDS", 0.0)
+    fleet = fleet_on(redis, rate=100)
+    async with Server(ok) as server, client_on(redis, server, fleet=fleet) as client:
+        asked = 0
+        wait = client._fleet.turns.wait
+
+        async def counted(patience):
+            nonlocal asked
+            asked += 1
+            await wait(patience)
+
+        monkeypatch.setattr(client._fleet.turns, "wait", counted)
+        async with client.ahead():
+            await asyncio.sleep(0.01)
+            result = await client.request_pin(NUMBER)
+        assert (result.disposition, asked) == (Disposition.SENT, 2)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({"cooldown": 1e18}, id="cooldown"),
+        pytest.param({"guard": SpendGuard(per_client=9, window=1e18)}, id="window"),
+        pytest.param({"deadline": 1e18}, id="deadline"),
+    ],
+)
+async def test_for_ever_is_a_time_that_redis_knows(redis, settings):
+    fleet = fleet_on(redis, keep=1e18)
+    async with Server(ok) as server, client_on(redis, server, fleet=fleet, **settings) as client:
+        result = await client.request_pin(NUMBER, idempotency_key="k")
+        assert result.disposition is Disposition.SENT
+        assert redis.client.hget(only(redis, "wish"), "s") == "S"
