@@ -15,8 +15,8 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-    for name in ("GATEWAY360_API_KEY", "GATEWAY360_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("API_KEY", "BASE_URL", "FLEET", "FLEET_NAME", "FLEET_RATE"):
+        monkeypatch.delenv(f"GATEWAY360_{name}", raising=False)
 
 
 @pytest.fixture

@@ -118,12 +118,13 @@ class Link:
             FleetError: Redis cannot be asked.
             InvalidConfiguration: It is a cluster, over whose nodes no script reaches.
         """
-        while self._memory is None:
+        if self._memory is None:
             if self._opening is None:
                 self._opening = asyncio.ensure_future(self._open(patience))
                 self._opening.add_done_callback(self._opened)
-            # Whoever waits can be cancelled without taking the others' wait along.
-            await asyncio.shield(self._opening)
+            # Whoever waits can be cancelled without taking the others' wait along. Not in a loop: one that is done is
+            # there until its callback runs, and waiting for it lets nothing run.
+            return await asyncio.shield(self._opening)
         return self._memory
 
     def _opened(self, opening: asyncio.Future[str]) -> None:

@@ -12,7 +12,7 @@ from gateway360_async import PinType, __version__
 
 from ._batch import batch
 from ._examples import examples_of
-from ._options import CONCURRENCY, PATH_PREFIX, BatchOptions
+from ._options import CONCURRENCY, FLEET_VARIABLE, PATH_PREFIX, BatchOptions
 from ._problems import FAILED, OK, USAGE, complain, run
 from ._request import RequestOptions, request
 from ._verify import VerifyOptions, verify
@@ -204,6 +204,25 @@ def _batch(
             "--resend-unknown", help="Send again what an earlier run may have sent: a second SMS each."
         ),
     ] = False,
+    fleet: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar=FLEET_VARIABLE,
+            show_envvar=False,
+            help="Let the workers of a fleet send it, through the Redis at this URL, redis://…; also GATEWAY360_FLEET, "
+            "where a password belongs. The same command goes on, as with a ledger.",
+        ),
+    ] = None,
+    batch_name: Annotated[
+        str | None,
+        typer.Option(
+            "--batch",
+            metavar="NAME",
+            help="The fleet's name for this batch. The same name, number and fields are one SMS, for a day. "
+            "Default: the file's name.",
+        ),
+    ] = None,
     on_duplicate: Annotated[
         OnDuplicate,
         typer.Option(help="A number that is there twice: skip it, or send a PIN that voids the first."),
@@ -226,7 +245,8 @@ def _batch(
     and pin_params.type, .length, .expires_in, .max_tries.
 
     Ctrl-C begins nothing more, waits for the answers that are on their way,
-    and says how to go on; a second one gives up on them.
+    and says how to go on; a second one gives up on them. With --fleet, what is
+    in the queue then stays there, and may be sent yet.
 
     Exit code: 0 all were sent, 1 some were not, 2 usage,
     3 halted by an error of the whole account, 130 interrupted, 143 terminated.
@@ -244,6 +264,8 @@ def _batch(
         ledger=ledger,
         resend_unknown=resend_unknown,
         report=report,
+        fleet=fleet,
+        batch=batch_name,
         dry_run=dry_run,
         json=json,
     )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections import Counter
 from collections.abc import AsyncIterable, Iterable
-from contextlib import ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
 from datetime import datetime
-from typing import TextIO, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
 import attrs
 import typer
@@ -20,6 +21,7 @@ from gateway360_async.ledgers import SqliteLedger
 from ._console import console_on
 from ._dry_run import dry_run
 from ._files import count_lines, create, is_regular, open_input, rows_of, settled_files
+from ._fleet_options import fleet_of, settled_fleet
 from ._gate import Gate, seconds_apart
 from ._interrupts import Interrupts
 from ._options import BatchOptions
@@ -30,12 +32,15 @@ from ._results import Results
 from ._rows import FileProblem, Row, from_thread
 from ._summary import Ending, advice, show_summary, summary_object
 
+if TYPE_CHECKING:
+    from ._queue import BatchQueue
+
 __all__ = ["batch"]
 
 
 async def batch(options: BatchOptions) -> int:
     """Send the file's requests, or only look at them. Gives the exit code."""
-    options = settled_files(options)
+    options = settled_files(settled_fleet(options))
     if options.dry_run:
         return await dry_run(options)
     gate = Gate(seconds_apart(options.rate))
@@ -46,7 +51,21 @@ async def batch(options: BatchOptions) -> int:
         path_prefix=options.path_prefix,
         concurrency=options.concurrency,
         limiter=gate.attempts,
+        fleet=None if options.fleet is None else fleet_of(options),
     )
+    told = _Told(options)
+    if options.fleet is None:
+        return await _send_file(options, client, gate, told, None)
+    from ._queue import BatchQueue, Warnings  # noqa: PLC0415  # with redis and taskiq, which are an extra
+
+    with Warnings(told.warn):
+        async with BatchQueue(options, told.warn) as queue:
+            return await _send_file(options, client, gate, told, queue)
+
+
+async def _send_file(
+    options: BatchOptions, client: Gateway360Client, gate: Gate, told: _Told, queue: BatchQueue | None
+) -> int:
     stderr = console_on(stderr=True)
     with ExitStack() as files:
         file = open_input(options.file, files)
@@ -57,7 +76,7 @@ async def batch(options: BatchOptions) -> int:
         total = None if lines is None else lines - rows.headed
         out = sys.stdout if options.out == "-" else create(options.out, files)
         page = None if options.report is None else create(options.report, files)
-        run = _Run(options, gate, Results(out, options.out), stderr)
+        run = _Run(options, gate, Results(out, options.out), stderr, told, queue)
         # A pipe or a terminal may keep its reader waiting; a file does not.
         regular = is_regular(file)
         source = rows if regular else from_thread(iter(rows))
@@ -68,11 +87,35 @@ async def batch(options: BatchOptions) -> int:
             return run.close(ending, page)
 
 
+class _Told:
+    """What is told while a batch runs: a line each, or with --json in the object at its end."""
+
+    def __init__(self, options: BatchOptions) -> None:
+        self.kept: list[str] = []
+        self._json = options.json
+
+    def warn(self, text: str) -> None:
+        if self._json:
+            self.kept.append(text)
+        else:
+            complain(text)
+
+
 class _Run:
     """One run of a batch."""
 
-    def __init__(self, options: BatchOptions, gate: Gate, results: Results, stderr: Console) -> None:
+    def __init__(
+        self,
+        options: BatchOptions,
+        gate: Gate,
+        results: Results,
+        stderr: Console,
+        told: _Told,
+        queue: BatchQueue | None = None,
+    ) -> None:
         self._options = options
+        self._told = told
+        self._queue = queue
         self._gate = gate
         self._results = results
         self._stderr = stderr
@@ -93,6 +136,7 @@ class _Run:
             on_duplicate=options.on_duplicate,
             ledger=None if options.ledger is None else SqliteLedger(options.ledger),
             resend_unknown=options.resend_unknown,
+            queue=None if self._queue is None else self._queue.queue,
         )
         problems: list[str] = []
         with Interrupts(self._gate, self._say_stopping) as interrupts:
@@ -100,13 +144,19 @@ class _Run:
                 async with batch:
                     results.begin()
                     with Live(
-                        self._stderr, "sending", total, results.statistics.counts, shown=watched
+                        self._stderr,
+                        "sending",
+                        total,
+                        results.statistics.counts,
+                        beside=None if self._queue is None else self._in_queue,
+                        shown=watched,
                     ) as live:
-                        async for item in batch:
-                            results.write(item)
-                            if self._took_no_turn(item):
-                                self._gate.give_back()
-                            live.tick()
+                        async with self._watched(live):
+                            async for item in batch:
+                                results.write(item)
+                                if self._took_no_turn(item):
+                                    self._gate.give_back()
+                                live.tick()
                         if not self._gate.is_shut:
                             live.end()
             except (FileProblem, LedgerError) as exc:
@@ -139,12 +189,29 @@ class _Run:
             return item.result.kind is FailureKind.INTERRUPTED and not self._options.resend_unknown
         return isinstance(item.result, Skipped)
 
+    def _watched(self, live: Live) -> AbstractAsyncContextManager[None]:
+        if self._queue is None:
+            return nullcontext()
+        return self._queue.watched(lambda: (self._results.statistics.total, self._outstanding()), live.tick)
+
+    def _outstanding(self) -> int:
+        return self._gate.passed - self._results.statistics.total
+
+    def _in_queue(self) -> Counter[str]:
+        return Counter({"in the queue": self._outstanding()})
+
     def _say_stopping(self) -> None:
-        outstanding = self._gate.passed - self._results.statistics.total
-        if not self._options.json:
+        if self._options.json:
+            return
+        if self._queue is None:
             complain(
-                f"stopping: nothing more is begun. Waiting for {outstanding} on their way; "
+                f"stopping: nothing more is begun. Waiting for {self._outstanding()} on their way; "
                 "another Ctrl-C gives up on them, and they may have been sent"
+            )
+        else:
+            complain(
+                f"stopping: nothing more is put in the queue. Waiting for {self._outstanding()} that are in it; "
+                "another Ctrl-C leaves them there, and they may be sent yet"
             )
 
     def close(self, ending: Ending, page: TextIO | None) -> int:
@@ -160,6 +227,7 @@ class _Run:
         if options.json:
             summary = summary_object(statistics, ending, options)
             summary["report"] = options.report if written else None
+            summary["warnings"] = self._told.kept
             typer.echo(json.dumps(summary), err=True)
             return ending.code
         show_summary(self._stderr, statistics, ending)

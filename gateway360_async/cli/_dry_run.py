@@ -158,7 +158,11 @@ class _Look:
             lines[4] = "              a number that is there twice would get two PINs (--on-duplicate send)"
         if problem is not None:
             lines.insert(-1, "              and more, maybe: the file cannot be read to its end")
-        if apart is None:
+        if options.fleet is not None:
+            lines.append(
+                f"The fleet's workers send them, at their rate, as the batch {printable(options.batch or '')}."
+            )
+        elif apart is None:
             lines.append(f"Without --rate, {options.concurrency} requests are on their way at a time.")
         else:
             lines.append(f"At --rate {options.rate} they take {duration(self._seconds(apart))} or more.")
@@ -167,6 +171,10 @@ class _Look:
         if options.ledger is not None:
             lines.append(
                 f"The ledger {printable(options.ledger)} was not looked at: what it has settled would be skipped, too."
+            )
+        if options.fleet is not None:
+            lines.append(
+                "The fleet was not asked: what it has sent of this batch before would be skipped, too."
             )
         if self._problems:
             more = self.invalid - len(self._problems)

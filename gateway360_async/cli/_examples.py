@@ -45,6 +45,20 @@ EXAMPLES: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
             ),
         ),
         (
+            "Let a fleet send it: workers on any machine, with the same Redis and key",
+            (
+                "export GATEWAY360_FLEET=redis://localhost:6379/0\n"
+                "taskiq worker gateway360_async.integrations.taskiq:broker_from_environment"
+            ),
+        ),
+        (
+            "And the batch for them, in another shell",
+            (
+                'gateway360 batch customers.csv --sender "GOOD PIZZA" \\\n'
+                '  --fleet "$GATEWAY360_FLEET" --batch welcome --out results.jsonl'
+            ),
+        ),
+        (
             "From another program, and to one",
             'cut -d, -f1 customers.csv | gateway360 batch - --sender "GOOD PIZZA" --json',
         ),

@@ -3,7 +3,8 @@
 Rules of this module:
 
 - No file that holds something is ever written over: the results of the run before, or the input.
-- With a ledger, the same command goes on after a crash: its results then go to the next free name, and it says so.
+- With a ledger or a fleet, the same command goes on after a crash: its results then go to the next free name, and it
+  says so.
 - A file that cannot be written is found out before anything is sent.
 """
 
@@ -77,10 +78,10 @@ async def count_lines(file: TextIO) -> int:
 
 
 def settled_files(options: BatchOptions) -> BatchOptions:
-    """Settle which files are written: with a ledger, the next free names like those that were given.
+    """Settle which files are written: with a ledger or a fleet, the next free names like those that were given.
 
     Raises:
-        UsageProblem: A file holds something and there is no ledger, or one file is for two purposes.
+        UsageProblem: A file holds something and there is neither, or one file is for two purposes.
     """
     if options.report == "-":
         raise UsageProblem("--report -: the page needs a file of its own")
@@ -104,7 +105,7 @@ def _free(option: str, name: str, options: BatchOptions) -> str:
     path = Path(name)
     if name == "-" or not path.exists() or not path.stat().st_size:
         return name
-    if options.ledger is None or not path.is_file():
+    if not options.goes_on or not path.is_file():
         raise UsageProblem(f"{option} {name}: this file holds something already; name another")
     free = free_name(name)
     if not options.json:  # whose one object names them

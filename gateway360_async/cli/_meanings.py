@@ -35,7 +35,7 @@ _MEANINGS: Final[Mapping[str, str]] = {
     FailureKind.UNREADABLE: "an answer that says nothing",
     FailureKind.DEADLINE: "the call's time was over",
     FailureKind.CANCELLED: "cut off when the batch was left",
-    FailureKind.INTERRUPTED: "an earlier run ended before its answer came",
+    FailureKind.INTERRUPTED: "whoever began it was gone before its answer came, or it is in the queue yet",
     FailureKind.FLEET: "the Redis that the fleet shares could not be asked",
     FailureKind.UNEXPECTED: "an error that nobody expected",
     SkipReason.DUPLICATE: "the number is there twice: a second PIN would void the first",

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
+from urllib.parse import parse_qs, urlsplit
 
 import attrs
 
-__all__ = ["CONCURRENCY", "PATH_PREFIX", "BatchOptions", "argument", "free_name"]
+__all__ = ["CONCURRENCY", "FLEET_VARIABLE", "PATH_PREFIX", "BatchOptions", "argument", "free_name"]
 
 CONCURRENCY = 100
 PATH_PREFIX = "/api"
+FLEET_VARIABLE: Final = "GATEWAY360_FLEET"
 
 
 @attrs.frozen
@@ -30,8 +32,16 @@ class BatchOptions:
     ledger: str | None = None
     resend_unknown: bool = False
     report: str | None = None
+    fleet: str | None = attrs.field(default=None, repr=False)
+    """The URL of its Redis, which may hold a password."""
+    batch: str | None = None
     dry_run: bool = False
     json: bool = False
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the same command goes on where the run before stopped."""
+        return self.ledger is not None or self.fleet is not None
 
     def command(self) -> str:
         """Write the command line that goes on with this batch: results and page go to files of their own."""
@@ -44,6 +54,7 @@ class BatchOptions:
             "--concurrency": None if self.concurrency == CONCURRENCY else str(self.concurrency),
             "--on-duplicate": None if self.on_duplicate == "skip" else self.on_duplicate,
             "--ledger": self.ledger,
+            "--batch": self.batch,
             "--report": None if self.report is None else free_name(self.report),
             "--base-url": self.base_url,
             "--path-prefix": None if self.path_prefix == PATH_PREFIX else self.path_prefix,
@@ -53,7 +64,16 @@ class BatchOptions:
                 words += [f"{name}={value}"] if value.startswith("-") else [name, value]
         switches = {"--resend-unknown": self.resend_unknown, "--json": self.json}
         words += [name for name, on in switches.items() if on]
-        return shlex.join(words)
+        if self.fleet is None:
+            return shlex.join(words)
+        fleet = f'"${FLEET_VARIABLE}"' if self.fleet_is_secret else shlex.quote(self.fleet)
+        return f"{shlex.join(words)} --fleet {fleet}"
+
+    @property
+    def fleet_is_secret(self) -> bool:
+        """Whether the URL of the fleet's Redis holds a password, or may hold one."""
+        parts = urlsplit(self.fleet or "")
+        return "@" in parts.netloc or bool(parse_qs(parts.query).keys() - {"db"})
 
 
 def argument(file: str) -> str:

@@ -76,27 +76,36 @@ def _notes(ending: Ending) -> list[str]:
 
 
 def _settings(options: BatchOptions) -> list[tuple[str, str]]:
-    unknown = "sent again" if options.resend_unknown else "left alone"
     gateway = endpoint(options.base_url, options.path_prefix, REQUEST_PATH, allow_insecure=False)
     return [
         ("input", "stdin" if options.file == "-" else masked(options.file)),
         ("results", "stdout" if options.out == "-" else masked(options.out)),
         ("gateway", masked_digits(gateway)),
         ("sender", masked(options.sender or "each row's own")),
-        ("rate", options.rate or "as fast as the gateway answers"),
-        ("requests at a time", str(options.concurrency)),
+        *_pace(options),
         (
             "numbers that are there twice",
             "skipped" if options.on_duplicate == "skip" else "sent a second PIN",
         ),
         (
+            "software",
+            f"gateway360-async {__version__}, Python {platform.python_version()}, {platform.system()}",
+        ),
+    ]
+
+
+def _pace(options: BatchOptions) -> list[tuple[str, str]]:
+    """Say how fast it is sent, and what remembers it; a fleet's URL may hold a password."""
+    if options.fleet is not None:
+        return [("sent by", "the workers of a fleet, at their rate"), ("batch", masked(options.batch or ""))]
+    unknown = "sent again" if options.resend_unknown else "left alone"
+    return [
+        ("rate", options.rate or "as fast as the gateway answers"),
+        ("requests at a time", str(options.concurrency)),
+        (
             "ledger",
             "none"
             if options.ledger is None
             else f"{masked(options.ledger)}; what may have been sent is {unknown}",
-        ),
-        (
-            "software",
-            f"gateway360-async {__version__}, Python {platform.python_version()}, {platform.system()}",
         ),
     ]

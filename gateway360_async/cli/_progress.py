@@ -43,6 +43,7 @@ class Live:
         doing: What is going on, in a word.
         total: How many entries there are about; `None`: nobody knows.
         counts: Gives the counts by a word for them.
+        beside: Gives counts that are shown, and are no part of what is done.
         shown: Whether to show anything.
         passing: Whether it goes away at the end.
         clock: Seconds since any moment.
@@ -55,11 +56,13 @@ class Live:
         total: int | None,
         counts: Callable[[], Counter[str]],
         *,
+        beside: Callable[[], Counter[str]] | None = None,
         shown: bool = True,
         passing: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._counts = counts
+        self._beside = beside
         self._clock = clock
         self._next = 0.0
         self._progress = _Progress(
@@ -101,7 +104,7 @@ class Live:
 
     def _show(self) -> None:
         counts = self._counts()
-        self._progress.counts = counts
+        self._progress.counts = Counter({**counts, **(self._beside() if self._beside else {})})
         self._progress.update(self._bar, completed=counts.total())
 
 

@@ -22,7 +22,7 @@ from rich.text import Text
 from gateway360_async import ApiError, Disposition, ErrorId
 from gateway360_async._repr import printable
 
-from ._options import BatchOptions, argument, free_name
+from ._options import FLEET_VARIABLE, BatchOptions, argument, free_name
 from ._problems import FAILED, HALTED, INTERRUPTED, TERMINATED
 from ._show import as_json
 from ._stats import Fate, Histogram, Outcomes, Statistics
@@ -156,9 +156,9 @@ def summary_object(statistics: Statistics, ending: Ending, options: BatchOptions
 
 
 def _goes_on(options: BatchOptions, ending: Ending) -> str | None:
-    """The command that goes on with a batch that was not finished, if a ledger makes one possible."""
+    """The command that goes on with a batch that was not finished, if a ledger or a fleet makes one possible."""
     unfinished = ending.interrupted or ending.code == HALTED
-    return options.command() if unfinished and options.ledger is not None else None
+    return options.command() if unfinished and options.goes_on else None
 
 
 def advice(options: BatchOptions, statistics: Statistics, ending: Ending) -> list[str]:
@@ -171,13 +171,35 @@ def advice(options: BatchOptions, statistics: Statistics, ending: Ending) -> lis
     if command is None:
         return _without_ledger(options, statistics, ending)
     same = ", with the same input" if options.file == "-" else ""
-    return [*_maybe_sent(statistics), f"To go on where it stopped{same}:", f"  {command}"]
+    return [
+        *_maybe_sent(options, statistics),
+        f"To go on where it stopped{same}:",
+        f"  {command}",
+        *_of_fleet(options),
+    ]
 
 
-def _maybe_sent(statistics: Statistics) -> list[str]:
+def _of_fleet(options: BatchOptions) -> list[str]:
+    """Say what the command leaves out, and for how long it is right."""
+    if options.fleet is None:
+        return []
+    lines = ["The fleet remembers what it has sent for a day: later, the same command would send it again."]
+    if options.fleet_is_secret:
+        lines.insert(0, f"{FLEET_VARIABLE} stands for the fleet's URL, which is not shown.")
+    return lines
+
+
+def _maybe_sent(options: BatchOptions, statistics: Statistics) -> list[str]:
     number = statistics.fates[Fate.MAYBE_SENT]
     if not number:
         return []
+    if options.fleet is not None:
+        return [
+            (
+                f"{count(number)} may have been sent, or may be yet: what was handed to the queue stays there. The same "
+                "command tells what became of it, and sends nothing twice."
+            )
+        ]
     return [
         (
             f"{count(number)} may have been sent. Going on leaves them alone; with --resend-unknown it sends them "
@@ -197,7 +219,20 @@ def _after_halt(
             )
         ]
     refused = ending.halted_by is not None and ending.halted_by.error_id == ErrorId.UNAUTHORIZED
-    if refused and not (statistics.delivered or statistics.fates[Fate.MAYBE_SENT]):
+    begun = bool(statistics.delivered or statistics.fates[Fate.MAYBE_SENT])
+    if options.fleet is not None:
+        anew = (
+            "With another key than before, it begins anew: a second SMS to each that was sent. Take those out of the "
+            "file first."
+        )
+        return [
+            *_maybe_sent(options, statistics),
+            "When that is put right, for the workers too, go on with:",
+            f"  {command}",
+            *([anew] if refused and begun else []),
+            *_of_fleet(options),
+        ]
+    if refused and not begun:
         return [
             (
                 "Nothing was sent. A ledger belongs to its key: if another key is the right one, remove "
@@ -205,7 +240,7 @@ def _after_halt(
             ),
             f"  {command}",
         ]
-    return [*_maybe_sent(statistics), "When that is put right, go on with:", f"  {command}"]
+    return [*_maybe_sent(options, statistics), "When that is put right, go on with:", f"  {command}"]
 
 
 def _without_ledger(options: BatchOptions, statistics: Statistics, ending: Ending) -> list[str]:

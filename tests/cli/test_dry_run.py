@@ -70,6 +70,20 @@ def test_all_valid_is_exit_code_0_and_a_key_that_is_there_is_not_missed(cli, tmp
     assert "key" not in result.stdout
 
 
+def test_of_a_fleet_nobody_is_asked(cli, tmp_path, monkeypatch):
+    file = tmp_path / "numbers"
+    file.write_text(numbers(3))
+    monkeypatch.setenv("GATEWAY360_API_KEY", "key")
+    command = ["batch", str(file), "--sender", "X", "--fleet", "redis://:secret@localhost:1", "--dry-run"]
+    result = cli.invoke(app, command)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-2:] == [
+        "The fleet's workers send them, at their rate, as the batch numbers.",
+        "The fleet was not asked: what it has sent of this batch before would be skipped, too.",
+    ]
+    assert "secret" not in result.output
+
+
 def test_duplicates_that_are_to_be_sent_are_requests(cli, tmp_path):
     file = tmp_path / "numbers"
     file.write_text("34600000001\n34600000001\n")

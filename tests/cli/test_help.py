@@ -7,12 +7,14 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from cli_helpers import numbers
+from cli_helpers import lines_of, numbers
+from fleet_helpers import aside
 
 from gateway360_async import Gateway360Client
 from gateway360_async.cli._app import app
@@ -50,9 +52,12 @@ def test_every_command_has_examples_that_its_help_shows(cli):
                 assert f" {line}" in shown  # whole, and not wrapped: it can be pasted
 
 
+FLEET = [example for _, example in EXAMPLES["batch"] if "GATEWAY360_FLEET" in example]
+
+
 @pytest.mark.parametrize(
     "example",
-    [line for command in ("demo", "request", "batch") for _, line in EXAMPLES[command]]
+    [line for command in ("demo", "request", "batch") for _, line in EXAMPLES[command] if line not in FLEET]
     + [EXAMPLES["verify"][1][1]],
 )
 def test_every_example_does_what_it_says_in_a_real_shell(example, sandbox, tmp_path):
@@ -65,6 +70,30 @@ def test_every_example_does_what_it_says_in_a_real_shell(example, sandbox, tmp_p
     assert done.returncode == 0, done.stderr
     if "batch" in example:
         assert len(sandbox.messages) == (0 if "--dry-run" in example else 3)
+
+
+@pytest.mark.timeout(60)  # a worker of taskiq's begins with three processes
+def test_the_fleets_examples_do_what_they_say_in_two_real_shells(sandbox, tmp_path):
+    (tmp_path / "customers.csv").write_text("msisdn\n" + numbers(3))
+    start, send = FLEET
+    with aside() as fleet:
+        assert "redis://localhost:6379/0" in start
+        started = subprocess.Popen(
+            ["bash", "-c", start.replace("redis://localhost:6379/0", fleet.url)],
+            env=with_script(), start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            done = subprocess.run(
+                ["bash", "-c", send],
+                cwd=tmp_path, env=with_script(GATEWAY360_FLEET=fleet.url), capture_output=True, text=True,
+                check=False, timeout=50,
+            )  # fmt: skip
+        finally:
+            os.killpg(started.pid, signal.SIGTERM)
+            said, _ = started.communicate(timeout=15)
+    assert done.returncode == 0, (done.stderr, said)
+    assert len(lines_of((tmp_path / "results.jsonl").read_text())) == len(sandbox.messages) == 3
+    assert b"346000" not in said
 
 
 def test_the_sandboxs_examples_are_understood(monkeypatch):
@@ -101,7 +130,9 @@ def test_commands_options_and_values_are_completed(shell):
     assert sorted(completed(shell, "gateway360 ")) == COMMANDS
     assert completed(shell, "gateway360 ba") == ["batch"]
     assert completed(shell, "gateway360 batch --dry") == ["--dry-run"]
-    assert {"--ledger", "--rate", "--report", "--json"} <= set(completed(shell, "gateway360 batch --"))
+    assert {"--ledger", "--rate", "--report", "--json", "--fleet", "--batch"} <= set(
+        completed(shell, "gateway360 batch --")
+    )
     assert sorted(completed(shell, "gateway360 batch x --on-duplicate ")) == ["send", "skip"]
     assert completed(shell, "gateway360 request 1 --pin-type al") == ["alpha", "alphanumeric"]
 

@@ -18,7 +18,7 @@ from cli_helpers import invoke_here, lines_of, numbers
 from loopback import Received, Server
 from rich.console import Console
 
-from gateway360_async.cli._batch import _Run, batch
+from gateway360_async.cli._batch import _Run, _Told, batch
 from gateway360_async.cli._gate import Gate
 from gateway360_async.cli._interrupts import Interrupts
 from gateway360_async.cli._options import BatchOptions
@@ -361,7 +361,8 @@ async def test_what_a_killed_run_left_open_does_not_wait_for_the_rate(tmp_path, 
 
 @pytest.mark.parametrize("json", [False, True])
 def test_that_it_stops_is_said_to_people(json, capsys):
-    run = _Run(BatchOptions("numbers", json=json), Gate(), Results(io.StringIO(), "out"), Console())
+    options = BatchOptions("numbers", json=json)
+    run = _Run(options, Gate(), Results(io.StringIO(), "out"), Console(), _Told(options))
     run._say_stopping()
     assert ("stopping" in capsys.readouterr().err) is not json
 

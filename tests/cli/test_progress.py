@@ -59,6 +59,15 @@ def test_a_terminal_shows_how_far_it_is_how_fast_and_how_long_it_takes_on():
     assert lines(out.getvalue())[-1] == "1,000 sent · 3 maybe sent"
 
 
+def test_what_stands_beside_is_shown_and_not_counted():
+    out = io.StringIO()
+    counts, beside = Counter({"sent": 3}), Counter({"in the queue": 7})
+    with Live(terminal(out), "sending", 10, lambda: counts, beside=lambda: beside) as live:
+        live.tick()
+        assert live._progress.tasks[0].completed == 3
+    assert lines(out.getvalue())[-1] == "3 sent · 7 in the queue"
+
+
 def test_when_all_is_done_the_total_is_what_there_was():
     out = io.StringIO()
     counts = Counter({"sent": 12})

@@ -11,7 +11,7 @@ from cli_helpers import numbers
 from loopback import Server, status
 from rich.console import Console
 
-from gateway360_async import ApiError, Disposition, FailureKind, Ok, TransportFailure
+from gateway360_async import ApiError, Disposition, ErrorId, FailureKind, Ok, TransportFailure
 from gateway360_async.cli._app import app
 from gateway360_async.cli._batch import batch
 from gateway360_async.cli._options import BatchOptions
@@ -161,6 +161,41 @@ def test_the_advice_after_a_wrong_key_is_right(cli, sandbox, tmp_path, monkeypat
 
 
 # --- For programs ----------------------------------------------------------------------------------------
+
+
+WITH_FLEET = BatchOptions(
+    "numbers.txt", out="out.jsonl", sender="X", fleet="redis://:secret@localhost", batch="welcome"
+)
+GOES_ON = (
+    '  gateway360 batch numbers.txt --out out.jsonl --sender X --batch welcome --fleet "$GATEWAY360_FLEET"'
+)
+OF_FLEET = [
+    "GATEWAY360_FLEET stands for the fleet's URL, which is not shown.",
+    "The fleet remembers what it has sent for a day: later, the same command would send it again.",
+]
+
+
+def test_with_a_fleet_the_command_goes_on_and_shows_no_password():
+    lines = advice(WITH_FLEET, counted(Ok()), Ending(code=130, elapsed=1.0))
+    assert lines == ["To go on where it stopped:", GOES_ON, *OF_FLEET]
+    lines = advice(WITH_FLEET, counted(Ok(), MAYBE), Ending(code=143, elapsed=1.0))
+    assert lines[0].startswith(
+        "1 may have been sent, or may be yet: what was handed to the queue stays there."
+    )
+    assert lines[1:] == ["To go on where it stopped:", GOES_ON, *OF_FLEET]
+    summary = summary_object(counted(Ok()), Ending(code=130, elapsed=1.0), WITH_FLEET)
+    assert summary["go_on_with"] == GOES_ON.strip()
+
+
+@pytest.mark.parametrize("results", [(), (Ok(),), (MAYBE,)], ids=["nothing", "sent", "maybe sent"])
+@pytest.mark.parametrize("error_id", ["UNAUTHORIZED", "NOT_ENOUGH_BALANCE"])
+def test_after_a_halt_a_fleet_with_another_key_begins_anew(results, error_id):
+    halted_by = ApiError(ErrorId(error_id), None)
+    lines = advice(WITH_FLEET, counted(halted_by, *results), Ending(code=3, elapsed=1.0, halted_by=halted_by))
+    at = lines.index("When that is put right, for the workers too, go on with:")
+    assert lines[at + 1] == GOES_ON
+    anew = any(line.startswith("With another key than before, it begins anew") for line in lines)
+    assert anew is (bool(results) and error_id == "UNAUTHORIZED")
 
 
 def test_the_summary_for_a_program_holds_it_all():
