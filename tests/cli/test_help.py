@@ -52,7 +52,12 @@ def test_every_command_has_examples_that_its_help_shows(cli):
 
 @pytest.mark.parametrize(
     "example",
-    [line for command in ("demo", "request", "batch") for _, line in EXAMPLES[command]]
+    [
+        line
+        for command in ("demo", "request", "batch")
+        for _, line in EXAMPLES[command]
+        if "--fleet" not in line  # half a minute, and a Redis: tests/fleet/test_fleet_demo.py runs it
+    ]
     + [EXAMPLES["verify"][1][1]],
 )
 def test_every_example_does_what_it_says_in_a_real_shell(example, sandbox, tmp_path):
