@@ -118,14 +118,14 @@ class Link:
             FleetError: Redis cannot be asked.
             InvalidConfiguration: It is a cluster, over whose nodes no script reaches.
         """
-        if self._memory is None:
-            if self._opening is None:
-                self._opening = asyncio.ensure_future(self._open(patience))
-                self._opening.add_done_callback(self._opened)
-            # Whoever waits can be cancelled without taking the others' wait along. Not in a loop: one that is done is
-            # there until its callback runs, and waiting for it lets nothing run.
-            return await asyncio.shield(self._opening)
-        return self._memory
+        if self._memory is not None:
+            return self._memory
+        if self._opening is None:
+            self._opening = asyncio.ensure_future(self._open(patience))
+            self._opening.add_done_callback(self._opened)
+        # Whoever waits can be cancelled without taking the others' wait along. Who comes between its end and the
+        # callback gets the result at once: asking again until the callback has run would never let it run.
+        return await asyncio.shield(self._opening)
 
     def _opened(self, opening: asyncio.Future[str]) -> None:
         self._opening = None

@@ -80,17 +80,35 @@ def _root(
 @app.command("demo", epilog=examples_of("demo"))
 def _demo(
     count: Annotated[
-        int, typer.Option(min=1, max=1_000_000, metavar="N", help="Entries in the batch.")
-    ] = 1000,
+        int | None,
+        typer.Option(
+            min=1, max=1_000_000, metavar="N", help="Entries in the batch: 1000, or 5000 with --fleet."
+        ),
+    ] = None,
     concurrency: Annotated[
-        int, typer.Option(min=1, max=1000, metavar="N", help="Requests at a time, 1 to 1000.")
+        int,
+        typer.Option(
+            min=1, max=1000, metavar="N", help="Requests at a time, 1 to 1000; with --fleet, of each worker."
+        ),
     ] = CONCURRENCY,
+    fleet: Annotated[
+        bool,
+        typer.Option(
+            "--fleet",
+            help="Two workers on a queue in a Redis of their own, one of which is killed on the way: half a minute.",
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Send a batch to a gateway of our own on this machine, and check every SMS. Costs nothing."""
-    from ._demo import demo  # noqa: PLC0415  # the sandbox is an extra
+    if fleet:
+        from ._fleet_demo import fleet_demo  # noqa: PLC0415  # the engine and Redis' client are extras
 
-    run(demo(count, concurrency, json=json))
+        run(fleet_demo(count or 5000, concurrency, json=json))
+    else:
+        from ._demo import demo  # noqa: PLC0415  # the sandbox is an extra
+
+        run(demo(count or 1000, concurrency, json=json))
 
 
 @app.command("request", epilog=examples_of("request"))

@@ -16,6 +16,7 @@ EXAMPLES: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
     "demo": [
         ("A thousand PINs to a gateway of our own, and every SMS accounted for", "gateway360 demo"),
         ("More of them, for a program to read", "gateway360 demo --count 2000 --json"),
+        ("A fleet of workers, one of which is killed on the way", "gateway360 demo --fleet"),
     ],
     "request": [
         ("One PIN", 'gateway360 request +34666666111 --sender "GOOD PIZZA"'),

@@ -57,7 +57,12 @@ FLEET = [example for _, example in EXAMPLES["batch"] if "GATEWAY360_FLEET" in ex
 
 @pytest.mark.parametrize(
     "example",
-    [line for command in ("demo", "request", "batch") for _, line in EXAMPLES[command] if line not in FLEET]
+    [
+        line
+        for command in ("demo", "request", "batch")
+        for _, line in EXAMPLES[command]
+        if line not in FLEET and "--fleet" not in line  # half a minute: tests/fleet/test_fleet_demo.py runs it
+    ]
     + [EXAMPLES["verify"][1][1]],
 )
 def test_every_example_does_what_it_says_in_a_real_shell(example, sandbox, tmp_path):

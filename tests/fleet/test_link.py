@@ -145,3 +145,18 @@ async def test_closing_ends_what_is_being_asked(restarting):
         assert not opening.done()
     assert opening.cancelled()
     restarting.resume()
+
+
+async def test_who_comes_just_as_the_memory_is_known_gets_it_at_once():
+    """Between the end of the asking and its callback. A loop that waits for the callback would never let it run."""
+    link = Link(Secret("redis://127.0.0.1:1/0"), "memory")
+    late = []
+
+    async def found(_patience):
+        late.append(asyncio.create_task(link.memory(patience=0.0)))  # its first step comes before any callback
+        return "the id"
+
+    link._open = found
+    assert await link.memory(patience=0.0) == "the id"
+    assert await late[0] == "the id"
+    await link.aclose()

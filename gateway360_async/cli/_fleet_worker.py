@@ -1,0 +1,50 @@
+"""The demo's queue, as `taskiq worker gateway360_async.cli._fleet_worker:broker` finds it, and as it is filled.
+
+Yours is `gateway360_async.integrations.taskiq:broker_from_environment`. This one is in a hurry: what a killed worker
+had is given to another after seconds, and a call takes five at most.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gateway360_async import Gateway360Client
+from gateway360_async.fleet import Fleet
+from gateway360_async.integrations.taskiq import StreamBroker, pin_task
+from gateway360_async.integrations.worker import PinWorker
+from gateway360_async.transports import HttpxTransport
+
+__all__ = ["DEADLINE", "IDLE", "RATE", "URL", "broker", "fleet_of", "queue_of"]
+
+URL: Final = "GATEWAY360_FLEET"
+"""The environment's variable with the Redis URL."""
+RATE: Final = "GATEWAY360_FLEET_RATE"
+"""The variable with the requests a second that all workers start together."""
+DEADLINE = 5.0
+"""Seconds that a call takes at most."""
+IDLE = 3_000
+"""Milliseconds after which what a dead worker had is given to another."""
+
+
+def broker() -> StreamBroker:
+    """Make the worker's side."""
+    return queue_of(os.environ)[0]
+
+
+def fleet_of(environment: Mapping[str, str]) -> Fleet:
+    """Make what the workers share."""
+    return Fleet(environment[URL], name="demo", rate=float(environment[RATE]))
+
+
+def queue_of(environment: Mapping[str, str], name: str = "demo:queue") -> tuple[StreamBroker, Any]:
+    """Make the queue, and the task that is put into it."""
+    fleet = fleet_of(environment)
+    queue = StreamBroker(environment[URL], queue_name=name, idle_timeout=IDLE)
+
+    def make_client() -> Gateway360Client:
+        # The key and the gateway are in the environment. This is about this machine, not about its proxy.
+        return Gateway360Client(fleet=fleet, deadline=DEADLINE, transport=HttpxTransport(trust_env=False))
+
+    return queue, pin_task(queue, PinWorker(make_client))
