@@ -97,7 +97,9 @@ class FleetSession:
             await asyncio.wait(self._recording, timeout=self._patience + _LAST_WORD)
         if self._recording:
             count = len(self._recording)
-            _logger.warning("closed before %d outcomes were on record: others take them for maybe sent", count)
+            _logger.warning(
+                "closed before %d outcomes were on record: others take them for maybe sent", count
+            )
             for recording in self._recording:
                 recording.cancel()
             await asyncio.wait(self._recording)

@@ -61,7 +61,8 @@ FLEET = [example for _, example in EXAMPLES["batch"] if "GATEWAY360_FLEET" in ex
         line
         for command in ("demo", "request", "batch")
         for _, line in EXAMPLES[command]
-        if line not in FLEET and "--fleet" not in line  # half a minute: tests/fleet/test_fleet_demo.py runs it
+        if line not in FLEET
+        and "--fleet" not in line  # half a minute: tests/fleet/test_fleet_demo.py runs it
     ]
     + [EXAMPLES["verify"][1][1]],
 )

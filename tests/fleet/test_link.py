@@ -153,7 +153,9 @@ async def test_who_comes_just_as_the_memory_is_known_gets_it_at_once():
     late = []
 
     async def found(_patience):
-        late.append(asyncio.create_task(link.memory(patience=0.0)))  # its first step comes before any callback
+        late.append(
+            asyncio.create_task(link.memory(patience=0.0))
+        )  # its first step comes before any callback
         return "the id"
 
     link._open = found
