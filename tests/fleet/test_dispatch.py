@@ -176,6 +176,22 @@ async def test_what_was_not_sent_is_handed_over_by_the_next_run(redis):
     assert (len(queue.tasks), server.posts) == (2, 2)
 
 
+async def test_why_it_was_not_sent_last_time_is_no_outcome_of_this_time(redis):
+    async with Server(in_turn(status(429), ok)) as server:
+        async with working(redis, server) as (client, queue):
+            await run(client, queue.to(), NUMBERS[:1])
+        async with client_on(redis, server) as client, client_on(redis, server) as worker:
+            queue = Queue(worker)
+            async with client.batch(NUMBERS[:1], queue=queue.to()) as batch:
+                running = asyncio.create_task(anext(batch))
+                await queue.holds(1)
+                await seen(batch)
+                work = asyncio.create_task(queue.work())
+                item = await running
+                work.cancel()
+    assert isinstance(item.result, Ok)
+
+
 async def test_what_an_earlier_run_has_on_its_way_is_waited_for(redis):
     gate = asyncio.Event()
 
@@ -419,9 +435,9 @@ async def test_left_early_it_does_not_say_not_sent_of_what_an_earlier_run_sent(r
 async def test_left_early_what_cannot_be_known_may_have_been_sent(restarting, asking):
     async with Server() as server, client_on(restarting, server) as client:
         await client._fleet.look(["any"], patience=1.0)
+        restarting.pause()
         async with client.batch(NUMBERS[:1], queue=Queue().to()) as batch:
-            for _ in range(3):
-                await asyncio.sleep(0)
+            await asyncio.sleep(0.02)
             restarting.kill()
     assert kinds([item.result for item in batch.report.unread]) == [(FailureKind.FLEET, "maybe_sent")]
 

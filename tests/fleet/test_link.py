@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 from fleet_parts import NAMES, linked
@@ -122,6 +123,36 @@ async def test_all_who_ask_first_ask_together_and_each_can_go(redis, caplog):
     assert gone.cancelled()
     assert memories == {redis.client.get(NAMES.memory)}
     assert len(caplog.records) == 1
+
+
+async def test_who_asks_in_the_moment_of_the_answer_has_it_too(link, monkeypatch):
+    """Its task runs after the one that asked has ended, and before anybody has heard of that."""
+    late = []
+    run = link.run
+
+    async def last(*args, **settings):
+        answer = await run(*args, **settings)
+        late.append(asyncio.ensure_future(link.memory(patience=1.0)))
+        return answer
+
+    monkeypatch.setattr(link, "run", last)
+    first = await link.memory(patience=1.0)
+    assert await late[0] == first
+
+
+async def test_an_error_that_nobody_waits_for_any_more_makes_no_noise(restarting):
+    restarting.kill()
+    noise = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: noise.append(context["message"]))
+    async with linked(restarting) as link:
+        asking = asyncio.create_task(link.memory(patience=0.0))
+        await asyncio.sleep(0)
+        opening = link._opening
+        asking.cancel()
+        await asyncio.wait((opening,))
+        del opening
+    gc.collect()
+    assert noise == []
 
 
 async def test_who_asked_in_vain_asks_again(restarting):
