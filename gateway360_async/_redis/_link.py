@@ -81,9 +81,10 @@ class Link:
     Args:
         url: Where it is.
         memory: The key of its memory's id.
+        account: What stands for the account and its gateway: all who share a memory have the same.
     """
 
-    def __init__(self, url: Secret, memory: str) -> None:
+    def __init__(self, url: Secret, memory: str, account: str = "") -> None:
         # No retries of redis-py's own: how often it tries by itself differs from version to version.
         pool = _redis.BlockingConnectionPool.from_url(
             url.reveal(),
@@ -97,6 +98,7 @@ class Link:
         pool.connection_kwargs["decode_responses"] = False
         self._redis = _redis.Redis(connection_pool=pool)
         self._memory_key = memory
+        self._account = account
         self._memory: str | None = None
         self._opening: asyncio.Future[str] | None = None
         self._scripts: dict[str, Any] = {}
@@ -134,8 +136,14 @@ class Link:
 
     async def _open(self, patience: float) -> str:
         await self._with_patience(lambda: troubles_of(self._redis), patience)
-        memory = await self.run("memory", [self._memory_key], [secrets.token_hex(8)], patience=patience)
-        return cast("bytes", memory).decode()
+        new = f"{secrets.token_hex(8)}:{self._account}"
+        found = cast("bytes", await self.run("memory", [self._memory_key], [new], patience=patience))
+        memory = found.decode()
+        if memory.partition(":")[2] != self._account:
+            # Its workers would send with their account what this one enqueues, and neither would know of the other.
+            problem = "holds a fleet of this name with another API key, or of another gateway"
+            raise FleetError(problem, "a name of its own for each of them: Fleet(…, name=…)")
+        return memory
 
     async def troubles(self) -> list[str]:
         """Say what is wrong with how Redis is set up, a sentence each. Raises `FleetError`."""

@@ -44,6 +44,8 @@ class Names:
         self._fleet = fleet
         self._hasher = Hasher(api_key, f"fleet {url}".encode())
         self.memory = f"{fleet}:memory"
+        self.account = self._hasher.of_scope(url).hex()
+        """What stands for the account and its gateway, and tells nobody which they are."""
         self.turns = self._name("turns", "")
         self.everybody = self._name("all", "")
         self.total = self._name("total", "")

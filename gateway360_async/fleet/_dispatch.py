@@ -127,6 +127,7 @@ class Dispatcher:
         """Have a request sent. A cancellation becomes a result."""
         key = self._session.key_of(self._queue.batch, request)
         entry = self._entries.get(key)
+        joins = entry is not None
         try:
             if entry is None:
                 (left,) = await self._session.look([key], patience=_PATIENCE)
@@ -135,7 +136,9 @@ class Dispatcher:
                     return known
                 if halted():
                     return _known(left) or _unsent("the batch was halted before")
-                entry = self._entries.get(key) or self._enter(key, request, left)
+                entry = self._entries.get(key)  # another may have come meanwhile
+                joins = entry is not None
+                entry = entry or self._enter(key, request, left)
         except FleetError as exc:
             return TransportFailure(FailureKind.FLEET, Disposition.NOT_SENT, detail=str(exc), attempts=0)
         except asyncio.CancelledError:
@@ -144,7 +147,9 @@ class Dispatcher:
         try:
             if entry.due <= asyncio.get_running_loop().time():
                 self._hand_over(entry)
-            return await asyncio.shield(entry.outcome)
+            result = await asyncio.shield(entry.outcome)
+            # An identical entry waits for it as well, and one of them is the SMS.
+            return attrs.evolve(result, repeated=True) if joins else result
         except asyncio.CancelledError:
             return interrupted("is in the queue, and may be sent yet", entry.report_id)
         finally:

@@ -39,7 +39,8 @@ class Fleet:
 
     Args:
         url: The Redis that they share: `redis://…`, `rediss://…` (TLS) or `unix://…`.
-        name: The fleet's name, which its keys in Redis begin with: letters, digits, `_`, `.` and `-`.
+        name: The fleet's name, which its keys in Redis begin with: letters, digits, `_`, `.` and `-`. A fleet is of one
+            account and one gateway: clients with another API key or URL are refused, and have to have another name.
         rate: Requests that start in a second, over all processes, retries included; `None`: no bound. In any stretch
             there are at most those of its length, and those of a twentieth of a second more.
         keep: Seconds that the record of a wish stays after its outcome: a task that is delivered later than that
@@ -111,7 +112,7 @@ class Fleet:
             cooldown: Seconds for which a result stands for its number.
         """
         names = Names(self.name, gateway_url, api_key)
-        link = Link(self._url, names.memory)
+        link = Link(self._url, names.memory, names.account)
         return FleetSession(
             names,
             link,

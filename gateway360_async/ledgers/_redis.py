@@ -85,7 +85,7 @@ class RedisLedger:
     async def open(self, scope: LedgerScope) -> _Session:
         """Find Redis, and look whether it keeps what it is told; see `Ledger.open`."""
         names = Names(self._name, scope.url, scope.api_key)
-        link = Link(self._url, names.memory)
+        link = Link(self._url, names.memory, names.account)
         try:
             await link.memory(patience=self._patience)
         except FleetError as exc:

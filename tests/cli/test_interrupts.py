@@ -39,6 +39,7 @@ class Held:
         await asyncio.wait((released, gone), return_when=asyncio.FIRST_COMPLETED)
         for task in (released, gone):
             task.cancel()
+        await asyncio.wait((released, gone))  # one that still reads would be in the next request's way
         if self.released.is_set():
             await received.answer()
 

@@ -18,6 +18,7 @@ from gateway360_async import (
     FleetError,
     Gateway360Client,
     InvalidRequest,
+    LedgerError,
     NotVerified,
     Ok,
     PinRequest,
@@ -27,6 +28,7 @@ from gateway360_async import (
 )
 from gateway360_async.delivery import DeliveryReports
 from gateway360_async.fleet import FleetSession
+from gateway360_async.ledgers import RedisLedger
 from gateway360_async.sandbox import Sandbox
 
 KEY = "sign-up 4711"
@@ -193,16 +195,32 @@ async def test_a_key_belongs_to_one_request(redis):
     assert server.posts == 1
 
 
-async def test_another_account_or_fleet_has_wishes_of_its_own(redis):
-    async with Server() as server, Server() as elsewhere:
+async def test_another_fleet_has_wishes_of_its_own(redis):
+    async with Server() as server:
         for client in (
             client_on(redis, server),
-            client_on(redis, elsewhere),
             client_on(redis, server, fleet=fleet_on(redis, name="other")),
-            Gateway360Client("another", base_url=server.url, sender="PIZZA", fleet=fleet_on(redis)),
         ):
             async with client:
                 assert short(await client.send(REQUEST, idempotency_key=KEY)) == SENT
+    assert server.posts == 2
+
+
+async def test_a_fleet_is_of_one_account_and_one_gateway(redis):
+    """Another key would begin a batch anew, and two accounts on one queue would send with each other's."""
+    async with Server() as server, Server() as elsewhere, client_on(redis, server) as client:
+        assert short(await client.send(REQUEST, idempotency_key=KEY)) == SENT
+        for other in (
+            client_on(redis, elsewhere),
+            Gateway360Client("another", base_url=server.url, sender="PIZZA", fleet=fleet_on(redis)),
+        ):
+            async with other:
+                result = await other.send(REQUEST, idempotency_key="another")
+                assert (result.kind, result.disposition.value) == (FailureKind.FLEET, "not_sent")
+                assert "with another API key, or of another gateway" in result.detail
+                with pytest.raises(LedgerError, match="a name of its own"):
+                    await other.send_all([NUMBER], ledger=RedisLedger(redis.url, "welcome"))
+        assert (server.posts, elsewhere.posts) == (1, 0)
 
 
 @pytest.mark.parametrize("key", ["", "x" * 201, "a\nb", 4711, b"key"])
