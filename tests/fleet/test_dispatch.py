@@ -521,3 +521,31 @@ async def test_a_fleet_of_another_name_has_records_of_its_own(redis):
             waiting.cancel()
             await asyncio.wait((waiting,))
     assert only(redis, "wish")
+
+
+async def test_a_queue_that_fails_once_the_outcome_is_known_changes_nothing(redis, monkeypatch):
+    monkeypatch.setattr(_dispatch, "_PATIENCE", 0.0)
+    async with Server() as server, client_on(redis, server) as client:
+        dispatcher = client.batch([], queue=Refusing(None, times=99).to())._send.__self__
+        entry = dispatcher._enter("k", PinRequest(NUMBERS[0], "PIZZA"), None)
+        entry.outcome.set_result(known := Ok(attempts=1))
+        await dispatcher._handed_over(entry)
+        dispatcher._leave(entry)
+    assert entry.outcome.result() is known
+
+
+async def test_an_entry_is_handed_over_once_at_a_time(redis):
+    taken = []
+
+    async def enqueue(task):
+        taken.append(task)
+        await asyncio.Event().wait()
+
+    async with Server() as server, client_on(redis, server) as client:
+        async with client.batch(NUMBERS[:1], queue=FleetQueue("welcome", enqueue)) as batch:
+            while not taken:
+                await asyncio.sleep(0)
+            (entry,) = batch._send.__self__._entries.values()
+            batch._send.__self__._hand_over(entry)
+            await asyncio.sleep(0)
+    assert len(taken) == 1

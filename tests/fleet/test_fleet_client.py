@@ -27,7 +27,7 @@ from gateway360_async import (
     TransportFailure,
 )
 from gateway360_async.delivery import DeliveryReports
-from gateway360_async.fleet import FleetSession
+from gateway360_async.fleet import FleetSession, _session
 from gateway360_async.ledgers import RedisLedger
 from gateway360_async.sandbox import Sandbox
 
@@ -649,3 +649,16 @@ async def test_a_pin_is_verified_without_a_claim(redis):
     async with Server(status(200, body)) as server, client_on(redis, server) as client:
         assert isinstance(await client.verify_pin(NUMBER, "1234"), NotVerified)
     assert redis.client.keys("*") == []
+
+
+async def test_closing_waits_for_an_absent_redis_no_longer_than_a_call_does(restarting, caplog, monkeypatch):
+    monkeypatch.setattr(_session, "_LAST_WORD", 0.0)
+    gate = Gate()
+    async with Server(gate) as server:
+        async with client_on(restarting, server, fleet=fleet_on(restarting, patience=0.0)) as client:
+            call = asyncio.create_task(client.send(REQUEST, idempotency_key=KEY))
+            await server.wait(lambda: server.posts == 1)
+            restarting.kill()
+            gate.open.set()
+            assert short(await call) == SENT
+    assert "closed before 1 outcomes were on record" in caplog.text
