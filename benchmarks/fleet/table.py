@@ -63,8 +63,8 @@ def _chaos(found: dict[str, Any] | None) -> str:
         f"{found['posts']:,} requests reached the gateway: {found['sent']:,} sent, {found['maybe_sent']:,} maybe sent "
         f"(of which {found['maybe_sent_with_sms']:,} were), {found['not_sent']:,} not sent. The fullest 5 s had "
         f"{found['most_a_second_in_5_s']:.1f} a second; while there was work for all, it was "
-        f"{found['busy_rate']:.1f} in the mean ({found['busy_rate'] / found['rate'] - 1:+.1%}): what was given to a "
-        f"worker that is killed, turns included, is lost to the others."
+        f"{found['busy_rate']:.1f} in the mean ({found['busy_rate'] / found['rate'] - 1:+.1%}): workers that "
+        "start again take the cores from those that send, and what a killed one held comes back after seconds."
     )
 
 
@@ -90,7 +90,7 @@ def _throughput(found: dict[str, Any] | None) -> str:
         (
             f"The process that fills the queue and follows it takes {found['follower']['follower_cpu_us']:,.0f} CPU µs a "
             f"request; a whole batch with two workers ran at {found['follower']['rate']:,.0f} a second, its own "
-            "process on the same cores."
+            f"process on the same cores. The record of a wish that was sent takes {found['record_bytes']:,.0f} bytes of Redis."
         ),
     ]
     return "\n\n".join(parts)
@@ -107,9 +107,9 @@ def _rates(found: dict[str, Any]) -> str:
         failed = [row["failed"] for row in same if "failed" in row]
         name = f"one process, {title}, {'stock loop' if loop == 'asyncio' else loop}"
         if failed:
-            rows.append([name, f"failed: {failed[0]}", *("–" for _ in range(3))])
+            rows.append([name, f"failed: {failed[0]}", *("–" for _ in range(2))])
             continue
-        rows.append([name, _spread(same, "rate"), _median(same, "cpu_us"), "–", "–"])
+        rows.append([name, _spread(same, "rate"), _median(same, "cpu_us"), "–"])
     for key in dict.fromkeys(_key(row) for row in found["fleet"]):
         workers, claim, fsync = key
         same = [row for row in found["fleet"] if _key(row) == key]
@@ -122,10 +122,9 @@ def _rates(found: dict[str, Any]) -> str:
                 _spread(same, "rate"),
                 _median(same, "worker_cpu_us"),
                 _median(same, "redis_cpu_us"),
-                _median(same, "redis_bytes") if claim else "–",
             ]
         )
-    head = ["", "requests/s", "CPU µs/request", "of Redis", "bytes a record"]
+    head = ["", "requests/s", "CPU µs/request", "of Redis"]
     return _table(head, rows)
 
 

@@ -13,14 +13,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, Final
 
 import attrs
 
+from gateway360_async import Gateway360Client, PinRequest
 from gateway360_async.cli._fleet_count import Account
 from gateway360_async.fleet import FleetQueue
 
+from ..driver import API_KEY, SENDER
 from ..machine import Server, measure
+from ..ours import NullTransport
 from .bars import bar
 from .fleet import Site, fill, numbers, settled, site, stopped, warm
 from .machine import RedisUse, cpu_seconds
@@ -31,6 +35,8 @@ __all__ = ["Row", "throughput"]
 
 _LATENCY: Final = 0.05
 _CONCURRENCY: Final = 100
+_FIRST_RECORDS: Final = 1_000
+_RECORDS: Final = 10_000
 _CAP: Final = 60.0
 """Seconds that a row of the single process takes at most."""
 _SINGLE: Final = (("ours-aiohttp", "batch"), ("ours-aiohttp-ledger", "batch, SqliteLedger"))
@@ -82,6 +88,7 @@ async def throughput(requests: int, rounds: int, say: Callable[[str], None]) -> 
                     f"throughput, round {turn + 1}: one process, {title}, {loop}: {measured.get('rate', 0):,.0f}/s"
                 )
     found["follower"] = await _follower(requests)
+    found["record_bytes"] = await _record_bytes()
     found["bars"] = [
         bar(
             "one SMS a number, in every row of throughput",
@@ -95,7 +102,6 @@ async def throughput(requests: int, rounds: int, say: Callable[[str], None]) -> 
 async def _row(row: Row, requests: int) -> dict[str, Any]:
     async with site(latency=_LATENCY, fsync=row.fsync) as here:
         settings = here.settings(claim=row.claim, concurrency=_CONCURRENCY)
-        empty = await RedisUse.of(here.redis.url)
         async with here.workers(row.workers, settings) as workers:
             await warm(here, workers, settings)
             sessions = [worker.pid for worker in workers.all if worker.pid is not None]
@@ -104,15 +110,12 @@ async def _row(row: Row, requests: int) -> dict[str, Any]:
                 before, used = await RedisUse.of(here.redis.url), cpu_seconds(sessions)
             await settled(settings)
             after, cpu = await RedisUse.of(here.redis.url), cpu_seconds(sessions) - used
-        # The workers are gone, with what Redis held for their connections: what is left are the records.
-        left = (await RedisUse.of(here.redis.url)).since(empty)
         spent = after.since(before)
         return {
             **attrs.asdict(row),
             **await _seen(here, requests),
             "worker_cpu_us": cpu / requests * 1e6,
             "redis_cpu_us": spent.cpu / requests * 1e6,
-            "redis_bytes": left.memory / left.keys if row.claim else None,
             "redis_calls": {
                 name: calls / requests
                 for name, calls in spent.calls.most_common()
@@ -183,3 +186,24 @@ async def _follower(requests: int) -> dict[str, Any]:
         "redis_cpu_us": used.cpu / requests * 1e6,
         "sms_right": closing.holds and closing.sms == requests,
     }
+
+
+async def _record_bytes() -> float:
+    """What Redis holds for one wish that was sent: what 10,000 more of them add, of the same client."""
+    async with (
+        site(latency=_LATENCY) as here,
+        Gateway360Client(
+            API_KEY, sender=SENDER, fleet=here.settings().fleet(), transport=NullTransport()
+        ) as client,
+    ):
+        left = iter(numbers(_FIRST_RECORDS + _RECORDS))
+
+        async def send(count: int) -> RedisUse:
+            for number in islice(left, count):
+                (await client.send(PinRequest(number, SENDER), idempotency_key=f"number {number}")).unwrap()
+            return await RedisUse.of(here.redis.url)
+
+        # The scripts, and what its connections hold, are there by then.
+        before = await send(_FIRST_RECORDS)
+        added = (await send(_RECORDS)).since(before)
+    return added.memory / added.keys

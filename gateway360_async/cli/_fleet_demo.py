@@ -177,8 +177,8 @@ class _Run:
         await self._kill.done.wait()
         await workers.replace(0)
         self._say(
-            f"worker 1 was killed (SIGKILL) when the {written(self._kill.at)}th SMS was sent and its answer was not; "
-            "another takes its place",
+            f"worker 1 was killed (SIGKILL) when SMS {written(self._kill.at)} was out and its answer was not: another takes "
+            "its place, and what it had on its way is known when its leases are over",
             json=json,
         )
 
