@@ -35,6 +35,9 @@ _CATCH_UP: Final = 0.05
 """Seconds of turns that may be made up for: a timer is always late, and a fast rate would lose that each time."""
 _HOLDS: Final = 0.1
 """Seconds for which a turn that was taken ahead holds: about what an admission takes."""
+_LATE: Final = 0.15
+"""Seconds by which a turn may be late. Later ones are lost: used all at once, by a process that was held up, they would
+be more in a moment than the rate allows. But for one of each answer, or a process that is always late would starve."""
 _MICROSECONDS: Final = 1_000_000
 
 _taken: ContextVar[list[tuple[Turns, float]] | None] = ContextVar("gateway360_turn_taken", default=None)
@@ -117,6 +120,7 @@ class Turns(AbstractAsyncContextManager[None]):
                     int(_AHEAD * _MICROSECONDS),
                     int(_CATCH_UP * _MICROSECONDS),
                 ]
+                asked_at = loop.time()
                 try:
                     given, delay = await self._link.run("turns", [self._key], asked, patience=0.0)
                 except FleetError as exc:
@@ -124,19 +128,24 @@ class Turns(AbstractAsyncContextManager[None]):
                     await asyncio.sleep(_AHEAD)
                     continue
                 if given:
-                    await self._hand_out(given, loop.time() + delay / _MICROSECONDS, loop)
+                    delay /= _MICROSECONDS
+                    await self._hand_out(given, loop.time() + delay, asked_at + delay + _LATE, loop)
                 else:
                     # Others have taken what there was: with half of what is ahead to share, all get some.
                     await asyncio.sleep(max(delay / _MICROSECONDS, _AHEAD / 2))
         finally:
             self._giving = None
 
-    async def _hand_out(self, given: int, first: float, loop: asyncio.AbstractEventLoop) -> None:
+    async def _hand_out(
+        self, given: int, first: float, latest: float, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        """Give out turns: the first one at `first`, or until `latest`, and the others an interval after the other."""
         for place in range(given):
-            left = first + place * self._apart / _MICROSECONDS - loop.time()
+            after = place * self._apart / _MICROSECONDS
+            left = first + after - loop.time()
             if left > 0:
                 await asyncio.sleep(left)
-            if self._wanted():
+            if self._wanted() and (place == 0 or loop.time() <= latest + after):
                 self._waiting.popleft()[0].set_result(None)
 
     def _wanted(self) -> int:

@@ -10,6 +10,7 @@ from fleet_parts import linked
 from loopback import free_port
 
 from gateway360_async import ClientClosed, FleetError
+from gateway360_async._redis import _turns as turns_module
 from gateway360_async._redis._link import Link
 from gateway360_async._redis._turns import Turns
 from gateway360_async._secret import Secret
@@ -254,3 +255,17 @@ def _linked_to_nothing():
 def test_closing_what_never_gave_a_turn_closes_nothing():
     link = Link(Secret("redis://127.0.0.1:1"), "fleet:memory")
     asyncio.run(turns_on(link).aclose())
+
+
+async def test_of_turns_that_are_late_one_is_used_and_the_others_are_lost(monkeypatch):
+    """Whoever was held up does not make up for it all at once; and whoever always is gets on all the same."""
+    monkeypatch.setattr(turns_module, "_LATE", -1.0)  # as if each answer had been a second on its way
+    link = Scripted((4, 0), (2, 0))
+    turns = turns_on(link)
+    waiting = [asyncio.create_task(turns.wait(5.0)) for _ in range(3)]
+    while len(link.wanted) < 3:
+        await asyncio.sleep(0)
+    assert [turn.done() for turn in waiting] == [True, True, False]
+    assert link.wanted == [3, 2, 1]
+    waiting[2].cancel()
+    await turns.aclose()
