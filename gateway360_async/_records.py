@@ -70,11 +70,14 @@ class Hasher:
 
 
 @cache
-def _converter() -> Converter:
-    converter = Converter()
+def _converter(*, whole: bool) -> Converter:
+    converter = Converter(omit_if_default=not whole)
     converter.register_structure_hook(ErrorId | str, lambda value, _: known_error_id(value))
     converter.register_unstructure_hook(
-        TransportFailure, make_dict_unstructure_fn(TransportFailure, converter, cause=override(omit=True))
+        TransportFailure,
+        make_dict_unstructure_fn(
+            TransportFailure, converter, _cattrs_omit_if_default=not whole, cause=override(omit=True)
+        ),
     )
     converter.register_structure_hook(
         TransportFailure, make_dict_structure_fn(TransportFailure, converter, cause=override(omit=True))
@@ -83,16 +86,22 @@ def _converter() -> Converter:
     return converter
 
 
-def write_result(result: PinResult) -> str:
-    """Make the JSON of a result. Its texts have no number in them: the client has masked what was quoted."""
-    document: dict[str, Any] = _converter().unstructure(result, unstructure_as=PinResult)
+def write_result(result: PinResult, *, whole: bool = False) -> str:
+    """Make the JSON of a result. Its texts have no number in them: the client has masked what was quoted.
+
+    Args:
+        result: The result.
+        whole: Whether to write the fields too that have their defaults. Without them an `Ok` is so short that Redis
+            keeps the record that it is in as one piece, in half the memory.
+    """
+    document: dict[str, Any] = _converter(whole=whole).unstructure(result, unstructure_as=PinResult)
     return json.dumps(document, separators=(",", ":"))
 
 
 def read_result(text: str) -> PinResult:
     """Read what `write_result` wrote. Raises `ValueError`, or an error of cattrs, for anything else."""
     # Typed for classes only, cattrs' `structure` takes a union all the same.
-    result: object = cast("Any", _converter().structure)(json.loads(text), PinResult)
+    result: object = cast("Any", _converter(whole=True).structure)(json.loads(text), PinResult)
     return cast("PinResult", result)
 
 

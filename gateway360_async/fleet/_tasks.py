@@ -53,7 +53,7 @@ def request_of(task: Mapping[str, Any]) -> tuple[PinRequest, str]:
 
 def outcome_of(result: PinResult) -> dict[str, Any]:
     """Make what a task gives back: the result's fields, its class in `result`, and its `disposition`."""
-    fields: dict[str, Any] = json.loads(write_result(result))
+    fields: dict[str, Any] = json.loads(write_result(result, whole=True))
     return {"disposition": result.disposition.value, **fields}
 
 
