@@ -23,11 +23,15 @@ from .._results import Disposition, PinResult
 from ._link import Link
 from ._names import Names
 
-__all__ = ["Admission", "Answer", "Claims", "Left", "Limits", "Verdict", "Wish", "new_token"]
+__all__ = ["Admission", "Answer", "Claims", "Left", "Limits", "Verdict", "Wish", "milliseconds", "new_token"]
 
 
 _GIVEN_UP: Final = 600_000
 """Milliseconds for which a claim that was given up before it came is remembered: a packet may be that late."""
+
+
+_LONGEST: Final = 10**13
+"""Milliseconds, three centuries: Redis refuses what ends beyond its calendar, in the midst of a script."""
 
 
 class Verdict(StrEnum):
@@ -259,6 +263,29 @@ class Claims:
         given = [token, wish.fingerprint, write_result(result), wish.keep]
         await self._link.run("refuse", [wish.record], given, patience=patience)
 
+    async def close(self, claims: Sequence[tuple[str, str]], *, patience: float) -> list[bool]:
+        """Let nobody send wishes any more whose outcome, not sent, is about to be told.
+
+        Args:
+            claims: Their records, and the tokens of the claims that ended so.
+            patience: Seconds for which it is tried again while Redis is away.
+
+        Returns:
+            Whether it is so, for each. Otherwise somebody else has claimed it by now.
+
+        Raises:
+            FleetError: Redis is away, or refuses.
+        """
+        given = ["C", *(token for _, token in claims)]
+        done: list[int] = await self._link.run(
+            "close", [record for record, _ in claims], given, patience=patience
+        )
+        return [closed == 1 for closed in done]
+
+    async def reopen(self, record: str, *, patience: float) -> None:
+        """Let a wish be sent again that was closed. Raises `FleetError`."""
+        await self._link.run("close", [record], ["O"], patience=patience)
+
     async def look(self, records: Sequence[str], *, patience: float) -> list[Left | None]:
         """Say how far wishes have come; `None`: nobody has claimed it. Raises `FleetError`."""
         memory = await self._link.memory(patience=patience)
@@ -275,6 +302,11 @@ def new_token() -> str:
     return secrets.token_urlsafe(12)
 
 
+def milliseconds(seconds: float) -> int:
+    """Give a length of time as Redis counts it, at least one, and at most what its calendar has."""
+    return min(_LONGEST, max(1, round(seconds * 1000)))
+
+
 def _counted(wish: Wish) -> list[str]:
     limits = wish.limits
     rules = (limits.prefix, limits.everybody, limits.total)
@@ -285,7 +317,8 @@ def _left(found: list[Any]) -> Left | None:
     state, token, report_id, result, left, fingerprint, again, before = found
     if not state:
         return None
-    verdict = {b"S": Verdict.SETTLED, b"O": Verdict.GRANTED}.get(state, Verdict.UNSETTLED)
+    anybodys = dict.fromkeys((b"O", b"C"), Verdict.GRANTED)
+    verdict = {b"S": Verdict.SETTLED, **anybodys}.get(state, Verdict.UNSETTLED)
     if state == b"B" and left > 0:
         verdict = Verdict.BUSY
     return Left(

@@ -47,7 +47,6 @@ class Names:
         self.account = self._hasher.of_scope(url).hex()
         """What stands for the account and its gateway, and tells nobody which they are."""
         self.turns = self._name("turns", "")
-        self.everybody = self._name("all", "")
         self.total = self._name("total", "")
 
     def record(self, idempotency_key: str) -> str:
@@ -58,9 +57,16 @@ class Names:
         """Where what was sent to a number a moment ago is."""
         return self._name("number", msisdn)
 
-    def prefix(self, prefix: str) -> str:
-        """Where the admissions of a prefix are, which may be long enough to be a number."""
-        return self._name("prefix", prefix)
+    def prefix(self, prefix: str, window: int) -> str:
+        """Where the admissions of a prefix are, which may be long enough to be a number.
+
+        Guards with other windows count apart: the shorter one would drop what the longer one still counts.
+        """
+        return self._name("prefix", f"{prefix} {window}")
+
+    def everybody(self, window: int) -> str:
+        """Where all admissions are."""
+        return self._name("all", f"{window}")
 
     def given_up(self, token: str) -> str:
         """Where it says that a claim was given up before it came. A token is random: there is nothing to hide."""

@@ -6,6 +6,7 @@ Rules of this module:
   stopped, and whatever is handed to the queue twice is sent once.
 - What the queue has lost is handed to it again, after a while: that, too, sends nothing twice.
 - Once an entry has been handed over, it may be sent until there is an outcome. Whoever stops waiting is told so.
+- An outcome that says "not sent" is told when nobody can send it any more: the queue may have another copy of the task.
 - All entries are looked after together: a question every moment, not one for each.
 """
 
@@ -136,6 +137,8 @@ class Dispatcher:
                     return known
                 if halted():
                     return _known(left) or _unsent("the batch was halted before")
+                if left is not None and left.verdict is Verdict.GRANTED:
+                    await self._session.reopen(key, patience=_PATIENCE)
                 entry = self._entries.get(key)  # another may have come meanwhile
                 joins = entry is not None
                 entry = entry or self._enter(key, request, left)
@@ -240,15 +243,26 @@ class Dispatcher:
                 except FleetError as exc:
                     self._give_up(str(exc))
                     break
-                for entry, left in zip(some, found, strict=True):
-                    self._follow(entry, left)
+                unsent = [
+                    (entry, left)
+                    for entry, left in zip(some, found, strict=True)
+                    if self._follow(entry, left) and left is not None
+                ]
+                try:
+                    await self._close(unsent)
+                except FleetError as exc:
+                    self._give_up(str(exc))
+                    break
 
-    def _follow(self, entry: _Entry, left: Left | None) -> None:
+    def _follow(self, entry: _Entry, left: Left | None) -> bool:
+        """Look after an entry. Says whether it was not sent, and may be sent yet by who has another copy of its task."""
         if entry.outcome.done():  # its caller is gone, or the queue is
-            return
+            return False
         now = asyncio.get_running_loop().time()
         if left is not None and left.token != entry.before:
             entry.report_id = left.report_id
+            if left.verdict is Verdict.GRANTED:
+                return True
             if left.verdict is Verdict.BUSY:
                 entry.due = now + self._queue.again
             else:
@@ -256,6 +270,18 @@ class Dispatcher:
                 entry.outcome.set_result(left.result or gone)
         elif now >= entry.due:
             self._hand_over(entry)
+        return False
+
+    async def _close(self, unsent: list[tuple[_Entry, Left]]) -> None:
+        """Tell of what was not sent, once nobody is to send it any more."""
+        if not unsent:
+            return
+        claims = [(entry.key, left.token) for entry, left in unsent]
+        closed = await self._session.close(claims, patience=_PATIENCE)
+        for (entry, left), is_so in zip(unsent, closed, strict=True):
+            if is_so and not entry.outcome.done():
+                gone = interrupted("whoever began to send it is gone", left.report_id)
+                entry.outcome.set_result(left.result or gone)
 
     def _give_up(self, detail: str) -> None:
         for entry in self._entries.values():

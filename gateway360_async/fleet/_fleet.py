@@ -42,7 +42,7 @@ class Fleet:
         name: The fleet's name, which its keys in Redis begin with: letters, digits, `_`, `.` and `-`. A fleet is of one
             account and one gateway: clients with another API key or URL are refused, and have to have another name.
         rate: Requests that start in a second, over all processes, retries included; `None`: no bound. In any stretch
-            there are at most those of its length, and those of a twentieth of a second more.
+            there are at most those of its length, and those of a quarter of a second more.
         keep: Seconds that the record of a wish stays after its outcome: a task that is delivered later than that
             sends again.
         patience: Seconds that a call waits for a Redis that is away before it is refused, which is `NOT_SENT`.

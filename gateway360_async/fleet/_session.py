@@ -22,7 +22,7 @@ import attrs
 from .._errors import FleetError, InvalidRequest
 from .._guard import GuardRules, Refusal, RefusalKind, SpendGuard
 from .._payloads import PinRequest
-from .._redis._claims import Admission, Answer, Claims, Left, Limits, Verdict, Wish, new_token
+from .._redis._claims import Admission, Answer, Claims, Left, Limits, Verdict, Wish, milliseconds, new_token
 from .._redis._link import Link
 from .._redis._names import Names
 from .._redis._turns import Turns
@@ -38,8 +38,6 @@ _LAST_WORD: Final = 2.0
 """Seconds beyond that in which a Redis that is there answers."""
 _FIRST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 0.5
-_LONGEST: Final = 10**13
-"""Milliseconds, three centuries: Redis refuses what ends beyond its calendar, in the midst of a script."""
 _REFUSALS: Final[dict[Verdict, RefusalKind]] = {
     Verdict.PREFIX: FailureKind.PREFIX_CEILING,
     Verdict.CLIENT: FailureKind.CLIENT_CEILING,
@@ -76,11 +74,11 @@ class FleetSession:
         self._names = names
         self._link = link
         self._claims = Claims(link, names)
-        self._keep = _milliseconds(keep)
+        self._keep = milliseconds(keep)
         self._patience = patience
         self._deadline = deadline
         self._rules = None if guard is None else GuardRules(guard)
-        self._cooldown = None if cooldown is None else _milliseconds(cooldown)
+        self._cooldown = None if cooldown is None else milliseconds(cooldown)
         self.turns = None if rate is None else Turns(link, names.turns, rate, patience=patience)
         """Entered around each attempt; `None`: no rate."""
         self._recording: set[asyncio.Task[None]] = set()
@@ -118,6 +116,15 @@ class FleetSession:
     async def look(self, keys: Sequence[str], *, patience: float) -> list[Left | None]:
         """Say how far the wishes with these idempotency keys have come. Raises `FleetError`."""
         return await self._claims.look([self._names.record(f"key {key}") for key in keys], patience=patience)
+
+    async def close(self, claims: Sequence[tuple[str, str]], *, patience: float) -> list[bool]:
+        """Let nobody send wishes any more that were not sent; see `Claims.close`. Raises `FleetError`."""
+        named = [(self._names.record(f"key {key}"), token) for key, token in claims]
+        return await self._claims.close(named, patience=patience)
+
+    async def reopen(self, key: str, *, patience: float) -> None:
+        """Let a wish be sent after all that was closed. Raises `FleetError`."""
+        await self._claims.reopen(self._names.record(f"key {key}"), patience=patience)
 
     async def admit(
         self,
@@ -161,9 +168,9 @@ class FleetSession:
                 return _failed(FailureKind.FLEET, str(exc))
             except asyncio.CancelledError:
                 # It may have got there all the same.
-                self.record(
-                    Admission(wish, token), _failed(FailureKind.CANCELLED, "cancelled before it was admitted")
-                )
+                passed = loop.time() >= expires
+                kind = FailureKind.DEADLINE if passed else FailureKind.CANCELLED
+                self.record(Admission(wish, token), _failed(kind, "ended before it was admitted"))
                 raise
             if answer.admission is not None:
                 meanwhile(None)
@@ -232,7 +239,7 @@ class FleetSession:
             record=names.record(new_token() if idempotency_key is None else f"key {idempotency_key}"),
             fingerprint=names.fingerprint(request),
             keep=0 if idempotency_key is None else self._keep,
-            lease=_milliseconds(max(remaining, self._deadline) + GRACE),
+            lease=milliseconds(max(remaining, self._deadline) + GRACE),
             report_id=report_id,
             number=None if self._cooldown is None else names.number(request.msisdn),
             cooldown=self._cooldown or 0,
@@ -242,14 +249,15 @@ class FleetSession:
 
     def _limits(self, rules: GuardRules, msisdn: str) -> Limits:
         guard, names = rules.guard, self._names
+        window = milliseconds(guard.window)
         prefix = rules.prefix_of(msisdn)
         if isinstance(prefix, Refusal):
             return Limits()
         return Limits(
-            prefix=None if guard.per_prefix is None else (names.prefix(prefix), guard.per_prefix),
-            everybody=None if guard.per_client is None else (names.everybody, guard.per_client),
+            prefix=None if guard.per_prefix is None else (names.prefix(prefix, window), guard.per_prefix),
+            everybody=None if guard.per_client is None else (names.everybody(window), guard.per_client),
             total=None if guard.total is None else (names.total, guard.total),
-            window=_milliseconds(guard.window),
+            window=window,
         )
 
     def _refused(self, answer: Answer, request: PinRequest) -> PinResult:
@@ -278,7 +286,3 @@ def interrupted(detail: str, report_id: str | None) -> TransportFailure:
 
 def _failed(kind: FailureKind, detail: str) -> TransportFailure:
     return TransportFailure(kind, Disposition.NOT_SENT, detail=detail, attempts=0)
-
-
-def _milliseconds(seconds: float) -> int:
-    return min(_LONGEST, max(1, round(seconds * 1000)))

@@ -20,7 +20,8 @@ from typing import Final
 from .._errors import FleetError, InvalidConfiguration, LedgerError
 from .._numbers import is_finite
 from .._payloads import PinRequest, checked_idempotency_key
-from .._redis._claims import Admission, Claims, Verdict, Wish, new_token
+from .._records import is_settled
+from .._redis._claims import Admission, Claims, Verdict, Wish, milliseconds, new_token
 from .._redis._link import Link, checked_url
 from .._redis._names import Names, checked_name
 from .._results import Disposition, FailureKind, PinResult, TransportFailure
@@ -106,8 +107,8 @@ class _Session:
         self._names = names
         self._link = link
         self._claims = Claims(link, names)
-        self._keep = round(keep * 1000)
-        self._lease = round(lease * 1000)
+        self._keep = milliseconds(keep)
+        self._lease = milliseconds(lease)
         self._patience = patience
         self._claimed: dict[int, Admission] = {}
         self._settling: set[asyncio.Task[None]] = set()
@@ -127,6 +128,11 @@ class _Session:
         while True:
             try:
                 answer = await self._claims.admit(wish, token, patience=self._patience)
+                closed = answer.result is not None and not is_settled(answer.result)
+                if closed and answer.verdict is Verdict.SETTLED:
+                    # A batch on a queue was told that it is not sent. Here is somebody who wants it sent.
+                    await self._claims.reopen(wish.record, patience=self._patience)
+                    continue
             except FleetError as exc:
                 raise _failed(exc) from None
             if answer.admission is not None:

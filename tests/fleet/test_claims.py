@@ -307,7 +307,7 @@ async def test_no_number_and_no_key_of_the_callers_stands_in_redis(ask, settle, 
     names = [
         NAMES.record("key sign-up:34600000000"),
         NAMES.number("34600000000"),
-        NAMES.prefix("34600000000"),
+        NAMES.prefix("34600000000", 1),
     ]
     wish = attrs.evolve(TALKING, record=names[0], number=names[1])
     wish = attrs.evolve(wish, limits=Limits(prefix=(names[2], 5), window=A_MINUTE))

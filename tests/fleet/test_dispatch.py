@@ -13,6 +13,7 @@ from gateway360_async import (
     Disposition,
     ErrorId,
     FailureKind,
+    FleetError,
     Ok,
     PinRequest,
     Skipped,
@@ -119,6 +120,48 @@ async def test_the_same_batch_again_goes_on_where_it_stopped_in_any_order(redis)
         changed, _ = await run(client, queue.to(), [PinRequest(NUMBERS[0], "PASTA")])
     assert kinds([*others, *changed]) == [Ok] * 2
     assert server.posts == 9
+
+
+async def test_what_was_told_as_not_sent_is_not_sent_by_another_copy_of_its_task(redis):
+    """Queues deliver twice, and whoever reads "not sent" may send it in another way."""
+    async with Server(in_turn(status(429), ok)) as server, working(redis, server) as (client, queue):
+        results, _ = await run(client, queue.to(), NUMBERS[:1])
+        assert kinds(results) == [(FailureKind.THROTTLED, "not_sent")]
+        (task,) = queue.tasks
+        request, key = request_of(task)
+        late = await queue.client.send(request, idempotency_key=key)
+        assert (late.disposition, late.repeated, server.posts) == (Disposition.NOT_SENT, True, 1)
+        again, _ = await run(client, queue.to(), NUMBERS[:1])
+    assert (kinds(again), server.posts) == ([Ok], 2)
+
+
+async def test_not_sent_is_not_told_of_what_somebody_else_has_begun_by_then(redis, monkeypatch):
+    """Between the look that finds it not sent and the end of the wait, another copy of the task gets there."""
+    async with Server(in_turn(status(429), ok)) as server, working(redis, server) as (client, queue):
+        close = client._fleet.close
+        told = []
+
+        async def late(claims, *, patience):
+            if not told:
+                request, key = request_of(queue.tasks[0])
+                await queue.client.send(request, idempotency_key=key)
+            told.append(await close(claims, patience=patience))
+            return told[-1]
+
+        monkeypatch.setattr(client._fleet, "close", late)
+        results, _ = await run(client, queue.to(), NUMBERS[:1])
+    assert (kinds(results), told, server.posts) == ([Ok], [[False]], 2)
+
+
+async def test_where_redis_goes_before_not_sent_is_told_it_may_be_sent(redis, monkeypatch):
+    async with Server(status(429)) as server, working(redis, server) as (client, queue):
+
+        async def refuse(claims, *, patience):
+            raise FleetError("cannot be asked", "one that is up")
+
+        monkeypatch.setattr(client._fleet, "close", refuse)
+        results, _ = await run(client, queue.to(), NUMBERS[:1])
+    assert kinds(results) == [(FailureKind.FLEET, "maybe_sent")]
 
 
 async def test_two_runs_at_once_send_each_entry_once(redis):

@@ -19,9 +19,11 @@ from gateway360_async import (
     SkipReason,
     TransportFailure,
 )
+from gateway360_async._records import write_result
 from gateway360_async._secret import Secret
 from gateway360_async.ledgers import LedgerScope, RedisLedger
 
+UNSENT = TransportFailure(FailureKind.CONNECT, Disposition.NOT_SENT, detail="refused")
 REQUEST = PinRequest(NUMBERS[0], "PIZZA")
 
 
@@ -140,6 +142,20 @@ async def test_what_was_not_sent_is_sent_by_the_next_run(redis):
             results = [*await client.send_all(NUMBERS[:1], ledger=ledger(redis))]
             results += await client.send_all(NUMBERS[:1], ledger=ledger(redis))
     assert dispositions(results) == ["not_sent", "sent"]
+
+
+async def test_what_a_batch_on_a_queue_was_told_as_not_sent_can_be_sent(redis):
+    async with Server() as server, client_for(server) as client, client_on(redis, server) as follower:
+        key = follower._fleet.key_of("welcome", REQUEST)
+        record = follower._fleet._names.record(f"key {key}")
+        fingerprint = follower._fleet._names.fingerprint(REQUEST)
+        state = {"s": "O", "t": "gone", "f": fingerprint, "r": write_result(UNSENT)}
+        redis.client.hset(record, mapping=state)
+        assert await follower._fleet.close([(key, "gone")], patience=1.0) == [True]
+        closed = await follower.send(REQUEST, idempotency_key=key)
+        results = await client.send_all(NUMBERS[:1], ledger=ledger(redis))
+    assert (closed.disposition.value, closed.repeated) == ("not_sent", True)
+    assert (dispositions(results), server.posts) == (["sent"], 1)
 
 
 async def test_a_record_stays_for_the_time_to_keep_it(redis):
