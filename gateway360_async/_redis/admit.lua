@@ -3,8 +3,8 @@
 -- A record is a hash: s, its state; t, the token of who claimed it; l, the end of the claim's lease in milliseconds of
 -- this Redis' clock; f, the fingerprint of the request; i, its report id; r, its result.
 --   B begun: there may be an SMS, and after the lease nobody will say. S settled. M may have been sent, and that is
---   the last word, but for a better one of who claimed it. O open: certainly not sent, to be claimed as if it were new. C closed: as O, but
---   somebody was told so, and nobody is to send it any more.
+--   the last word, but for a better one of who claimed it. O open: certainly not sent, to be claimed as if it were new.
+--   C closed: as O, but somebody was told so, and nobody is to send it any more.
 -- And of one that was claimed again though it may have been sent: a, '1'; p, the result from before, if there was one.
 -- A number's record is the same, for the length of the cooldown, and without O. And where it was claimed in spite of an
 -- earlier one: e, o and u, the earlier one's state, its result, and until when it stands (ms).
