@@ -80,9 +80,11 @@ class Caller:
     async def aclose(self) -> None:
         """Close the connections, once no call is under way."""
         self._deadlines.close()
-        if self._fleet is not None:
-            await self._fleet.aclose()
-        await self._transport.aclose()
+        try:
+            if self._fleet is not None:
+                await self._fleet.aclose()
+        finally:
+            await self._transport.aclose()
 
     async def run(self, call: Call[Ok], request: PinRequest, key: str | None = None) -> PinResult:
         """Wait for the number's turn, and make attempts until one is final or the deadline passes."""

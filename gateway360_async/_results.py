@@ -99,7 +99,8 @@ class FailureKind(StrEnum):
     """An earlier run of the batch ended between this request's start and its answer."""
 
     FLEET = "fleet"
-    """The memory that the client shares with its fleet could not be asked, so nothing was sent."""
+    """The memory that the client shares with its fleet could not be asked, so nothing was sent. What others have sent with
+    the same idempotency key, only that memory knows."""
 
     UNEXPECTED = "unexpected"
     """The transport raised something that it should not have; `cause` holds it."""
