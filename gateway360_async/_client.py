@@ -292,6 +292,17 @@ class Gateway360Client:
         """The fleet that this client was given; `None`: it shares nothing with other processes."""
         return self._given_fleet
 
+    async def join_fleet(self) -> None:
+        """Ask the fleet's Redis whether it takes this client, as a worker does before it takes tasks. Else a call asks.
+
+        Raises:
+            FleetError: It does not: it is away (`.passing`), or holds a fleet of this name with another API key.
+            InvalidConfiguration: It is a cluster.
+        """
+        self._require_open()
+        if self._fleet is not None:
+            await self._fleet.join()
+
     def ahead(self) -> AbstractAsyncContextManager[None]:
         """Wait for a turn of the fleet's rate before a call begins, as a queue's worker does.
 

@@ -38,8 +38,8 @@ _WORKER: Final = "taskiq worker gateway360_async.integrations.taskiq:broker_from
 # The command has a line of its own: a terminal would break it into two that cannot be pasted.
 _NO_WORKER: Final = f"no worker has taken anything for {QUIET:.0f} s: start one:\n  {_WORKER}"
 _ELSEWHERE: Final = (
-    f"the queue is empty, and no outcome has come for {QUIET:.0f} s: have the workers another GATEWAY360_API_KEY, "
-    "GATEWAY360_BASE_URL or --path-prefix?"
+    f"the queue is empty, and no outcome has come for {QUIET:.0f} s: what does the log of the workers say? What was lost is "
+    "put in the queue again after two minutes"
 )
 
 

@@ -105,6 +105,10 @@ class FleetSession:
             await self.turns.aclose()
         await self._link.aclose()
 
+    async def join(self) -> None:
+        """Ask Redis whether it takes this client. Raises `FleetError`."""
+        await self._link.memory(patience=self._patience)
+
     def ahead(self) -> AbstractAsyncContextManager[None]:
         """Take a turn of the fleet's rate before a call begins, so that the wait is none of the call's time."""
         return nullcontext() if self.turns is None else self.turns.ahead()

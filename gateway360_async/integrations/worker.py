@@ -65,6 +65,8 @@ class PinWorker:
 
         Raises:
             InvalidConfiguration: There is no client with a fleet, or one of its settings is wrong.
+            FleetError: The fleet's Redis refuses this client: its name is of another API key, say. One that is away is
+                waited for by the tasks.
         """
         client = self._make_client()
         if not isinstance(client, Gateway360Client):
@@ -74,6 +76,15 @@ class PinWorker:
             await client.aclose()
             problem = "makes a client without a fleet, which would send again what its queue delivers again"
             raise InvalidConfiguration("make_client", problem, "Gateway360Client(fleet=…)")
+        try:
+            await client.join_fleet()
+        except FleetError as exc:
+            if not exc.passing:  # it would hold tasks that others could send
+                await client.aclose()
+                raise
+        except BaseException:
+            await client.aclose()
+            raise
         self._client = client
 
     async def stop(self, context: object = None) -> None:  # noqa: ARG002

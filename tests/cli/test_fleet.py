@@ -339,20 +339,21 @@ def test_without_a_worker_one_is_asked_for(sandbox, fleet, file, monkeypatch):
     assert stderr.count("no worker") == 1
 
 
-def test_workers_of_another_account_are_asked_about(sandbox, fleet, file, monkeypatch):
+def test_a_queue_that_has_lost_its_tasks_is_asked_about(sandbox, fleet, file, monkeypatch):
     monkeypatch.setattr(_queue, "QUIET", 0.0)
     monkeypatch.setattr(_queue, "_LOOK_EVERY", 0.01)
 
     def steps(stderr) -> None:
-        with fleet.worker(api_key="another"):
-            until(lambda: "the queue is empty, and no outcome has come" in stderr.text)
+        until(lambda: fleet.ask("XLEN", "gateway360:queue") == 20)
+        fleet.ask("XTRIM", "gateway360:queue", "MAXLEN", "0")
+        until(lambda: "the queue is empty, and no outcome has come" in stderr.text)
         interrupt()
         until(lambda: "stopping" in stderr.text)
         interrupt()
 
     code, _, stderr = while_it_runs(batch(file, fleet), steps)
     assert code == 130
-    assert "have the workers another GATEWAY360_API_KEY, GATEWAY360_BASE_URL or --path-prefix?" in stderr
+    assert "what does the log of the workers say?" in stderr
 
 
 def test_what_redis_lacks_is_said_once(cli, sandbox, fleet, file, monkeypatch):

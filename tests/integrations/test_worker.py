@@ -7,9 +7,17 @@ import contextlib
 
 import pytest
 from leaks import reported
+from loopback import free_port
 from redis_restarts import redis_process
 
-from gateway360_async import ClientClosed, Gateway360Client, InvalidConfiguration, InvalidRequest, PinRequest
+from gateway360_async import (
+    ClientClosed,
+    FleetError,
+    Gateway360Client,
+    InvalidConfiguration,
+    InvalidRequest,
+    PinRequest,
+)
 from gateway360_async.fleet import Fleet, result_of, task_of
 from gateway360_async.integrations import worker as worker_module
 from gateway360_async.integrations.worker import PinWorker
@@ -194,6 +202,49 @@ async def test_a_worker_that_has_not_begun_or_has_ended_sends_nothing(server):
             with pytest.raises(ClientClosed, match="has not begun, or has ended"):
                 await idle.send_pin(task=task_of(REQUEST, "1"))
         assert gateway.messages == []
+
+
+async def test_a_worker_that_the_fleet_does_not_take_does_not_begin(server):
+    """It would hold tasks that others could send: the fleet's name is of another API key."""
+    made = []
+
+    def make_client(key="another"):
+        fleet = Fleet(server.url, patience=0.05)
+        made.append(Gateway360Client(key, base_url="http://127.0.0.1:1", fleet=fleet))
+        return made[-1]
+
+    ours = PinWorker(lambda: make_client("k3y"))
+    await ours.start()
+    with pytest.raises(FleetError, match="with another API key"):
+        await PinWorker(make_client).start()
+    await ours.stop()
+    assert ["closed" in repr(client) for client in made] == [True, True]
+
+
+async def test_a_worker_begins_while_redis_is_away_and_not_on_a_cluster(monkeypatch):
+    made = []
+
+    def make_client():
+        away = Fleet(f"redis://127.0.0.1:{free_port()}/0", patience=0.0)
+        made.append(Gateway360Client("k3y", sender="PIZZA", fleet=away))
+        return made[-1]
+
+    worker = PinWorker(make_client)
+    await worker.start()
+    await worker.stop()
+
+    async def cluster(_client):
+        raise InvalidConfiguration("url", "is a Redis Cluster", "a single Redis")
+
+    monkeypatch.setattr(Gateway360Client, "join_fleet", cluster)
+    with pytest.raises(InvalidConfiguration, match="Cluster"):
+        await worker.start()
+    assert ["closed" in repr(client) for client in made] == [True, True]
+
+
+async def test_a_client_without_a_fleet_has_nobody_to_ask():
+    async with Gateway360Client("k3y", sender="PIZZA") as client:
+        await client.join_fleet()
 
 
 async def test_a_client_without_a_fleet_is_refused_and_closed():
