@@ -136,6 +136,19 @@ async def test_a_task_waits_for_a_redis_that_refuses(server, caplog, monkeypatch
         assert caplog.text.count("no task is begun") == 1
 
 
+async def test_a_task_waits_for_a_redis_that_gives_no_turns(server, caplog, monkeypatch):
+    monkeypatch.setattr(worker_module, "_PAUSE", 0.01)
+    async with workers(server, rate=1000.0) as (gateway, worker), server.client() as redis:
+        turns = worker._client._fleet._names.turns
+        await redis.lpush(turns, "no time")
+        waiting = asyncio.create_task(worker.send_pin(task=task_of(REQUEST, "1")))
+        while "no task is begun" not in caplog.text:
+            await asyncio.sleep(0.01)
+        await redis.delete(turns)
+        assert (await waiting)["disposition"] == "sent"
+        assert len(gateway.messages) == 1
+
+
 async def test_a_task_that_waits_when_its_worker_stops_is_not_taken_for_done(server, caplog, monkeypatch):
     monkeypatch.setattr(worker_module, "_PAUSE", 0.01)
     async with workers(server) as (gateway, worker):
