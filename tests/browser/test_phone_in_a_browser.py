@@ -286,6 +286,68 @@ async def test_a_wrong_value_says_what_is_right(page, trouble, gateway, label, t
     trouble[:] = [item for item in trouble if "400 (Bad Request)" not in item]
 
 
+async def test_what_is_being_typed_stays_whatever_happens_meanwhile(page, client, gateway):
+    await live(page)
+    field = page.get_by_label("Retry-After in seconds")
+    await field.fill("7")
+    gateway.faults.throttle = True
+    await expect(page.get_by_text("1 fault on")).to_be_visible()
+    await expect(field).to_have_value("7")
+    await field.press("Enter")
+    while gateway.faults.retry_after != 7:
+        await asyncio.sleep(0)
+    await field.fill("8")
+    await field.fill("7")  # taken back: no change, and what comes is shown again
+    await field.blur()
+    gateway.faults.retry_after = 9
+    await expect(field).to_have_value("9")
+
+
+async def test_what_was_refused_stays_until_it_is_mended(page, trouble, gateway):
+    await live(page)
+    field = page.get_by_label("Latency in seconds")
+    await field.fill("soon")
+    await field.press("Tab")
+    await expect(field).to_have_attribute("aria-invalid", "true")
+    gateway.faults.throttle = True
+    await expect(page.get_by_text("1 fault on")).to_be_visible()
+    await expect(field).to_have_value("soon")
+    await field.fill("0,5")
+    await field.press("Tab")
+    await expect(field).to_have_value("0.5")
+    await expect(field).not_to_have_attribute("aria-invalid", "true")
+    assert gateway.latency == 0.5
+
+
+async def test_changes_arrive_in_their_order(page, gateway):
+    await live(page)
+    asked, answer = [], asyncio.Event()
+
+    async def hold(route):
+        asked.append(route.request.post_data_json)
+        await answer.wait()
+        await route.continue_()
+
+    await page.route("**/_phone/switches", hold)
+    field, switch = page.get_by_label("Retry-After in seconds"), page.get_by_role("switch", name="429")
+    await field.fill("7")
+    await field.press("Enter")
+    await switch.check()
+    await field.fill("8")
+    await field.press("Enter")
+    gateway.faults.fail = True  # the page hears of this, and it undoes nothing that waits
+    await expect(page.get_by_role("switch", name="500")).to_be_checked()
+    await expect(switch).to_be_checked()
+    await expect(field).to_have_value("8")
+    assert asked == [{"retry_after": 7}]
+    answer.set()
+    await expect(page.get_by_text("2 faults on")).to_be_visible()
+    while gateway.faults.retry_after != 8:
+        await asyncio.sleep(0)
+    assert asked == [{"retry_after": 7}, {"throttle": True}, {"retry_after": 8}]
+    await expect(field).to_have_value("8")
+
+
 async def test_two_pages_show_the_same_switches(page, context, gateway):
     second = await context.new_page()
     await second.goto(gateway.base_url)

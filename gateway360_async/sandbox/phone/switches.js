@@ -26,6 +26,7 @@ const CONTROLS = [
 export class Switches {
   #controls = new Map();
   #values = {};
+  #sent = Promise.resolve(); // ends with the last change that was sent
 
   constructor() {
     for (const control of CONTROLS) this.#add(control);
@@ -50,19 +51,27 @@ export class Switches {
     hint.id = `${input.id}-hint`;
     problem.id = `${input.id}-problem`;
     input.setAttribute("aria-describedby", `${hint.id} ${problem.id}`);
+    const entry = { control, node, input, problem, typing: false, change: null };
+    input.addEventListener("input", () => { entry.typing = Boolean(control.parse); });
     input.addEventListener("change", () => {
-      this.#set(control, control.parse ? control.parse(input.value) : input.checked);
+      this.#set(entry, control.parse ? control.parse(input.value) : input.checked);
+    });
+    // What was typed and taken back is no change: the browser tells of none.
+    input.addEventListener("blur", () => {
+      entry.typing = false;
+      this.#write(entry);
     });
     node.querySelector(".control-input").append(input);
     $("switches").append(node);
-    this.#controls.set(control.name, { control, node, input, problem });
+    this.#controls.set(control.name, entry);
   }
 
   /** Forget what was typed and refused. */
   forget() {
-    for (const { input, problem } of this.#controls.values()) {
-      input.removeAttribute("aria-invalid");
-      setText(problem, "");
+    for (const entry of this.#controls.values()) {
+      entry.typing = false;
+      entry.input.removeAttribute("aria-invalid");
+      setText(entry.problem, "");
     }
   }
 
@@ -70,10 +79,10 @@ export class Switches {
   show(values) {
     this.#values = values;
     const on = [];
-    for (const { control, node, input, problem } of this.#controls.values()) {
+    for (const entry of this.#controls.values()) {
+      const { control, node } = entry;
       const value = values[control.name];
-      if (!control.parse) input.checked = value;
-      else if (input !== document.activeElement || problem.textContent === "") input.value = shown(control, value);
+      this.#write(entry);
       const isOn = "off" in control && value !== control.off && matters(control.name, value);
       node.dataset.on = isOn;
       if (isOn) on.push(control.label);
@@ -84,27 +93,50 @@ export class Switches {
     $("all-off").disabled = on.length === 0;
   }
 
-  async #set({ name, label }, value) {
-    const { input, problem } = this.#controls.get(name);
+  /** Write a control's value, unless the person is ahead of it: types, waits for an answer, or was refused. */
+  #write({ control, input, problem, typing, change }) {
+    const { name, parse } = control;
+    if (typing || change || (parse && problem.textContent !== "") || !(name in this.#values)) return;
+    if (parse) input.value = shown(control, this.#values[name]);
+    else input.checked = this.#values[name];
+  }
+
+  /** Send changes when those before have their answer: on two connections, they could arrive the other way. */
+  #send(changes) {
+    const answer = this.#sent.then(() => post("/_phone/switches", changes));
+    this.#sent = answer.catch(() => {});
+    return answer;
+  }
+
+  async #set(entry, value) {
+    const { control } = entry;
+    const change = { [control.name]: value };
+    entry.typing = false;
+    entry.change = change;
+    let switches;
+    let problem = "";
     try {
       // What is no number becomes null in JSON, which may mean something else.
-      if (Number.isNaN(value)) throw new Error(`${label}: type a number.`);
-      const { switches } = await post("/_phone/switches", { [name]: value });
-      input.removeAttribute("aria-invalid");
-      setText(problem, "");
-      this.show(switches);
+      if (Number.isNaN(value)) throw new Error(`${control.label}: type a number.`);
+      ({ switches } = await this.#send(change));
     } catch (error) {
-      input.setAttribute("aria-invalid", "true");
-      setText(problem, error.message);
-      if (input.type === "checkbox") input.checked = this.#values[name];
+      problem = error.message;
     }
+    if (entry.change === change) { // and no newer one speaks for the control
+      entry.change = null;
+      if (problem) entry.input.setAttribute("aria-invalid", "true");
+      else entry.input.removeAttribute("aria-invalid");
+      setText(entry.problem, problem);
+    }
+    if (switches) this.show(switches);
+    else this.#write(entry);
   }
 
   async #allOff() {
     const off = CONTROLS.filter((control) => "off" in control).map(({ name, off: value }) => [name, value]);
     this.forget();
     try {
-      this.show((await post("/_phone/switches", Object.fromEntries(off))).switches);
+      this.show((await this.#send(Object.fromEntries(off))).switches);
       $("switch-lose_answers").focus();
     } catch (error) {
       setText($("fault-summary"), error.message);
