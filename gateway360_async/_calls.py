@@ -19,7 +19,7 @@ import attrs
 from ._attempts import Attempts, Call
 from ._bounds import Deadlines
 from ._cooldown import Cooldown
-from ._guard import GuardAccount, Refusal, SpendGuard
+from ._guard import GuardAccount, Refusal, SpendGuard, reached_gateway
 from ._payloads import PinRequest
 from ._results import ApiError, Disposition, FailureKind, Ok, PinResult, TransportFailure
 from ._retry import RetryPolicy
@@ -167,8 +167,7 @@ class Caller:
         reached = False
         try:
             result = await self._attempts.make(call, body)
-            # A refusal of the gateway's is a request that it had.
-            reached = not isinstance(result, TransportFailure) or result.disposition is Disposition.MAYBE_SENT
+            reached = reached_gateway(result)
             return result
         except asyncio.CancelledError:
             reached = self.cancelled(call).disposition is not Disposition.NOT_SENT

@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
@@ -443,19 +444,18 @@ class Gateway360Client:
             InvalidConfiguration: An argument is wrong.
             LedgerError: On entering the block, or while it runs: the ledger cannot be used.
         """
+        make = partial(
+            Batch,
+            requests,
+            build=lambda row: request_from(row, sender=self._sender),
+            progress=None if self._watched is None else self._watched.batch(),
+            on_duplicate=on_duplicate,
+            halt_on=halt_on,
+        )
         if queue is not None:
             self._require_open()
             there = dispatcher(queue, self._fleet, ledger, resend_unknown=resend_unknown)
-            return Batch(
-                requests,
-                build=lambda row: request_from(row, sender=self._sender),
-                send=there.send,
-                left=there.left,
-                progress=None if self._watched is None else self._watched.batch(),
-                concurrency=queue.waiting,
-                on_duplicate=on_duplicate,
-                halt_on=halt_on,
-            )
+            return make(send=there.send, left=there.left, concurrency=queue.waiting)
         # Otherwise the second of two would get the first one's SMS.
         share = on_duplicate == "skip" and not force
 
@@ -463,9 +463,7 @@ class Gateway360Client:
             call = self._begin(request, None, None, halted, force=force)
             return self._sending.settled(call, share=share)
 
-        return Batch(
-            requests,
-            build=lambda row: request_from(row, sender=self._sender),
+        return make(
             send=send,
             cancel=self._sharing.cancel,
             recorder=None
@@ -473,10 +471,7 @@ class Gateway360Client:
             else recorder(
                 ledger, self._url, self._api_key, self._deadline, send, resend_unknown=resend_unknown
             ),
-            progress=None if self._watched is None else self._watched.batch(),
             concurrency=self._concurrency if concurrency is None else checked_concurrency(concurrency),
-            on_duplicate=on_duplicate,
-            halt_on=halt_on,
         )
 
     async def send_all(

@@ -29,7 +29,7 @@ import attrs
 from ._errors import InvalidConfiguration
 from ._numbers import is_finite
 from ._repr import repr_of
-from ._results import FailureKind
+from ._results import Disposition, FailureKind, PinResult, TransportFailure
 from ._secret import mask_msisdn
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "RefusalKind",
     "SpendGuard",
     "calling_code",
+    "reached_gateway",
 ]
 
 RefusalKind: TypeAlias = Literal[
@@ -203,6 +204,12 @@ class Refusal:
 
     kind: RefusalKind = attrs.field(repr=str)
     detail: str
+
+
+def reached_gateway(result: PinResult) -> bool:
+    """Whether the gateway had the request, or may have had it, so that it counts on a guard."""
+    # A refusal of the gateway's is a request that it had.
+    return not isinstance(result, TransportFailure) or result.disposition is Disposition.MAYBE_SENT
 
 
 class GuardRules:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import math
 import os
 import re
 from typing import Final
@@ -30,11 +31,15 @@ __all__ = [
     "BASE_URL_VARIABLE",
     "DEFAULT_BASE_URL",
     "DEFAULT_TIMEOUT",
+    "FLEET_NAME_VARIABLE",
+    "FLEET_RATE_VARIABLE",
+    "FLEET_VARIABLE",
     "LOG_VARIABLE",
     "checked_concurrency",
     "checked_cooldown",
     "checked_deadline",
     "checked_instance",
+    "checked_seconds",
     "checked_sender",
     "checked_timeout",
     "endpoint",
@@ -46,9 +51,13 @@ __all__ = [
 API_KEY_VARIABLE: Final = "GATEWAY360_API_KEY"
 BASE_URL_VARIABLE: Final = "GATEWAY360_BASE_URL"
 LOG_VARIABLE: Final = "GATEWAY360_LOG"
+FLEET_VARIABLE: Final = "GATEWAY360_FLEET"
+FLEET_NAME_VARIABLE: Final = "GATEWAY360_FLEET_NAME"
+FLEET_RATE_VARIABLE: Final = "GATEWAY360_FLEET_RATE"
 DEFAULT_BASE_URL: Final = "https://api.gateway360.com"
 
 _LOG_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
+_ABOVE_ZERO: Final = math.nextafter(0.0, 1.0)
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]{1,100}){0,10}/*")
 
 DEFAULT_TIMEOUT: Final = httpx.Timeout(connect=5.0, write=5.0, read=15.0, pool=None)
@@ -148,9 +157,14 @@ def checked_cooldown(cooldown: float) -> float:
 
 
 def _seconds_above_zero(setting: str, value: float, expected: str) -> float:
+    return checked_seconds(setting, value, expected, least=_ABOVE_ZERO)
+
+
+def checked_seconds(setting: str, value: float, expected: str, *, least: float = 0.0) -> float:
+    """Check a finite number of seconds, or of anything else, that is at least so large."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise InvalidConfiguration(setting, f"is of type {type(value).__name__}", expected)
-    if not is_finite(value) or value <= 0:
+    if not is_finite(value) or value < least:
         raise InvalidConfiguration(setting, f"is {value!r}", expected)
     return float(value)
 

@@ -13,12 +13,12 @@ import base64
 import re
 from typing import Final
 
-from .._errors import InvalidConfiguration
-from .._payloads import PinRequest
+from .._errors import InvalidConfiguration, InvalidRequest
+from .._payloads import PinRequest, checked_idempotency_key
 from .._records import Hasher
 from .._secret import Secret
 
-__all__ = ["Names", "checked_name"]
+__all__ = ["Names", "checked_batch", "checked_name"]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -29,6 +29,14 @@ def checked_name(value: object) -> str:
         return value
     problem = f"is {value!r}" if isinstance(value, str) else f"is of type {type(value).__name__}"
     raise InvalidConfiguration("name", problem, "1 to 64 letters, digits, '_', '.' or '-'")
+
+
+def checked_batch(value: str) -> str:
+    """Check a batch's name, which its entries' idempotency keys are made with. Raises `InvalidConfiguration`."""
+    try:
+        return checked_idempotency_key(value)
+    except InvalidRequest as exc:
+        raise InvalidConfiguration("batch", "is no name", exc.expected) from None
 
 
 class Names:
@@ -51,7 +59,11 @@ class Names:
 
     def record(self, idempotency_key: str) -> str:
         """Where what became of a wish is."""
-        return self._name("wish", idempotency_key)
+        return self._name("wish", f"key {idempotency_key}")
+
+    def unnamed(self, token: str) -> str:
+        """The same of a wish without an idempotency key: no key is like it."""
+        return self._name("wish", token)
 
     def number(self, msisdn: str) -> str:
         """Where what was sent to a number a moment ago is."""

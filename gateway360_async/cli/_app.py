@@ -9,10 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from gateway360_async import PinType, __version__
+from gateway360_async._settings import FLEET_VARIABLE
 
 from ._batch import batch
 from ._examples import examples_of
-from ._options import CONCURRENCY, FLEET_VARIABLE, PATH_PREFIX, BatchOptions
+from ._options import CONCURRENCY, PATH_PREFIX, BatchOptions
 from ._problems import FAILED, OK, USAGE, complain, run
 from ._request import RequestOptions, request
 from ._verify import VerifyOptions, verify

@@ -22,6 +22,7 @@ import typer
 from rich.console import Console
 
 from gateway360_async import Gateway360Client
+from gateway360_async._settings import FLEET_RATE_VARIABLE, FLEET_VARIABLE
 from gateway360_async.fleet import FleetQueue
 from gateway360_async.sandbox import Message, Sandbox
 from gateway360_async.transports import HttpxTransport
@@ -30,7 +31,7 @@ from ._console import console_on
 from ._demo import demo_numbers
 from ._fleet_count import Account, Closing
 from ._fleet_processes import RedisServer, Workers, require_redis
-from ._fleet_worker import RATE, URL, fleet_of, queue_of
+from ._fleet_worker import fleet_of, queue_of
 from ._problems import FAILED, OK, UsageProblem
 from ._progress import Live
 from ._stats import Statistics
@@ -97,8 +98,8 @@ class _Run:
         self._results = Statistics()
         self._account = Account()
         self._environment = {
-            URL: redis.url,
-            RATE: str(_RATE),
+            FLEET_VARIABLE: redis.url,
+            FLEET_RATE_VARIABLE: str(_RATE),
             "GATEWAY360_BASE_URL": gateway.base_url,
             "GATEWAY360_API_KEY": gateway.api_key,
         }

@@ -17,18 +17,17 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from gateway360_async import InvalidConfiguration
+from gateway360_async._settings import FLEET_NAME_VARIABLE, FLEET_RATE_VARIABLE, FLEET_VARIABLE
 
-from ._options import CONCURRENCY, FLEET_VARIABLE, BatchOptions
+from ._options import CONCURRENCY, BatchOptions
 from ._problems import UsageProblem
 
 if TYPE_CHECKING:
     from gateway360_async.fleet import Fleet
 
-__all__ = ["NAME_VARIABLE", "fleet_of", "settled_fleet"]
+__all__ = ["fleet_of", "settled_fleet"]
 
-NAME_VARIABLE: Final = "GATEWAY360_FLEET_NAME"
-
-_SETTINGS: Final = {"url": "--fleet", "name": NAME_VARIABLE, "batch": "--batch"}
+_SETTINGS: Final = {"url": "--fleet", "name": FLEET_NAME_VARIABLE, "batch": "--batch"}
 """How a person gives what the library calls by these names."""
 
 
@@ -53,7 +52,7 @@ def settled_fleet(options: BatchOptions) -> BatchOptions:
             options.resend_unknown,
             "what may have been sent is left alone; another --batch sends it again",
         ),
-        "--rate": (options.rate is not None, f"the rate is the workers': {FLEET_VARIABLE}_RATE"),
+        "--rate": (options.rate is not None, f"the rate is the workers': {FLEET_RATE_VARIABLE}"),
         "--concurrency": (
             options.concurrency != CONCURRENCY,
             "how many requests there are at a time is the workers': taskiq worker --max-async-tasks",
@@ -90,7 +89,7 @@ def fleet_of(options: BatchOptions) -> Fleet:
     from gateway360_async.fleet import Fleet  # noqa: PLC0415  # with redis, which is an extra
 
     try:
-        return Fleet(options.fleet or "", name=os.environ.get(NAME_VARIABLE) or "gateway360")
+        return Fleet(options.fleet or "", name=os.environ.get(FLEET_NAME_VARIABLE) or "gateway360")
     except InvalidConfiguration as exc:
         raise in_words(exc) from None
 

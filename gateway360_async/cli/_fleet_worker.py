@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from gateway360_async import Gateway360Client
+from gateway360_async._settings import FLEET_RATE_VARIABLE, FLEET_VARIABLE
 from gateway360_async.fleet import Fleet
 from gateway360_async.integrations.taskiq import StreamBroker, pin_task
 from gateway360_async.integrations.worker import PinWorker
 from gateway360_async.transports import HttpxTransport
 
-__all__ = ["DEADLINE", "IDLE", "RATE", "URL", "broker", "fleet_of", "queue_of"]
+__all__ = ["DEADLINE", "IDLE", "broker", "fleet_of", "queue_of"]
 
-URL: Final = "GATEWAY360_FLEET"
-"""The environment's variable with the Redis URL."""
-RATE: Final = "GATEWAY360_FLEET_RATE"
-"""The variable with the requests a second that all workers start together."""
 DEADLINE = 5.0
 """Seconds that a call takes at most."""
 IDLE = 3_000
@@ -35,13 +32,13 @@ def broker() -> StreamBroker:
 
 def fleet_of(environment: Mapping[str, str]) -> Fleet:
     """Make what the workers share."""
-    return Fleet(environment[URL], name="demo", rate=float(environment[RATE]))
+    return Fleet(environment[FLEET_VARIABLE], name="demo", rate=float(environment[FLEET_RATE_VARIABLE]))
 
 
 def queue_of(environment: Mapping[str, str], name: str = "demo:queue") -> tuple[StreamBroker, Any]:
     """Make the queue, and the task that is put into it."""
     fleet = fleet_of(environment)
-    queue = StreamBroker(environment[URL], queue_name=name, idle_timeout=IDLE)
+    queue = StreamBroker(environment[FLEET_VARIABLE], queue_name=name, idle_timeout=IDLE)
 
     def make_client() -> Gateway360Client:
         # The key and the gateway are in the environment. This is about this machine, not about its proxy.

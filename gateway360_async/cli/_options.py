@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
 import attrs
 
-__all__ = ["CONCURRENCY", "FLEET_VARIABLE", "PATH_PREFIX", "BatchOptions", "argument", "free_name"]
+from gateway360_async._settings import FLEET_VARIABLE
+
+__all__ = ["CONCURRENCY", "PATH_PREFIX", "BatchOptions", "argument", "free_name"]
 
 CONCURRENCY = 100
 PATH_PREFIX = "/api"
-FLEET_VARIABLE: Final = "GATEWAY360_FLEET"
 
 
 @attrs.frozen

@@ -21,8 +21,9 @@ from rich.text import Text
 
 from gateway360_async import ApiError, Disposition, ErrorId
 from gateway360_async._repr import printable
+from gateway360_async._settings import FLEET_VARIABLE
 
-from ._options import FLEET_VARIABLE, BatchOptions, argument, free_name
+from ._options import BatchOptions, argument, free_name
 from ._problems import FAILED, HALTED, INTERRUPTED, TERMINATED
 from ._show import as_json
 from ._stats import Fate, Histogram, Outcomes, Statistics

@@ -23,12 +23,13 @@ from typing import Any, Final
 import attrs
 
 from .._errors import FleetError, InvalidConfiguration
-from .._payloads import PinRequest, checked_idempotency_key
-from .._redis._claims import Left, Verdict
+from .._payloads import PinRequest
+from .._redis._names import checked_batch
+from .._redis._wishes import Left, Verdict
 from .._results import BatchResult, Disposition, FailureKind, PinResult, Skipped, SkipReason, TransportFailure
+from .._settings import checked_seconds
 from .._waiting import uninterrupted
-from ._fleet import checked_seconds
-from ._session import FleetSession, interrupted
+from ._session import FleetSession, abandoned, interrupted
 from ._tasks import task_of
 
 __all__ = ["Dispatcher", "FleetQueue"]
@@ -45,13 +46,6 @@ _TAKES_WITHIN: Final = 60.0
 """Seconds in which a queue takes a task, or has failed."""
 _PATIENCE: Final = 60.0
 """Seconds that a batch waits for a Redis that is away."""
-
-
-def _checked_batch(value: str) -> str:
-    try:
-        return checked_idempotency_key(value)
-    except ValueError:
-        raise InvalidConfiguration("batch", "is no name", "1 to 200 printable characters") from None
 
 
 def _checked_enqueue(value: Callable[[dict[str, Any]], Awaitable[object]]) -> Any:
@@ -85,7 +79,7 @@ class FleetQueue:
         InvalidConfiguration: A setting is wrong; `.setting` names it.
     """
 
-    batch: str = attrs.field(converter=_checked_batch)
+    batch: str = attrs.field(converter=checked_batch)
     enqueue: Callable[[dict[str, Any]], Awaitable[object]] = attrs.field(converter=_checked_enqueue)
     waiting: int = attrs.field(default=2000, kw_only=True, converter=_checked_waiting)
     again: float = attrs.field(default=120.0, kw_only=True, converter=_checked_again)
@@ -266,8 +260,7 @@ class Dispatcher:
             if left.verdict is Verdict.BUSY:
                 entry.due = now + self._queue.again
             else:
-                gone = interrupted("whoever began to send it is gone", left.report_id)
-                entry.outcome.set_result(left.result or gone)
+                entry.outcome.set_result(left.result or abandoned(left.report_id))
         elif now >= entry.due:
             self._hand_over(entry)
         return False
@@ -280,8 +273,7 @@ class Dispatcher:
         closed = await self._session.close(claims, patience=_PATIENCE)
         for (entry, left), is_so in zip(unsent, closed, strict=True):
             if is_so and not entry.outcome.done():
-                gone = interrupted("whoever began to send it is gone", left.report_id)
-                entry.outcome.set_result(left.result or gone)
+                entry.outcome.set_result(left.result or abandoned(left.report_id))
 
     def _give_up(self, detail: str) -> None:
         for entry in self._entries.values():
@@ -294,7 +286,7 @@ def _settled(left: Left | None) -> BatchResult | None:
     if left is None or left.verdict not in (Verdict.SETTLED, Verdict.UNSETTLED):
         return None
     if left.result is None:
-        return interrupted("whoever began to send it is gone", left.report_id)
+        return abandoned(left.report_id)
     return Skipped(SkipReason.ALREADY_SETTLED, "an earlier run of this batch settled it", left.result)
 
 

@@ -7,21 +7,13 @@ from __future__ import annotations
 
 from .._errors import InvalidConfiguration
 from .._guard import SpendGuard
-from .._numbers import is_finite
 from .._redis._link import Link, checked_url
 from .._redis._names import Names, checked_name
 from .._secret import Secret
+from .._settings import checked_seconds
 from ._session import FleetSession
 
-__all__ = ["Fleet", "checked_seconds"]
-
-
-def checked_seconds(setting: str, value: float, expected: str, *, least: float = 0.0) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise InvalidConfiguration(setting, f"is of type {type(value).__name__}", expected)
-    if not is_finite(value) or value < 0 or value < least:
-        raise InvalidConfiguration(setting, f"is {value!r}", expected)
-    return float(value)
+__all__ = ["Fleet"]
 
 
 def _checked_rate(rate: float | None) -> float | None:

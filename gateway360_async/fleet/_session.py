@@ -20,24 +20,21 @@ from typing import Final
 import attrs
 
 from .._errors import FleetError, InvalidRequest
-from .._guard import GuardRules, Refusal, RefusalKind, SpendGuard
+from .._guard import GuardRules, Refusal, RefusalKind, SpendGuard, reached_gateway
 from .._payloads import PinRequest
-from .._redis._claims import Admission, Answer, Claims, Left, Limits, Verdict, Wish, milliseconds, new_token
+from .._redis._claims import Claims
 from .._redis._link import Link
 from .._redis._names import Names
 from .._redis._turns import Turns
+from .._redis._wishes import GRACE, Admission, Answer, Left, Limits, Verdict, Wish, milliseconds, new_token
 from .._results import Disposition, FailureKind, PinResult, TransportFailure
 
-__all__ = ["GRACE", "FleetSession", "interrupted"]
+__all__ = ["FleetSession", "abandoned", "interrupted"]
 
 _logger = logging.getLogger("gateway360_async")
 
-GRACE: Final = 15.0
-"""Seconds that a lease lasts beyond its call's deadline, for a process that was held up meanwhile."""
 _LAST_WORD: Final = 2.0
 """Seconds beyond that in which a Redis that is there answers."""
-_FIRST_PAUSE: Final = 0.02
-_LONGEST_PAUSE: Final = 0.5
 _REFUSALS: Final[dict[Verdict, RefusalKind]] = {
     Verdict.PREFIX: FailureKind.PREFIX_CEILING,
     Verdict.CLIENT: FailureKind.CLIENT_CEILING,
@@ -94,10 +91,8 @@ class FleetSession:
         if self._recording:
             await asyncio.wait(self._recording, timeout=self._patience + _LAST_WORD)
         if self._recording:
-            count = len(self._recording)
-            _logger.warning(
-                "closed before %d outcomes were on record: others take them for maybe sent", count
-            )
+            left = len(self._recording)
+            _logger.warning("closed before %d outcomes were on record: others take them for maybe sent", left)
             for recording in self._recording:
                 recording.cancel()
             await asyncio.wait(self._recording)
@@ -119,16 +114,16 @@ class FleetSession:
 
     async def look(self, keys: Sequence[str], *, patience: float) -> list[Left | None]:
         """Say how far the wishes with these idempotency keys have come. Raises `FleetError`."""
-        return await self._claims.look([self._names.record(f"key {key}") for key in keys], patience=patience)
+        return await self._claims.look([self._names.record(key) for key in keys], patience=patience)
 
     async def close(self, claims: Sequence[tuple[str, str]], *, patience: float) -> list[bool]:
         """Let nobody send wishes any more that were not sent; see `Claims.close`. Raises `FleetError`."""
-        named = [(self._names.record(f"key {key}"), token) for key, token in claims]
+        named = [(self._names.record(key), token) for key, token in claims]
         return await self._claims.close(named, patience=patience)
 
     async def reopen(self, key: str, *, patience: float) -> None:
         """Let a wish be sent after all that was closed. Raises `FleetError`."""
-        await self._claims.reopen(self._names.record(f"key {key}"), patience=patience)
+        await self._claims.reopen(self._names.record(key), patience=patience)
 
     async def admit(
         self,
@@ -158,11 +153,14 @@ class FleetSession:
         """
         loop = asyncio.get_running_loop()
         token = new_token()
-        wish = self._wish(request, idempotency_key, report_id, expires - loop.time(), force=force)
-        prefix = self._rules.prefix_of(request.msisdn) if self._rules is not None else None
+        prefix = "" if self._rules is None else self._rules.prefix_of(request.msisdn)
+        limits = Limits() if isinstance(prefix, Refusal) else self._limits(prefix)
+        wish = self._wish(
+            request, idempotency_key, report_id, expires - loop.time(), force=force, limits=limits
+        )
         if isinstance(prefix, Refusal):
             return await self._told(wish, token, _failed(prefix.kind, prefix.detail))
-        pause = _FIRST_PAUSE
+        looks = 0
         while True:
             patience = max(0.0, min(self._patience, expires - loop.time()))
             try:
@@ -181,13 +179,13 @@ class FleetSession:
                 return answer.admission
             if answer.verdict not in (Verdict.BUSY, Verdict.NUMBER):
                 meanwhile(None)
-                result = self._refused(answer, request)
+                result = self._refused(answer, prefix)
                 own = answer.verdict in (Verdict.SETTLED, Verdict.UNSETTLED)
                 return result if own else await self._told(wish, token, result)
             busy = answer.verdict is Verdict.BUSY
             meanwhile(interrupted("somebody else is sending it", answer.report_id) if busy else None)
-            await asyncio.sleep(min(pause, answer.left / 1000 + 0.001))
-            pause = min(_LONGEST_PAUSE, pause * 2)
+            await asyncio.sleep(answer.pause(looks))
+            looks += 1
 
     async def _told(self, wish: Wish, token: str, result: PinResult) -> PinResult:
         """Let whoever waits for a wish's outcome know why it is not sent."""
@@ -220,11 +218,10 @@ class FleetSession:
             raise cancelled
 
     async def _record(self, admission: Admission, result: PinResult) -> None:
-        # A refusal of the gateway's is a request that it had.
-        unsent = isinstance(result, TransportFailure) and result.disposition is Disposition.NOT_SENT
+        reached = reached_gateway(result)
         try:
             patience = admission.wish.lease / 1000
-            await self._claims.settle(admission, result, reached=not unsent, patience=patience)
+            await self._claims.settle(admission, result, reached=reached, patience=patience)
         except FleetError as exc:
             _logger.warning("an outcome could not be recorded, others will take it for maybe sent: %s", exc)
 
@@ -236,11 +233,12 @@ class FleetSession:
         remaining: float,
         *,
         force: bool,
+        limits: Limits,
     ) -> Wish:
         names = self._names
         return Wish(
             # A wish without a key has a record for as long as it is under way: who counts it knows it by that.
-            record=names.record(new_token() if idempotency_key is None else f"key {idempotency_key}"),
+            record=names.unnamed(new_token()) if idempotency_key is None else names.record(idempotency_key),
             fingerprint=names.fingerprint(request),
             keep=0 if idempotency_key is None else self._keep,
             lease=milliseconds(max(remaining, self._deadline) + GRACE),
@@ -248,15 +246,14 @@ class FleetSession:
             number=None if self._cooldown is None else names.number(request.msisdn),
             cooldown=self._cooldown or 0,
             force=force,
-            limits=Limits() if self._rules is None else self._limits(self._rules, request.msisdn),
+            limits=limits,
         )
 
-    def _limits(self, rules: GuardRules, msisdn: str) -> Limits:
-        guard, names = rules.guard, self._names
-        window = milliseconds(guard.window)
-        prefix = rules.prefix_of(msisdn)
-        if isinstance(prefix, Refusal):
+    def _limits(self, prefix: str) -> Limits:
+        if self._rules is None:
             return Limits()
+        guard, names = self._rules.guard, self._names
+        window = milliseconds(guard.window)
         return Limits(
             prefix=None if guard.per_prefix is None else (names.prefix(prefix, window), guard.per_prefix),
             everybody=None if guard.per_client is None else (names.everybody(window), guard.per_client),
@@ -264,7 +261,7 @@ class FleetSession:
             window=window,
         )
 
-    def _refused(self, answer: Answer, request: PinRequest) -> PinResult:
+    def _refused(self, answer: Answer, prefix: str) -> PinResult:
         if answer.verdict is Verdict.OTHER:
             problem = "belongs to another request, with another payload"
             raise InvalidRequest("idempotency_key", problem, "one of its own for each request")
@@ -275,9 +272,8 @@ class FleetSession:
             return attrs.evolve(interrupted(detail, answer.report_id), repeated=True)
         kind = _REFUSALS.get(answer.verdict)
         if kind is None or self._rules is None:
-            return interrupted("whoever began to send it is gone", answer.report_id)
-        prefix = self._rules.prefix_of(request.msisdn)
-        refusal = prefix if isinstance(prefix, Refusal) else self._rules.refusal(kind, prefix)
+            return abandoned(answer.report_id)
+        refusal = self._rules.refusal(kind, prefix)
         return _failed(refusal.kind, refusal.detail)
 
 
@@ -286,6 +282,11 @@ def interrupted(detail: str, report_id: str | None) -> TransportFailure:
     return TransportFailure(
         FailureKind.INTERRUPTED, Disposition.MAYBE_SENT, detail=detail, attempts=0, report_id=report_id
     )
+
+
+def abandoned(report_id: str | None) -> TransportFailure:
+    """Say of a wish whose claim's lease is over that it may have been sent, and nobody will know."""
+    return interrupted("whoever began to send it is gone", report_id)
 
 
 def _failed(kind: FailureKind, detail: str) -> TransportFailure:

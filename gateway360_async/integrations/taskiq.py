@@ -32,6 +32,7 @@ from .. import transports
 from .._client import Gateway360Client
 from .._errors import InvalidConfiguration
 from .._rates import RATE_EXPECTED, seconds_apart
+from .._settings import FLEET_NAME_VARIABLE, FLEET_RATE_VARIABLE, FLEET_VARIABLE
 from ..fleet import Fleet
 from ..transports import Transport
 from .worker import PinWorker
@@ -40,10 +41,6 @@ __all__ = ["PIN_TASK", "StreamBroker", "broker_from_environment", "fleet_broker"
 
 PIN_TASK: Final = "gateway360:send_pin"
 """The name of the task, in each fleet and on each broker."""
-
-_FLEET: Final = "GATEWAY360_FLEET"
-_NAME: Final = "GATEWAY360_FLEET_NAME"
-_RATE: Final = "GATEWAY360_FLEET_RATE"
 
 
 def pin_task(
@@ -130,26 +127,28 @@ def broker_from_environment() -> StreamBroker:
             fleet=fleet, cooldown=cooldown, concurrency=concurrency, transport=_fast_transport()
         )
 
-    broker = fleet_broker(os.environ[_FLEET], name=fleet.name)
+    broker = fleet_broker(os.environ[FLEET_VARIABLE], name=fleet.name)
     pin_task(broker, PinWorker(make_client))
     return broker
 
 
 def _fleet_from_environment() -> Fleet:
-    rate = os.environ.get(_RATE) or None
+    rate = os.environ.get(FLEET_RATE_VARIABLE) or None
     try:
-        apart = None if rate is None else seconds_apart(rate, _RATE)
+        apart = None if rate is None else seconds_apart(rate, FLEET_RATE_VARIABLE)
     except ValueError:
-        raise InvalidConfiguration(_RATE, "is no rate", RATE_EXPECTED) from None
+        raise InvalidConfiguration(FLEET_RATE_VARIABLE, "is no rate", RATE_EXPECTED) from None
     try:
         # An empty one is no URL of Redis' either.
         return Fleet(
-            os.environ.get(_FLEET, ""),
-            name=os.environ.get(_NAME) or "gateway360",
+            os.environ.get(FLEET_VARIABLE, ""),
+            name=os.environ.get(FLEET_NAME_VARIABLE) or "gateway360",
             rate=None if apart is None else 1 / apart,
         )
     except InvalidConfiguration as exc:
-        wrong = InvalidConfiguration({"url": _FLEET, "name": _NAME}[exc.setting], exc.problem, exc.expected)
+        wrong = InvalidConfiguration(
+            {"url": FLEET_VARIABLE, "name": FLEET_NAME_VARIABLE}[exc.setting], exc.problem, exc.expected
+        )
     raise wrong  # from here, where no frame below shows the URL
 
 

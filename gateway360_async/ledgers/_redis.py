@@ -18,20 +18,19 @@ from contextlib import suppress
 from typing import Final
 
 from .._errors import FleetError, InvalidConfiguration, LedgerError
-from .._numbers import is_finite
-from .._payloads import PinRequest, checked_idempotency_key
+from .._guard import reached_gateway
+from .._payloads import PinRequest
 from .._records import is_settled
-from .._redis._claims import Admission, Claims, Verdict, Wish, milliseconds, new_token
+from .._redis._claims import Claims
 from .._redis._link import Link, checked_url
-from .._redis._names import Names, checked_name
+from .._redis._names import Names, checked_batch, checked_name
+from .._redis._wishes import GRACE, Admission, Verdict, Wish, milliseconds, new_token
 from .._results import Disposition, FailureKind, PinResult, TransportFailure
+from .._settings import checked_seconds
 from ._base import LedgerScope, Recorded
 
 __all__ = ["RedisLedger"]
 
-_GRACE: Final = 15.0
-"""Seconds that a lease lasts beyond a request's deadline, for a process that was held up meanwhile."""
-_LONGEST_PAUSE: Final = 0.5
 _SECONDS_EXPECTED: Final = "a finite number of seconds, 1 or more"
 
 
@@ -68,17 +67,10 @@ class RedisLedger:
         if isinstance(checked, InvalidConfiguration):
             raise checked
         self._url = checked
-        try:
-            self._batch = checked_idempotency_key(batch)
-        except ValueError:
-            raise InvalidConfiguration("batch", "is no name", "1 to 200 printable characters") from None
+        self._batch = checked_batch(batch)
         self._name = checked_name(name)
-        for setting, value in (("keep", keep), ("patience", patience)):
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not number or not is_finite(value) or value < 1:
-                raise InvalidConfiguration(setting, f"is {value!r}", _SECONDS_EXPECTED)
-        self._keep = float(keep)
-        self._patience = float(patience)
+        self._keep = checked_seconds("keep", keep, _SECONDS_EXPECTED, least=1.0)
+        self._patience = checked_seconds("patience", patience, _SECONDS_EXPECTED, least=1.0)
 
     def __repr__(self) -> str:
         return f"RedisLedger(batch={self._batch!r}, name={self._name!r})"
@@ -95,7 +87,7 @@ class RedisLedger:
         except BaseException:
             await link.aclose()
             raise
-        lease = scope.deadline + _GRACE
+        lease = scope.deadline + GRACE
         return _Session(self._batch, names, link, keep=self._keep, lease=lease, patience=self._patience)
 
 
@@ -124,7 +116,7 @@ class _Session:
         token = new_token()
         # Before it is asked for: whoever is cancelled meanwhile gives it up.
         self._claimed[index] = Admission(wish, token)
-        pause = 0.02
+        looks = 0
         while True:
             try:
                 answer = await self._claims.admit(wish, token, patience=self._patience)
@@ -140,8 +132,8 @@ class _Session:
             if answer.verdict is not Verdict.BUSY:
                 del self._claimed[index]
                 return Recorded(answer.result)
-            await asyncio.sleep(min(pause, answer.left / 1000 + 0.001))
-            pause = min(_LONGEST_PAUSE, pause * 2)
+            await asyncio.sleep(answer.pause(looks))
+            looks += 1
 
     async def recorded(self, index: int, request: PinRequest) -> Recorded | None:
         try:
@@ -162,10 +154,10 @@ class _Session:
         return task
 
     async def _settle(self, index: int, result: PinResult) -> None:
-        unsent = isinstance(result, TransportFailure) and result.disposition is Disposition.NOT_SENT
+        reached = reached_gateway(result)
         try:
             await self._claims.settle(
-                self._claimed.pop(index), result, reached=not unsent, patience=self._patience
+                self._claimed.pop(index), result, reached=reached, patience=self._patience
             )
         except FleetError as exc:
             raise _failed(exc) from None
@@ -181,7 +173,7 @@ class _Session:
         await self._link.aclose()
 
     def _record_of(self, request: PinRequest) -> str:
-        return self._names.record(f"key {self._names.derived(self._batch, request)}")
+        return self._names.record(self._names.derived(self._batch, request))
 
 
 def _failed(error: FleetError) -> LedgerError:

@@ -7,7 +7,8 @@ import pytest
 from fleet_parts import NAMES, end_lease, linked, only
 
 from gateway360_async import ApiError, Disposition, ErrorId, FailureKind, FleetError, Ok, TransportFailure
-from gateway360_async._redis._claims import Claims, Limits, Verdict, Wish, new_token
+from gateway360_async._redis._claims import Claims
+from gateway360_async._redis._wishes import Limits, Verdict, Wish, new_token
 
 A_MINUTE = 60_000
 OK = Ok(attempts=1, elapsed=0.25, report_id="r1")
@@ -305,7 +306,7 @@ async def test_a_record_that_somebody_else_has_written_is_no_result(ask, settle,
 
 async def test_no_number_and_no_key_of_the_callers_stands_in_redis(ask, settle, redis):
     names = [
-        NAMES.record("key sign-up:34600000000"),
+        NAMES.record("sign-up:34600000000"),
         NAMES.number("34600000000"),
         NAMES.prefix("34600000000", 1),
     ]

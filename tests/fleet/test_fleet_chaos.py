@@ -21,9 +21,10 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway360_async import Disposition, Gateway360Client, PinRequest
+from gateway360_async._settings import FLEET_RATE_VARIABLE, FLEET_VARIABLE
 from gateway360_async.cli._fleet_count import Account
 from gateway360_async.cli._fleet_processes import RedisServer, Workers
-from gateway360_async.cli._fleet_worker import RATE, URL, fleet_of, queue_of
+from gateway360_async.cli._fleet_worker import fleet_of, queue_of
 from gateway360_async.fleet import FleetQueue, task_of
 from gateway360_async.sandbox import Sandbox
 
@@ -47,8 +48,8 @@ async def fleet_site(folder, *, rate=RATE_A_SECOND, on_message=None):
     """A gateway and a Redis, and the environment that names them to workers."""
     async with Sandbox(latency=0.03, on_message=on_message) as gateway, RedisServer(folder) as redis:
         environment = {
-            URL: redis.url,
-            RATE: str(rate),
+            FLEET_VARIABLE: redis.url,
+            FLEET_RATE_VARIABLE: str(rate),
             "GATEWAY360_BASE_URL": gateway.base_url,
             "GATEWAY360_API_KEY": gateway.api_key,
             "PYTHONPATH": str(Path(__file__).parent),
@@ -134,7 +135,7 @@ async def test_a_task_that_two_workers_have_at_once_is_one_sms(short_folder):
                 folder.mkdir()
                 fleet = workers_of(1, folder, environment | {"GATEWAY360_FLEET_QUEUE": word})
                 fleets.append(await stack.enter_async_context(fleet))
-            redis = Redis.from_url(environment[URL])
+            redis = Redis.from_url(environment[FLEET_VARIABLE])
             stack.push_async_callback(redis.aclose)
             # Each waits for its queue's first task.
             while (await redis.info("clients"))["blocked_clients"] < len(queues):

@@ -96,8 +96,8 @@ def test_without_redis_it_is_one_line(cli, monkeypatch, tmp_path):
 
 
 async def test_the_workers_side_is_made_of_the_environment(monkeypatch):
-    monkeypatch.setenv(_fleet_worker.URL, "redis://127.0.0.1:1/0")
-    monkeypatch.setenv(_fleet_worker.RATE, "250")
+    monkeypatch.setenv("GATEWAY360_FLEET", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("GATEWAY360_FLEET_RATE", "250")
     monkeypatch.setenv("GATEWAY360_API_KEY", "key")
     monkeypatch.setenv("GATEWAY360_BASE_URL", "http://127.0.0.1:1")
     broker = _fleet_worker.broker()

@@ -18,7 +18,8 @@ from gateway360_async import (
     TransportFailure,
 )
 from gateway360_async._redis import _turns
-from gateway360_async._redis._claims import Admission, Claims, Limits, Verdict, Wish
+from gateway360_async._redis._claims import Claims
+from gateway360_async._redis._wishes import Admission, Limits, Verdict, Wish
 from gateway360_async.fleet import Dispatcher, Fleet, FleetQueue, _dispatch, request_of
 
 NUMBER = "34600000111"

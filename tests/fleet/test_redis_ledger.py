@@ -147,7 +147,7 @@ async def test_what_was_not_sent_is_sent_by_the_next_run(redis):
 async def test_what_a_batch_on_a_queue_was_told_as_not_sent_can_be_sent(redis):
     async with Server() as server, client_for(server) as client, client_on(redis, server) as follower:
         key = follower._fleet.key_of("welcome", REQUEST)
-        record = follower._fleet._names.record(f"key {key}")
+        record = follower._fleet._names.record(key)
         fingerprint = follower._fleet._names.fingerprint(REQUEST)
         state = {"s": "O", "t": "gone", "f": fingerprint, "r": write_result(UNSENT)}
         redis.client.hset(record, mapping=state)
