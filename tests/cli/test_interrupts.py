@@ -253,30 +253,36 @@ def test_what_is_in_flight_is_settled_and_written_down(
     assert {line["disposition"] for line in lines} == dispositions
 
 
-def test_a_batch_that_reads_a_pipe_stops_while_it_waits_for_a_line(tmp_path, monkeypatch):
+@pytest.fixture
+def stdin_pipe(monkeypatch):
+    """A pipe's writing end, whose reading end is standard input."""
     read, write = os.pipe()
+    with os.fdopen(read) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        try:
+            yield write
+        finally:
+            os.close(write)  # first: a file that a thread reads from cannot be closed
+            no_reader_is_left()
 
+
+def test_a_batch_that_reads_a_pipe_stops_while_it_waits_for_a_line(stdin_pipe, monkeypatch):
     async def steps(server: Server, held: Held, stderr: io.StringIO) -> None:
         await server.wait(lambda: server.posts == 1)
         os.kill(os.getpid(), signal.SIGINT)
         await said(stderr, "stopping")
         held.released.set()
 
-    os.write(write, b"34600000001\n")
-    with os.fdopen(read) as stdin:
-        monkeypatch.setattr(sys, "stdin", stdin)
-        code, stdout, stderr = interrupted(["batch", "-", "--sender", "X"], steps, monkeypatch)
-        os.close(write)
-        no_reader_is_left()
+    os.write(stdin_pipe, b"34600000001\n")
+    code, stdout, stderr = interrupted(["batch", "-", "--sender", "X"], steps, monkeypatch)
     assert code == 130
     assert [line["disposition"] for line in lines_of(stdout)] == ["sent"]
     assert "Every line up to 1 has its result in the output; nothing after it was begun." in stderr
     assert "rest" not in stderr
 
 
-def test_nothing_begun_is_nothing_to_go_on_with(tmp_path, monkeypatch):
+def test_nothing_begun_is_nothing_to_go_on_with(stdin_pipe, monkeypatch):
     """Interrupted while it waits for the first line."""
-    read, write = os.pipe()
 
     async def steps(server: Server, held: Held, stderr: io.StringIO) -> None:
         until = time.monotonic() + 10
@@ -285,14 +291,10 @@ def test_nothing_begun_is_nothing_to_go_on_with(tmp_path, monkeypatch):
             await asyncio.sleep(0.005)
         os.kill(os.getpid(), signal.SIGINT)
 
-    with os.fdopen(read) as stdin:
-        monkeypatch.setattr(sys, "stdin", stdin)
-        header = threading.Timer(0, os.write, (write, b"msisdn\n"))
-        header.start()
-        code, stdout, stderr = interrupted(["batch", "-", "--sender", "X"], steps, monkeypatch)
-        header.join()
-        os.close(write)
-        no_reader_is_left()
+    header = threading.Timer(0, os.write, (stdin_pipe, b"msisdn\n"))
+    header.start()
+    code, stdout, stderr = interrupted(["batch", "-", "--sender", "X"], steps, monkeypatch)
+    header.join()
     assert (code, stdout) == (130, "")
     assert "Nothing was begun" in stderr
 
@@ -373,9 +375,8 @@ def test_that_it_stops_is_said_to_people(json, capsys):
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
     ids=["Ctrl-C", "SIGTERM"],
 )
-def test_a_dry_run_that_waits_for_a_line_just_ends(number, code, says, monkeypatch):
-    read, write = os.pipe()
-    os.write(write, b"34600000001\n")
+def test_a_dry_run_that_waits_for_a_line_just_ends(number, code, says, stdin_pipe):
+    os.write(stdin_pipe, b"34600000001\n")
 
     def stop() -> None:
         until = time.monotonic() + 10
@@ -385,11 +386,7 @@ def test_a_dry_run_that_waits_for_a_line_just_ends(number, code, says, monkeypat
         os.kill(os.getpid(), number)
 
     stopping = threading.Thread(target=stop)
-    with os.fdopen(read) as stdin:
-        monkeypatch.setattr(sys, "stdin", stdin)
-        stopping.start()
-        got, _, stderr = invoke_here(["batch", "-", "--sender", "X", "--dry-run"])
-        stopping.join()
-        os.close(write)
-        no_reader_is_left()
+    stopping.start()
+    got, _, stderr = invoke_here(["batch", "-", "--sender", "X", "--dry-run"])
+    stopping.join()
     assert (got, stderr) == (code, f"gateway360: {says}\n")
