@@ -303,6 +303,25 @@ async def test_what_is_being_typed_stays_whatever_happens_meanwhile(page, client
     await expect(field).to_have_value("9")
 
 
+async def test_what_was_typed_before_the_page_is_connected_stays(page, gateway):
+    connect = asyncio.Event()
+
+    async def hold(route):
+        await connect.wait()
+        await route.continue_()
+
+    await page.route("**/_phone/events*", hold)
+    await page.reload()
+    field = page.get_by_label("Retry-After in seconds")
+    await field.fill("7")
+    connect.set()
+    await live(page)
+    await expect(field).to_have_value("7")
+    await field.press("Enter")
+    while gateway.faults.retry_after != 7:
+        await asyncio.sleep(0)
+
+
 async def test_what_was_refused_stays_until_it_is_mended(page, trouble, gateway):
     await live(page)
     field = page.get_by_label("Latency in seconds")

@@ -18,7 +18,7 @@ let sandbox; // which one the page shows
 const live = new Live({
   state(state) {
     // Another sandbox on the same port gives the same ids to other messages: nothing of the one before is theirs.
-    if (state.sandbox !== sandbox) for (const part of [inbox, log, switches]) part.forget();
+    if (sandbox !== undefined && state.sandbox !== sandbox) for (const part of [inbox, log, switches]) part.forget();
     sandbox = state.sandbox;
     inbox.state(state, number);
     log.state(state);
