@@ -154,18 +154,24 @@ class FleetSession:
         loop = asyncio.get_running_loop()
         token = new_token()
         prefix = "" if self._rules is None else self._rules.prefix_of(request.msisdn)
-        limits = Limits() if isinstance(prefix, Refusal) else self._limits(prefix)
+        if isinstance(prefix, Refusal) and idempotency_key is None:
+            return _failed(prefix.kind, prefix.detail)
         wish = self._wish(
-            request, idempotency_key, report_id, expires - loop.time(), force=force, limits=limits
+            request,
+            idempotency_key,
+            report_id,
+            expires - loop.time(),
+            force=force,
+            limits=self._limits(prefix),
         )
-        if isinstance(prefix, Refusal):
-            return await self._told(wish, token, _failed(prefix.kind, prefix.detail))
         looks = 0
         while True:
             patience = max(0.0, min(self._patience, expires - loop.time()))
             try:
                 answer = await self._claims.admit(wish, token, patience=patience)
             except FleetError as exc:
+                if isinstance(prefix, Refusal):
+                    return _failed(prefix.kind, prefix.detail)
                 self.record(Admission(wish, token), _failed(FailureKind.FLEET, str(exc)))
                 return _failed(FailureKind.FLEET, str(exc))
             except asyncio.CancelledError:
@@ -249,11 +255,14 @@ class FleetSession:
             limits=limits,
         )
 
-    def _limits(self, prefix: str) -> Limits:
+    def _limits(self, prefix: str | Refusal) -> Limits:
         if self._rules is None:
             return Limits()
         guard, names = self._rules.guard, self._names
         window = milliseconds(guard.window)
+        if isinstance(prefix, Refusal):
+            # None at all: a wish is not sent, but what a client that may send it made of it is known all the same.
+            return Limits(prefix=(names.prefix("", window), 0), window=window)
         return Limits(
             prefix=None if guard.per_prefix is None else (names.prefix(prefix, window), guard.per_prefix),
             everybody=None if guard.per_client is None else (names.everybody(window), guard.per_client),
@@ -261,7 +270,7 @@ class FleetSession:
             window=window,
         )
 
-    def _refused(self, answer: Answer, prefix: str) -> PinResult:
+    def _refused(self, answer: Answer, prefix: str | Refusal) -> PinResult:
         if answer.verdict is Verdict.OTHER:
             problem = "belongs to another request, with another payload"
             raise InvalidRequest("idempotency_key", problem, "one of its own for each request")
@@ -273,7 +282,7 @@ class FleetSession:
         kind = _REFUSALS.get(answer.verdict)
         if kind is None or self._rules is None:
             return abandoned(answer.report_id)
-        refusal = self._rules.refusal(kind, prefix)
+        refusal = prefix if isinstance(prefix, Refusal) else self._rules.refusal(kind, prefix)
         return _failed(refusal.kind, refusal.detail)
 
 

@@ -534,6 +534,35 @@ async def test_a_prefix_that_is_not_allowed_is_refused_with_redis_or_without(res
     assert NUMBER not in str(results[0])
 
 
+async def test_what_was_sent_is_known_to_a_client_that_may_not_send_it(redis):
+    guard = SpendGuard(allowed_prefixes={"351"})
+    async with Server() as server:
+        async with client_on(redis, server) as free, client_on(redis, server, guard=guard) as bound:
+            sent = await free.send(REQUEST, idempotency_key=KEY)
+            told = await bound.send(REQUEST, idempotency_key=KEY)
+            unkeyed = await bound.send(REQUEST)
+            with pytest.raises(InvalidRequest):
+                await bound.send(PinRequest(NUMBERS[1], "PIZZA"), idempotency_key=KEY)
+    assert [*map(short, (sent, told))] == [SENT, REPEATED]
+    assert short(unkeyed) == (FailureKind.PREFIX_NOT_ALLOWED, "not_sent", False)
+    assert server.posts == 1
+
+
+async def test_a_client_that_may_not_send_waits_for_one_that_does(redis):
+    guard = SpendGuard(allowed_prefixes={"351"})
+    gate = Gate()
+    async with Server(gate) as server:
+        async with client_on(redis, server) as free, client_on(redis, server, guard=guard) as bound:
+            sending = asyncio.ensure_future(free.send(REQUEST, idempotency_key=KEY))
+            await server.wait(lambda: server.posts == 1)
+            asking = asyncio.ensure_future(bound.send(REQUEST, idempotency_key=KEY))
+            await waits_for_its_wish(redis, server, asking)
+            gate.open.set()
+            results = await asyncio.gather(sending, asking)
+    assert [*map(short, results)] == [SENT, REPEATED]
+    assert server.posts == 1
+
+
 async def test_a_rate_holds_for_each_attempt_within_the_calls_deadline(redis):
     fleet = fleet_on(redis, rate=0.01)
     async with Server() as server:
