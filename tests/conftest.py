@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from redis_process import RedisProcess
@@ -28,6 +29,21 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def at_once() -> RetryPolicy:
     """The default policy without its pauses."""
     return RetryPolicy(base_delay=0.0)
+
+
+@pytest.fixture
+def later() -> Callable[[float], None]:
+    """Put the event loop's clock forward by so many seconds: what is due by then happens next.
+
+    A deadline that passes when the test says so does not depend on how fast the machine is.
+    """
+
+    def put_forward(seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        time = loop.time
+        loop.time = lambda: time() + seconds  # type: ignore[method-assign]
+
+    return put_forward
 
 
 @pytest.fixture

@@ -166,9 +166,12 @@ async def test_a_lost_or_unreadable_answer_is_one_post_and_may_have_been_sent(be
     assert server.posts == 2
 
 
-async def test_a_deadline_that_passes_after_the_first_byte_is_one_post_and_may_have_been_sent(at_once):
+async def test_a_deadline_that_passes_after_the_first_byte_is_one_post_and_may_have_been_sent(at_once, later):
     async with Server(silence) as server, client_for(server, retry=at_once) as client:
-        result = await client.send(REQUEST, deadline=0.2)
+        call = asyncio.create_task(client.send(REQUEST, deadline=10))
+        await server.wait(lambda: server.posts == 1)
+        later(10)
+        result = await call
     assert isinstance(result, TransportFailure)
     assert (result.kind, result.disposition) == (FailureKind.DEADLINE, Disposition.MAYBE_SENT)
     assert server.posts == 1
@@ -280,15 +283,16 @@ async def test_a_connection_refused_after_a_lost_answer_may_have_been_sent():
     assert result.attempts == 4
 
 
-async def test_a_deadline_in_the_second_attempts_wait_does_not_undo_the_first():
+async def test_a_deadline_in_the_second_attempts_wait_does_not_undo_the_first(later):
     class Once(Limiter):
         async def __aenter__(self) -> None:
             await super().__aenter__()
             if self.entered > 1:
+                later(10)
                 await asyncio.Event().wait()
 
     async with Server(close) as server:
-        async with client_for(server, retry=REPEAT_EVERYTHING, limiter=Once(), deadline=0.3) as client:
+        async with client_for(server, retry=REPEAT_EVERYTHING, limiter=Once(), deadline=10) as client:
             result = await client.send(REQUEST)
     assert isinstance(result, TransportFailure)
     assert (result.kind, result.disposition) == (FailureKind.DISCONNECTED, Disposition.MAYBE_SENT)
@@ -437,17 +441,20 @@ async def test_a_result_outlives_a_limiter_that_fails_after_it(caplog):
     assert "the call has a result" in caplog.text
 
 
-async def test_a_limiter_that_breaks_the_exchange_off_gets_a_result_and_not_an_exception():
+async def test_a_limiter_that_breaks_the_exchange_off_gets_a_result_and_not_an_exception(later):
     class Impatient(contextlib.AbstractAsyncContextManager):
         async def __aenter__(self) -> None:
-            self.timeout = asyncio.timeout(0.1)
+            self.timeout = asyncio.timeout(5)
             await self.timeout.__aenter__()
 
         async def __aexit__(self, *exc_info) -> bool | None:
             return await self.timeout.__aexit__(*exc_info)
 
     async with Server(silence) as server, client_for(server, limiter=Impatient()) as client:
-        result = await client.send(REQUEST)
+        call = asyncio.create_task(client.send(REQUEST, deadline=10))
+        await server.wait(lambda: server.posts == 1)
+        later(5)
+        result = await call
     assert isinstance(result, TransportFailure)
     assert (result.kind, result.disposition) == (FailureKind.UNEXPECTED, Disposition.MAYBE_SENT)
     assert server.posts == 1
@@ -464,12 +471,13 @@ async def test_a_limiter_cannot_swallow_a_cancellation():
             await call
 
 
-async def test_an_answer_that_came_before_the_deadline_is_not_lost_to_a_slow_limiter():
+async def test_an_answer_that_came_before_the_deadline_is_not_lost_to_a_slow_limiter(later):
     class Slow(Limiter):
         async def __aexit__(self, *exc_info) -> None:
+            later(10)
             await asyncio.Event().wait()
 
-    async with Server() as server, client_for(server, limiter=Slow(), deadline=0.3) as client:
+    async with Server() as server, client_for(server, limiter=Slow(), deadline=10) as client:
         assert isinstance(await client.send(REQUEST), Ok)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 
+import httpx
 import pytest
 import uvicorn
 from loopback import Server, free_port, silence
@@ -89,7 +90,12 @@ async def test_the_tries_of_one_call_share_its_report(at_once):
     policy = RetryPolicy(base_delay=0.0, max_attempts=2, retry_maybe_sent=True)
     async with Server(silence) as server:
         client = Gateway360Client(
-            KEY, base_url=server.url, sender="PIZZA", reports=reports, retry=policy, timeout=0.2
+            KEY,
+            base_url=server.url,
+            sender="PIZZA",
+            reports=reports,
+            retry=policy,
+            timeout=httpx.Timeout(5, read=0.1),
         )
         async with client:
             result = await client.request_pin(NUMBER)
@@ -119,13 +125,17 @@ async def test_what_a_batch_left_behind_can_be_resolved_too():
             assert isinstance(await client.resolve(item.result, timeout=5), Ok)
 
 
-async def test_what_a_ledger_recorded_can_be_resolved_by_the_next_process(tmp_path):
+async def test_what_a_ledger_recorded_can_be_resolved_by_the_next_process(tmp_path, later):
     reports = DeliveryReports("https://example.com/sms", SECRET)
     async with Server(silence) as server:
-        for _ in range(2):
-            client = Gateway360Client(KEY, base_url=server.url, sender="PIZZA", reports=reports, deadline=0.3)
+        for process in range(2):
+            client = Gateway360Client(KEY, base_url=server.url, sender="PIZZA", reports=reports)
             async with client:
-                (result,) = await client.send_all([NUMBER], ledger=SqliteLedger(tmp_path / "l"))
+                sending = asyncio.create_task(client.send_all([NUMBER], ledger=SqliteLedger(tmp_path / "l")))
+                if process == 0:
+                    await server.wait(lambda: server.posts == 1)
+                    later(60)
+                (result,) = await sending
     assert server.posts == 1
     assert isinstance(result, Skipped)
     assert result.reason is SkipReason.ALREADY_SETTLED
@@ -171,14 +181,19 @@ async def test_what_no_report_can_tell_of_is_given_back():
     assert await Gateway360Client(KEY, reports=reports).resolve(lost, timeout=1) is lost
 
 
-async def test_who_shares_a_request_shares_its_report_even_where_it_leaves_before():
+async def test_who_shares_a_request_shares_its_report_even_where_it_leaves_before(later):
     reports = DeliveryReports("https://example.com/sms", SECRET)
     async with Server(silence) as server:
         async with Gateway360Client(KEY, base_url=server.url, sender="PIZZA", reports=reports) as client:
-            first = asyncio.create_task(client.request_pin(NUMBER, deadline=0.5))
+            first = asyncio.create_task(client.request_pin(NUMBER, deadline=12))
             await asyncio.sleep(0)
-            second = await client.request_pin(NUMBER, deadline=0.2)
+            leaving = asyncio.create_task(client.request_pin(NUMBER, deadline=5))
+            await server.wait(lambda: server.posts == 1)
+            later(6)
+            second = await leaving
             assert second.disposition is Disposition.MAYBE_SENT
+            assert not first.done()
+            later(6)
             assert second.report_id == (await first).report_id is not None
 
 
@@ -189,14 +204,15 @@ async def test_what_a_guard_refused_has_no_report():
         assert (await client.request_pin(NUMBER)).report_id is None
 
 
-async def test_a_repeat_that_is_resolved_is_still_a_repeat():
+async def test_a_repeat_that_is_resolved_is_still_a_repeat(later):
     reports = DeliveryReports("https://example.com/sms", SECRET)
     async with Server(silence) as server:
-        client = Gateway360Client(
-            KEY, base_url=server.url, sender="PIZZA", reports=reports, cooldown=60, deadline=0.3
-        )
+        client = Gateway360Client(KEY, base_url=server.url, sender="PIZZA", reports=reports, cooldown=600)
         async with client:
-            first = await client.request_pin(NUMBER)
+            calling = asyncio.create_task(client.request_pin(NUMBER))
+            await server.wait(lambda: server.posts == 1)
+            later(60)
+            first = await calling
             again = await client.request_pin(NUMBER)
             await report_for(reports, first.report_id)
             known = await client.resolve(again, timeout=5)

@@ -78,12 +78,16 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_a_try_is_never_repeated_after_its_first_byte(fault, transport):
+async def test_a_try_is_never_repeated_after_its_first_byte(fault, transport, later):
     behaviour, kind, disposition = FAULTS[fault]
     policy = RetryPolicy(base_delay=0.0, retry_maybe_sent=True, error_ids=frozenset(ErrorId))
     async with Server(behaviour) as server:
         async with client_for(server, transport=transport(), retry=policy) as client:
-            result = await client.verify_pin(NUMBER, PIN, deadline=0.3 if fault == "no answer" else None)
+            call = asyncio.create_task(client.verify_pin(NUMBER, PIN, deadline=10))
+            if fault == "no answer":
+                await server.wait(lambda: server.posts == 1)
+                later(10)
+            result = await call
     assert isinstance(result, TransportFailure)
     assert (result.kind, result.disposition) == (kind, disposition)
     assert server.posts == 1

@@ -132,9 +132,12 @@ async def test_a_call_that_is_cancelled_ends_with_what_is_known(seen):
         assert event.error is asyncio.CancelledError
 
 
-async def test_a_call_whose_deadline_passes_ends_with_it(seen):
+async def test_a_call_whose_deadline_passes_ends_with_it(seen, later):
     async with Server(silence) as server, client_for(server, seen) as client:
-        result = await client.request_pin(NUMBER, deadline=0.1)
+        call = asyncio.create_task(client.request_pin(NUMBER, deadline=10))
+        await server.wait(lambda: server.posts == 1)
+        later(10)
+        result = await call
     assert seen.of(AttemptFinished)[0].result.kind is FailureKind.DEADLINE
     assert seen.of(CallFinished)[0].result == result
     assert seen.of(CallFinished)[0].error is None

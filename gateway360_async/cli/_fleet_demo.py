@@ -121,6 +121,8 @@ class _Run:
             replacing = asyncio.create_task(self._replace(workers, json=json))
             try:
                 await self._follow(file, count, workers, json=json)
+                if self._kill.done.is_set():
+                    await replacing  # the other worker may have done all before the new one was there
             finally:
                 replacing.cancel()
                 await asyncio.wait((replacing,))

@@ -260,7 +260,7 @@ async def test_latency(page, client, gateway):
     await latency.fill("30")
     await latency.press("Tab")
     await expect(page.get_by_text("1 fault on")).to_be_visible()
-    result = await client.request_pin(NUMBER, deadline=0.2)
+    result = await client.request_pin(NUMBER, deadline=1.0)
     assert result.disposition is Disposition.MAYBE_SENT
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -51,6 +52,28 @@ def test_the_demo_accounts_for_every_sms_though_a_worker_is_killed(cli, short_le
     assert "worker 1 was killed (SIGKILL) when SMS 100 was out" in result.stderr
     assert "SMS to one number at most: 1; workers killed: 1" in result.stdout
     assert "every entry is accounted for, and nobody got two" in result.stdout
+
+
+@needs_redis
+def test_the_demo_says_who_was_killed_even_if_the_others_are_faster_than_its_successor(
+    cli, short_leases, monkeypatch
+):
+    all_done = asyncio.Event()
+    follow, replace = _fleet_demo._Run._follow, _fleet_demo.Workers.replace
+
+    async def followed(*args, **options):
+        await follow(*args, **options)
+        all_done.set()
+
+    async def replaced(*args):
+        await all_done.wait()
+        await replace(*args)
+
+    monkeypatch.setattr(_fleet_demo._Run, "_follow", followed)
+    monkeypatch.setattr(_fleet_demo.Workers, "replace", replaced)
+    result = cli.invoke(app, ["demo", "--fleet", "--count", "20"])
+    assert result.exit_code == 0, result.output
+    assert "worker 1 was killed (SIGKILL) when SMS 6 was out" in result.stderr
 
 
 @needs_redis

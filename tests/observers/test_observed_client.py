@@ -291,10 +291,14 @@ async def test_a_call_that_is_cancelled_before_its_first_byte(watched):
     assert not watched.gateway.requests
 
 
-async def test_a_call_whose_deadline_passes(watched):
+async def test_a_call_whose_deadline_passes(watched, later):
     watched.gateway.delay_next(600.0)
     async with watched.client() as client:
-        result = await client.request_pin(NUMBER, deadline=0.2)
+        attempt = asyncio.create_task(watched.seen.next(AttemptStarted))
+        call = asyncio.create_task(client.request_pin(NUMBER, deadline=10))
+        await attempt
+        later(10)
+        result = await call
     (events,) = watched.seen.calls()
     assert kinds(events) == ONE_ATTEMPT
     assert events[2].result.kind == events[3].result.kind == result.kind == "deadline"
