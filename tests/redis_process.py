@@ -18,6 +18,11 @@ _STARTS_WITHIN = 10.0
 """Seconds."""
 
 
+needs_redis = pytest.mark.skipif(
+    shutil.which("redis-server") is None, reason="no redis-server: install Debian's package `redis-server`"
+)
+
+
 class RedisProcess:
     """A server that keeps its data in a folder where that is asked for: what it has answered, it has written.
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 from collections import Counter
 from pathlib import Path
@@ -19,6 +18,7 @@ from random import Random
 
 import pytest
 from redis.asyncio import Redis
+from redis_process import needs_redis
 
 from gateway360_async import Disposition, Gateway360Client, PinRequest
 from gateway360_async._settings import FLEET_RATE_VARIABLE, FLEET_VARIABLE
@@ -35,10 +35,7 @@ DOUBLES = int(os.environ.get("GATEWAY360_FLEET_DOUBLES", "100"))
 RATE_A_SECOND = 250
 
 pytestmark = [
-    pytest.mark.skipif(
-        shutil.which("redis-server") is None,
-        reason="no redis-server: install Debian's package `redis-server`",
-    ),
+    needs_redis,
     pytest.mark.timeout(60 + 3 * max(REQUESTS, DOUBLES) / RATE_A_SECOND),
 ]
 

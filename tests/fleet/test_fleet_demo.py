@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,15 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis_process import needs_redis
 from typer.testing import CliRunner
 
 from gateway360_async.cli import _fleet_demo, _fleet_worker
 from gateway360_async.cli._app import app
 from gateway360_async.cli._examples import EXAMPLES
 
-needs_redis = pytest.mark.skipif(
-    shutil.which("redis-server") is None, reason="no redis-server: install Debian's package `redis-server`"
-)
 pytestmark = pytest.mark.timeout(120)  # workers' processes take seconds to start on a machine that is busy
 
 

@@ -9,15 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from redis_process import needs_redis
 
 from gateway360_async.cli import _fleet_processes
 from gateway360_async.cli._fleet_processes import RedisServer, Worker, Workers
 from gateway360_async.cli._problems import UsageProblem
-
-needs_redis = pytest.mark.skipif(
-    _fleet_processes.shutil.which("redis-server") is None,
-    reason="no redis-server: install Debian's package `redis-server`",
-)
 
 STUBBORN = """
 import signal, sys, time

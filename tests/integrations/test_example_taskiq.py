@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 from examples import example_with
-from redis_restarts import redis_process
+from redis_restarts import restarting_redis
 from taskiq.brokers.inmemory_broker import InmemoryResultBackend
 from taskiq.receiver import Receiver
 
@@ -34,7 +34,7 @@ def numbers(count):
 
 @pytest.fixture
 async def server():
-    async with redis_process() as server:
+    async with restarting_redis() as server:
         yield server
 
 

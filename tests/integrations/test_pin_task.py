@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from leaks import reported
-from redis_restarts import redis_process
+from redis_restarts import restarting_redis
 from taskiq import AckableMessage, InMemoryBroker, SimpleRetryMiddleware
 
 from gateway360_async import Gateway360Client, InvalidConfiguration, PinRequest
@@ -27,7 +27,7 @@ VARIABLES = ("FLEET", "FLEET_NAME", "FLEET_RATE", "COOLDOWN", "CONCURRENCY")
 
 @pytest.fixture
 async def server():
-    async with redis_process() as server:
+    async with restarting_redis() as server:
         yield server
 
 

@@ -9,7 +9,7 @@ import json
 import pytest
 from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import ResponseError
-from redis_restarts import redis_process
+from redis_restarts import restarting_redis
 from taskiq import BrokerMessage, TaskiqMessage
 from taskiq.receiver import Receiver
 from taskiq_redis import RedisStreamBroker
@@ -27,7 +27,7 @@ SOON = 300
 
 @pytest.fixture
 async def server():
-    async with redis_process() as server:
+    async with restarting_redis() as server:
         yield server
 
 

@@ -8,7 +8,7 @@ import contextlib
 import pytest
 from leaks import reported
 from loopback import free_port
-from redis_restarts import redis_process
+from redis_restarts import restarting_redis
 
 from gateway360_async import (
     ClientClosed,
@@ -29,7 +29,7 @@ REQUEST = PinRequest(NUMBER, "GOOD PIZZA")
 
 @pytest.fixture
 async def server():
-    async with redis_process() as server:
+    async with restarting_redis() as server:
         yield server
 
 
