@@ -78,7 +78,7 @@ def test_every_example_does_what_it_says_in_a_real_shell(example, sandbox, tmp_p
         assert len(sandbox.messages) == (0 if "--dry-run" in example else 3)
 
 
-@pytest.mark.timeout(60)  # a worker of taskiq's begins with three processes
+@pytest.mark.timeout(120)  # a worker of taskiq's begins with three processes
 def test_the_fleets_examples_do_what_they_say_in_two_real_shells(sandbox, tmp_path):
     (tmp_path / "customers.csv").write_text("msisdn\n" + numbers(3))
     start, send = FLEET
