@@ -74,6 +74,15 @@ def test_the_demo_says_who_was_killed_even_if_the_others_are_faster_than_its_suc
 
 
 @needs_redis
+def test_a_demo_in_which_nobody_was_killed_ends_and_says_so(cli, short_leases, monkeypatch):
+    monkeypatch.setattr(_fleet_demo._Kill, "__call__", lambda self, message: None)
+    result = cli.invoke(app, ["demo", "--fleet", "--count", "20"])
+    assert result.exit_code == 0, result.output
+    assert "SMS to one number at most: 1; workers killed: 0" in result.stdout
+    assert "was killed" not in result.stderr
+
+
+@needs_redis
 def test_the_demo_of_a_fleet_says_it_to_programs_too(cli, short_leases):
     result = cli.invoke(app, ["demo", "--fleet", "--count", "40", "--json"])
     assert result.exit_code == 0, result.output
