@@ -18,9 +18,9 @@ _STARTS_WITHIN = 10.0
 """Seconds."""
 
 
-needs_redis = pytest.mark.skipif(
-    shutil.which("redis-server") is None, reason="no redis-server: install Debian's package `redis-server`"
-)
+_ABSENT = "no redis-server: install Debian's package `redis-server`"
+
+needs_redis = pytest.mark.skipif(shutil.which("redis-server") is None, reason=_ABSENT)
 
 
 class RedisProcess:
@@ -34,7 +34,7 @@ class RedisProcess:
     def __init__(self, *, durable: bool = False, **options: str) -> None:
         program = shutil.which("redis-server")
         if program is None:
-            pytest.skip("no redis-server: install Debian's package `redis-server`")
+            pytest.skip(_ABSENT)
         # Not in pytest's folder: the path of a socket has about a hundred characters.
         self._folder = Path(tempfile.mkdtemp(prefix="redis-"))
         self._path = str(self._folder / "redis.sock")
