@@ -24,7 +24,7 @@ from gateway360_async import (
     Verified,
 )
 from gateway360_async.sandbox import Sandbox
-from gateway360_async.transports import AiohttpTransport, HttpxTransport
+from gateway360_async.transports import DirectTransport, HttpxTransport
 
 KEY = "k3y-0f-the-account"
 NUMBER = "34666666111"
@@ -34,7 +34,7 @@ YES = json.dumps({"status": "ok", "verified": True, "message": "fine"}).encode()
 NO = json.dumps({"status": "ok", "verified": False, "remaining_tries": 2}).encode()
 
 
-@pytest.fixture(params=[HttpxTransport, AiohttpTransport], ids=["httpx", "aiohttp"])
+@pytest.fixture(params=[HttpxTransport, DirectTransport], ids=["httpx", "direct"])
 def transport(request):
     return request.param
 

@@ -140,7 +140,7 @@ class Connection(asyncio.Protocol):
         self._exchange = exchange
         result = self._result = self._loop.create_future()
         self._timeouts = read_timeout, write_timeout
-        self._reader.begin(max_bytes)
+        self._reader.max_bytes = max_bytes
         request = SecretBytes(b"%b%d\r\n\r\n%b" % (head, len(body), body))
         exchange.phase = Phase.SENT
         self._write(request)
@@ -181,12 +181,9 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close the connection at once. An exchange that it serves has no answer."""
-        result, self._result, self._exchange = self._result, None, None
-        if result is not None and not result.done():
-            result.set_exception(TransportError(FailureKind.DISCONNECTED, "the transport was closed"))
-        self.ready.cancel()
-        if self._transport is not None:
-            self._transport.abort()
+        if not self.ready.done():
+            self.ready.set_exception(ConnectionAbortedError("the connection was closed before it was ready"))
+        self._fail(FailureKind.DISCONNECTED, "the transport was closed")
 
     # --- The event loop's side
 
@@ -275,9 +272,11 @@ class Connection(asyncio.Protocol):
 
     def _received(self, data: bytes) -> None:
         exchange, reader = self._exchange, self._reader
-        if exchange is None or self._answered_early:
+        if exchange is None:
             self.abort()  # nothing was asked
             return
+        if self._answered_early:
+            return  # surplus, on a connection that is not used again
         try:
             surplus = reader.feed(data)
         except HttpParserError as exc:
@@ -313,8 +312,9 @@ class Connection(asyncio.Protocol):
         self._answered_early = False
         answer = Answer(reader.status, reader.headers, reader.body)
         cast("Exchange", exchange).answer = answer
+        reader.reset()  # an idle connection holds nothing of an answer, which may quote the request
         if reusable and (self._tls is None or self._tls.between_records):
-            said = reader.headers.get("keep-alive")
+            said = answer.headers.get("keep-alive")
             if said is not None:
                 found = _KEEP_ALIVE_TIMEOUT.search(said)
                 self.keep_alive = int(found[1]) if found else math.inf
@@ -327,6 +327,7 @@ class Connection(asyncio.Protocol):
     def _fail(self, kind: FailureKind, detail: str, cause: Exception | None = None) -> None:
         """Say of the exchange under way that it has no answer, and close the connection."""
         result, self._result, self._exchange = self._result, None, None
+        self._reader.reset()
         if result is not None and not result.done():
             if cause is not None:
                 detail = f"{detail}: {type(cause).__name__}: {cause}" if str(cause) else detail
@@ -338,5 +339,5 @@ class Connection(asyncio.Protocol):
 
 def _retrieve(ready: asyncio.Future[None]) -> None:
     """Look at the error of a handshake that no call waits for any more, or asyncio complains of it."""
-    if not ready.cancelled():
+    if not ready.cancelled():  # its call was cancelled
         ready.exception()

@@ -82,7 +82,8 @@ class DirectTransport:
         self._context = Context()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
-        self._emptied: asyncio.Future[None] | None = None
+        self._empty = asyncio.Event()
+        self._empty.set()
         self._closed = False
 
     def __repr__(self) -> str:
@@ -128,9 +129,7 @@ class DirectTransport:
             self._timer.cancel()
         for connection in tuple(self._target_of):
             connection.close()
-        if self._target_of:
-            self._emptied = asyncio.get_running_loop().create_future()
-            await self._emptied
+        await self._empty.wait()
 
     def _prepare(self, url: str, headers: Mapping[str, str]) -> _Target:
         """Make the head of a URL's requests, once for a client."""
@@ -179,6 +178,7 @@ class DirectTransport:
             tls = TlsStream(self._ssl_context, target.host.rstrip("."))
         connection = Connection(self, loop, tls)
         self._target_of[connection] = target
+        self._empty.clear()
         opening = self._context.run(loop.create_task, _open(connection, target, loop))
         error: Exception | None = ClientClosed()
         try:
@@ -213,8 +213,8 @@ class DirectTransport:
         if target is not None and connection in target.idle:
             target.idle.remove(connection)
             self._idle_count -= 1
-        if not self._target_of and self._emptied is not None and not self._emptied.done():
-            self._emptied.set_result(None)
+        if not self._target_of:
+            self._empty.set()
 
     # --- Time
 

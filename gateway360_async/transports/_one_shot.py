@@ -1,4 +1,4 @@
-"""A request that httpx, or httpx2, can send once, and the observer of its way through httpcore.
+"""A request that httpx, or httpx2, can send once, and the observer of its way.
 
 Invariants:
 
@@ -7,21 +7,22 @@ Invariants:
 - httpcore reports each step of an exchange before it begins ("Extensions", `trace`, in its documentation), so
   under httpcore the step `send_request_headers` is where "certainly not sent" ends. The `CONNECT` request of a
   proxy does not count.
-- Another engine (a mock, an adapter) reports nothing. It has to take the body from the stream, and a request
-  without its body is no request: there, the taking of the body counts.
-- `read()`, `aread()` and `content` give the bytes, and are no sending.
+- Another engine (a mock, an adapter) reports nothing. But it has to read the body, inside of its
+  `handle_async_request`, and a request without its body is no request: there, that reading counts. Event hooks and
+  authentication flows run outside of it; they may read as often as they like.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from functools import cache
+from inspect import currentframe
 from types import ModuleType
 from typing import Any, Final, Protocol
 
 from ._base import Exchange, Phase
 
-__all__ = ["ExchangeTrace", "one_shot_request"]
+__all__ = ["ExchangeTrace", "SentTwiceError", "one_shot_request", "send_once"]
 
 _INTERRUPTIBLE: Final = ("connect_tcp", "connect_unix_socket", "start_tls", "send_", "receive_")
 
@@ -37,12 +38,16 @@ class SentTwiceError(Exception):
         super().__init__("the request was about to be sent a second time, and was stopped")
 
 
+_ANOTHER_TASK: Final = object()
+
+
 class ExchangeTrace:
     """The `trace` callback of one exchange.
 
     Args:
         exchange: Where to report the phase.
         engine_reports: Whether what sends the request is httpcore, which calls this before each step.
+        hooks_known: Whether a read outside of a transport is a hook's: httpx's own functions are the originals.
 
     Attributes:
         in_tls: Whether the last step that began before the request was a TLS handshake.
@@ -51,10 +56,11 @@ class ExchangeTrace:
     """
 
     __slots__ = (
-        "_body_begun",
         "_engine_reports",
         "_exchange",
         "_head_begun",
+        "_hooks_known",
+        "_reader",
         "_stop",
         "_stream",
         "closing",
@@ -62,13 +68,14 @@ class ExchangeTrace:
         "interruptible",
     )
 
-    def __init__(self, exchange: Exchange, *, engine_reports: bool) -> None:
+    def __init__(self, exchange: Exchange, *, engine_reports: bool, hooks_known: bool = True) -> None:
         self._exchange = exchange
         self._engine_reports = engine_reports
+        self._hooks_known = hooks_known
+        self._reader: object = None
         self._stream: _Closable | None = None
         self._stop: BaseException | None = None
         self._head_begun = False
-        self._body_begun = False
         self.in_tls = False
         self.interruptible = False
         self.closing = False
@@ -77,14 +84,26 @@ class ExchangeTrace:
         """Raise `reason` inside httpcore where the request's first byte would be next."""
         self._stop = reason
 
-    def body_taken(self) -> None:
-        """Take note that the body's stream is read: by the engine, unless that is httpcore, which says so."""
+    def body_read(self) -> None:
+        """Take note that the body is read, by a hook or by what sends it.
+
+        Raises:
+            SentTwiceError: Another call of a transport has read it before, and is not waiting for this one.
+        """
         if self._engine_reports:
             return
-        if self._body_begun:
-            raise SentTwiceError
-        self._body_begun = True
+        calls = _transport_calls()
+        if calls == [] and self._hooks_known:
+            return
+        if calls != []:
+            if self._reader is not None and self._reader not in (calls or ()):
+                raise SentTwiceError
+            self._reader = calls[0] if calls else _ANOTHER_TASK
         self._sending()
+
+    def forget(self) -> None:
+        """Let go of what was looked at."""
+        self._reader = None
 
     def _head_begins(self) -> None:
         if self._head_begun:
@@ -127,6 +146,27 @@ class ExchangeTrace:
             self._stream = None  # from here on it is httpcore's to close, and over HTTP/2 others share it
 
 
+def _transport_calls() -> list[object] | None:
+    """List the calls of `handle_async_request` that wait for the present read, the innermost first.
+
+    The awaiting functions of a task are its stack. `None`: the read is in another task than the exchange.
+    """
+    calls: list[object] = []
+    frame = currentframe()
+    while frame is not None:
+        if frame.f_code is send_once.__code__:
+            return calls
+        if frame.f_code.co_name == "handle_async_request":
+            calls.append(frame)
+        frame = frame.f_back
+    return None
+
+
+async def send_once(client: Any, request: Any) -> Any:
+    """Send a request through a client, and give the response, whose body is not read yet."""
+    return await client.send(request, stream=True, follow_redirects=False)
+
+
 def one_shot_request(library: ModuleType, request: Any, body: bytes, trace: ExchangeTrace) -> Any:
     """Make a request like the given one, but with a body that can be sent once.
 
@@ -155,10 +195,10 @@ def _classes(library: ModuleType) -> tuple[Any, Any]:
     class OneShotBody(library.AsyncByteStream):  # type: ignore[misc, name-defined]
         def hold(self, body: bytes, trace: ExchangeTrace) -> None:
             self.body = body
-            self._trace = trace
+            self.trace = trace
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            self._trace.body_taken()
+            self.trace.body_read()
             yield self.body
 
     class OneShotRequest(library.Request):  # type: ignore[misc, name-defined]
@@ -168,7 +208,10 @@ def _classes(library: ModuleType) -> tuple[Any, Any]:
 
         def read(self) -> bytes:
             stream = self.stream
-            return stream.body if isinstance(stream, OneShotBody) else b""
+            if not isinstance(stream, OneShotBody):
+                return b""
+            stream.trace.body_read()
+            return stream.body
 
         async def aread(self) -> bytes:
             return self.read()
