@@ -34,7 +34,13 @@ _KEEP_ALIVE_TIMEOUT: Final = re.compile(r"\btimeout=(\d{1,6})\b", re.IGNORECASE)
 
 
 class ConnectionPool(Protocol):
-    """The owner of connections, as a connection sees it."""
+    """The owner of connections, as a connection sees it.
+
+    Attributes:
+        buffer: Where received bytes are put, of one connection at a time, until it has taken them out at once.
+    """
+
+    buffer: memoryview
 
     def released(self, connection: Connection) -> None:
         """Take back a connection whose exchange ended cleanly."""
@@ -46,7 +52,7 @@ class ConnectionPool(Protocol):
         """Call `Connection.expire` once the time `Connection.expires` has passed."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One connection, for one exchange at a time.
 
     Args:
@@ -199,8 +205,13 @@ class Connection(asyncio.Protocol):
         else:
             self._decrypt(b"")
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # a hint is no bound
+        """Say where the bytes that have come are put."""
+        return self._pool.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Take in what the peer sends."""
+        data = bytes(self._pool.buffer[:nbytes])
         if self._tls is not None:
             data = self._decrypt(data)
             if data:

@@ -38,6 +38,10 @@ _GRANULARITY: Final = 0.01
 """Seconds that a wait may end late, so that a thousand of them do not set a thousand timers."""
 
 
+_BUFFER_BYTES: Final = 64 * 1024
+"""Bytes that are received at a time at most: more than an answer has."""
+
+
 @attrs.define(eq=False)
 class _Target:
     """A URL to post to: its address, the head of its requests, and its idle connections."""
@@ -79,6 +83,8 @@ class DirectTransport:
         self._targets: dict[str, _Target] = {}
         self._target_of: dict[Connection, _Target] = {}
         self._idle_count = 0
+        # Not by asyncio, which takes 256 KiB of fresh memory for each part of an answer, and gives it back.
+        self.buffer = memoryview(bytearray(_BUFFER_BYTES))
         self._context = Context()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
