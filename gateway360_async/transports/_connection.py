@@ -211,7 +211,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take in what the peer sends."""
-        data = bytes(self._pool.buffer[:nbytes])
+        received = self._pool.buffer[:nbytes]
+        data = bytes(received)
+        received[:] = bytes(nbytes)  # an answer may quote the request
         if self._tls is not None:
             data = self._decrypt(data)
             if data:

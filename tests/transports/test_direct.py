@@ -326,13 +326,13 @@ async def test_timers_and_connections_live_in_no_callers_context(transport, late
 
 async def test_what_a_connection_receives_is_read_in_no_callers_context(transport, monkeypatch):
     contexts = []
-    received = Connection.data_received
+    received = Connection.buffer_updated
 
-    def noting(self, data):
+    def noting(self, size):
         contexts.append(REQUEST_ID.get())
-        received(self, data)
+        received(self, size)
 
-    monkeypatch.setattr(Connection, "data_received", noting)
+    monkeypatch.setattr(Connection, "buffer_updated", noting)
     async with Server() as server:
         REQUEST_ID.set("the first request")
         await post(transport, server.url)
