@@ -14,6 +14,7 @@ Invariants:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from functools import cache
 from inspect import currentframe
@@ -56,13 +57,16 @@ class ExchangeTrace:
     """
 
     __slots__ = (
+        "_answered",
         "_engine_reports",
         "_exchange",
         "_head_begun",
         "_hooks_known",
-        "_reader",
+        "_reading_calls",
+        "_same_pass",
         "_stop",
         "_stream",
+        "_stream_read",
         "closing",
         "in_tls",
         "interruptible",
@@ -72,7 +76,10 @@ class ExchangeTrace:
         self._exchange = exchange
         self._engine_reports = engine_reports
         self._hooks_known = hooks_known
-        self._reader: object = None
+        self._reading_calls: list[object] = []
+        self._same_pass = False
+        self._stream_read = False
+        self._answered = False
         self._stream: _Closable | None = None
         self._stop: BaseException | None = None
         self._head_begun = False
@@ -84,11 +91,18 @@ class ExchangeTrace:
         """Raise `reason` inside httpcore where the request's first byte would be next."""
         self._stop = reason
 
-    def body_read(self) -> None:
+    def body_read(self, *, as_stream: bool) -> None:
         """Take note that the body is read, by a hook or by what sends it.
 
+        What reads the stream sends it, and the stream is read once. What reads the bytes may look at them before it
+        sends, and after the answer; a further read in between may be for sending again. A transport around another
+        one may read before it.
+
+        Args:
+            as_stream: Whether the stream is read, and not the bytes.
+
         Raises:
-            SentTwiceError: Another call of a transport has read it before, and is not waiting for this one.
+            SentTwiceError: The body may be about to be sent again.
         """
         if self._engine_reports:
             return
@@ -96,14 +110,28 @@ class ExchangeTrace:
         if calls == [] and self._hooks_known:
             return
         if calls != []:
-            if self._reader is not None and self._reader not in (calls or ()):
+            calls = calls or [_ANOTHER_TASK]
+            earlier = self._reading_calls
+            by_the_same = calls[0] in earlier
+            if by_the_same:
+                again = not (self._answered or self._same_pass)
+            else:
+                again = bool(earlier) and earlier[0] not in calls
+            if again or (as_stream and self._stream_read):
                 raise SentTwiceError
-            self._reader = calls[0] if calls else _ANOTHER_TASK
+            if not by_the_same:
+                self._reading_calls = calls
+                self._same_pass = True
+                asyncio.get_running_loop().call_soon(self._pass_is_over)
+        self._stream_read |= as_stream
         self._sending()
 
+    def _pass_is_over(self) -> None:
+        self._same_pass = False
+
     def forget(self) -> None:
-        """Let go of what was looked at."""
-        self._reader = None
+        """Let go of the calls that were looked at."""
+        self._reading_calls = []
 
     def _head_begins(self) -> None:
         if self._head_begun:
@@ -142,6 +170,8 @@ class ExchangeTrace:
     def _completed(self, step: str, info: dict[str, Any]) -> None:
         if step == "connect_tcp":
             self._stream = info["return_value"]
+        elif step == "receive_response_headers":
+            self._answered = True
         elif step == "start_tls":
             self._stream = None  # from here on it is httpcore's to close, and over HTTP/2 others share it
 
@@ -198,7 +228,7 @@ def _classes(library: ModuleType) -> tuple[Any, Any]:
             self.trace = trace
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            self.trace.body_read()
+            self.trace.body_read(as_stream=True)
             yield self.body
 
     class OneShotRequest(library.Request):  # type: ignore[misc, name-defined]
@@ -210,7 +240,7 @@ def _classes(library: ModuleType) -> tuple[Any, Any]:
             stream = self.stream
             if not isinstance(stream, OneShotBody):
                 return b""
-            stream.trace.body_read()
+            stream.trace.body_read(as_stream=False)
             return stream.body
 
         async def aread(self) -> bytes:

@@ -263,7 +263,7 @@ async def test_ipv6_address_is_reached(transport):
 
 async def test_tls_asks_for_the_name_and_for_http1():
     """SNI and ALPN, as the server sees them; a dot at a name's end is no part of its certificate's name."""
-    context = server_context("gateway.test")
+    context = server_context("TLS 1.3", "gateway.test")
     context.set_alpn_protocols(["h2", "http/1.1"])
     names = []
     context.sni_callback = lambda tls, name, _: names.append(name)
@@ -280,7 +280,7 @@ async def test_alpn_of_the_default_settings_is_http1(monkeypatch, tmp_path):
     path = tmp_path / "authority.pem"
     authority().cert_pem.write_to_path(str(path))
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
-    context = server_context("gateway.test")
+    context = server_context("TLS 1.3", "gateway.test")
     context.set_alpn_protocols(["h2", "http/1.1"])
     chosen = []
 
@@ -443,7 +443,7 @@ async def test_close_tells_a_tls_peer(transport):
         ended.set_result((head, await reader.read()))
         writer.close()
 
-    listener = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=server_context())
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=server_context("TLS 1.3"))
     transport = DirectTransport(verify=client_context())
     async with listener:
         await post(transport, f"https://127.0.0.1:{listener.sockets[0].getsockname()[1]}")
@@ -459,7 +459,7 @@ async def test_close_tells_a_tls_peer(transport):
 def test_uvloop_keeps_the_rules(tls):
     async def main() -> None:
         transport = DirectTransport(verify=client_context() if tls else None)
-        async with Server(tls=server_context() if tls else None) as server:
+        async with Server(tls=server_context("TLS 1.3") if tls else None) as server:
             for _ in range(3):
                 assert (await post(transport, server.url)).body == OK
             assert server.connections == 1

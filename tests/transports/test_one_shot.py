@@ -101,6 +101,7 @@ async def test_a_request_goes_out_once():
         await trace("http11.send_request_headers.started", POST)
     body = body_of(trace)
     assert [part async for part in body] == [b"body"]
+    await asyncio.sleep(0)
     with pytest.raises(SentTwiceError):  # in another task than the exchange: it may be what sends again
         await Engine().handle_async_request(request_of(trace))
 
@@ -148,6 +149,34 @@ class Engine(httpx.AsyncBaseTransport):
         for _ in range(self.times if self.inner else 0):
             await self.inner.handle_async_request(request)
         return httpx.Response(200)
+
+
+class Repeating(httpx.AsyncBaseTransport):
+    """An engine that repeats within one call, and reads the bytes or the stream for each."""
+
+    def __init__(self, *, as_stream):
+        self.as_stream = as_stream
+        self.bodies = []
+
+    async def handle_async_request(self, request):
+        for _ in range(3):
+            parts = [part async for part in request.stream] if self.as_stream else [await request.aread()]
+            self.bodies.extend(parts)
+            await asyncio.sleep(0)  # it waits for an answer
+        return httpx.Response(200)
+
+
+class Logging(httpx.AsyncBaseTransport):
+    """Looks at the request before and after its answer, as a transport that logs does."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    async def handle_async_request(self, request):
+        before = request.content
+        response = await self.inner.handle_async_request(request)
+        assert before == request.content
+        return response
 
 
 class Client:
@@ -226,6 +255,39 @@ async def test_retrying_transport_over_any_engine_sends_once(transport):
         transport = transport.inner
     assert transport.bodies == [b"body"]
     trace.forget()
+
+
+@pytest.mark.parametrize("as_stream", [True, False], ids=["stream", "bytes"])
+async def test_engine_that_repeats_within_a_call_sends_once(as_stream):
+    engine = Repeating(as_stream=as_stream)
+    with pytest.raises(SentTwiceError):
+        await send_once(Client(engine), request_of(trace_of(Exchange())))
+    assert engine.bodies == [b"body"]
+
+
+async def test_transport_that_logs_reads_after_the_answer_too():
+    trace = trace_of(Exchange())
+
+    class Answering(Engine):
+        async def handle_async_request(self, request):
+            response = await super().handle_async_request(request)
+            await asyncio.sleep(0)
+            await trace("http11.receive_response_headers.complete", {})
+            return response
+
+    engine = Answering()
+    await send_once(Client(Logging(engine)), request_of(trace))
+    assert engine.bodies == [b"body"]
+
+
+async def test_transport_that_falls_back_after_no_answer_is_stopped():
+    class Lost(Engine):
+        async def handle_async_request(self, request):
+            await super().handle_async_request(request)
+            await asyncio.sleep(0)
+
+    with pytest.raises(SentTwiceError):
+        await send_once(Client(Logging(Lost())), request_of(trace_of(Exchange())))
 
 
 async def test_stream_read_under_httpcore_is_no_sending():
