@@ -107,18 +107,23 @@ class Connection(asyncio.BufferedProtocol):
         """Whether it has been connected, so that a trouble is one of the TLS handshake."""
         return self._transport is not None
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether it has ended, by either side: nothing can be written any more."""
+        return cast("asyncio.Transport", self._transport).is_closing()
+
     def can_be_used_again(self) -> bool:
         """Whether nothing has come on an idle connection, by a look at its socket that does not wait."""
-        transport = cast("asyncio.Transport", self._transport)
-        if transport.is_closing() or self._loop.time() >= self.expires:
+        if self.is_closing or self._loop.time() >= self.expires:
             return False
         if self._tls is not None and not self._tls.between_records:
             return False
         if self._poll is not None:
             return not self._poll.poll(0)
-        return not select.select((transport.get_extra_info("socket"),), (), (), 0)[
-            0
-        ]  # pragma: no cover  # Windows
+        sock = cast("asyncio.Transport", self._transport).get_extra_info(
+            "socket"
+        )  # pragma: no cover  # Windows
+        return not select.select((sock,), (), (), 0)[0]  # pragma: no cover
 
     def send(
         self,

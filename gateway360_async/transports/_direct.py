@@ -24,7 +24,7 @@ import httpx
 
 from .._errors import ClientClosed
 from .._results import FailureKind
-from ._base import Answer, Exchange, TransportError
+from ._base import Answer, Exchange, TransportError, scrubbed
 from ._connection import Connection
 from ._shared import DEFAULT_LIMITS, checked_limits, checked_ssl_context, described, root_of, tls_kind
 from ._tls import TlsStream, ssl_context
@@ -190,6 +190,9 @@ class DirectTransport:
         try:
             async with asyncio.timeout(seconds):
                 error = await opening
+            if error is None and connection.is_closing:
+                # What is written to a transport that is closing is lost without a word.
+                error = ConnectionResetError("the peer closed the connection before the request")
         except TimeoutError as exc:
             error = exc
         finally:
@@ -200,7 +203,7 @@ class DirectTransport:
         if self._closed:
             raise ClientClosed
         if error is not None:
-            raise _connect_error(error, connection, seconds) from None
+            raise _connect_error(error, seconds, in_tls=target.is_tls and connection.is_connected) from None
         return connection
 
     def released(self, connection: Connection) -> None:
@@ -276,13 +279,13 @@ def _numeric(host: str, port: int) -> list[Any] | None:
         return None
 
 
-def _connect_error(error: Exception, connection: Connection, seconds: float | None) -> TransportError:
-    in_tls = connection.is_connected
+def _connect_error(error: Exception, seconds: float | None, *, in_tls: bool) -> TransportError:
     if isinstance(error, TimeoutError) and not error.args:
         where = "the TLS handshake was not over" if in_tls else "no connection was made"
         return TransportError(
             FailureKind.TLS if in_tls else FailureKind.CONNECT, f"{where} within {seconds:g} s"
         )
     root = root_of(error, None)
-    kind = tls_kind(root) if in_tls else FailureKind.CONNECT
-    return TransportError(kind, described(error, root), error)
+    return TransportError(
+        tls_kind(root) if in_tls else FailureKind.CONNECT, described(error, root), scrubbed(error, None)
+    )

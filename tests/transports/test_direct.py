@@ -17,7 +17,7 @@ from certificates import authority, client_context, server_context
 from loopback import OK, Received, Server, free_port, ok, silence, status
 
 from gateway360_async import ClientClosed, FailureKind, Gateway360Client, Ok, RetryPolicy, TransportFailure
-from gateway360_async.transports import Answer, DirectTransport, Exchange, Phase, TransportError
+from gateway360_async.transports import Answer, DirectTransport, Exchange, Phase, TransportError, _direct
 from gateway360_async.transports._connection import Connection
 
 BODY = b'{"api_key":"k3y"}'
@@ -206,6 +206,34 @@ async def test_connect_timeout_is_a_connection_that_failed(transport, monkeypatc
         await call
     assert (caught.value.kind, exchange.phase) == (FailureKind.CONNECT, Phase.UNSENT)
     assert not transport._target_of
+
+
+@pytest.mark.parametrize("end", ["FIN", "RST", "a byte"])
+async def test_connection_that_ends_before_the_request_is_not_sent(transport, monkeypatch, end):
+    """What is written to a transport that is closing is lost without a word, and its answer would never come."""
+
+    async def on_accept(received: Received) -> None:
+        if end == "a byte":
+            await received.write(b"x")
+        elif end == "RST":
+            received.reset()
+        else:
+            received.writer.close()
+
+    async def then_let_it_end(connection, target, loop):
+        error = await opened(connection, target, loop)
+        while not connection.is_closing:
+            await asyncio.sleep(0)
+        return error
+
+    opened = _direct._open
+    monkeypatch.setattr(_direct, "_open", then_let_it_end)
+    async with Server(before=on_accept) as server:
+        exchange = Exchange()
+        with pytest.raises(TransportError, match="before the request") as caught:
+            await post(transport, server.url, exchange)
+    assert (caught.value.kind, exchange.phase) == (FailureKind.CONNECT, Phase.UNSENT)
+    assert server.posts == 0
 
 
 # --- Addresses -------------------------------------------------------------------------------------------
