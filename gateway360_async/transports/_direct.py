@@ -190,9 +190,9 @@ class DirectTransport:
         try:
             async with asyncio.timeout(seconds):
                 error = await opening
-            if error is None and connection.is_closing:
-                # What is written to a transport that is closing is lost without a word.
-                error = ConnectionResetError("the peer closed the connection before the request")
+            if error is None and not connection.is_untouched():
+                # What is written to a transport that is closing is lost without a word, and a byte is no answer yet.
+                error = ConnectionResetError("the peer closed the connection, or spoke, before the request")
         except TimeoutError as exc:
             error = exc
         finally:

@@ -222,7 +222,7 @@ async def test_connection_that_ends_before_the_request_is_not_sent(transport, mo
 
     async def then_let_it_end(connection, target, loop):
         error = await opened(connection, target, loop)
-        while not connection.is_closing:
+        while connection.is_untouched():
             await asyncio.sleep(0)
         return error
 
