@@ -179,8 +179,8 @@ def _outcome(request: ReceivedRequest) -> str:
         return "turned away, nothing sent"
     envelope = request.envelope
     outcome = str(envelope.get("error_id", "ok"))
-    if "verified" in envelope:
-        outcome = "verified" if envelope["verified"] else "not verified"
+    if request.verified is not None:
+        outcome = "verified" if request.verified else "not verified"
     return f"{outcome}, and the answer lost" if request.fault == "lose" else outcome
 
 
