@@ -23,7 +23,7 @@ from contextlib import suppress
 
 import attrs
 
-from .._errors import Gateway360Error, InvalidConfiguration, InvalidRequest
+from .._errors import Gateway360Error, InvalidConfiguration, InvalidRequest, kind_of
 from .._numbers import is_finite
 from ._reading import read_reports
 from ._reports import DeliveryReport, InvalidReports
@@ -321,5 +321,5 @@ def _require_report_id(value: object) -> None:
 
 def _seconds_problem(value: float) -> str | None:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
-        return f"is of type {type(value).__name__}"
+        return f"is {kind_of(value)}"
     return None if is_finite(value) and value > 0 else f"is {value!r}"
