@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Protocol, TypeVar
 
+from ._arrival import arrival
 from ._records import Message, PostedReport, ReceivedRequest
 
 __all__ = ["LIMIT", "SWITCHES", "Desk", "PhoneView", "switches"]
@@ -125,11 +126,14 @@ def switches(desk: Desk) -> dict[str, Any]:
 
 
 def _message(message: Message) -> dict[str, Any]:
+    segments, said = arrival(message.text)
     return {
         "id": message.id,
         "msisdn": message.msisdn,
         "sender": message.sender,
         "text": message.text,
+        "segments": segments,
+        "arrival": said,
         "pin": message.pin,
         "sent_at": message.sent_at,
         "expires_at": message.expires_at,
