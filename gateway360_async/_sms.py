@@ -138,7 +138,7 @@ def autofill_text(text: str, *, domain: str) -> str:
         raise wrong_type("text", text, "a text")
     problem = _visible_problem(text)
     if problem is not None:
-        raise InvalidRequest("text", problem, "the words before the code")
+        raise InvalidRequest("text", problem, f"the words before the code, without {PIN_PLACEHOLDER}")
     if not isinstance(domain, str):
         raise wrong_type("domain", domain, "a domain as text")
     host = domain.lower()
@@ -151,7 +151,7 @@ def autofill_text(text: str, *, domain: str) -> str:
 
 def _visible_problem(text: str) -> str | None:
     if PIN_PLACEHOLDER in text:
-        return f"holds {PIN_PLACEHOLDER}, which stands once in a text: leave it out, the last line has it"
+        return f"holds {PIN_PLACEHOLDER}, which may stand in an SMS once, and the last line has it"
     if _CODE_LINE.search(text):
         return "holds another code for a site, which a browser would take instead"
     return _character_problem(text)

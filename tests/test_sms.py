@@ -320,7 +320,7 @@ def test_autofill_text_ends_with_the_line_that_browsers_read(text, domain, built
     [
         (
             "Your code is {PIN}.",
-            "holds {PIN}, which stands once in a text: leave it out, the last line has it",
+            "holds {PIN}, which may stand in an SMS once, and the last line has it",
         ),
         ("@other.com #1234 is a trick", "holds another code for a site, which a browser would take instead"),
         ("see @other.com #1", "holds another code for a site, which a browser would take instead"),

@@ -197,6 +197,8 @@ def _value(column: str, cell: str) -> object:
     """Read a cell, or raise `InvalidRequest` in the words of the person who filled it in."""
     if has_lone_surrogate(cell):  # bytes that no UTF-8 has
         raise InvalidRequest(column, _NOT_UTF_8, "CSV UTF-8")
+    if column not in COLUMNS:
+        raise InvalidRequest(column, "the first line names no such column", "no more cells than it names")
     if column not in _NUMBER_COLUMNS:
         return cell if column == "sms_text" else cell.strip()
     text = cell.strip()

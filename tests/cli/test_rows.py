@@ -110,6 +110,7 @@ def test_numbers_and_booleans_are_read_and_anything_else_is_left_to_the_requests
         ("pin_params.max_tries", "your code is ready now", "the cell is not a whole number, 0 or more"),
         ("sms_text", "Su c\udcf3digo: {PIN}", "this file is not UTF-8: save it as CSV UTF-8"),
         ("hlr_lookup", "\udce9", "this file is not UTF-8: save it as CSV UTF-8"),
+        ("column 2", "oops", "the first line names no such column; expected no more cells than it names"),
         ("column 2", "\udce9", "this file is not UTF-8: save it as CSV UTF-8"),
     ],
     ids=ascii,
