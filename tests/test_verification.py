@@ -305,7 +305,7 @@ def test_checked_pin_refuses_the_rest_without_quoting_it(typed, problem):
     assert (caught.value.field, caught.value.problem) == ("pin", problem)
     assert "123" not in str(caught.value)
     # From the module's own frames; a caller's are a caller's.
-    assert not {"pin", "typed", "read"} & caught.tb.tb_next.tb_frame.f_locals.keys()
+    assert not {"pin", "typed", "read"} & set(caught.tb.tb_next.tb_frame.f_locals)
 
 
 @pytest.mark.parametrize(

@@ -125,16 +125,19 @@ class _Look:
 
     def _look_at_text(self, index: int, line: int, request: PinRequest) -> None:
         """Count how a text will arrive, and keep what a person may not expect of it."""
-        if request.sms_segments is None:
+        text, segments, units = request.sms_text, request.sms_segments, request.sms_units
+        if (
+            text is None or segments is None or units is None
+        ):  # all of them, where the vendor's own text is used
             return
         self._texts += 1
-        self._segments += request.sms_segments
-        warnings = text_warnings(request)
+        self._segments += segments
+        warnings = text_warnings(text, segments, units)
         if not warnings:
             return
         self._warned.update(["rows", *warnings])
         if self._options.json:
-            size = {"segments": request.sms_segments, "units": request.sms_units}
+            size = {"segments": segments, "units": units}
             row = {"index": index, "line": line, "msisdn": request.msisdn}
             typer.echo(json.dumps({**row, **size, "warnings": list(warnings.values())}))
         elif len(self._warnings) < _SHOWN:
