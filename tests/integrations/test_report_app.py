@@ -289,6 +289,13 @@ async def test_on_report_gets_what_is_news_only(reports, path, bodies, news):
     assert [report.status for report in called] == news
 
 
+async def test_on_report_of_another_process_gets_nothing_superseded(reports, path):
+    first, second = [], []
+    await ask(ReportApp(reports, on_report=first.append), http(path), body("DELIVRD"))
+    await ask(ReportApp(reports, on_report=second.append), http(path), body("ACCEPTD"))
+    assert ([report.status for report in first], second) == (["DELIVRD"], [])
+
+
 async def test_on_report_is_remembered_of_so_many_requests(reports, monkeypatch):
     monkeypatch.setattr(asgi, "_REMEMBERED", 2)
     called = []
