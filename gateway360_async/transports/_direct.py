@@ -26,7 +26,15 @@ from .._errors import ClientClosed
 from .._results import FailureKind
 from ._base import Answer, Exchange, TransportError, scrubbed
 from ._connection import Connection
-from ._shared import DEFAULT_LIMITS, checked_limits, checked_ssl_context, described, root_of, tls_kind
+from ._shared import (
+    DEFAULT_LIMITS,
+    SPOKEN_ON,
+    checked_limits,
+    checked_ssl_context,
+    described,
+    root_of,
+    tls_kind,
+)
 from ._tls import TlsStream, ssl_context
 
 __all__ = ["DirectTransport"]
@@ -192,7 +200,7 @@ class DirectTransport:
                 error = await opening
             if error is None and not connection.is_untouched():
                 # What is written to a transport that is closing is lost without a word, and a byte is no answer yet.
-                error = ConnectionResetError("the peer closed the connection, or spoke, before the request")
+                error = ConnectionResetError(SPOKEN_ON)
         except TimeoutError as exc:
             error = exc
         finally:

@@ -21,7 +21,10 @@ from inspect import currentframe
 from types import ModuleType
 from typing import Any, Final, Protocol
 
-from ._base import Exchange, Phase
+from .._results import FailureKind
+from ._base import Exchange, Phase, TransportError
+from ._reading import was_spoken_on
+from ._shared import SPOKEN_ON
 
 __all__ = ["ExchangeTrace", "SentTwiceError", "one_shot_request", "send_once"]
 
@@ -62,6 +65,7 @@ class ExchangeTrace:
         "_exchange",
         "_head_begun",
         "_hooks_known",
+        "_opened",
         "_reading_calls",
         "_same_pass",
         "_stop",
@@ -81,6 +85,7 @@ class ExchangeTrace:
         self._stream_read = False
         self._answered = False
         self._stream: _Closable | None = None
+        self._opened: Any = None
         self._stop: BaseException | None = None
         self._head_begun = False
         self.in_tls = False
@@ -151,25 +156,30 @@ class ExchangeTrace:
 
     async def __call__(self, name: str, info: dict[str, Any]) -> None:
         step, _, event = name.rpartition(".")
-        step = step.rpartition(".")[2]
+        protocol, _, step = step.rpartition(".")
         self.interruptible = event == "started" and step.startswith(_INTERRUPTIBLE)
         if event == "started":
-            self._started(step, info)
+            self._started(step, info, protocol)
         elif event == "complete":
             self._completed(step, info)
 
-    def _started(self, step: str, info: dict[str, Any]) -> None:
+    def _started(self, step: str, info: dict[str, Any], protocol: str) -> None:
         self.closing = step == "response_closed"
         if step == "start_tls":
             self.in_tls = True
         elif step == "send_request_headers" and info["request"].method != b"CONNECT":
             self.in_tls = False
             self._stream = None
+            # An HTTP/2 server may speak first.
+            if self._opened is not None and protocol == "http11" and was_spoken_on(self._opened):
+                raise TransportError(FailureKind.CONNECT, SPOKEN_ON)
             self._head_begins()
 
     def _completed(self, step: str, info: dict[str, Any]) -> None:
+        if step in ("connect_tcp", "start_tls"):
+            self._opened = info["return_value"]
         if step == "connect_tcp":
-            self._stream = info["return_value"]
+            self._stream = self._opened
         elif step == "receive_response_headers":
             self._answered = True
         elif step == "start_tls":
