@@ -200,7 +200,7 @@ class DirectTransport:
                 error = await opening
             if error is None and not connection.is_untouched():
                 # What is written to a transport that is closing is lost without a word, and a byte is no answer yet.
-                error = ConnectionResetError(SPOKEN_ON)
+                error = TransportError(FailureKind.CONNECT, SPOKEN_ON)
         except TimeoutError as exc:
             error = exc
         finally:
@@ -288,6 +288,8 @@ def _numeric(host: str, port: int) -> list[Any] | None:
 
 
 def _connect_error(error: Exception, seconds: float | None, *, in_tls: bool) -> TransportError:
+    if isinstance(error, TransportError):
+        return error
     if isinstance(error, TimeoutError) and not error.args:
         where = "the TLS handshake was not over" if in_tls else "no connection was made"
         return TransportError(

@@ -21,6 +21,22 @@ POST = {"request": httpcore.Request("POST", "https://gateway.test")}
 CONNECT = {"request": httpcore.Request("CONNECT", "https://gateway.test")}
 
 
+class Stream:
+    """A new connection's end, as httpcore gives it: of a kind that tells nothing of itself."""
+
+    def __init__(self):
+        self.closed = False
+
+    def get_extra_info(self, _name):
+        return None
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+OPENED = {"return_value": Stream(), **POST}
+
+
 def trace_of(exchange: Exchange, *, engine_reports: bool = False) -> ExchangeTrace:
     return ExchangeTrace(exchange, engine_reports=engine_reports)
 
@@ -42,7 +58,7 @@ async def test_the_first_byte_is_the_start_of_the_requests_headers(protocol):
         "connection.start_tls.started",
         "connection.start_tls.complete",
     ):
-        await trace(event, {})
+        await trace(event, OPENED)
     assert trace.in_tls
     assert exchange.phase is Phase.UNSENT
     await trace(f"{protocol}.send_request_headers.started", POST)
@@ -107,22 +123,18 @@ async def test_a_request_goes_out_once():
 
 
 async def test_only_a_connection_in_its_handshake_is_closed_by_the_trace():
-    closed = []
-
-    class Stream:
-        async def aclose(self) -> None:
-            closed.append(self)
-
     trace = trace_of(Exchange())
     await trace.close_stream()
     for step in ("connection.start_tls.complete", "http11.send_request_headers.started"):
-        await trace("connection.connect_tcp.complete", {"return_value": Stream()})
-        await trace(step, POST)
+        stream = Stream()
+        await trace("connection.connect_tcp.complete", {"return_value": stream})
+        await trace(step, OPENED)
         await trace.close_stream()
-    assert closed == []
-    await trace("connection.connect_tcp.complete", {"return_value": Stream()})
+        assert not stream.closed
+    stream = Stream()
+    await trace("connection.connect_tcp.complete", {"return_value": stream})
     await trace.close_stream()
-    assert len(closed) == 1
+    assert stream.closed
 
 
 async def test_a_second_round_is_not_taken_for_the_end_of_the_first():
