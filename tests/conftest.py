@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 
 import pytest
-from redis_process import RedisProcess
+from redis_process import ABSENT, PROGRAM, RedisProcess, put_on_path
 
 from gateway360_async import RetryPolicy
 from gateway360_async.testing import ThreadedSandbox
@@ -13,6 +14,8 @@ from gateway360_async.testing import ThreadedSandbox
 # A shell lets what it runs in the background ignore Ctrl-C, and so would the programs that the tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+put_on_path()
 
 
 @pytest.fixture(autouse=True)
@@ -53,8 +56,16 @@ def sandbox(gateway360_sandbox: ThreadedSandbox) -> ThreadedSandbox:
 
 
 @pytest.fixture(scope="session")
-def _one_redis() -> Iterator[RedisProcess]:
-    with RedisProcess() as process:
+def make_redis() -> type[RedisProcess]:
+    """Servers with settings of the test's own; a test that only has a program started needs this fixture as well."""
+    if shutil.which(PROGRAM) is None:
+        pytest.skip(ABSENT)
+    return RedisProcess
+
+
+@pytest.fixture(scope="session")
+def _one_redis(make_redis: type[RedisProcess]) -> Iterator[RedisProcess]:
+    with make_redis() as process:
         yield process
 
 
@@ -66,7 +77,7 @@ def redis(_one_redis: RedisProcess) -> RedisProcess:
 
 
 @pytest.fixture
-def restarting() -> Iterator[RedisProcess]:
+def restarting(make_redis: type[RedisProcess]) -> Iterator[RedisProcess]:
     """A Redis of the test's own, to be ended and begun again with its data."""
-    with RedisProcess(durable=True) as process:
+    with make_redis(durable=True) as process:
         yield process

@@ -79,10 +79,10 @@ def test_every_example_does_what_it_says_in_a_real_shell(example, sandbox, tmp_p
 
 
 @pytest.mark.timeout(120)  # a worker of taskiq's begins with three processes
-def test_the_fleets_examples_do_what_they_say_in_two_real_shells(sandbox, tmp_path):
+def test_the_fleets_examples_do_what_they_say_in_two_real_shells(sandbox, make_redis, tmp_path):
     (tmp_path / "customers.csv").write_text("msisdn\n" + numbers(3))
     start, send = FLEET
-    with aside() as fleet:
+    with aside(make_redis(durable=True)) as fleet:
         assert "redis://localhost:6379/0" in start
         started = subprocess.Popen(
             ["bash", "-c", start.replace("redis://localhost:6379/0", fleet.url)],
@@ -147,7 +147,7 @@ def test_commands_options_and_values_are_completed(shell):
 def test_the_completion_script_is_shown_and_installed(shell, tmp_path):
     """Below a shell of that name, which is how it knows which one to make it for."""
     if shutil.which(shell) is None:
-        pytest.skip(f"no {shell} on this machine")
+        pytest.skip(f"no {shell}: install Debian's package `{shell}`")
     environment = with_script(HOME=str(tmp_path))
     # With a command after it, so that the shell stays and is found.
     shown = subprocess.run(
