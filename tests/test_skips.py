@@ -14,7 +14,7 @@ SOME = ["browser", "cli/test_fleet.py", "cli/test_queue.py", "integrations/test_
 
 
 def test_skips_on_a_bare_machine_name_their_cure(tmp_path):
-    options = ["-q", "-p", "no:xdist", "-p", "no:cacheprovider", "-k", "not not_installed"]
+    options = ["-q", "--numprocesses=0", "-p", "no:cacheprovider", "-k", "not not_installed"]
     found = subprocess.run(
         [sys.executable, "-c", WITHOUT_THE_WHEEL, *options, *(str(HERE / one) for one in SOME)],
         cwd=HERE.parent,

@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ import time
 import pytest
 from cli_helpers import invoke_here, lines_of, numbers, one_line
 from fleet_helpers import aside
+from loopback import free_port
 
 from gateway360_async.cli import _queue
 from gateway360_async.cli._app import app
@@ -189,9 +189,7 @@ def test_a_redis_that_is_away_is_one_line_and_no_file(cli, sandbox, file, tmp_pa
 
 
 def test_a_redis_cluster_is_refused(cli, sandbox, file, make_redis):
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        bus = str(sock.getsockname()[1])  # otherwise it is the same for all that have no port
+    bus = str(free_port())  # otherwise it is the same for all that have no port
     with make_redis(cluster_enabled="yes", bind="127.0.0.1", cluster_port=bus) as cluster:
         result = cli.invoke(app, batch(file, cluster))
     assert result.exit_code == 2

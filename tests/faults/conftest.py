@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 import pytest
-from matrix import TRANSPORTS, Outcome, Row
+from matrix import TRANSPORTS
 
 _MARKS = {"passed": "ok", "failed": "FAIL", "skipped": "-"}
 
@@ -19,8 +19,10 @@ _MARKS = {"passed": "ok", "failed": "FAIL", "skipped": "-"}
 class _Found:
     """What the tests have left in their reports."""
 
-    rows: dict[str, tuple[str, Row]] = attrs.field(factory=dict)
-    outcomes: dict[str, Outcome] = attrs.field(factory=dict)
+    rows: dict[str, tuple[str, str, str]] = attrs.field(factory=dict)
+    """Group, phase and what the client says, by fault."""
+    outcomes: dict[str, tuple[int, int]] = attrs.field(factory=dict)
+    """Attempts and POSTs, by fault."""
     marks: dict[str, dict[str, str]] = attrs.field(factory=dict)
     """By fault and transport."""
     figures: list[str] = attrs.field(factory=list)
@@ -30,11 +32,11 @@ class _Found:
             self.figures.append(properties["figures"])
         if "row" not in properties:
             return
-        group, row, mode = properties["row"]
-        self.rows[row.fault] = (group, row)
-        self.marks.setdefault(row.fault, {})[mode] = _MARKS[verdict]
+        group, fault, phase, says, mode = properties["row"]
+        self.rows[fault] = (group, phase, says)
+        self.marks.setdefault(fault, {})[mode] = _MARKS[verdict]
         if "outcome" in properties:
-            self.outcomes[row.fault] = properties["outcome"]
+            self.outcomes[fault] = properties["outcome"]
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -59,7 +61,7 @@ def _totals(found: _Found) -> list[str]:
         for fault, marks in found.marks.items()
         for mode, mark in marks.items()
     )
-    groups = list(dict.fromkeys(group for group, _ in found.rows.values()))
+    groups = sorted({group for group, _, _ in found.rows.values()})
     lines = [f"{'rows that hold':40} {'  '.join(TRANSPORTS)}"]
     for group in groups:
         held = [
@@ -77,14 +79,11 @@ def _table(found: _Found) -> list[str]:
         f"{'fault':40} {'phase':14} {'the client says':16} {'tries':>5} {'POSTs':>5}  {'  '.join(TRANSPORTS)}"
     ]
     last = ""
-    for fault, (group, row) in found.rows.items():
+    for fault, (group, phase, said) in sorted(found.rows.items(), key=lambda item: (item[1][0], item[0])):
         if group != last:
             lines.append(f"-- {group}")
             last = group
-        phase = "/".join(phase.name for phase in sorted(row.phase))
-        said = row.disposition.__name__ if isinstance(row.disposition, type) else str(row.disposition)
-        seen = found.outcomes.get(fault)
-        tries, posts = ("?", "?") if seen is None else (seen.attempts, seen.posts)
+        tries, posts = found.outcomes.get(fault, ("?", "?"))
         marks = "  ".join(f"{found.marks[fault].get(mode, ''):{len(mode)}}" for mode in TRANSPORTS)
         lines.append(f"{fault:40} {phase:14} {said:16} {tries:>5} {posts:>5}  {marks}".rstrip())
     return lines

@@ -142,6 +142,15 @@ class Row:
     recovers: bool = True
     without: dict[str, str] = attrs.field(factory=dict)
 
+    @property
+    def columns(self) -> tuple[str, str]:
+        """How far an attempt comes and what the call says, as the table at the end of a run shows them."""
+        says = self.disposition
+        return (
+            "/".join(phase.name for phase in sorted(self.phase)),
+            says.__name__ if isinstance(says, type) else str(says),
+        )
+
 
 def serving(behaviour: Behaviour = ok, *, before: Behaviour | None = None, **settings: Any) -> Setting:
     """A gateway that behaves so."""

@@ -1,7 +1,7 @@
 """Thousands of calls to a gateway that fails at random, and that are cancelled at random.
 
-2,000 for each of our own transports, a fifth of it for a ready client, and a tenth of either over TLS. In the place
-of 2,000 stands what `GATEWAY360_FAULT_EXCHANGES` says in the environment; 10,000 is the whole run.
+600 for each of our own transports, a fifth of it for a ready client, and a tenth of either over TLS. In the place
+of 600 stands what `GATEWAY360_FAULT_EXCHANGES` says in the environment; 10,000 is the whole run.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ import contextlib
 import gc
 import os
 from collections import Counter
-from pathlib import Path
 from random import Random
 
 import httpx
 import pytest
 from certificates import client_context, server_context
-from loopback import Received
+from loopback import OPEN_FILES, Received, open_files
 from matrix import KEY, TRANSPORTS, Scene, check_sms, transport_of
 from storm import Storm
 
@@ -31,13 +30,12 @@ from gateway360_async import (
     TransportFailure,
 )
 
-EXCHANGES = int(os.environ.get("GATEWAY360_FAULT_EXCHANGES") or 2000)
+EXCHANGES = int(os.environ.get("GATEWAY360_FAULT_EXCHANGES") or 600)
 SHARES = {"httpx": 1, "aiohttp": 1, "ready client": 5}
 """A ready client's pool takes five times as long as the connections of our own."""
 AT_A_TIME = 50
 SEED = 360
 AFTERWARDS = 100
-OPEN_FILES = Path("/dev/fd")
 
 
 def request(index: int, size: int = 0) -> PinRequest:
@@ -57,10 +55,6 @@ async def call(client: Gateway360Client, wanted: PinRequest, draw: Random) -> Pi
         for _ in range(draw.randrange(40)):
             await asyncio.sleep(0)
     return batch.report.unread[0].result if batch.report.unread else None
-
-
-def open_files() -> int:
-    return sum(1 for _ in OPEN_FILES.iterdir())
 
 
 async def closed(files: int) -> None:
