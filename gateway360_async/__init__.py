@@ -19,7 +19,7 @@ sent, or it may have been sent.
 | `gateway360_async.delivery` | delivery reports: what became of an SMS |
 | `gateway360_async.observers` | who watches a client: logging; `gateway360_async.observers.opentelemetry`, `gateway360_async.observers.prometheus` |
 | `gateway360_async.integrations` | web applications and workers; `gateway360_async.integrations.starlette`, `gateway360_async.integrations.asgi`, `gateway360_async.integrations.worker`, `gateway360_async.integrations.taskiq` |
-| `gateway360_async.transports` | the ways to the network: `HttpxTransport`, `AiohttpTransport` |
+| `gateway360_async.transports` | the ways to the network: `DirectTransport`, `HttpxTransport` |
 | `gateway360_async.sandbox` | the gateway, embedded, that sends no SMS |
 | `gateway360_async.testing` | for the tests of applications: pytest fixtures, a clock, recorded answers (`gateway360_async.testing.answers`) |
 
@@ -58,6 +58,7 @@ from ._results import (
     TransportFailure,
 )
 from ._retry import RetryBudget, RetryPolicy
+from ._sms import autofill_text
 from ._verification import NotVerified, Verified, VerifyResult
 from ._version import __version__
 
@@ -98,4 +99,5 @@ __all__ = [
     "VerifyResult",
     "WrongEventLoop",
     "__version__",
+    "autofill_text",
 ]

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import OrderedDict, deque
+from contextvars import Context
 from typing import cast
 
 import attrs
@@ -103,6 +104,7 @@ class Deadlines:
 
     def __init__(self, usual: float) -> None:
         self._usual = usual
+        self._context = Context()  # empty: a timer that outlives its call is no part of what called it
         # In the order of their beginning, which is that of their ends. A dict's first key would take ever
         # longer to find while the ones before it are deleted.
         self._pending: OrderedDict[Deadline, None] = OrderedDict()
@@ -121,12 +123,12 @@ class Deadlines:
         deadline.cancelling = task.cancelling()
         expires = deadline.started + deadline.seconds
         if deadline.seconds != self._usual or expires < self._latest:
-            deadline.timer = deadline.loop.call_at(expires, deadline.pass_by)
+            deadline.timer = deadline.loop.call_at(expires, deadline.pass_by, context=self._context)
             return
         self._latest = expires
         self._pending[deadline] = None
         if self._timer is None:
-            self._timer = deadline.loop.call_at(expires, self._pass_by, deadline.loop)
+            self._timer = deadline.loop.call_at(expires, self._pass_by, deadline.loop, context=self._context)
 
     def end(self, deadline: Deadline) -> bool:
         """Unbind the task.
@@ -148,7 +150,7 @@ class Deadlines:
         while self._pending:
             deadline = next(iter(self._pending))
             if deadline.expires > now:
-                self._timer = loop.call_at(deadline.expires, self._pass_by, loop)
+                self._timer = loop.call_at(deadline.expires, self._pass_by, loop, context=self._context)
                 return
             del self._pending[deadline]
             deadline.pass_by()

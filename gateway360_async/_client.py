@@ -24,12 +24,11 @@ from ._attempts import Call, Operation
 from ._batch import HALT_ON, Batch
 from ._calls import Caller
 from ._error_ids import ErrorId
-from ._errors import ClientClosed, InvalidConfiguration, InvalidRequest
+from ._errors import ClientClosed, InvalidConfiguration, InvalidRequest, wrong_type
 from ._guard import SpendGuard
 from ._optional import dispatcher, fleet_session, recorder, watch_of, watched
 from ._owner import Owner
 from ._payloads import (
-    SENDER_EXPECTED,
     PinParams,
     PinRequest,
     checked_idempotency_key,
@@ -50,6 +49,7 @@ from ._settings import (
     read_api_key,
 )
 from ._sharing import Flight, Sharing
+from ._sms import SENDER_EXPECTED
 from ._verification import (
     VERIFY_PATH,
     NotVerified,
@@ -59,7 +59,8 @@ from ._verification import (
     decode_verification,
 )
 from ._wire import REQUEST_PATH, decode
-from .transports import Transport, adapted, default_transport
+from .transports import Transport
+from .transports._default import adapted, default_transport
 
 if TYPE_CHECKING:
     from .delivery import DeliveryReports
@@ -82,8 +83,9 @@ class Gateway360Client:
         sender: The sender of requests that name none.
         base_url: The gateway's URL; `None`: the environment's `GATEWAY360_BASE_URL`, or the vendor's.
         path_prefix: The path before `/2fa/request`. One of the vendor's examples has `/api/3.0`.
-        transport: The way to the network; `None`: an `HttpxTransport`. The client closes it. A ready
-            `httpx.AsyncClient` of yours is used as it is, and stays open.
+        transport: The way to the network; `None`: a `DirectTransport`, or an `HttpxTransport` where the environment
+            names a proxy for the URL, and while httpx is mocked or instrumented in this process. The client closes
+            it. A ready `httpx.AsyncClient` or `httpx2.AsyncClient` of yours is used as it is, and stays open.
         timeout: Bounds in seconds on each step of an attempt, as httpx names them; a number bounds
             connecting, writing and reading alike. `pool` bounds the wait for a place among `concurrency`.
         limits: Bounds on the connections of the default transport. `max_connections` bounds
@@ -135,6 +137,7 @@ class Gateway360Client:
         self._closed = False
         self._url = ""
         self._concurrency = 0
+        self._transport: Transport | None = None
         self._owner = Owner()
         key = read_api_key(api_key)
         # Gone before anything can raise with this frame, and so with this variable, in its traceback.
@@ -171,9 +174,10 @@ class Gateway360Client:
         if session is not None:
             limiter, guard, cooldown = session.turns or limiter, None, None
         if transport is None:
-            transport, self._concurrency = default_transport(limits, self._concurrency)
+            transport, self._concurrency = default_transport(self._url, limits, self._concurrency)
         else:
             transport = adapted(transport, limits)
+        self._transport = transport
         caller = Caller(
             api_key=key,
             transport=transport,
@@ -197,7 +201,7 @@ class Gateway360Client:
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
-        return f"<Gateway360Client {self._url} concurrency={self._concurrency} {state}>"
+        return f"<Gateway360Client {self._url} concurrency={self._concurrency} transport={self._transport!r} {state}>"
 
     async def __aenter__(self) -> Self:
         self._require_open()
@@ -386,8 +390,7 @@ class Gateway360Client:
             InvalidConfiguration: This client has no `reports`.
         """
         if not isinstance(result, (Ok, ApiError, TransportFailure, Skipped)):  # pyright: ignore[reportUnnecessaryIsInstance]
-            problem = f"is of type {type(result).__name__}"
-            raise InvalidRequest("result", problem, "a result of this client; of a BatchItem, its .result")
+            raise wrong_type("result", result, "a result of this client; of a BatchItem, its .result")
         known = result.result if isinstance(result, Skipped) else result
         if known is None or isinstance(known, Ok) or known.disposition is not Disposition.MAYBE_SENT:
             return result
@@ -565,5 +568,4 @@ class Gateway360Client:
 def _require_request(request: object) -> None:
     """Refuse what is not a `PinRequest`: `send` takes nothing else."""
     if not isinstance(request, PinRequest):
-        problem = f"is of type {type(request).__name__}"
-        raise InvalidRequest("request", problem, "a PinRequest; request_pin() takes its fields")
+        raise wrong_type("request", request, "a PinRequest; request_pin() takes its fields")

@@ -14,6 +14,8 @@ Rules of this module:
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Iterable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -34,6 +36,10 @@ _TRANSIENT: Final = frozenset({FailureKind.CONNECT, FailureKind.TLS, FailureKind
 
 _OVER: Final = frozenset({FailureKind.DEADLINE, FailureKind.CANCELLED})
 """Kinds that mean that nobody waits for this call any more."""
+
+_SECONDS: Final = re.compile(r"[0-9]+(\.[0-9]*)?")
+_LIST_COMMA: Final = re.compile(r"(?<![A-Za-z]),|(?<=[A-Za-z]),(?! *[0-9]{1,2}[ -][A-Za-z])")
+"""A comma between two values, and not the one behind the day's name in a date."""
 
 
 def _non_negative(unit: str) -> Callable[[Any, attrs.Attribute[float], float], None]:
@@ -209,21 +215,28 @@ def parse_retry_after(value: str | None, *, now: float) -> float | None:
     """Read a `Retry-After` header (RFC 9110, section 10.2.3): seconds, or an HTTP date.
 
     Args:
-        value: The header, or `None` if there was none.
+        value: The header, or `None` if there was none. Of a list (several lines, RFC 9110, section 5.3) the longest
+            wait counts.
         now: The wall clock, in seconds since 1970-01-01 UTC.
 
     Returns:
-        Seconds to wait, 0 for a date that has passed, or `None` for a value that is neither form.
+        Seconds to wait: a fraction is rounded up, and a date that has passed is 0. Infinity, which fits no deadline,
+        where a value is neither form: the gateway wants a pause, and how long is not known.
     """
     if value is None:
         return None
-    text = value.strip()
-    if text.isascii() and text.isdigit():
-        return float(text)  # thousands of digits become infinity, which fits no deadline
+    parts = [part.strip() for part in _LIST_COMMA.split(value)]
+    return max((_parse_wait(part, now) for part in parts if part), default=math.inf)
+
+
+def _parse_wait(text: str, now: float) -> float:
+    if _SECONDS.fullmatch(text):
+        seconds = float(text)  # thousands of digits become infinity
+        return seconds if seconds == math.inf else float(math.ceil(seconds))
     try:
         date = parsedate_to_datetime(text)
         # An asctime date names no zone; HTTP's dates are all in UTC (RFC 9110, section 5.6.7).
         date = date if date.tzinfo else date.replace(tzinfo=UTC)
         return max(0.0, date.timestamp() - now)
     except (ValueError, OverflowError):
-        return None
+        return math.inf

@@ -17,14 +17,16 @@ import logging
 import math
 import os
 import re
-from typing import Final
+import sys
+from types import ModuleType
+from typing import Final, cast
 
 import httpx
 
-from ._errors import InvalidConfiguration
+from ._errors import InvalidConfiguration, InvalidRequest
 from ._numbers import is_finite
-from ._payloads import SENDER_EXPECTED, sender_problem
 from ._secret import Secret
+from ._sms import checked_sender as checked_request_sender
 
 __all__ = [
     "API_KEY_VARIABLE",
@@ -43,7 +45,9 @@ __all__ = [
     "checked_sender",
     "checked_timeout",
     "endpoint",
+    "httpx_library",
     "is_loopback",
+    "is_made_by_httpx",
     "read_api_key",
     "read_log_level",
 ]
@@ -97,11 +101,11 @@ def read_log_level() -> int | None:
 
 
 def checked_sender(sender: str | None) -> str | None:
-    """Check the default sender by the rule for a request's."""
-    problem = None if sender is None else sender_problem(sender)
-    if problem is not None:
-        raise InvalidConfiguration("sender", problem, SENDER_EXPECTED)
-    return sender
+    """Read the default sender by the rule for a request's."""
+    try:
+        return None if sender is None else checked_request_sender(sender)
+    except InvalidRequest as exc:
+        raise InvalidConfiguration("sender", exc.problem, exc.expected) from None
 
 
 def endpoint(base_url: str | httpx.URL | None, path_prefix: str, path: str, *, allow_insecure: bool) -> str:
@@ -123,6 +127,9 @@ def endpoint(base_url: str | httpx.URL | None, path_prefix: str, path: str, *, a
         raise InvalidConfiguration(
             "base_url", "holds a user, a query or a fragment", f"{expected}, without them"
         )
+    if prefix and url.path.rstrip("/").endswith(prefix):
+        problem = f"ends in the path prefix {prefix!r}, which is added to it"
+        raise InvalidConfiguration("base_url", problem, "the URL without it, or path_prefix=''")
     if url.scheme == "http" and not allow_insecure and not is_loopback(host):
         problem = "is plain http:// to another machine, where the API key could be read on the way"
         raise InvalidConfiguration("base_url", problem, "https://, or allow_insecure=True")
@@ -180,6 +187,8 @@ def checked_timeout(timeout: httpx.Timeout | float) -> httpx.Timeout:
     """Make an `httpx.Timeout` of a number of seconds, which then bounds every step."""
     if isinstance(timeout, httpx.Timeout):
         return timeout
+    if is_made_by_httpx("Timeout", timeout):
+        return httpx.Timeout(**cast("httpx.Timeout", timeout).as_dict())
     seconds = _seconds_above_zero("timeout", timeout, "an httpx.Timeout, or a number of seconds above 0")
     return httpx.Timeout(seconds, pool=None)
 
@@ -188,3 +197,17 @@ def checked_instance(setting: str, value: object, type_: type, expected: str) ->
     """Check that a setting is of the type that is written in the constructor."""
     if not isinstance(value, type_):
         raise InvalidConfiguration(setting, f"is of type {type(value).__name__}", expected)
+
+
+def httpx_library(value: object, class_name: str = "AsyncClient") -> ModuleType | None:
+    """Give the library, httpx or httpx2, that an object is of; `None`: of neither."""
+    for name in ("httpx", "httpx2"):
+        library = sys.modules.get(name)  # one that is not imported has made nothing
+        if library is not None and isinstance(value, getattr(library, class_name)):
+            return library
+    return None
+
+
+def is_made_by_httpx(class_name: str, value: object) -> bool:
+    """Whether an object is of a class of httpx, or of the one of httpx2 that is called the same."""
+    return httpx_library(value, class_name) is not None

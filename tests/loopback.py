@@ -58,6 +58,41 @@ class Received:
         self.writer.write(data)
         await self.writer.drain()
 
+    def records(self, *pieces: bytes) -> bytes:
+        """Give the bytes that carry these pieces: over TLS, each piece begins a record."""
+        tls = self.writer.get_extra_info("ssl_object")
+        if tls is None:
+            return b"".join(pieces)
+        for piece in pieces:
+            view = memoryview(piece)
+            while view:
+                view = view[tls.write(view) :]
+        return self._tls_protocol._outgoing.read()
+
+    def close_notify(self) -> bytes:
+        """Give the bytes by which TLS says that nothing follows."""
+        with contextlib.suppress(ssl.SSLError):  # it would wait for the peer's word
+            self.writer.get_extra_info("ssl_object").unwrap()
+        return self._tls_protocol._outgoing.read()
+
+    def wire(self, data: bytes) -> None:
+        """Write bytes below TLS, in one piece."""
+        if not self.writer.is_closing():
+            self._below_tls.write(data)
+
+    def fin(self) -> None:
+        """Send a FIN and nothing else: over TLS, without a word of it."""
+        self.writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
+
+    @property
+    def _tls_protocol(self) -> Any:
+        return self.writer.transport._ssl_protocol  # asyncio has no public way below its TLS
+
+    @property
+    def _below_tls(self) -> asyncio.WriteTransport:
+        plain = self.writer.get_extra_info("ssl_object") is None
+        return self.writer.transport if plain else self._tls_protocol._transport
+
     async def answer(self, status: int = 200, body: bytes = OK, **headers: str) -> None:
         self.answered = (status, body)
         fields = {"content-length": str(len(body)), "content-type": "application/json"}
@@ -80,9 +115,14 @@ class Received:
 
 def reset(writer: asyncio.StreamWriter) -> None:
     """Close with a RST rather than a FIN."""
-    sock: socket.socket = writer.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    linger_none(writer)
     writer.transport.abort()
+
+
+def linger_none(connection: asyncio.StreamWriter | asyncio.BaseTransport | socket.socket) -> None:
+    """Make the end of a connection a RST."""
+    sock = connection if isinstance(connection, socket.socket) else connection.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 Behaviour = Callable[[Received], Awaitable[None]]
@@ -157,7 +197,7 @@ class Server:
         self.open: set[asyncio.StreamWriter] = set()
         self._tls = tls
         self._port = port
-        self._receive_buffer = receive_buffer
+        self.receive_buffer = receive_buffer
         self._server: asyncio.Server | None = None
         self._changed = asyncio.Condition()
 
@@ -180,14 +220,11 @@ class Server:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
-        # With its protocol named, which asyncio asks for before it turns Nagle's delay off.
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", self._port))
-        if self._receive_buffer is not None:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
+        listener = listening_socket(self._port)
+        if self.receive_buffer is not None:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
         self._server = await asyncio.start_server(
-            self._serve, sock=listener, ssl=self._tls, backlog=1000, limit=self._receive_buffer or 2**16
+            self._serve, sock=listener, ssl=self._tls, backlog=1000, limit=self.receive_buffer or 2**16
         )
         return self
 
@@ -204,6 +241,11 @@ class Server:
         """Wait until something that the server sees is so."""
         async with self._changed:
             await self._changed.wait_for(condition)
+
+    async def take(self, received: Received) -> None:
+        """Count a whole request."""
+        self.requests.append(received)
+        await self._notify()
 
     async def _notify(self) -> None:
         async with self._changed:
@@ -222,8 +264,7 @@ class Server:
                 head = await reader.readuntil(b"\r\n\r\n")
                 received = Received(reader, writer, head, b"", earlier)
                 received.body = await reader.readexactly(int(received.header("content-length") or 0))
-                self.requests.append(received)
-                await self._notify()
+                await self.take(received)
                 await self.behaviour(received)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -238,13 +279,19 @@ def open_files() -> int:
     return sum(1 for _ in OPEN_FILES.iterdir())
 
 
+def listening_socket(port: int = 0) -> socket.socket:
+    """Make one with its protocol named, which asyncio asks for before it turns Nagle's delay off."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    return listener
+
+
 def free_port() -> int:
     """A port where nothing listens: a connection to it is refused, until a server of the test's takes it.
 
     It is held to the end of the process, so that no other process is given it: tests run side by side.
     """
-    sock = socket.socket()
-    atexit.register(sock.close)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(("127.0.0.1", 0))
-    return sock.getsockname()[1]
+    held = listening_socket()
+    atexit.register(held.close)
+    return held.getsockname()[1]

@@ -10,7 +10,7 @@ import typer
 
 from gateway360_async import Gateway360Client
 from gateway360_async.sandbox import HLR_FAIL_PREFIX, Sandbox
-from gateway360_async.transports import HttpxTransport
+from gateway360_async.transports import DirectTransport
 
 from ._console import console_on
 from ._problems import FAILED, OK
@@ -55,7 +55,7 @@ async def demo(count: int, concurrency: int, *, json: bool = False) -> int:
                 gateway.api_key,
                 sender="GOOD PIZZA",
                 base_url=gateway.base_url,
-                transport=HttpxTransport(trust_env=False),  # this is about this machine, not about its proxy
+                transport=DirectTransport(),  # this is about this machine, not about its proxy
                 concurrency=concurrency,
             ) as client,
             client.batch(demo_numbers(count)) as batch,

@@ -25,7 +25,7 @@ from gateway360_async import Gateway360Client
 from gateway360_async._settings import FLEET_RATE_VARIABLE, FLEET_VARIABLE
 from gateway360_async.fleet import FleetQueue
 from gateway360_async.sandbox import Message, Sandbox
-from gateway360_async.transports import HttpxTransport
+from gateway360_async.transports import DirectTransport
 
 from ._console import console_on
 from ._demo import demo_numbers
@@ -146,7 +146,7 @@ class _Run:
             sender="GOOD PIZZA",
             base_url=self._gateway.base_url,
             fleet=fleet_of(self._environment),
-            transport=HttpxTransport(trust_env=False),
+            transport=DirectTransport(),
         )
         results = self._results
         try:

@@ -15,7 +15,7 @@ from gateway360_async._settings import FLEET_RATE_VARIABLE, FLEET_VARIABLE
 from gateway360_async.fleet import Fleet
 from gateway360_async.integrations.taskiq import StreamBroker, pin_task
 from gateway360_async.integrations.worker import PinWorker
-from gateway360_async.transports import HttpxTransport
+from gateway360_async.transports import DirectTransport
 
 __all__ = ["DEADLINE", "IDLE", "broker", "fleet_of", "queue_of"]
 
@@ -42,6 +42,6 @@ def queue_of(environment: Mapping[str, str], name: str = "demo:queue") -> tuple[
 
     def make_client() -> Gateway360Client:
         # The key and the gateway are in the environment. This is about this machine, not about its proxy.
-        return Gateway360Client(fleet=fleet, deadline=DEADLINE, transport=HttpxTransport(trust_env=False))
+        return Gateway360Client(fleet=fleet, deadline=DEADLINE, transport=DirectTransport())
 
     return queue, pin_task(queue, PinWorker(make_client))

@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 from collections.abc import Coroutine
 from contextlib import suppress
-from importlib.util import find_spec
 from typing import Any, Final
 
 try:
@@ -28,13 +27,11 @@ except ModuleNotFoundError as exc:
         raise
     raise ImportError(f"a fleet's queue needs {exc.name}: install gateway360-async[fleet]") from exc
 
-from .. import transports
 from .._client import Gateway360Client
 from .._errors import InvalidConfiguration
 from .._rates import RATE_EXPECTED, seconds_apart
 from .._settings import FLEET_NAME_VARIABLE, FLEET_RATE_VARIABLE, FLEET_VARIABLE
 from ..fleet import Fleet
-from ..transports import Transport
 from .worker import PinWorker
 
 __all__ = ["PIN_TASK", "StreamBroker", "broker_from_environment", "fleet_broker", "pin_task"]
@@ -123,9 +120,7 @@ def broker_from_environment() -> StreamBroker:
     concurrency = _count("GATEWAY360_CONCURRENCY", 100)
 
     def make_client() -> Gateway360Client:
-        return Gateway360Client(
-            fleet=fleet, cooldown=cooldown, concurrency=concurrency, transport=_fast_transport()
-        )
+        return Gateway360Client(fleet=fleet, cooldown=cooldown, concurrency=concurrency)
 
     broker = fleet_broker(os.environ[FLEET_VARIABLE], name=fleet.name)
     pin_task(broker, PinWorker(make_client))
@@ -172,8 +167,3 @@ def _count(variable: str, default: int) -> int:
         if count > 0:
             return count
     raise InvalidConfiguration(variable, f"is {text!r}", "a whole number, 1 or more, or nothing")
-
-
-def _fast_transport() -> Transport | None:
-    """aiohttp's, where it is installed."""
-    return transports.AiohttpTransport() if find_spec("aiohttp") else None

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 import httpx
 
-from ..transports import Answer, Exchange, HttpxTransport
+from ..transports import Answer, DirectTransport, Exchange
 
 __all__ = ["OneShotTransport"]
 
@@ -36,7 +36,7 @@ class OneShotTransport:
         exchange: Exchange,
     ) -> Answer:
         """POST once and read the answer; see `Transport.post`."""
-        one = HttpxTransport(verify=self._tls, trust_env=False)
+        one = DirectTransport(verify=self._tls)
         try:
             return await one.post(
                 url, headers=headers, body=body, timeout=timeout, max_bytes=max_bytes, exchange=exchange

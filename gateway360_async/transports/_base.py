@@ -15,14 +15,15 @@ Rules of this module:
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
-from typing import Protocol, cast
+from collections.abc import Awaitable, Iterator, Mapping
+from typing import Any, Protocol, cast
 
 import attrs
 import httpx
 
 from .._errors import Gateway360Error
 from .._results import FailureKind
+from .._settings import httpx_library
 
 __all__ = ["Answer", "Exchange", "Phase", "Transport", "TransportError", "chain", "scrubbed"]
 
@@ -91,7 +92,7 @@ class Transport(Protocol):
     A transport serves one event loop. The client bounds the exchanges that run at a time.
     """
 
-    async def post(
+    def post(
         self,
         url: str,
         *,
@@ -100,8 +101,8 @@ class Transport(Protocol):
         timeout: httpx.Timeout,
         max_bytes: int,
         exchange: Exchange,
-    ) -> Answer:
-        """POST `body` once and read the answer.
+    ) -> Awaitable[Answer]:
+        """POST `body` once and read the answer. An `async def`, mostly.
 
         Args:
             url: The absolute URL.
@@ -136,8 +137,9 @@ def scrubbed(error: BaseException, handled: BaseException | None) -> BaseExcepti
     """
     for link in chain(error, handled):
         link.__traceback__ = None
-        if isinstance(link, httpx.HTTPError):
-            _drop_body(link)
+        library = httpx_library(link, "HTTPError")
+        if library is not None:
+            _drop_body(link, library)
     return error
 
 
@@ -156,12 +158,12 @@ def chain(error: BaseException, handled: BaseException | None = None) -> Iterato
         pending.extend((current.__context__, current.__cause__))
 
 
-def _drop_body(error: httpx.HTTPError) -> None:
+def _drop_body(error: Any, library: Any) -> None:
     try:
         request = error.request
     except RuntimeError:  # how httpx says that the error was given no request
         return
-    bare = httpx.Request(request.method, request.url)
+    bare = library.Request(request.method, request.url)
     error.request = bare
-    if isinstance(error, httpx.HTTPStatusError):  # a hook of a ready client's raised it
-        error.response = httpx.Response(error.response.status_code, request=bare)
+    if isinstance(error, library.HTTPStatusError):  # a hook of a ready client's raised it
+        error.response = library.Response(error.response.status_code, request=bare)

@@ -1,59 +1,76 @@
-"""The default transport: httpx.
+"""Exchanges through httpx, or httpx2: proxies, HTTP/2, a ready client with its hooks and settings.
 
-Rules of this module:
+Invariants:
 
-- httpx's and httpcore's errors are mapped to a `FailureKind` by the table below, for people to read. What
-  may have been sent is not read from them: `_trace` observes it.
-- The headers are complete before httpx sees them, and the body is a stream that it has not read: nothing
-  that looks at the request on its way, an error's `.request` included, finds the API key lying about.
+- Errors are mapped to a `FailureKind` by the table below, for people to read. What may have been sent is not
+  read from them: `_one_shot` observes it.
+- The headers are complete before httpx sees them, and the body is a stream that it has not read: an error's
+  `.request` does not show the API key.
+- httpx's pool loses a slot for good where a call is cancelled between two of its steps (httpcore 1.0.9: after a
+  connection was assigned and before it is begun, after it is connected and before the request is begun, and
+  while a finished connection is put away; after as many such cancellations as there are slots, every later call
+  ends in `PoolTimeout`). So an exchange runs in a task of its own, and is cancelled where httpcore cleans up
+  after itself: inside a step that its trace reports.
 """
 
 # pyright: reportUnnecessaryIsInstance=false
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import sys
 from collections.abc import Mapping
-from typing import Final
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from types import ModuleType
+from typing import Any, Final
 
 import httpx
 
 from .._errors import ClientClosed, InvalidConfiguration
 from .._results import FailureKind
-from ._base import Answer, Exchange, TransportError
-from ._ready import ReadyClient
-from ._shared import DEFAULT_LIMITS, checked_proxy, checked_ssl_context, named, root_of, tls_kind
-from ._slots import Slots
-from ._trace import Watch, WatchedBody
+from .._settings import httpx_library
+from .._waiting import uninterrupted
+from ._base import Answer, Exchange, Phase, TransportError, scrubbed
+from ._interception import intercepted_by
+from ._one_shot import ExchangeTrace, one_shot_request, send_once
+from ._proxies import environment_proxy, read_proxy
+from ._reading import read_answer
+from ._shared import DEFAULT_LIMITS, checked_limits, checked_ssl_context, described, root_of, tls_kind
+from ._tls import ssl_context
 
 __all__ = ["HttpxTransport"]
 
 # In this order: the first class that fits, from the special to the general (httpx, "Exceptions").
-_KINDS: Final[tuple[tuple[type[Exception], FailureKind], ...]] = (
-    (httpx.PoolTimeout, FailureKind.POOL),
-    (httpx.ConnectTimeout, FailureKind.CONNECT),
-    (httpx.ConnectError, FailureKind.CONNECT),
-    (httpx.TimeoutException, FailureKind.TIMEOUT),
-    (httpx.ProxyError, FailureKind.PROXY),
-    (httpx.NetworkError, FailureKind.DISCONNECTED),
-    (httpx.RemoteProtocolError, FailureKind.PROTOCOL),
-    # As it is, from the TLS library: an alert after the handshake, which nothing between maps.
-    (ssl.SSLError, FailureKind.DISCONNECTED),
+_KINDS: Final = (
+    ("PoolTimeout", FailureKind.POOL),
+    ("ConnectTimeout", FailureKind.CONNECT),
+    ("ConnectError", FailureKind.CONNECT),
+    ("TimeoutException", FailureKind.TIMEOUT),
+    ("ProxyError", FailureKind.PROXY),
+    ("NetworkError", FailureKind.DISCONNECTED),
+    ("RemoteProtocolError", FailureKind.PROTOCOL),
 )
+
+_PASSES: Final = 16
+"""Passes of the event loop that are enough to go from one step of httpcore to the next (it takes 3)."""
+
+_CLEAN_UP: Final = 1.0
+"""Seconds to wait at most for httpcore to put a cancelled exchange away."""
 
 
 class HttpxTransport:
-    """Exchanges through httpx.
+    """Exchanges through httpx or httpx2.
 
     Args:
-        client: A ready client of yours, used as it is (its proxies, TLS settings, hooks, limits) and not
-            closed here. Its `max_connections` should be at least the client's `concurrency`.
-        limits: Without `client`: the bounds on idle connections. How many are busy, the client's
-            `concurrency` bounds, above them.
-        verify: Without `client`: the TLS settings; `None` for httpx's own, which honour `SSL_CERT_FILE`.
-        proxy: Without `client`: the proxy for all requests; `None` for what the environment names.
-        trust_env: Without `client`: whether the environment's proxies and certificates count.
+        client: A ready `httpx.AsyncClient` or `httpx2.AsyncClient` of yours, used as it is (its proxies, TLS
+            settings, hooks, limits) and not closed here. Its `max_connections` should be at least the client's
+            `concurrency`. `None`: a client of httpx is made, and closed, here.
+        verify: Without `client`: the TLS settings; `None`: certifi's certificates, or those of the environment.
+        proxy: Without `client`: the proxy for all requests; `None`: the environment's.
+        trust_env: Without `client`: whether the environment's proxies and `SSL_CERT_FILE` count.
+        limits: Without `client`: the bounds on idle connections. How many are busy, the client's `concurrency`
+            bounds, above them.
 
     Raises:
         InvalidConfiguration: `client` was given together with a setting that it decides itself, or a
@@ -64,34 +81,45 @@ class HttpxTransport:
         self,
         client: httpx.AsyncClient | None = None,
         *,
-        limits: httpx.Limits = DEFAULT_LIMITS,
         verify: ssl.SSLContext | None = None,
         proxy: httpx.Proxy | httpx.URL | str | None = None,
         trust_env: bool = True,
+        limits: httpx.Limits = DEFAULT_LIMITS,
     ) -> None:
-        self._client = client
-        # By URL: the headers that it was made from, it, and the headers. A client posts to two.
-        self._prepared: dict[str, tuple[Mapping[str, str], httpx.URL, list[tuple[bytes, bytes]]]] = {}
-        if client is None:
-            self._connections: Slots | ReadyClient = Slots(
-                limits, checked_ssl_context(verify), checked_proxy(proxy), trust_env=trust_env
-            )
-            return
-        if not isinstance(client, httpx.AsyncClient):
+        self._given = client
+        library = httpx if client is None else httpx_library(client)
+        if library is None:
             raise InvalidConfiguration(
-                "client", f"is of type {type(client).__name__}", "an httpx.AsyncClient"
+                "client", f"is of type {type(client).__name__}", "an httpx.AsyncClient or httpx2.AsyncClient"
             )
+        self._library: ModuleType = library
+        self._client: Any = client
+        self._closed = False
+        self._verify = checked_ssl_context(verify)
+        read = read_proxy(proxy)
+        del proxy  # a traceback does not show its password
+        if isinstance(read, InvalidConfiguration):
+            raise read
+        self._proxy = read
+        self._trust_env = trust_env
+        self._limits = checked_limits(limits)
+        if client is None:
+            return
         for setting, given in (
             ("limits", limits is not DEFAULT_LIMITS),
             ("verify", verify is not None),
-            ("proxy", proxy is not None),
+            ("proxy", read is not None),
             ("trust_env", not trust_env),
         ):
             if given:
                 raise InvalidConfiguration(
                     setting, "was given beside `client`", "this setting on your httpx client"
                 )
-        self._connections = ReadyClient(client)
+
+    def __repr__(self) -> str:
+        if self._given is not None:
+            return f"HttpxTransport({self._library.__name__}.AsyncClient)"
+        return "HttpxTransport()"
 
     async def post(
         self,
@@ -104,47 +132,149 @@ class HttpxTransport:
         exchange: Exchange,
     ) -> Answer:
         """POST once and read the answer; see `Transport.post`."""
+        if self._closed:
+            raise ClientClosed
         handled = sys.exception()
-        watch = Watch(exchange)
-        try:
-            request = self._build(url, headers, WatchedBody(body, watch), len(body))
-            request.extensions = {"timeout": timeout.as_dict()}
-            return await self._connections.post(request, watch, exchange, max_bytes)
-        except ClientClosed:
-            raise
-        except Exception as exc:  # noqa: BLE001  # whatever it is, the phase says what it means
-            # `from None`: the error's traceback keeps the request's bytes alive and in sight.
-            raise _translated(exc, watch, exchange, handled) from None
-
-    def _build(self, url: str, headers: Mapping[str, str], body: WatchedBody, length: int) -> httpx.Request:
-        # An explicit length, or httpx would send a stream in chunks.
-        if self._client is not None:
-            # With the client's own headers, parameters and cookies.
-            headers = {**headers, "Content-Length": str(length)}
-            return self._client.build_request("POST", url, headers=headers, content=body)
-        prepared = self._prepared.get(url)
-        if prepared is None or prepared[0] != headers:
-            # Once for a client: reading the URL and encoding the headers takes longer than all the rest.
-            target = httpx.URL(url)
-            fields = [(b"Host", target.netloc), *httpx.Headers(headers).raw]
-            prepared = self._prepared[url] = (headers, target, fields)
-        _, target, fields = prepared
-        return httpx.Request(
-            "POST", target, headers=[*fields, (b"Content-Length", b"%d" % length)], stream=body
+        client = self._client or self._open(url)
+        library = self._library
+        trace = ExchangeTrace(
+            exchange,
+            engine_reports=_engine_reports(library, client, url),
+            hooks_known=intercepted_by(library.__name__) is None,
         )
+        try:
+            # An explicit length, or httpx would send a stream in chunks.
+            fields = {**headers, "Content-Length": str(len(body))}
+            if client.event_hooks["response"] and _is_http1(library, client, url):
+                fields["Connection"] = (
+                    "close"  # a hook that reads the answer gives its connection back unseen
+                )
+            request = client.build_request("POST", url, headers=fields, content=_no_body())
+            request = one_shot_request(library, request, body, trace)
+            request.extensions |= {"timeout": timeout.as_dict(), "trace": trace}
+            outcome = await _cancellable(_exchange(client, request, exchange, max_bytes), trace)
+        except Exception as exc:  # noqa: BLE001  # whatever it is, the phase says what it means
+            outcome = exc
+        finally:
+            trace.forget()
+        if isinstance(outcome, Exception):
+            # `from None`: the error's traceback keeps the request's bytes alive and in sight.
+            raise _translated(outcome, library, trace, exchange, handled) from None
+        return outcome
+
+    def _open(self, url: str) -> Any:
+        library = self._library
+        verify = self._verify or (
+            ssl_context() if self._trust_env else httpx.create_ssl_context(trust_env=False)
+        )
+        self._client = library.AsyncClient(
+            verify=verify,
+            proxy=self._proxy or (environment_proxy(url) if self._trust_env else None),
+            trust_env=False,  # the proxy is read above
+            limits=library.Limits(
+                max_keepalive_connections=self._limits.max_keepalive_connections,
+                keepalive_expiry=self._limits.keepalive_expiry,
+            ),
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        )
+        return self._client
+
+    @classmethod
+    def of(cls, library: ModuleType, limits: httpx.Limits) -> HttpxTransport:
+        """Make one over a client of its own, of httpx or httpx2."""
+        transport = cls(limits=limits)
+        transport._library = library
+        return transport
 
     async def aclose(self) -> None:
         """Close our own connections. A ready client stays open: it is yours."""
-        await self._connections.aclose()
+        self._closed = True
+        if self._given is None and self._client is not None:
+            await self._client.aclose()
+
+
+async def _no_body() -> Any:
+    """Stand for the body while the client builds the request, so that it reads none."""
+    yield b""  # pragma: no cover
+
+
+def _pool_of(library: ModuleType, client: Any, url: str) -> Any:
+    """Find the pool that a client posts through, by private names; `None`: it cannot be found."""
+    try:
+        transport = client._transport_for_url(library.URL(url))  # noqa: SLF001
+        return transport._pool if type(transport) is library.AsyncHTTPTransport else None  # noqa: SLF001
+    except AttributeError:
+        return None
+
+
+def _engine_reports(library: ModuleType, client: Any, url: str) -> bool:
+    """Whether what sends the request is certainly httpcore as it is, which reports each step."""
+    pool = _pool_of(library, client, url)
+    if pool is None or not type(pool).__module__.startswith("httpcore"):
+        return False
+    return intercepted_by(library.__name__, engine_only=True) is None
+
+
+def _is_http1(library: ModuleType, client: Any, url: str) -> bool:
+    return not getattr(_pool_of(library, client, url), "_http2", True)
+
+
+async def _exchange(client: Any, request: Any, exchange: Exchange, max_bytes: int) -> Answer | Exception:
+    """Send, and read the answer. An error is returned: raised, it is an event to what watches tasks."""
+    try:
+        response = await send_once(client, request)
+        return await read_answer(response, exchange, max_bytes)
+    except Exception as exc:  # noqa: BLE001
+        return exc
+
+
+async def _cancellable(exchange: Any, trace: ExchangeTrace) -> Answer | Exception:
+    """Run an exchange in a task of its own, and end it where that costs its client no slot."""
+    task: asyncio.Task[Answer | Exception] = asyncio.get_running_loop().create_task(exchange)
+    try:
+        await asyncio.wait((task,))
+    except asyncio.CancelledError:
+        trace.stop_before_sending(asyncio.CancelledError())
+        ending = asyncio.get_running_loop().create_task(_end(task, trace))
+        await uninterrupted(ending)
+        ending.result()
+        raise
+    return task.result()
+
+
+async def _end(task: asyncio.Task[Answer | Exception], trace: ExchangeTrace) -> None:
+    """Cancel an exchange where httpcore cleans up after itself."""
+    for _ in range(_PASSES):
+        if task.done() or trace.interruptible or trace.closing:
+            break
+        await asyncio.sleep(0)
+    if not trace.closing:
+        task.cancel()
+    await asyncio.wait((task,), timeout=_CLEAN_UP)
+    task.cancel()
+    if not task.done() or task.cancelled() or isinstance(task.result(), Exception):
+        await trace.close_stream()
 
 
 def _translated(
-    error: Exception, watch: Watch, exchange: Exchange, handled: BaseException | None
+    error: Exception,
+    library: ModuleType,
+    trace: ExchangeTrace,
+    exchange: Exchange,
+    handled: BaseException | None,
 ) -> TransportError:
-    kind = next((kind for type_, kind in _KINDS if isinstance(error, type_)), FailureKind.UNEXPECTED)
+    if isinstance(error, TransportError):
+        return error
+    kind = next(
+        (kind for name, kind in _KINDS if isinstance(error, getattr(library, name))), FailureKind.UNEXPECTED
+    )
     root = root_of(error, handled)
-    if kind is FailureKind.CONNECT and (watch.in_tls or isinstance(root, ssl.SSLError)):
+    if isinstance(error, ssl.SSLError):
+        kind = FailureKind.DISCONNECTED  # an alert after the handshake, which nothing between maps
+    elif kind is FailureKind.CONNECT and (trace.in_tls or isinstance(root, ssl.SSLError)):
         kind = tls_kind(root)
     elif kind is FailureKind.PROTOCOL and root is None:
         kind = FailureKind.DISCONNECTED  # httpcore's own error, made where the peer closed the connection
-    return named(error, kind, root, exchange, handled)
+    if exchange.phase is Phase.UNSENT and kind in (FailureKind.DISCONNECTED, FailureKind.TIMEOUT):
+        kind = FailureKind.CONNECT  # in a handshake or a proxy's tunnel: there was no way to the gateway yet
+    return TransportError(kind, described(error, root), scrubbed(error, handled))

@@ -11,14 +11,15 @@ import httpx
 
 from .._errors import InvalidConfiguration
 from .._results import FailureKind
-from ._base import Exchange, Phase, TransportError, chain, scrubbed
+from .._settings import is_made_by_httpx
+from ._base import chain
 
 __all__ = [
     "DEFAULT_LIMITS",
     "KEEPALIVE_EXPIRY",
-    "checked_proxy",
+    "checked_limits",
     "checked_ssl_context",
-    "named",
+    "described",
     "root_of",
     "tls_kind",
 ]
@@ -47,17 +48,11 @@ def checked_ssl_context(verify: ssl.SSLContext | None) -> ssl.SSLContext | None:
     raise InvalidConfiguration("verify", f"is of type {type(verify).__name__}", "an ssl.SSLContext, or None")
 
 
-def checked_proxy(proxy: httpx.Proxy | httpx.URL | str | None) -> httpx.Proxy | None:
-    """Check the setting `proxy`."""
-    if proxy is None or isinstance(proxy, httpx.Proxy):
-        return proxy
-    try:
-        return httpx.Proxy(proxy)
-    except (httpx.InvalidURL, ValueError, TypeError):
-        # The URL is not shown: it may hold a password.
-        raise InvalidConfiguration(
-            "proxy", "is not a proxy's URL", "an http://, https:// or socks5:// URL, or an httpx.Proxy"
-        ) from None
+def checked_limits(limits: httpx.Limits) -> httpx.Limits:
+    """Check the setting `limits`, which httpx2 spells as httpx does."""
+    if is_made_by_httpx("Limits", limits):
+        return limits
+    raise InvalidConfiguration("limits", f"is of type {type(limits).__name__}", "an httpx.Limits")
 
 
 def tls_kind(root: BaseException | None) -> FailureKind:
@@ -67,7 +62,7 @@ def tls_kind(root: BaseException | None) -> FailureKind:
 
 
 def root_of(error: BaseException, handled: BaseException | None) -> BaseException | None:
-    """Find what the operating system, the TLS library or the HTTP parser said, below the wrapping."""
+    """Find the error of the operating system, the TLS library or the HTTP parser, below the wrapping."""
     for below in chain(error, handled):
         if isinstance(below, OSError) and below.errno is not None:  # an ssl.SSLError is an OSError as well
             return below
@@ -76,16 +71,8 @@ def root_of(error: BaseException, handled: BaseException | None) -> BaseExceptio
     return None
 
 
-def named(
-    error: Exception,
-    kind: FailureKind,
-    root: BaseException | None,
-    exchange: Exchange,
-    handled: BaseException | None,
-) -> TransportError:
-    """Make the error that the client reads, with what the library said and what lies below it."""
-    if exchange.phase is Phase.UNSENT and kind in (FailureKind.DISCONNECTED, FailureKind.TIMEOUT):
-        kind = FailureKind.CONNECT  # in a handshake or a proxy's tunnel: there was no way to the gateway yet
+def described(error: BaseException, root: BaseException | None) -> str:
+    """Describe an error, and the one below it where the first leaves it out."""
     said = str(error) or "no further detail"
     reason = f" ({root})" if root is not None and str(root) not in said else ""
-    return TransportError(kind, f"{type(error).__name__}: {said}{reason}", scrubbed(error, handled))
+    return f"{type(error).__name__}: {said}{reason}"

@@ -162,7 +162,7 @@ def test_bytes_that_are_not_utf8_spoil_their_row_only(cli, sandbox, tmp_path):
     file.write_bytes(b"msisdn,sender\n34600000001,CAF\xc9\n34600000002,CAF\xc3\x89\n")
     result = cli.invoke(app, ["batch", str(file)])
     lines = {line["line"]: line for line in lines_of(result.stdout)}
-    assert lines[2]["detail"].startswith("sender: holds a character that cannot be printed")
+    assert lines[2]["detail"].startswith("sender: this file is not UTF-8: save it as CSV UTF-8")
     assert lines[3]["result"] == "Ok"
     assert sandbox.messages[0].sender == "CAFÉ"
 

@@ -16,7 +16,7 @@ from gateway360_async.integrations import taskiq as integration
 from gateway360_async.integrations.taskiq import PIN_TASK, broker_from_environment, fleet_broker, pin_task
 from gateway360_async.integrations.worker import PinWorker
 from gateway360_async.sandbox import Sandbox
-from gateway360_async.transports import AiohttpTransport
+from gateway360_async.transports import DirectTransport
 
 NUMBER = "34666666111"
 REDIS = "redis://:a-s3cret@localhost:6379/0"
@@ -120,7 +120,7 @@ async def test_a_worker_is_made_of_the_environment(environment, monkeypatch):
     (settings,) = made
     fleet, transport = settings.pop("fleet"), settings.pop("transport")
     assert (fleet.name, fleet.rate) == ("shop", pytest.approx(10.0))
-    assert isinstance(transport, AiohttpTransport)
+    assert isinstance(transport, DirectTransport)
     assert settings == {"cooldown": 60.0, "concurrency": 50}
     await transport.aclose()
 

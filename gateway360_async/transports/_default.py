@@ -1,0 +1,109 @@
+"""The client's transport: the one that was given, or the default one."""
+
+# pyright: reportUnnecessaryIsInstance=false
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Awaitable
+from typing import Any, Final, cast
+
+import httpx
+
+from .._errors import InvalidConfiguration
+from .._settings import is_made_by_httpx
+from ._base import Answer, Transport
+from ._direct import DirectTransport
+from ._httpx import HttpxTransport
+from ._interception import intercepted_by
+from ._proxies import environment_proxy
+from ._shared import KEEPALIVE_EXPIRY, checked_limits
+
+__all__ = ["DefaultTransport", "adapted", "default_transport"]
+
+_logger = logging.getLogger("gateway360_async")
+_LIBRARIES: Final = ("httpx", "httpx2")
+
+
+class DefaultTransport:
+    """A `DirectTransport`, which steps aside for an `HttpxTransport` while httpx is mocked or instrumented.
+
+    Args:
+        limits: The bounds on idle connections.
+    """
+
+    def __init__(self, limits: httpx.Limits) -> None:
+        self._limits = limits
+        self._direct = DirectTransport(limits=limits)
+        self._through: dict[str, HttpxTransport] = {}
+
+    def __repr__(self) -> str:
+        library = next(filter(intercepted_by, _LIBRARIES), None)
+        if library is None:
+            return repr(self._direct)
+        return f"HttpxTransport() while {intercepted_by(library)} is replaced, else {self._direct!r}"
+
+    def post(self, url: str, **arguments: Any) -> Awaitable[Answer]:
+        """POST once and read the answer; see `Transport.post`."""
+        for library in _LIBRARIES:
+            replaced = intercepted_by(library)
+            if replaced is not None:
+                return self._by_way_of(library, replaced).post(url, **arguments)
+        return self._direct.post(url, **arguments)
+
+    def _by_way_of(self, library: str, replaced: str) -> HttpxTransport:
+        transport = self._through.get(library)
+        if transport is None:
+            _logger.warning(
+                "%s is replaced: %s is mocked or instrumented in this process, so requests go through it, which takes "
+                "several times the CPU. To go past it, give the client transport=DirectTransport()",
+                replaced,
+                library,
+            )
+            transport = self._through[library] = HttpxTransport.of(sys.modules[library], self._limits)
+        return transport
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._direct.aclose()
+        for transport in self._through.values():
+            await transport.aclose()
+
+
+def adapted(transport: Transport | httpx.AsyncClient, limits: httpx.Limits | None) -> Transport:
+    """Check the transport that was given, and make one of a ready client of httpx or httpx2."""
+    if is_made_by_httpx("AsyncClient", transport):
+        transport = HttpxTransport(cast("httpx.AsyncClient", transport))
+    if is_made_by_httpx("Client", transport) or not all(
+        callable(getattr(transport, method, None)) for method in ("post", "aclose")
+    ):
+        problem = f"is of type {type(transport).__name__}"
+        raise InvalidConfiguration(
+            "transport", problem, "a Transport, an httpx.AsyncClient or an httpx2.AsyncClient"
+        )
+    if limits is not None:
+        raise InvalidConfiguration(
+            "limits", "was given beside `transport`", "the limits on the transport itself"
+        )
+    return cast("Transport", transport)
+
+
+def default_transport(url: str, limits: httpx.Limits | None, concurrency: int) -> tuple[Transport, int]:
+    """Make the transport for a URL, and bound the concurrency by its connections.
+
+    Raises:
+        InvalidConfiguration: `limits` is wrong, or the environment names a proxy that cannot be read.
+    """
+    if limits is None:
+        # As many idle connections as busy ones: a lower bound would reconnect at almost every request.
+        limits = httpx.Limits(
+            max_connections=concurrency,
+            max_keepalive_connections=concurrency,
+            keepalive_expiry=KEEPALIVE_EXPIRY,
+        )
+    concurrency = min(concurrency, checked_limits(limits).max_connections or concurrency)
+    proxy = environment_proxy(url)
+    if proxy is not None:
+        return HttpxTransport(proxy=proxy, limits=limits), concurrency
+    return DefaultTransport(limits), concurrency
