@@ -8,7 +8,6 @@ import sys
 
 import pytest
 from leaks import reported
-from redis_restarts import restarting_redis
 from taskiq import AckableMessage, InMemoryBroker, SimpleRetryMiddleware
 
 from gateway360_async import Gateway360Client, InvalidConfiguration, PinRequest
@@ -23,12 +22,6 @@ NUMBER = "34666666111"
 REDIS = "redis://:a-s3cret@localhost:6379/0"
 TASK = task_of(PinRequest(NUMBER, "GOOD PIZZA"), "sign-up 1")
 VARIABLES = ("FLEET", "FLEET_NAME", "FLEET_RATE", "COOLDOWN", "CONCURRENCY")
-
-
-@pytest.fixture
-async def server():
-    async with restarting_redis() as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)
