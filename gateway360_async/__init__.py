@@ -40,6 +40,7 @@ from ._errors import (
     WrongEventLoop,
 )
 from ._guard import SpendGuard
+from ._numbers import parse_msisdn
 from ._payloads import PinParams, PinRequest, PinType
 from ._reports import BatchItem, BatchReport
 from ._results import (
@@ -98,4 +99,5 @@ __all__ = [
     "VerifyResult",
     "WrongEventLoop",
     "__version__",
+    "parse_msisdn",
 ]

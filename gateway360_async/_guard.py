@@ -27,7 +27,7 @@ from typing import Any, Final, Literal, TypeAlias
 import attrs
 
 from ._errors import InvalidConfiguration
-from ._numbers import is_finite
+from ._rates import is_finite
 from ._repr import repr_of
 from ._results import Disposition, FailureKind, PinResult, TransportFailure
 from ._secret import mask_msisdn

@@ -18,15 +18,24 @@ Rules of this module:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
-from functools import lru_cache, wraps
-from typing import Final, ParamSpec, TypeVar, cast
+from functools import lru_cache
+from typing import Final, TypeVar, cast
 from urllib.parse import urlsplit
 
 import attrs
 
-from ._errors import InvalidRequest
+from ._errors import InvalidRequest, without_arguments
+from ._numbers import (
+    NUMBER_EXPECTED,
+    LineTypes,
+    Msisdn,
+    NumberReader,
+    checked_before,
+    checked_line_types,
+    number_reader,
+)
 from ._repr import repr_of
 from ._secret import mask_msisdn
 
@@ -36,7 +45,6 @@ __all__ = [
     "PinParams",
     "PinRequest",
     "PinType",
-    "checked_msisdn",
     "request_from",
     "sender_problem",
 ]
@@ -45,17 +53,8 @@ PIN_PLACEHOLDER: Final = "{PIN}"
 SMS_LENGTH: Final = 160
 DEFAULT_PIN_LENGTH: Final = 6
 
-_P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-_SEPARATORS = str.maketrans("", "", " .-()")
-_TRUNK_PREFIX = re.compile(r"\([ .-]*0[ .-]*\)")
-# E.164 allows 15 digits; no number in international format is shorter than 7.
-_MSISDN = re.compile(r"(?:\+|00)?([1-9][0-9]{6,14})", re.ASCII)
-_MSISDN_EXPECTED = (
-    "an international number with its country calling code, 7 to 15 digits; a leading + or 00, spaces, "
-    "dots, dashes and parentheses are removed"
-)
 SENDER_EXPECTED = "up to 11 characters, or up to 15 if all of them are digits, without control characters"
 _TEXT_EXPECTED = (
     f"a text with {PIN_PLACEHOLDER} exactly once that has at most {SMS_LENGTH} characters "
@@ -84,26 +83,8 @@ class PinType(StrEnum):
 
 def _built_out_of_sight(cls: type[_T]) -> type[_T]:
     """Let nothing out of a class's `__init__` with a frame that shows the number which it was given."""
-    cls.__init__ = _hiding_its_arguments(cls.__init__)  # type: ignore[method-assign]
+    cls.__init__ = without_arguments(cls.__init__)  # type: ignore[method-assign]
     return cls
-
-
-def _hiding_its_arguments(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    @wraps(function)
-    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        try:
-            return function(*args, **kwargs)
-        except Exception as exc:  # noqa: BLE001  # raised below, after the arguments have gone
-            # Ours says what is wrong by itself. Another one is a bug, maybe of a mapping of the caller's, and
-            # keeps the frames that tell where.
-            error = exc.with_traceback(None) if isinstance(exc, InvalidRequest) else exc
-        del args, kwargs
-        try:
-            raise error
-        finally:
-            del error  # or it would keep itself, and the caller's frames, alive
-
-    return call
 
 
 def _describe(value: object) -> str:
@@ -174,37 +155,6 @@ def _encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _msisdn(value: str) -> str:
-    if not isinstance(value, str):
-        raise InvalidRequest("msisdn", _describe(value), _MSISDN_EXPECTED)
-    if value.isascii() and value.isdigit() and 7 <= len(value) <= 15 and value[0] != "0":
-        return value  # as most are written: no need to look for what could be removed
-    if _TRUNK_PREFIX.search(value):
-        # "+44 (0)20 …" holds a trunk prefix that must not be dialled from abroad. Removing only the
-        # parentheses would make another number of it, and somebody else would get the PIN.
-        raise InvalidRequest("msisdn", "holds the national trunk prefix '(0)'", _MSISDN_EXPECTED)
-    match = _MSISDN.fullmatch(value.translate(_SEPARATORS))
-    if match is None:
-        raise InvalidRequest("msisdn", _msisdn_problem(value), _MSISDN_EXPECTED)
-    return match[1]
-
-
-def _msisdn_problem(value: str) -> str:
-    bare = value.translate(_SEPARATORS)
-    if bare in ("", "+"):
-        return "is empty"
-    digits = bare.removeprefix("+") if bare.startswith("+") else bare.removeprefix("00")
-    if not (digits.isascii() and digits.isdigit()):
-        return "holds something other than digits"
-    if digits.startswith("0"):
-        return "starts with 0, which no country calling code does"
-    return f"has {len(digits)} digits"
-
-
-checked_msisdn: Final = _hiding_its_arguments(_msisdn)
-"""Normalise a number, as a `PinRequest` does. Raises `InvalidRequest`, without the number in its frames."""
 
 
 def sender_problem(value: object) -> str | None:
@@ -280,6 +230,10 @@ def _url_problem(value: str) -> str | None:
     return None if host and all(host.removesuffix(".").split(".")) else "has no host"
 
 
+def _line_types(value: LineTypes) -> LineTypes:
+    return value if value == "sms" else checked_line_types(value, InvalidRequest)
+
+
 def _pin_params(value: PinParams | Mapping[str, object] | None) -> PinParams | None:
     if value is None or isinstance(value, PinParams):
         return value
@@ -295,8 +249,7 @@ class PinRequest:
     """A request to send one SMS with a PIN to one number. It holds no API key.
 
     Args:
-        msisdn: The number in international format. `+34…`, `0034…`, spaces, dots, dashes and
-            parentheses are normalised to digits.
+        msisdn: The number in international format, as people type it, or as `parse_msisdn` gives it; see there.
         sender: The sender that the phone shows: up to 15 digits, or up to 11 characters.
         hlr_lookup: Whether the gateway first looks the number up in the operator's register; the request
             fails, and no SMS is sent, if that fails. `True`, `False`, `1` or `0`.
@@ -305,22 +258,28 @@ class PinRequest:
         report_url: Where the vendor POSTs delivery reports. `None`: no reports.
         pin_params: What the PIN is like; a `PinParams` or a mapping of its fields. `None`: the gateway's
             defaults.
+        line_types: `"sms"` refuses numbers of lines that receive no SMS, such as fixed lines; `"any"` accepts them.
+            It does not go on the wire.
 
     Raises:
         InvalidRequest: A field is wrong; `.field` names it.
     """
 
-    msisdn: str = attrs.field(converter=_msisdn, repr=lambda value: repr(mask_msisdn(value)))
+    msisdn: str = attrs.field(repr=lambda value: repr(mask_msisdn(value)))
     sender: str = attrs.field(converter=_sender)
     hlr_lookup: bool = attrs.field(default=True, converter=_hlr_lookup, kw_only=True)
     sms_text: str | None = attrs.field(default=None, converter=_sms_text, kw_only=True, repr=False)
     report_url: str | None = attrs.field(default=None, converter=_report_url, kw_only=True, repr=False)
     pin_params: PinParams | None = attrs.field(default=None, converter=_pin_params, kw_only=True)
+    line_types: LineTypes = attrs.field(default="sms", converter=_line_types, kw_only=True)
 
     def __repr__(self) -> str:
         return repr_of(self)
 
     def __attrs_post_init__(self) -> None:
+        if type(self.msisdn) is not Msisdn:  # as it mostly is: the client has read it
+            # Here, for how a number is checked is said by another field.
+            object.__setattr__(self, "msisdn", number_reader(None, self.line_types).read(self.msisdn))
         if self.sms_text is None:
             return
         pin_length = DEFAULT_PIN_LENGTH if self.pin_params is None else self.pin_params.length
@@ -347,13 +306,17 @@ def checked_idempotency_key(value: object) -> str:
     raise InvalidRequest("idempotency_key", problem, "1 to 200 printable characters")
 
 
-def request_from(row: object, *, sender: str | None = None) -> PinRequest:
+def request_from(
+    row: object, *, sender: str | None = None, reader: NumberReader | None = None, checked: bool = False
+) -> PinRequest:
     """Build the request for one entry of a batch, which takes the text of an error and not its frames.
 
     Args:
         row: A ready `PinRequest`, a number, or a mapping of `PinRequest`'s fields (`pin_params` may be a
             mapping of `PinParams`' fields).
         sender: The sender where the row names none.
+        reader: Reads the number, and says which lines it may be of where the row does not.
+        checked: Whether the number was checked where the row comes from.
 
     Raises:
         InvalidRequest: The row does not make a valid request.
@@ -364,7 +327,17 @@ def request_from(row: object, *, sender: str | None = None) -> PinRequest:
     if fields.get("sender") is None:
         fields["sender"] = sender
     if "msisdn" not in fields:
-        raise InvalidRequest("msisdn", "is missing", _MSISDN_EXPECTED)
+        raise InvalidRequest("msisdn", "is missing", NUMBER_EXPECTED)
+    reader = reader or number_reader(None, "sms")
+    if "line_types" in fields:
+        lines = checked_line_types(fields["line_types"], InvalidRequest)
+        reader = number_reader(reader.region, lines)
+    elif reader.line_types != "sms":
+        fields["line_types"] = reader.line_types
+    number = fields["msisdn"]
+    if checked and isinstance(number, str):
+        number = checked_before(number, reader.line_types)
+    fields["msisdn"] = reader.read(number)
     return PinRequest(**fields)  # type: ignore[arg-type]  # checked by the converters
 
 

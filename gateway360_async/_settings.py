@@ -22,8 +22,8 @@ from typing import Final
 import httpx
 
 from ._errors import InvalidConfiguration
-from ._numbers import is_finite
 from ._payloads import SENDER_EXPECTED, sender_problem
+from ._rates import is_finite
 from ._secret import Secret
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "FLEET_RATE_VARIABLE",
     "FLEET_VARIABLE",
     "LOG_VARIABLE",
+    "REGION_VARIABLE",
     "checked_concurrency",
     "checked_cooldown",
     "checked_deadline",
@@ -51,6 +52,7 @@ __all__ = [
 API_KEY_VARIABLE: Final = "GATEWAY360_API_KEY"
 BASE_URL_VARIABLE: Final = "GATEWAY360_BASE_URL"
 LOG_VARIABLE: Final = "GATEWAY360_LOG"
+REGION_VARIABLE: Final = "GATEWAY360_REGION"
 FLEET_VARIABLE: Final = "GATEWAY360_FLEET"
 FLEET_NAME_VARIABLE: Final = "GATEWAY360_FLEET_NAME"
 FLEET_RATE_VARIABLE: Final = "GATEWAY360_FLEET_RATE"
