@@ -21,7 +21,7 @@ from gateway360_async import (
 )
 
 SPAIN = [str(34600000000 + n) for n in range(10)]
-ELSEWHERE = "441632960000"
+ELSEWHERE = "447911123456"
 
 
 def client_for(url: str, **settings) -> Gateway360Client:

@@ -234,7 +234,7 @@ def plan_of(digits: str) -> Plan | None:
 def _first_met(digits: str) -> Plan | None:
     from phonenumbers import COUNTRY_CODE_TO_REGION_CODE  # noqa: PLC0415  # see `_reader`
 
-    codes = (int(digits[:length]) for length in (1, 2, 3))
+    codes = () if digits.startswith("0") else [int(digits[:length]) for length in (1, 2, 3)]
     return next((plan_by_code(code) for code in codes if code in COUNTRY_CODE_TO_REGION_CODE), None)
 
 
