@@ -100,8 +100,6 @@ def _microseconds(work: Callable[[], object], times: int) -> float:
     return best / times * 1e6
 
 
-
-
 def _first_numbers() -> list[tuple[float, str]]:
     """Measure the first number of each calling code, in a process that has read none: seconds, and the code."""
     script = (

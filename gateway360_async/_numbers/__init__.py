@@ -10,7 +10,7 @@ Invariants:
 """
 
 from ._cleaning import NUMBER_EXPECTED
-from ._plans import REGION_EXPECTED, region_of, region_problem
+from ._plans import REGION_EXPECTED, calling_code, region_of, region_problem
 from ._reader import (
     LineTypes,
     Msisdn,
@@ -29,6 +29,7 @@ __all__ = [
     "LineTypes",
     "Msisdn",
     "NumberReader",
+    "calling_code",
     "checked_before",
     "checked_line_types",
     "checked_region",

@@ -19,6 +19,7 @@ __all__ = [
     "REGION_EXPECTED",
     "Home",
     "Plan",
+    "calling_code",
     "home_of",
     "plan_by_code",
     "plan_of",
@@ -236,6 +237,12 @@ def _first_met(digits: str) -> Plan | None:
 
     codes = () if digits.startswith("0") else [int(digits[:length]) for length in (1, 2, 3)]
     return next((plan_by_code(code) for code in codes if code in COUNTRY_CODE_TO_REGION_CODE), None)
+
+
+def calling_code(digits: str) -> str:
+    """Give the calling code that an international number begins with; three digits where there is no such code."""
+    plan = plan_of(digits)
+    return digits[:3] if plan is None else plan.code
 
 
 def region_of(digits: str) -> str | None:

@@ -108,11 +108,13 @@ class NumberReader:
         """Whether a number that `read` takes for a national one is a valid international one as well."""
         if self._home is None or not isinstance(value, str) or isinstance(value, Msisdn):
             return False
-        digits, international, _ = cleaned(value, national=self._home is not None)
+        digits, international, _ = cleaned(value, national=True)
         if international or self._is_plain(digits):
             return False
         national, abroad = self._home_reading(digits), _valid_abroad(digits)
-        return national is not None and abroad is not None and national.digits != abroad.digits
+        if national is None or abroad is None or national.digits == abroad.digits:
+            return False
+        return not self._means_abroad(national, abroad)
 
     def _is_plain(self, digits: str) -> bool:
         """Whether digits without a plus certainly are an international number that needs no change."""
@@ -147,8 +149,8 @@ class NumberReader:
             raise refused(*self._why_neither(digits))
         if national is None or abroad is None or national.digits == abroad.digits:
             return self._of_line(national or cast("_Reading", abroad))
-        if national.plan is abroad.plan and national.kind in self._not_meant:
-            return self._of_line(abroad)  # 491711234567 in Germany: no fixed line of 0491, but 0171 1234567
+        if self._means_abroad(national, abroad):
+            return self._of_line(abroad)
         if not cast("Home", self._home).lacks_trunk_prefix(national.number, digits):
             return self._of_line(national)
         problem = (
@@ -156,6 +158,10 @@ class NumberReader:
             f"+{abroad.plan.code}"
         )
         raise refused(problem, f"+{national.plan.code}… or +{abroad.plan.code}…, whichever is meant")
+
+    def _means_abroad(self, national: _Reading, abroad: _Reading) -> bool:
+        """Whether digits begin with this region's calling code: 491711234567 is 0171 1234567, and no line of 0491."""
+        return national.plan is abroad.plan and national.kind in self._not_meant
 
     def _home_reading(self, digits: str) -> _Reading | None:
         reading = _parsed(digits, self.region)
@@ -251,7 +257,7 @@ def checked_line_types(
 ) -> LineTypes:
     """Check a choice of lines. Raises the error that is given."""
     if line_types in ("sms", "any"):
-        return cast("LineTypes", line_types)
+        return line_types
     problem = f"is {line_types!r}" if line_types is None else f"is of type {type(line_types).__name__}"
     raise error("line_types", "is neither" if isinstance(line_types, str) else problem, _LINE_TYPES_EXPECTED)
 

@@ -73,7 +73,9 @@ Region = Annotated[
 ]
 Lines = Annotated[
     LineTypes,
-    typer.Option("--line-types", help="Refuse numbers that receive no SMS, as fixed lines do, or send to any."),
+    typer.Option(
+        "--line-types", help="Refuse numbers that receive no SMS, as fixed lines do, or send to any."
+    ),
 ]
 BaseUrl = Annotated[
     str | None,
@@ -134,7 +136,9 @@ def _demo(
 
 @app.command("request", epilog=examples_of("request"))
 def _request(
-    msisdn: Annotated[str, typer.Argument(help="The number, such as +34666666111, or a national one with --region.")],
+    msisdn: Annotated[
+        str, typer.Argument(help="The number, such as +34666666111, or a national one with --region.")
+    ],
     sender: Annotated[str, typer.Option(help="The sender that the phone shows.")],
     hlr_lookup: Annotated[
         bool, typer.Option(help="Look the number up in the operator's register first.")

@@ -515,12 +515,12 @@ async def test_who_cannot_wait_for_its_number_was_not_sent(redis):
 @pytest.mark.parametrize(
     ("rule", "kind"),
     [
-        ({"per_prefix": 1}, FailureKind.PREFIX_CEILING),
-        ({"per_client": 1}, FailureKind.CLIENT_CEILING),
-        ({"total": 1}, FailureKind.TOTAL_CEILING),
+        ({"per_prefix": 1}, FailureKind.PREFIX_LIMIT),
+        ({"per_client": 1}, FailureKind.CLIENT_LIMIT),
+        ({"total": 1}, FailureKind.TOTAL_LIMIT),
     ],
 )
-async def test_the_guards_ceilings_are_the_whole_fleets(redis, rule, kind):
+async def test_the_guards_limits_are_the_whole_fleets(redis, rule, kind):
     guard = SpendGuard(allowed_prefixes={"34"}, **rule)
     one, two, three = (PinRequest(number, "PIZZA") for number in NUMBERS[:3])
     async with Server(in_turn(status(429), ok)) as server:
