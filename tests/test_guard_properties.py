@@ -142,6 +142,8 @@ def test_what_is_given_back_leaves_no_trace(guard, schedule, detour, start):
             assert type(straight.admit(what, now)) is type(around.admit(what, now))
     last = Admission(NUMBERS[0], "34", now)
     for (_, one), (_, other) in zip(straight._limits, around._limits, strict=True):
-        assert one.is_reached(last) is other.is_reached(last)  # which also forgets what the window has left behind
+        assert one.is_reached(last) is other.is_reached(
+            last
+        )  # which also forgets what the window has left behind
         assert len(one._recent) == len(other._recent)
         assert one._by_key == other._by_key

@@ -75,12 +75,12 @@ def cleaned(text: str, *, national: bool) -> tuple[str, bool, str]:
         raise refused(*_what_is_no_number(text, body, 0 if dressed is None else dressed.start(2)))
     digits = body.translate(_SEPARATORS)
     marked = "+" in body
-    if not digits:
-        raise refused("is empty", NUMBER_EXPECTED)
     if not marked:
         _refuse_other_things(body)
         if digits.startswith("00"):
             digits, marked = digits[2:], True
+    if not digits:
+        raise refused("is empty", NUMBER_EXPECTED)
     if marked and digits.startswith("0"):
         raise refused("starts with 0, which no country calling code does", NUMBER_EXPECTED)
     if _is_decimal(body, grouped=marked or national or body.startswith("0")):

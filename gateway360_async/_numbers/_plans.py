@@ -28,6 +28,8 @@ __all__ = [
 ]
 
 REGION_EXPECTED: Final = "an ISO 3166 code of two letters, such as 'ES', or None for no region"
+NO_REGION: Final = "001"
+"""What libphonenumber calls the region of a calling code that belongs to none, such as +800: the world."""
 _MEANT: Final = {"UK": "GB", "EL": "GR"}
 """What people write where ISO 3166 has another code."""
 
@@ -248,7 +250,8 @@ def calling_code(digits: str) -> str:
 def region_of(digits: str) -> str | None:
     """Give the region of an international number, as far as it can be told from its digits."""
     plan = plan_of(digits)
-    return None if plan is None else plan.find(digits[len(plan.code) :])[0]
+    region = None if plan is None else plan.find(digits[len(plan.code) :])[0]
+    return None if region == NO_REGION else region
 
 
 def region_problem(region: object) -> str | None:

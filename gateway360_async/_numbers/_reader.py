@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, cast
 
 from .._errors import InvalidConfiguration, InvalidRequest, without_arguments
 from ._cleaning import NUMBER_EXPECTED, cleaned, refused
-from ._plans import REGION_EXPECTED, Home, Plan, home_of, plan_by_code, plan_of, region_problem
+from ._plans import NO_REGION, REGION_EXPECTED, Home, Plan, home_of, plan_by_code, plan_of, region_problem
 
 if TYPE_CHECKING:
     from phonenumbers import PhoneNumber
@@ -180,7 +180,7 @@ class NumberReader:
     def _of_line(self, reading: _Reading) -> str:
         line = None if self._any else _NO_SMS.get(reading.kind or "")
         if line is not None:
-            of = "" if reading.region is None else f" of {reading.region}"
+            of = "" if reading.region in (None, NO_REGION) else f" of {reading.region}"
             raise refused(f"is {line}{of}, which receives no SMS", _ANY_LINE)
         return self._mark(reading.digits)
 
