@@ -243,6 +243,11 @@ def _pin_params(value: PinParams | Mapping[str, object] | None) -> PinParams | N
     return PinParams(**_known_fields("pin_params.", value, _PIN_FIELDS))  # type: ignore[arg-type]  # checked by the converters
 
 
+def _masked(value: object) -> str:
+    # In a traceback it can be what was handed in, before it is checked.
+    return repr(mask_msisdn(value)) if isinstance(value, str) else f"<{type(value).__name__}>"
+
+
 @_built_out_of_sight
 @attrs.frozen(repr=False)
 class PinRequest:
@@ -265,7 +270,7 @@ class PinRequest:
         InvalidRequest: A field is wrong; `.field` names it.
     """
 
-    msisdn: str = attrs.field(repr=lambda value: repr(mask_msisdn(value)))
+    msisdn: str = attrs.field(repr=_masked)
     sender: str = attrs.field(converter=_sender)
     hlr_lookup: bool = attrs.field(default=True, converter=_hlr_lookup, kw_only=True)
     sms_text: str | None = attrs.field(default=None, converter=_sms_text, kw_only=True, repr=False)

@@ -7,7 +7,7 @@ import pytest
 from phonenumbers import PhoneNumberType
 
 from gateway360_async._numbers._plans import home_of, plan_by_code, plan_of, region_of
-from gateway360_async._numbers._reader import _NO_SMS, number_reader
+from gateway360_async._numbers._reader import _NO_SMS, _valid_abroad, number_reader
 
 CODES = sorted(phonenumbers.COUNTRY_CODE_TO_REGION_CODE)
 REGIONS = sorted(phonenumbers.SUPPORTED_REGIONS)
@@ -89,14 +89,15 @@ def test_plan_of_each_calling_code_agrees_with_phonenumbers(code):
         assert (kind is not None) is phonenumbers.is_valid_number(number), national
 
 
-def expected_abroad(digits):
-    """Give what `phonenumbers` makes of international digits, if it is valid and receives SMS."""
+def expected_abroad(digits, *, any_line=False):
+    """Give what `phonenumbers` makes of international digits, if it is valid, has 7 to 15 digits and receives SMS."""
     try:
         number = phonenumbers.parse(f"+{digits}", None)
     except phonenumbers.NumberParseException:
         return None
     kind = KINDS[phonenumbers.number_type(number)]
-    return None if kind is None or kind in _NO_SMS else phonenumbers.format_number(number, 0)[1:]
+    found = phonenumbers.format_number(number, 0)[1:]
+    return found if kind is not None and 7 <= len(found) <= 15 and (any_line or kind not in _NO_SMS) else None
 
 
 @pytest.mark.parametrize("code", CODES)
@@ -110,6 +111,8 @@ def test_ordinary_number_of_each_calling_code_is_its_own_reading(code):
             quick += 1
             assert expected_abroad(digits) == digits
             assert phonenumbers.is_possible_number(phonenumbers.parse(f"+{digits}"))
+        abroad = _valid_abroad(digits)
+        assert expected_abroad(digits, any_line=True) == (None if abroad is None else abroad.digits)
         region = plan_by_code(code).find(national)[0]
         assert region_of(digits) == (None if region == "001" else region)
     # Of each calling code that has lines for SMS, an example goes the quick way.

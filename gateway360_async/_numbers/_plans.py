@@ -130,9 +130,13 @@ class Plan:
     def kind_of_ordinary(self, digits: str) -> str | None:
         """Give the kind of line of an international number that certainly is valid, and has nothing to be removed."""
         national = digits[len(self.code) :]
-        if len(national) not in self._lengths or strips(self._prefix, national):
+        if len(national) not in self._lengths or not self.keeps(national):
             return None
         return self.find(national)[1]
+
+    def keeps(self, national: str) -> bool:
+        """Whether nothing can be removed from the front of a national number."""
+        return not strips(self._prefix, national)
 
     def length_problem(self, number: PhoneNumber) -> str | None:
         """Say why a number is not possible for its country."""

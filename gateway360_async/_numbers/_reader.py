@@ -217,7 +217,13 @@ def _parsed(text: str, region: str | None) -> _Reading | str:
 
 
 def _valid_abroad(digits: str) -> _Reading | None:
-    reading = "" if digits.startswith("0") else _parsed(f"+{digits}", None)
+    plan = plan_of(digits)
+    if plan is None:
+        return None
+    national = digits[len(plan.code) :]
+    if plan.keeps(national) and plan.find(national)[1] is None:
+        return None  # as mostly: to be parsed would take 15 µs more
+    reading = _parsed(f"+{digits}", None)
     return None if isinstance(reading, str) or not _is_valid(reading) else reading
 
 

@@ -29,6 +29,7 @@ _NUMBER_COLUMNS: Final = ("hlr_lookup", "pin_params.length", "pin_params.expires
 COLUMNS: Final = (*_TEXT_COLUMNS, *_NUMBER_COLUMNS)
 _DELIMITERS: Final = ",;\t"
 _INTEGER: Final = re.compile(r"-?[0-9]{1,19}")
+_FLOAT_TAIL: Final = re.compile(r"(?<=[0-9])\.0+$")  # spreadsheets write whole numbers so
 _BOOLEANS: Final = {"true": True, "false": False}
 
 
@@ -160,7 +161,7 @@ def _value(column: str, cell: str) -> object:
     """Read a cell. What is no number stays a text, which the request's own check refuses by its name."""
     if column not in _NUMBER_COLUMNS:
         return cell if column == "sms_text" else cell.strip()
-    text = cell.strip()
+    text = _FLOAT_TAIL.sub("", cell.strip())
     if column == "hlr_lookup" and text.lower() in _BOOLEANS:
         return _BOOLEANS[text.lower()]
     return int(text) if _INTEGER.fullmatch(text) else text

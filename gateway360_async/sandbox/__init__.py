@@ -24,6 +24,9 @@ It answers `POST /api/2fa/request` with `{"status":"ok"}`, `POST /api/2fa/verify
 | `INVALID_NUMBER` | 200 | the number is no MSISDN; or it begins with `HLR_FAIL_PREFIX`, `34744`, and the HLR lookup is on |
 | `NOT_ENOUGH_BALANCE` | 400 | `Sandbox.balance` is used up; an SMS costs 1 |
 
+As the gateway, it takes digits that begin with a calling code and nothing else, and knows no region: what people type is
+read by the client (`Gateway360Client(region="ES")`), before anything is sent.
+
 The vendor publishes the HTTP status of three of them (200, 401, and 400 for `JSON_PARSE_ERROR`); 400 for the
 others is our choice. `UNKNOWN_ERROR` is never given.
 

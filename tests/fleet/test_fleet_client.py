@@ -536,6 +536,32 @@ async def test_the_guards_limits_are_the_whole_fleets(redis, rule, kind):
     assert (told.result.kind, keyed[0].attempts, server.posts) == (kind, 0, 2)
 
 
+@pytest.mark.parametrize("name", ["per_number", "attempts_per_number", "attempts"])
+def test_limit_that_a_fleet_does_not_count_is_refused(name):
+    with pytest.raises(
+        InvalidConfiguration, match=f"^guard: has {name}, which a fleet does not count"
+    ) as caught:
+        Gateway360Client("k", fleet=Fleet("redis://127.0.0.1:1"), guard=SpendGuard(**{name: 1}))
+    assert caught.value.setting == "guard"
+
+
+async def test_region_that_is_not_allowed_is_refused_in_a_fleet(redis):
+    guard = SpendGuard(allowed_regions={"PT"})
+    async with Server() as server, client_on(redis, server, guard=guard) as client:
+        results = [await client.send(REQUEST, idempotency_key=KEY), await client.send(REQUEST)]
+    assert [result.kind for result in results] == [FailureKind.REGION_NOT_ALLOWED] * 2
+    assert server.posts == 0
+
+
+async def test_failed_lookup_uses_up_no_sms_of_a_fleet(redis):
+    refusal = status(200, b'{"status":"error","error_id":"INVALID_NUMBER"}')
+    async with Server(in_turn(refusal, ok)) as server:
+        async with client_on(redis, server, guard=SpendGuard(total=1)) as client:
+            results = [await client.send(PinRequest(number, "PIZZA")) for number in NUMBERS[:3]]
+    assert [result.disposition.value for result in results] == ["not_sent", "sent", "not_sent"]
+    assert (results[2].kind, server.posts) == (FailureKind.TOTAL_LIMIT, 2)
+
+
 async def test_a_prefix_that_is_not_allowed_is_refused_with_redis_or_without(restarting):
     guard = SpendGuard(allowed_prefixes={"351"})
     async with Server() as server, client_on(restarting, server, guard=guard) as client:
