@@ -230,10 +230,6 @@ def _url_problem(value: str) -> str | None:
     return None if host and all(host.removesuffix(".").split(".")) else "has no host"
 
 
-def _line_types(value: LineTypes) -> LineTypes:
-    return value if value == "sms" else checked_line_types(value, InvalidRequest)
-
-
 def _pin_params(value: PinParams | Mapping[str, object] | None) -> PinParams | None:
     if value is None or isinstance(value, PinParams):
         return value
@@ -276,15 +272,16 @@ class PinRequest:
     sms_text: str | None = attrs.field(default=None, converter=_sms_text, kw_only=True, repr=False)
     report_url: str | None = attrs.field(default=None, converter=_report_url, kw_only=True, repr=False)
     pin_params: PinParams | None = attrs.field(default=None, converter=_pin_params, kw_only=True)
-    line_types: LineTypes = attrs.field(default="sms", converter=_line_types, kw_only=True)
+    line_types: LineTypes = attrs.field(default="sms", kw_only=True)
 
     def __repr__(self) -> str:
         return repr_of(self)
 
     def __attrs_post_init__(self) -> None:
-        if type(self.msisdn) is not Msisdn:  # as it mostly is: the client has read it
+        if type(self.msisdn) is not Msisdn or self.line_types != "sms":  # the client has read it, mostly
             # Here, for how a number is checked is said by another field.
-            object.__setattr__(self, "msisdn", number_reader(None, self.line_types).read(self.msisdn))
+            reader = number_reader(None, checked_line_types(self.line_types, InvalidRequest))
+            object.__setattr__(self, "msisdn", reader.read(self.msisdn))
         if self.sms_text is None:
             return
         pin_length = DEFAULT_PIN_LENGTH if self.pin_params is None else self.pin_params.length
@@ -328,12 +325,14 @@ def request_from(
     """
     if isinstance(row, PinRequest):
         return row
-    fields: dict[str, object] = {"msisdn": row} if isinstance(row, str) else _known_fields("", row, _FIELDS)
+    reader = reader or number_reader(None, "sms")
+    if isinstance(row, str):  # as most rows are
+        return PinRequest(reader.read(row), sender, line_types=reader.line_types)  # type: ignore[arg-type]  # checked there
+    fields = _known_fields("", row, _FIELDS)
     if fields.get("sender") is None:
         fields["sender"] = sender
     if "msisdn" not in fields:
         raise InvalidRequest("msisdn", "is missing", NUMBER_EXPECTED)
-    reader = reader or number_reader(None, "sms")
     if "line_types" in fields:
         lines = checked_line_types(fields["line_types"], InvalidRequest)
         reader = number_reader(reader.region, lines)

@@ -6,7 +6,7 @@ import phonenumbers
 import pytest
 from phonenumbers import PhoneNumberType
 
-from gateway360_async._numbers._plans import home_of, plan_by_code, plan_of, region_of
+from gateway360_async._numbers._plans import home_of, ordinary_kind, plan_by_code, plan_of, region_of
 from gateway360_async._numbers._reader import _NO_SMS, _valid_abroad, number_reader
 
 CODES = sorted(phonenumbers.COUNTRY_CODE_TO_REGION_CODE)
@@ -107,6 +107,8 @@ def test_ordinary_number_of_each_calling_code_is_its_own_reading(code):
     for national in national_numbers(code):
         digits = code_and(code, national)
         assert plan_of(digits).code == str(code)
+        certain = ordinary_kind(digits)
+        assert certain in (None, plan_of(digits).kind_of_ordinary(digits)), digits
         if reader._is_ordinary(digits):
             quick += 1
             assert expected_abroad(digits) == digits

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, cast
 
 from .._errors import InvalidConfiguration, InvalidRequest, without_arguments
 from ._cleaning import NUMBER_EXPECTED, cleaned, refused
-from ._plans import NO_REGION, REGION_EXPECTED, Home, Plan, home_of, plan_by_code, plan_of, region_problem
+from ._plans import (
+    NO_REGION,
+    REGION_EXPECTED,
+    Home,
+    Plan,
+    home_of,
+    ordinary_kind,
+    plan_by_code,
+    plan_of,
+    region_problem,
+)
 
 if TYPE_CHECKING:
     from phonenumbers import PhoneNumber
@@ -95,6 +105,8 @@ class NumberReader:
             return value
         if not isinstance(value, str):
             raise refused(*_no_text(value))
+        if self._home is None and (kind := ordinary_kind(value)) is not None and kind not in self._not_meant:
+            return self._mark(value)
         if value.isascii() and value.isdigit() and self._is_plain(value):
             return self._mark(value)
         if isinstance(value, Msisdn):
@@ -123,8 +135,10 @@ class NumberReader:
 
     def _is_ordinary(self, digits: str) -> bool:
         """Whether international digits certainly need no change and no error."""
-        plan = plan_of(digits)
-        kind = None if plan is None or not 7 <= len(digits) <= 15 else plan.kind_of_ordinary(digits)
+        kind = ordinary_kind(digits)
+        if kind is None:
+            plan = plan_of(digits)
+            kind = None if plan is None or not 7 <= len(digits) <= 15 else plan.kind_of_ordinary(digits)
         return kind is not None and (self._any or kind not in _NO_SMS)
 
     def _international(self, digits: str, body: str) -> str:

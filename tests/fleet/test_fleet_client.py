@@ -17,6 +17,7 @@ from gateway360_async import (
     FailureKind,
     FleetError,
     Gateway360Client,
+    InvalidConfiguration,
     InvalidRequest,
     LedgerError,
     NotVerified,
@@ -27,7 +28,7 @@ from gateway360_async import (
     TransportFailure,
 )
 from gateway360_async.delivery import DeliveryReports
-from gateway360_async.fleet import FleetSession, _session
+from gateway360_async.fleet import Fleet, FleetSession, _session
 from gateway360_async.ledgers import RedisLedger
 from gateway360_async.sandbox import Sandbox
 
