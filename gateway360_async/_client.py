@@ -26,13 +26,13 @@ from ._calls import Caller
 from ._error_ids import ErrorId
 from ._errors import ClientClosed, InvalidConfiguration, InvalidRequest, wrong_type
 from ._guard import SpendGuard
+from ._numbers import LineTypes, checked_line_types, checked_region, number_reader, read_number
 from ._optional import dispatcher, fleet_session, recorder, watch_of, watched
 from ._owner import Owner
 from ._payloads import (
     PinParams,
     PinRequest,
     checked_idempotency_key,
-    checked_msisdn,
     request_from,
 )
 from ._results import ApiError, BatchResult, Disposition, Ok, PinResult, Skipped, TransportFailure
@@ -81,6 +81,9 @@ class Gateway360Client:
     Args:
         api_key: The account's key; `None`: the environment's `GATEWAY360_API_KEY`.
         sender: The sender of requests that name none.
+        region: The region whose national numbers are understood, as an ISO 3166 code such as `"ES"`; `None`: numbers
+            have to be international.
+        line_types: `"sms"` refuses numbers of lines that receive no SMS, such as fixed lines; `"any"` accepts them.
         base_url: The gateway's URL; `None`: the environment's `GATEWAY360_BASE_URL`, or the vendor's.
         path_prefix: The path before `/2fa/request`. One of the vendor's examples has `/api/3.0`.
         transport: The way to the network; `None`: a `DirectTransport`, or an `HttpxTransport` where the environment
@@ -117,6 +120,8 @@ class Gateway360Client:
         api_key: str | None = None,
         *,
         sender: str | None = None,
+        region: str | None = None,
+        line_types: LineTypes = "sms",
         base_url: str | httpx.URL | None = None,
         path_prefix: str = "/api",
         transport: Transport | httpx.AsyncClient | None = None,
@@ -146,6 +151,7 @@ class Gateway360Client:
             raise key
         self._api_key = key
         self._sender = checked_sender(sender)
+        self._reader = number_reader(checked_region(region), checked_line_types(line_types))
         self._url = endpoint(base_url, path_prefix, REQUEST_PATH, allow_insecure=allow_insecure)
         verify_url = endpoint(base_url, path_prefix, VERIFY_PATH, allow_insecure=allow_insecure)
         self._timeout = checked_timeout(timeout)
@@ -239,7 +245,7 @@ class Gateway360Client:
         """Send one SMS with a PIN to one number, at most once.
 
         Args:
-            msisdn: The number in international format.
+            msisdn: The number as it was typed, in international format or as in the client's `region`.
             sender: The sender that the phone shows; `None`: the client's.
             hlr_lookup: Whether the number is looked up in the operator's register first.
             sms_text: The text, with `{PIN}` exactly once; `None`: the vendor's.
@@ -266,12 +272,13 @@ class Gateway360Client:
                 problem = "is missing, and the client has no default"
                 raise InvalidRequest("sender", problem, SENDER_EXPECTED)
             request = PinRequest(
-                msisdn,
+                read_number(self._reader, msisdn),
                 self._sender if sender is None else sender,  # type: ignore[arg-type]  # one of the two is there
                 hlr_lookup=hlr_lookup,
                 sms_text=sms_text,
                 report_url=report_url,
                 pin_params=pin_params,
+                line_types=self._reader.line_types,
             )
         finally:
             del msisdn  # whatever is raised from here on, a traceback with local variables does not show it
@@ -337,7 +344,7 @@ class Gateway360Client:
         gateway judged it (`SENT`), did not (`NOT_SENT`), or may have (`MAYBE_SENT`).
 
         Args:
-            msisdn: The number in international format.
+            msisdn: The number as it was typed, read as `request_pin` reads it.
             pin: The PIN as the person typed it.
             timeout: Bounds in seconds on each step of an attempt; `None`: the client's.
             deadline: Seconds that this call takes at most; `None`: the client's.
@@ -357,7 +364,7 @@ class Gateway360Client:
                 loop.time(),
                 seconds,
                 self._verify_pin,
-                checked_msisdn(msisdn),
+                read_number(self._reader, msisdn),
                 bounds,
                 pin=checked_pin(pin),
             )
@@ -450,7 +457,7 @@ class Gateway360Client:
         make = partial(
             Batch,
             requests,
-            build=lambda row: request_from(row, sender=self._sender),
+            build=partial(request_from, sender=self._sender, reader=self._reader),
             progress=None if self._watched is None else self._watched.batch(),
             on_duplicate=on_duplicate,
             halt_on=halt_on,

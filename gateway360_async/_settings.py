@@ -24,7 +24,7 @@ from typing import Final, cast
 import httpx
 
 from ._errors import InvalidConfiguration, InvalidRequest
-from ._numbers import is_finite
+from ._rates import is_finite
 from ._secret import Secret
 from ._sms import checked_sender as checked_request_sender
 
@@ -37,6 +37,7 @@ __all__ = [
     "FLEET_RATE_VARIABLE",
     "FLEET_VARIABLE",
     "LOG_VARIABLE",
+    "REGION_VARIABLE",
     "checked_concurrency",
     "checked_cooldown",
     "checked_deadline",
@@ -55,6 +56,7 @@ __all__ = [
 API_KEY_VARIABLE: Final = "GATEWAY360_API_KEY"
 BASE_URL_VARIABLE: Final = "GATEWAY360_BASE_URL"
 LOG_VARIABLE: Final = "GATEWAY360_LOG"
+REGION_VARIABLE: Final = "GATEWAY360_REGION"
 FLEET_VARIABLE: Final = "GATEWAY360_FLEET"
 FLEET_NAME_VARIABLE: Final = "GATEWAY360_FLEET_NAME"
 FLEET_RATE_VARIABLE: Final = "GATEWAY360_FLEET_RATE"
