@@ -24,7 +24,7 @@ from gateway360_async import (
     Skipped,
     parse_msisdn,
 )
-from gateway360_async._numbers import number_reader
+from gateway360_async._numbers import _cleaning, number_reader
 from gateway360_async.fleet._tasks import request_of, task_of
 
 PROPERTY = settings(deadline=None, max_examples=200, derandomize=True)
@@ -143,6 +143,13 @@ def test_dressing_is_removed(written, number):
         assert parse_msisdn(written.format(number)) == NUMBER
     else:
         refused(written.format(number))
+
+
+def test_characters_that_are_kept_are_bounded(monkeypatch):
+    monkeypatch.setattr(_cleaning, "_MOST_CHARACTERS", 0)
+    monkeypatch.setattr(_cleaning, "_CHARACTERS", _cleaning._Characters())
+    assert parse_msisdn("\u202a+34\u00a0666\u00a0666\u00a0111") == NUMBER
+    assert not _cleaning._CHARACTERS
 
 
 @pytest.mark.parametrize("text", ["666666111.0", "34666666111.0", "666666111.00"])
@@ -440,6 +447,7 @@ def test_two_readings_of_own_code_are_refused_for_any_line():
     [
         ("+34 912 345 678", None, "a fixed line of ES"),
         ("912345678", "ES", "a fixed line of ES"),
+        ("4930123456", "DE", "a fixed line of DE"),  # with its calling code, or as 04930 123456
         (FIXED, None, "a fixed line of ES"),
         ("+34 803 123 456", None, "a premium-rate number of ES"),
         ("+34 900 123 456", None, "a toll-free number of ES"),
@@ -454,8 +462,9 @@ def test_line_without_sms_is_refused_unless_any_is_wanted(text, region, line):
     error = refused(text, region=region)
     assert error.problem == f"is {line}, which receives no SMS"
     assert 'line_types="any"' in error.expected
-    digits = parse_msisdn(text, region=region, line_types="any")
-    assert digits == parse_msisdn(f"+{digits}", line_types="any")
+    if not text.startswith("49"):  # which then has two readings
+        digits = parse_msisdn(text, region=region, line_types="any")
+        assert digits == parse_msisdn(f"+{digits}", line_types="any")
 
 
 def test_possible_number_that_is_not_valid_needs_its_plus():

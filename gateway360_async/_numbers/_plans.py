@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 if TYPE_CHECKING:
     from phonenumbers import PhoneMetadata, PhoneNumber, PhoneNumberDesc
@@ -230,10 +230,8 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
 def _metadata(code: int, region: str) -> PhoneMetadata:
     from phonenumbers import PhoneMetadata  # noqa: PLC0415  # see `_reader`
 
-    metadata = PhoneMetadata.metadata_for_region_or_calling_code(code, region)
-    if metadata is None:
-        raise LookupError(f"phonenumbers has no metadata of {region}")
-    return metadata
+    # Of every code and region that it lists, it has them.
+    return cast("PhoneMetadata", PhoneMetadata.metadata_for_region_or_calling_code(code, region))
 
 
 home_of: Final = cache(Home)
