@@ -88,7 +88,7 @@ class Caller:
 
     async def run(self, call: Call[Ok], request: PinRequest, key: str | None = None) -> PinResult:
         """Wait for the number's turn, and make attempts until one is final or the deadline passes."""
-        body = self._encode(self._reported(call, request))
+        body = self._encode(request if call.report_id is None else self._reported(call, request))
         self._deadlines.begin(call)
         passed: bool | None = None
         try:
@@ -155,9 +155,8 @@ class Caller:
 
     def _reported(self, call: Call[Ok], request: PinRequest) -> PinRequest:
         """Give a request the report URL of its call."""
-        if self._reports is None or call.report_id is None:
-            return request
-        return attrs.evolve(request, report_url=self._reports.url_for(call.report_id, request.msisdn))
+        report_id, reports = cast("str", call.report_id), cast("DeliveryReports", self._reports)
+        return attrs.evolve(request, report_url=reports.url_for(report_id, request.msisdn))
 
     async def _guarded(self, call: Call[Ok], body: SecretBytes, guard: GuardAccount) -> PinResult:
         """Count a call on the guard, which may refuse it. What became no SMS is given back."""
