@@ -260,9 +260,14 @@ def _imports(results: dict[str, Any]) -> Bar:
         found = tuple(ours / theirs for ours, theirs in pairs)
     note = _NOT_MEASURED
     if found:
-        pairs = zip(times["import asyncio, attrs, httpx"], times["import httpx"], strict=True)
-        below = statistics.median(all_of_them / httpx for all_of_them, httpx in pairs)
-        note = f"`import asyncio, attrs, httpx`, which it cannot do without: {below:.2f}"
+        # Put off is not saved: httpx comes with the first client, and cattrs with the first call.
+        pairs = zip(
+            times["import gateway360_async, and its first call (null transport)"],
+            times["import httpx"],
+            strict=True,
+        )
+        whole = statistics.median(all_of_it / httpx for all_of_it, httpx in pairs)
+        note = f"with what the first client and the first call import: {whole:.2f}"
     return Bar(
         "`import gateway360_async` ÷ `import httpx`", 1.25, at_most=True, unit="×", found=found, note=note
     )
