@@ -24,7 +24,6 @@ from random import random
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
 import attrs
-import httpx
 
 from ._bounds import Deadline, Places
 from ._errors import FleetError
@@ -37,6 +36,8 @@ from ._wire import MAX_ANSWER_BYTES, REQUEST_HEADERS
 from .transports import Answer, Exchange, Phase, Transport, TransportError, chain, scrubbed
 
 if TYPE_CHECKING:
+    import httpx
+
     from .observers import CallWatch
 
 __all__ = ["Attempts", "Call", "Operation"]

@@ -18,8 +18,6 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
-import httpx
-
 from ._attempts import Call, Operation
 from ._batch import HALT_ON, Batch
 from ._calls import Caller
@@ -38,13 +36,13 @@ from ._payloads import (
 from ._results import ApiError, BatchResult, Disposition, Ok, PinResult, Skipped, TransportFailure
 from ._retry import RetryPolicy
 from ._settings import (
-    DEFAULT_TIMEOUT,
     checked_concurrency,
     checked_cooldown,
     checked_deadline,
     checked_instance,
     checked_sender,
     checked_timeout,
+    default_timeout,
     endpoint,
     read_api_key,
 )
@@ -63,6 +61,8 @@ from .transports import Transport
 from .transports._default import adapted, default_transport
 
 if TYPE_CHECKING:
+    import httpx
+
     from .delivery import DeliveryReports
     from .fleet import Fleet, FleetQueue
     from .ledgers import Ledger
@@ -91,6 +91,7 @@ class Gateway360Client:
             it. A ready `httpx.AsyncClient` or `httpx2.AsyncClient` of yours is used as it is, and stays open.
         timeout: Bounds in seconds on each step of an attempt, as httpx names them; a number bounds
             connecting, writing and reading alike. `pool` bounds the wait for a place among `concurrency`.
+            `None`: 5 to connect, 5 to write, 15 to read; the wait for a place, only the deadline bounds.
         limits: Bounds on the connections of the default transport. `max_connections` bounds
             `concurrency` as well, for nothing queues inside the connection pool.
         retry: When a call is tried again.
@@ -125,7 +126,7 @@ class Gateway360Client:
         base_url: str | httpx.URL | None = None,
         path_prefix: str = "/api",
         transport: Transport | httpx.AsyncClient | None = None,
-        timeout: httpx.Timeout | float = DEFAULT_TIMEOUT,
+        timeout: httpx.Timeout | float | None = None,
         limits: httpx.Limits | None = None,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008  # frozen and without state
         deadline: float = 30.0,
@@ -154,7 +155,7 @@ class Gateway360Client:
         self._reader = number_reader(checked_region(region), checked_line_types(line_types))
         self._url = endpoint(base_url, path_prefix, REQUEST_PATH, allow_insecure=allow_insecure)
         verify_url = endpoint(base_url, path_prefix, VERIFY_PATH, allow_insecure=allow_insecure)
-        self._timeout = checked_timeout(timeout)
+        self._timeout = default_timeout() if timeout is None else checked_timeout(timeout)
         self._deadline = checked_deadline(deadline)
         self._concurrency = checked_concurrency(concurrency)
         checked_instance("retry", retry, RetryPolicy, "a RetryPolicy")
