@@ -91,6 +91,7 @@ class DirectTransport:
         self._idle_count = 0
         # Not by asyncio, which takes 256 KiB of fresh memory for each part of an answer, and gives it back.
         self.buffer = memoryview(bytearray(_BUFFER_BYTES))
+        """Where a connection's bytes arrive, until it has read them: of all connections, for one reads at a time."""
         self._context = Context()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
