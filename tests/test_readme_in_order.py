@@ -4,9 +4,8 @@
 - A program that serves is put in the background, and has said that it is ready before the next block begins.
 - The network is not asked. An environment that is made is the tests' own one under another name. What is installed in each
   is checked by the metadata of what is installed here: there has to be a version of everything that suits all.
-- `.venv/bin/uv run` is left out: it runs these tests, or the benchmarks. So is `gateway360 demo --fleet`, which takes half a
-  minute: `tests/fleet/test_fleet_demo.py` runs it.
-- Ports that are fixed in the text are replaced by free ones: `Ports`.
+- Left out are `.venv/bin/uv run` (these tests, or benchmarks) and `gateway360 demo --fleet` (half a minute: see
+  `tests/fleet/test_fleet_demo.py`). Ports that are fixed in the text are replaced by free ones: `PORTS`.
 """
 
 from __future__ import annotations
@@ -20,15 +19,12 @@ import signal
 import subprocess
 import sys
 from collections import defaultdict
-from importlib import metadata
 from pathlib import Path
 
 import pytest
 from examples import README
+from installable import contradictions
 from loopback import free_port
-from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
-from packaging.version import Version
 
 CHECKOUT = "gateway360-async"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -41,8 +37,8 @@ SERVERS = {
     "taskiq worker": "Listening started",
 }
 """Programs that serve until they are ended, and what they say when they are ready."""
+
 PORTS = {
-    # What stands in the text, and what a default has to be spelled out for.
     ":8360": ":{sandbox}",
     "gateway360 sandbox": "gateway360 sandbox --port {sandbox}",
     ":8000": ":{app}",
@@ -51,6 +47,8 @@ PORTS = {
     "redis-server": "redis-server --port {redis}",
     "RedisSettings()": "RedisSettings(port={redis})",
 }
+"""What stands in the text, and what does in the test: with a free port, and a default spelled out."""
+
 LEFT_OUT = (".venv/bin/uv run", "gateway360 demo --fleet")
 SHELL = r"""
 set -euo pipefail
@@ -80,7 +78,7 @@ typed_pin() {  # the PIN of the next SMS, or of the last one
   until [ "$(grep -c → "$log")" -gt "${1:-0}" ]; do read -rt 0.05 <>"$CLOCK" || true; done
   grep → "$log" | tail -1 | grep -oE '[0-9]+' | tail -1
 }
-sms() { grep -c → "$(dirname "$NOTES")/sandbox.log" || true; }
+sms() { grep -c → "$(dirname "$NOTES")/sandbox.log" 2>/dev/null || true; }
 """
 
 
@@ -125,35 +123,6 @@ def script_of(text: str, folder: Path) -> str:
         if name is None:
             parts.append(f"before=$(sms); python3 {file} < <(typed_pin $before)")
     return "\n".join(parts)
-
-
-def contradictions(installed: list[str]) -> list[str]:
-    """Name what no version suits, by the metadata of what is installed here."""
-    specifiers: dict[str, SpecifierSet] = defaultdict(SpecifierSet)
-    seen, todo = set(), [Requirement(one) for one in installed]
-    while todo:
-        wanted = todo.pop()
-        specifiers[wanted.name] &= wanted.specifier
-        if str(wanted) in seen:
-            continue
-        seen.add(str(wanted))
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            for text in metadata.requires(wanted.name) or ():
-                needed = Requirement(text)
-                extras = ["", *wanted.extras]
-                if needed.marker is None or any(needed.marker.evaluate({"extra": one}) for one in extras):
-                    todo.append(needed)
-    return [f"{name}{one}" for name, one in specifiers.items() if not satisfiable(one)]
-
-
-def satisfiable(specifier: SpecifierSet) -> bool:
-    bounds = [one.version.removesuffix(".*") for one in specifier]
-    # Where there is a version that suits, one of the bounds does, or one close above.
-    return not bounds or any(
-        specifier.contains(Version(f"{bound}{more}"), prereleases=True)
-        for bound in ["0", *bounds]
-        for more in ("", ".0.0.1")
-    )
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl: install Debian's package `curl`")
