@@ -55,6 +55,41 @@ class Received:
         self.writer.write(data)
         await self.writer.drain()
 
+    def records(self, *pieces: bytes) -> bytes:
+        """Give the bytes that carry these pieces: over TLS, each piece begins a record."""
+        tls = self.writer.get_extra_info("ssl_object")
+        if tls is None:
+            return b"".join(pieces)
+        for piece in pieces:
+            view = memoryview(piece)
+            while view:
+                view = view[tls.write(view) :]
+        return self._tls_protocol._outgoing.read()
+
+    def close_notify(self) -> bytes:
+        """Give the bytes by which TLS says that nothing follows."""
+        with contextlib.suppress(ssl.SSLError):  # it would wait for the peer's word
+            self.writer.get_extra_info("ssl_object").unwrap()
+        return self._tls_protocol._outgoing.read()
+
+    def wire(self, data: bytes) -> None:
+        """Write bytes below TLS, in one piece."""
+        if not self.writer.is_closing():
+            self._below_tls.write(data)
+
+    def fin(self) -> None:
+        """Send a FIN and nothing else: over TLS, without a word of it."""
+        self.writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
+
+    @property
+    def _tls_protocol(self) -> Any:
+        return self.writer.transport._ssl_protocol  # asyncio has no public way below its TLS
+
+    @property
+    def _below_tls(self) -> asyncio.WriteTransport:
+        plain = self.writer.get_extra_info("ssl_object") is None
+        return self.writer.transport if plain else self._tls_protocol._transport
+
     async def answer(self, status: int = 200, body: bytes = OK, **headers: str) -> None:
         self.answered = (status, body)
         fields = {"content-length": str(len(body)), "content-type": "application/json"}
@@ -77,9 +112,14 @@ class Received:
 
 def reset(writer: asyncio.StreamWriter) -> None:
     """Close with a RST rather than a FIN."""
-    sock: socket.socket = writer.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    linger_none(writer)
     writer.transport.abort()
+
+
+def linger_none(connection: asyncio.StreamWriter | asyncio.BaseTransport) -> None:
+    """Make the end of a connection a RST."""
+    sock: socket.socket = connection.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 Behaviour = Callable[[Received], Awaitable[None]]
@@ -154,7 +194,7 @@ class Server:
         self.open: set[asyncio.StreamWriter] = set()
         self._tls = tls
         self._port = port
-        self._receive_buffer = receive_buffer
+        self.receive_buffer = receive_buffer
         self._server: asyncio.Server | None = None
         self._changed = asyncio.Condition()
 
@@ -181,10 +221,10 @@ class Server:
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", self._port))
-        if self._receive_buffer is not None:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
+        if self.receive_buffer is not None:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
         self._server = await asyncio.start_server(
-            self._serve, sock=listener, ssl=self._tls, backlog=1000, limit=self._receive_buffer or 2**16
+            self._serve, sock=listener, ssl=self._tls, backlog=1000, limit=self.receive_buffer or 2**16
         )
         return self
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import warnings
 
-from matrix import OTHER, REQUEST, Scene
+from scenes import OTHER, REQUEST, Scene, pass_by, until_over
 
 import gateway360_async
 from gateway360_async import Ok, PinResult, Skipped
 
 
-async def behind_another(scene: Scene, deadline: float = 30.0) -> PinResult:
+async def behind_another(scene: Scene, step: float = 1.1, deadline: float = 30.0) -> PinResult:
     """Call while the only place is taken."""
     first = asyncio.create_task(scene.client.send(OTHER))
     await scene.gateway.wait(lambda: scene.gateway.posts == 1)
+    call = asyncio.create_task(scene.client.send(REQUEST, deadline=deadline))
     try:
-        return await scene.client.send(REQUEST, deadline=deadline)
+        await until_over(call, scene, step)
+        return await call
     finally:
         first.cancel()
         await asyncio.wait((first,))
@@ -30,15 +31,14 @@ async def after_the_end_of_an_idle_connection(scene: Scene) -> PinResult:
     writer.close()
     await writer.wait_closed()
     await scene.gateway.wait(lambda: not scene.gateway.open)
-    for _ in range(3):  # on its way through the event loop
-        await asyncio.sleep(0)
+    await pass_by()
     return await scene.client.send(REQUEST)
 
 
 async def as_the_connection_ends(scene: Scene) -> PinResult:
     """The FIN is in the kernel, and the event loop has not looked yet."""
     assert isinstance(await scene.client.send(OTHER), Ok)
-    scene.gateway.requests[0].writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
+    scene.gateway.requests[0].fin()
     return await scene.client.send(REQUEST)
 
 
@@ -53,7 +53,7 @@ async def behind_one_that_ends(scene: Scene) -> PinResult:
 
 
 async def behind_another_past_its_deadline(scene: Scene) -> PinResult:
-    return await behind_another(scene, deadline=0.1)
+    return await behind_another(scene, step=3.0, deadline=2.0)
 
 
 async def left_in_the_handshake(scene: Scene) -> PinResult:
@@ -63,10 +63,6 @@ async def left_in_the_handshake(scene: Scene) -> PinResult:
     (item,) = batch.report.unread
     assert not isinstance(item.result, Skipped)
     return item.result
-
-
-async def past_its_deadline(scene: Scene) -> PinResult:
-    return await scene.client.send(REQUEST, deadline=0.1)
 
 
 async def when_closed(scene: Scene) -> PinResult:

@@ -8,30 +8,42 @@ from functools import cache
 import trustme
 from loopback import Behaviour, Received
 
+_VERSIONS = {"TLS 1.2": ssl.TLSVersion.TLSv1_2, "TLS 1.3": ssl.TLSVersion.TLSv1_3}
+
 
 @cache
 def authority() -> trustme.CA:
     return trustme.CA()
 
 
-def server_context(name: str = "127.0.0.1") -> ssl.SSLContext:
+@cache
+def server_context(layer: str, name: str = "127.0.0.1") -> ssl.SSLContext | None:
+    """A server's settings for one version of TLS; `None` for "plain"."""
+    if layer == "plain":
+        return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = context.maximum_version = _VERSIONS[layer]
     authority().issue_cert(name).configure_cert(context)
     return context
 
 
-def asking_for_a_certificate(version: ssl.TLSVersion) -> ssl.SSLContext:
+@cache
+def asking_for_a_certificate(layer: str) -> ssl.SSLContext:
     """A server's settings that want the client to prove itself, in one version of TLS."""
-    context = server_context()
-    context.minimum_version = context.maximum_version = version
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = context.maximum_version = _VERSIONS[layer]
     context.verify_mode = ssl.CERT_REQUIRED
+    authority().issue_cert("127.0.0.1").configure_cert(context)
     authority().configure_trust(context)
     return context
 
 
-def client_context() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority().configure_trust(context)
+@cache
+def client_context(*, trusting: bool = True) -> ssl.SSLContext:
+    """A client's settings, made once: the machine's certificates take long to read."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if trusting:
+        authority().configure_trust(context)
     return context
 
 

@@ -10,81 +10,81 @@ from typing import Any
 
 import attrs
 import pytest
-from matrix import TRANSPORTS, Outcome, Row
+from scenes import LAYERS, TRANSPORTS
 
-_MARKS = {"passed": "ok", "failed": "FAIL", "skipped": "-"}
+_MARKS = {"passed": "+", "failed": "F", "error": "F"}
+_LEFT_OUT = "-"
 
 
 @attrs.define
-class _Found:
-    """What the tests have left in their reports."""
+class _Line:
+    """A row of the table: what the tests of a fault have left in their reports."""
 
-    rows: dict[str, tuple[str, Row]] = attrs.field(factory=dict)
-    outcomes: dict[str, Outcome] = attrs.field(factory=dict)
-    marks: dict[str, dict[str, str]] = attrs.field(factory=dict)
-    """By fault and transport."""
-    figures: list[str] = attrs.field(factory=list)
+    group: str
+    phase: str
+    said: str
+    outcome: tuple[int, int] | None = None
+    marks: dict[tuple[str, str], str] = attrs.field(factory=dict)
+    """By transport and layer."""
 
-    def add(self, properties: dict[str, Any], verdict: str) -> None:
-        if "figures" in properties:
-            self.figures.append(properties["figures"])
-        if "row" not in properties:
-            return
-        group, row, mode = properties["row"]
-        self.rows[row.fault] = (group, row)
-        self.marks.setdefault(row.fault, {})[mode] = _MARKS[verdict]
-        if "outcome" in properties:
-            self.outcomes[row.fault] = properties["outcome"]
+    def marks_of(self, mode: str) -> str:
+        return "".join(self.marks.get((mode, layer), _LEFT_OUT) for layer in LAYERS)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    found = _Found()
-    for verdict in _MARKS:
+    lines: dict[str, _Line] = {}
+    figures: list[str] = []
+    for verdict, mark in _MARKS.items():
         for report in terminalreporter.stats.get(verdict, ()):
-            found.add(dict(getattr(report, "user_properties", ())), verdict)
-    if not found.rows and not found.figures:
+            properties = dict(getattr(report, "user_properties", ()))
+            if "figures" in properties:
+                figures.append(properties["figures"])
+            if "row" in properties:
+                group, fault, phase, said, mode, layer = properties["row"]
+                line = lines.setdefault(fault, _Line(group, phase, said))
+                line.marks[mode, layer] = mark
+                if "outcome" in properties and (line.outcome is None or mode == TRANSPORTS[0]):
+                    line.outcome = tuple(properties["outcome"])
+    if not lines and not figures:
         return
     terminalreporter.section("faults")
-    lines = found.figures
-    if found.rows:
+    if lines:
         whole = config.option.verbose > 0 or any("faults" in argument for argument in config.args)
-        lines = [*(_table(found) if whole else ()), *_totals(found), *found.figures]
-    for line in lines:
-        terminalreporter.write_line(line)
+        for text in (*(_table(lines) if whole else ()), *_totals(lines)):
+            terminalreporter.write_line(text)
+    for text in figures:
+        terminalreporter.write_line(text)
 
 
-def _totals(found: _Found) -> list[str]:
+def _columns(cells: Any) -> str:
+    return "  ".join(f"{cell:{len(mode)}}" for mode, cell in zip(TRANSPORTS, cells, strict=True))
+
+
+def _totals(lines: dict[str, _Line]) -> list[str]:
     counts = Counter(
-        (found.rows[fault][0], mode, mark)
-        for fault, marks in found.marks.items()
-        for mode, mark in marks.items()
+        (line.group, mode, mark) for line in lines.values() for (mode, _), mark in line.marks.items()
     )
-    groups = list(dict.fromkeys(group for group, _ in found.rows.values()))
-    lines = [f"{'rows that hold':40} {'  '.join(TRANSPORTS)}"]
-    for group in groups:
+    shown = [f"{'runs that hold':40} {_columns(TRANSPORTS)}"]
+    for group in dict.fromkeys(line.group for line in lines.values()):
         held = [
-            f"{counts[group, mode, 'ok']}/{sum(counts[group, mode, mark] for mark in _MARKS.values())}"
+            f"{counts[group, mode, '+']}/{counts[group, mode, '+'] + counts[group, mode, 'F']}"
             for mode in TRANSPORTS
         ]
-        lines.append(
-            f"{group:40} {'  '.join(f'{h:{len(mode)}}' for h, mode in zip(held, TRANSPORTS, strict=True))}"
-        )
-    return [line.rstrip() for line in lines]
+        shown.append(f"{group:40} {_columns(held)}")
+    return [text.rstrip() for text in shown]
 
 
-def _table(found: _Found) -> list[str]:
-    lines = [
-        f"{'fault':40} {'phase':14} {'the client says':16} {'tries':>5} {'POSTs':>5}  {'  '.join(TRANSPORTS)}"
+def _table(lines: dict[str, _Line]) -> list[str]:
+    shown = [
+        f"each transport: {', '.join(LAYERS)}; + held, F failed, {_LEFT_OUT} left out",
+        f"{'fault':56} {'phase':14} {'the client says':16} {'tries':>5} {'POSTs':>5}  {_columns(TRANSPORTS)}",
     ]
     last = ""
-    for fault, (group, row) in found.rows.items():
-        if group != last:
-            lines.append(f"-- {group}")
-            last = group
-        phase = "/".join(phase.name for phase in sorted(row.phase))
-        said = row.disposition.__name__ if isinstance(row.disposition, type) else str(row.disposition)
-        seen = found.outcomes.get(fault)
-        tries, posts = ("?", "?") if seen is None else (seen.attempts, seen.posts)
-        marks = "  ".join(f"{found.marks[fault].get(mode, ''):{len(mode)}}" for mode in TRANSPORTS)
-        lines.append(f"{fault:40} {phase:14} {said:16} {tries:>5} {posts:>5}  {marks}".rstrip())
-    return lines
+    for fault, line in lines.items():
+        if line.group != last:
+            shown.append(f"-- {line.group}")
+            last = line.group
+        tries, posts = line.outcome or ("?", "?")
+        marks = _columns(map(line.marks_of, TRANSPORTS))
+        shown.append(f"{fault:56} {line.phase:14} {line.said:16} {tries:>5} {posts:>5}  {marks}".rstrip())
+    return shown

@@ -2,28 +2,29 @@
 
 Rules of this module:
 
-- A row is run through `Gateway360Client`, over real sockets on loopback, once for each transport. What it
-  says of the fault is the same for all of them: the promise is the client's, not an HTTP library's.
+- A row is run through `Gateway360Client`, over real sockets on loopback, once for each transport, plain and over
+  each version of TLS. What it says of the fault is the same for all of them: the promise is the client's, not a
+  transport's. Where a transport changes the fault by its nature, the row says how (`over`), or leaves it out with
+  a reason (`without`).
 - The phase is read from the `Exchange`s that pass the transport's port, kept by a wrapper that does nothing
-  else.
+  else, but to make a request large: by spaces behind its JSON.
 - What the server has seen is checked in every row, whatever the row is about: a call is one whole request at
   most, and after an HTTP 429 one SMS at most; what is called `NOT_SENT` made no SMS; the next call has an
   answer of its own; and no connection outlives the client.
+- Time passes where a row says so: nothing waits for a clock.
 - Retrying is the default policy's, without its pauses.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import AbstractAsyncContextManager
-from typing import Any, Final
+from collections.abc import Callable, Collection, Mapping
+from types import ModuleType
+from typing import Any
 
 import attrs
-import httpx
-from loopback import OK, Behaviour, Received, Server, ok
+from loopback import OK, Received, ok
+from scenes import KEY, LAST, LAYERS, REQUEST, Act, Scene, Setting, send, transport_of
 
 from gateway360_async import (
     Disposition,
@@ -35,25 +36,30 @@ from gateway360_async import (
     RetryPolicy,
     TransportFailure,
 )
-from gateway360_async.transports import AiohttpTransport, Exchange, HttpxTransport, Phase, Transport
+from gateway360_async._secret import SecretBytes
+from gateway360_async.transports import Exchange, Phase, Transport
 
-KEY: Final = "k3y-0f-the-account"
-REQUEST: Final = PinRequest("34666666111", "GOOD PIZZA")
-OTHER: Final = PinRequest("34666666222", "GOOD PIZZA")
-LAST: Final = PinRequest("34666666333", "GOOD PIZZA")
-TRANSPORTS: Final = ("httpx", "aiohttp", "ready client")
-"""The default, the fast one, and the default over an `httpx.AsyncClient` of the user's."""
+PLAIN = ("plain",)
+TLS = ("TLS 1.2", "TLS 1.3")
 
 
 class Observed:
-    """A transport that keeps the exchanges which pass through it."""
+    """A transport that keeps the exchanges which pass through it.
 
-    def __init__(self, transport: Transport) -> None:
+    Args:
+        transport: The transport.
+        padding: Spaces to put behind the JSON of the request that a row is about.
+    """
+
+    def __init__(self, transport: Transport, padding: int) -> None:
         self._transport = transport
+        self._padding = padding
         self._exchanges: list[tuple[bytes, Exchange]] = []
 
     async def post(self, url: str, *, body: bytes, exchange: Exchange, **arguments: Any) -> Any:
         self._exchanges.append((bytes(body), exchange))
+        if self._padding and REQUEST.msisdn.encode() in body:
+            body = SecretBytes(body + b" " * self._padding)
         return await self._transport.post(url, body=body, exchange=exchange, **arguments)
 
     async def aclose(self) -> None:
@@ -62,49 +68,6 @@ class Observed:
     def phases(self, request: PinRequest) -> list[Phase]:
         """How far each attempt for a request has come."""
         return [exchange.phase for body, exchange in self._exchanges if request.msisdn.encode() in body]
-
-
-@attrs.define
-class Scene:
-    """Where a row plays.
-
-    Args:
-        url: The gateway's.
-        server: The gateway, where there is one.
-        settings: The client's, but for the transport.
-        verify: The client's TLS settings.
-        proxy: The client's proxy.
-        reached: Set by a server that tells how far it has come.
-        over: Set when the call is over.
-    """
-
-    url: str
-    server: Server | None = None
-    settings: dict[str, Any] = attrs.field(factory=dict)
-    verify: ssl.SSLContext | None = None
-    proxy: str | None = None
-    reached: asyncio.Event = attrs.field(factory=asyncio.Event)
-    over: asyncio.Event = attrs.field(factory=asyncio.Event)
-    client: Gateway360Client = attrs.field(init=False)
-
-    @property
-    def posts(self) -> list[Received]:
-        """The whole requests that the call has made."""
-        return [] if self.server is None else self.server.posts_for(REQUEST.msisdn)
-
-    @property
-    def gateway(self) -> Server:
-        assert self.server is not None
-        return self.server
-
-
-Act = Callable[[Scene], Awaitable[PinResult]]
-Setting = Callable[[], AbstractAsyncContextManager[Scene]]
-
-
-async def send(scene: Scene) -> PinResult:
-    """What most rows do."""
-    return await scene.client.send(REQUEST)
 
 
 def _phases(phase: Phase | Collection[Phase]) -> frozenset[Phase]:
@@ -125,9 +88,15 @@ class Row:
         posts: Whole requests that the server sees.
         retried: Whether the policy tries again, up to its four attempts.
         attempts: Attempts, where they are neither 1 nor 4.
+        connections: Connections that the server has seen by then; `None`: it does not matter.
+        padding: By how many bytes the request is made larger.
         act: What is done.
         recovers: Whether the server can be told to behave, and is then asked once more.
-        without: Transports that have no such fault, and why.
+        layers: Those of `LAYERS` that the fault exists on, or that it is not the same on.
+        ready: What a ready client is made with besides: hooks, an engine.
+        over: What is different over a transport ("proxy"), or over it with or without TLS ("proxy, plain", "proxy,
+            TLS").
+        without: Transports that have no such fault, alone or with or without TLS, and why.
     """
 
     fault: str
@@ -138,20 +107,24 @@ class Row:
     posts: int = 0
     retried: bool = False
     attempts: int | None = None
+    connections: int | None = None
+    padding: int = 0
     act: Act = send
     recovers: bool = True
-    without: dict[str, str] = attrs.field(factory=dict)
+    layers: Collection[str] = LAYERS
+    ready: Callable[[ModuleType, Scene], dict[str, Any]] | None = None
+    over: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    without: Mapping[str, str] = attrs.field(factory=dict)
 
-
-def serving(behaviour: Behaviour = ok, *, before: Behaviour | None = None, **settings: Any) -> Setting:
-    """A gateway that behaves so."""
-
-    @contextlib.asynccontextmanager
-    async def scene() -> AsyncIterator[Scene]:
-        async with Server(behaviour, before=before) as server:
-            yield Scene(server.url, server, settings)
-
-    return scene
+    def at(self, mode: str, layer: str) -> Row | None:
+        """This row as it is over a transport and a layer; `None`: it is left out there."""
+        where = (mode, f"{mode}, {'plain' if layer == 'plain' else 'TLS'}")
+        if layer not in self.layers or any(map(self.without.get, where)):
+            return None
+        row = self
+        for place in where:
+            row = attrs.evolve(row, **self.over.get(place, {}))
+        return row
 
 
 @attrs.frozen
@@ -162,11 +135,13 @@ class Outcome:
     posts: int
 
 
-async def run(row: Row, mode: str) -> Outcome:
+async def run(row: Row, mode: str, layer: str, later: Callable[[float], None]) -> Outcome:
     """Run a row over a transport, and check everything that it says, and that holds in every row."""
-    async with row.scene() as scene:
+    async with row.scene(layer) as scene:
+        scene.later = later
+        scene.ready = row.ready
         async with transport_of(mode, scene) as transport:
-            observed = Observed(transport)
+            observed = Observed(transport, row.padding)
             scene.client = Gateway360Client(
                 KEY,
                 base_url=scene.url,
@@ -186,6 +161,7 @@ async def run(row: Row, mode: str) -> Outcome:
                 finally:
                     scene.over.set()
                 check_sms(scene.posts, result)
+                connections = None if scene.server is None else scene.server.connections
                 if row.recovers and scene.server is not None and not isinstance(result, Exception):
                     scene.server.behaviour, scene.server.before = ok, None
                     answered = await scene.client.send(LAST)
@@ -195,6 +171,7 @@ async def run(row: Row, mode: str) -> Outcome:
             await scene.server.wait(lambda: not scene.gateway.open)
         phases, posts = observed.phases(REQUEST), len(scene.posts)
         _check(row, result, phases, posts)
+        assert row.connections in (None, connections), f"{connections} connections"
         return Outcome(len(phases) if isinstance(result, Exception) else result.attempts, posts)
 
 
@@ -230,16 +207,3 @@ def _check(row: Row, result: PinResult | Exception, phases: list[Phase], posts: 
         assert result.kind in row.kinds, result
     else:
         assert not row.kinds, result
-
-
-@contextlib.asynccontextmanager
-async def transport_of(mode: str, scene: Scene) -> AsyncIterator[Transport]:
-    if mode == "httpx":
-        yield HttpxTransport(verify=scene.verify, proxy=scene.proxy)
-    elif mode == "aiohttp":
-        yield AiohttpTransport(verify=scene.verify, proxy=scene.proxy)
-    else:
-        limits = httpx.Limits(max_connections=100, max_keepalive_connections=100, keepalive_expiry=4)
-        verify = True if scene.verify is None else scene.verify
-        async with httpx.AsyncClient(limits=limits, verify=verify, proxy=scene.proxy) as client:
-            yield HttpxTransport(client)

@@ -2,39 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from loopback import OK, Received, in_turn, ok, status
-from matrix import Row, Scene, Setting, serving
-from rows_sent import much, small_buffer
+from loopback import OK, Behaviour, Received, in_turn, ok, status
+from matrix import PLAIN, TLS, Row
+from scenes import Scene, Setting, pass_by, second_call, serving, small_buffer
 
 from gateway360_async import Disposition, FailureKind
 from gateway360_async.transports import Phase
 
 THROTTLED = {FailureKind.THROTTLED}
+LARGE = 1_000_000
+"""More bytes than the kernel buffers for a connection that is not read."""
+BY_HTTPX = ("httpx client", "httpx2 client", "proxy")
 
 
 def _error(error_id: str) -> bytes:
     return b'{"status":"error","error_id":"%s","error_msg":"m"}' % error_id.encode()
 
 
-async def too_large(received: Received) -> None:
+def answer(head: bytes, body: bytes = OK, *, ending: Callable[[Received], Any] | None = None) -> Behaviour:
+    """Answer to the byte, with an SMS."""
+
+    async def behave(received: Received) -> None:
+        received.answered = (200, OK)
+        await received.write(head + b"\r\n" + body)
+        if ending is not None:
+            ending(received)
+
+    return behave
+
+
+async def too_large(scene: Scene, received: Received) -> None:
     """Answer before the body is read, and drop the rest."""
     await received.reader.readuntil(b"\r\n\r\n")
     await received.answer(413, b"")
     received.writer.close()
 
 
-async def too_large_and_rst(received: Received) -> None:
+async def too_large_and_rst(scene: Scene, received: Received) -> None:
     await received.reader.readuntil(b"\r\n\r\n")
     await received.answer(413, b"")
     received.reset()
 
 
-def throttles_twice() -> AbstractAsyncContextManager[Scene]:
+async def early_ok(scene: Scene, received: Received) -> None:
+    """Answer before the body is read, and read it then."""
+    received.head = await received.reader.readuntil(b"\r\n\r\n")
+    await received.answer()
+    await pass_by()
+    received.body = await received.reader.readexactly(int(received.header("content-length") or 0))
+    scene.gateway.requests.append(received)
+
+
+def throttles_twice(layer: str) -> AbstractAsyncContextManager[Scene]:
     """Made anew for each run: it counts."""
-    return serving(in_turn(status(429), status(429, retry_after="0"), ok))()
+    return serving(in_turn(status(429), status(429, retry_after="0"), ok))(layer)
 
 
 def _row(
@@ -49,6 +74,7 @@ def _row(
 
 
 def _throttled(fault: str, *, retried: bool, deadline: float = 30.0, **headers: str) -> Row:
+    """The fault is a header's value, which no layer below HTTP changes."""
     return _row(
         fault,
         serving(status(429, **headers), deadline=deadline),
@@ -56,19 +82,43 @@ def _throttled(fault: str, *, retried: bool, deadline: float = 30.0, **headers: 
         THROTTLED,
         4 if retried else 1,
         retried=retried,
+        layers=PLAIN,
+    )
+
+
+def _early(
+    fault: str, before: Callable[[Scene, Received], Awaitable[None]], *, padding: int, **more: Any
+) -> Row:
+    return _row(
+        fault,
+        small_buffer(before),
+        Disposition.NOT_SENT,
+        {FailureKind.HTTP_STATUS},
+        0,
+        padding=padding,
+        **more,
     )
 
 
 ROWS = (
     _row("ok", serving(ok), Disposition.SENT),
     _row(
-        "ok under another content type", serving(status(200, OK, content_type="text/html")), Disposition.SENT
+        "ok under another content type",
+        serving(status(200, OK, content_type="text/html")),
+        Disposition.SENT,
+        layers=PLAIN,
     ),
+    _row("a header of 9 KB", serving(status(200, OK, x_long="x" * 9000)), Disposition.SENT),
     _row("error under 200", serving(status(200, _error("INVALID_NUMBER"))), Disposition.NOT_SENT),
     _row("error under 401", serving(status(401, _error("UNAUTHORIZED"))), Disposition.NOT_SENT),
-    _row("error with an unknown id", serving(status(400, _error("NEW"))), Disposition.NOT_SENT),
-    _row("UNKNOWN_ERROR", serving(status(200, _error("UNKNOWN_ERROR"))), Disposition.MAYBE_SENT),
-    _row("unknown id under 500", serving(status(500, _error("NEW"))), Disposition.MAYBE_SENT),
+    _row("error with an unknown id", serving(status(400, _error("NEW"))), Disposition.NOT_SENT, layers=PLAIN),
+    _row(
+        "UNKNOWN_ERROR",
+        serving(status(200, _error("UNKNOWN_ERROR"))),
+        Disposition.MAYBE_SENT,
+        layers=PLAIN,
+    ),
+    _row("unknown id under 500", serving(status(500, _error("NEW"))), Disposition.MAYBE_SENT, layers=PLAIN),
     _row("HTML 404", serving(status(404, b"<html>")), Disposition.NOT_SENT, {FailureKind.HTTP_STATUS}),
     _row(
         "redirect",
@@ -82,8 +132,14 @@ ROWS = (
     _throttled("429, a date that has passed", retried=True, retry_after="Wed, 21 Oct 2015 07:28:00 GMT"),
     _throttled("429, a date past the deadline", retried=False, retry_after="Wed, 21 Oct 2115 07:28:00 GMT"),
     _throttled("429, absurd Retry-After", retried=False, retry_after="9" * 400),
-    _throttled("429, negative Retry-After", retried=True, retry_after="-1"),
-    _throttled("429, Retry-After in words", retried=True, retry_after="soon"),
+    # A fraction is rounded up, of a list the largest counts, and a value that cannot be read means no retry.
+    _throttled("429, Retry-After: 0.0", retried=True, retry_after="0.0"),
+    _throttled("429, Retry-After: 60.0", retried=False, retry_after="60.0"),
+    _throttled("429, Retry-After: 2.5, and 2.8 s left", retried=False, retry_after="2.5", deadline=2.8),
+    _throttled("429, Retry-After: 0, 2", retried=False, retry_after="0, 2", deadline=1.0),
+    _throttled("429, Retry-After: 2, 2", retried=False, retry_after="2, 2", deadline=1.0),
+    _throttled("429, negative Retry-After", retried=False, retry_after="-1"),
+    _throttled("429, Retry-After in words", retried=False, retry_after="soon"),
     _row(
         "429 twice, then ok",
         throttles_twice,
@@ -93,15 +149,101 @@ ROWS = (
         recovers=False,
     ),
     *(
-        _row(
-            f"early 413, {ending}, {size} request",
-            scene(before=before),
-            Disposition.NOT_SENT,
-            {FailureKind.HTTP_STATUS},
-            0,
-            **more,
-        )
+        _early(f"early 413, {ending}, {size} request", before, padding=padding)
         for ending, before in (("FIN", too_large), ("RST", too_large_and_rst))
-        for size, scene, more in (("small", serving, {}), ("large", small_buffer, {"act": much}))
+        for size, padding in (("small", 0), ("large", LARGE))
+    ),
+    _row(
+        "early ok, then the rest is read",
+        small_buffer(early_ok),
+        Disposition.SENT,
+        padding=LARGE,
+    ),
+)
+
+ENDS = (
+    _row(
+        "Connection: close",
+        serving(status(200, OK, connection="close")),
+        Disposition.SENT,
+        connections=2,
+        act=second_call,
+    ),
+    _row(
+        "HTTP/1.0",
+        serving(answer(b"HTTP/1.0 200 OK\r\ncontent-length: 15\r\n")),
+        Disposition.SENT,
+        connections=2,
+        act=second_call,
+    ),
+    _row(
+        "HTTP/1.0 that keeps the connection",
+        serving(answer(b"HTTP/1.0 200 OK\r\ncontent-length: 15\r\nconnection: keep-alive\r\n")),
+        Disposition.SENT,
+        connections=1,
+        act=second_call,
+        over=dict.fromkeys(BY_HTTPX, {"connections": 2}),  # h11 takes it for no more than it has to be
+    ),
+    _row(
+        "interim answers before it",
+        serving(
+            answer(
+                b"HTTP/1.1 100 Continue\r\n\r\n"
+                b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"
+                b"HTTP/1.1 200 OK\r\ncontent-length: 15\r\n"
+            )
+        ),
+        Disposition.SENT,
+        connections=1,
+        act=second_call,
+    ),
+    _row(
+        "chunks with trailers",
+        serving(
+            answer(
+                b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n",
+                b"5\r\n" + OK[:5] + b"\r\na;x=y\r\n" + OK[5:] + b"\r\n0\r\nx-sum: 1\r\nx-b: 2\r\n\r\n",
+            )
+        ),
+        Disposition.SENT,
+        connections=1,
+        act=second_call,
+    ),
+    _row(
+        "kept by the server for a second",
+        serving(status(200, OK, keep_alive="timeout=1")),
+        Disposition.SENT,
+        connections=2,
+        act=second_call,
+        over=dict.fromkeys(BY_HTTPX, {"connections": 1}),  # httpx does not read this header
+    ),
+    _row(
+        "kept by the server for a minute",
+        serving(status(200, OK, keep_alive="timeout=60, max=100")),
+        Disposition.SENT,
+        connections=1,
+        act=second_call,
+    ),
+    _row(
+        "body that ends with the connection",
+        serving(answer(b"HTTP/1.1 200 OK\r\n", ending=lambda received: received.writer.close())),
+        Disposition.SENT,
+        connections=2,
+        act=second_call,
+    ),
+    _row(
+        "body that ends with a RST",
+        serving(answer(b"HTTP/1.1 200 OK\r\n", ending=Received.reset)),
+        Disposition.MAYBE_SENT,
+        {FailureKind.DISCONNECTED},
+    ),
+    _row(
+        "body that ends with the connection, which TLS does not know of",
+        serving(answer(b"HTTP/1.1 200 OK\r\n", ending=Received.fin)),
+        Disposition.MAYBE_SENT,  # a stranger can cut a connection (RFC 9112, section 9.8)
+        {FailureKind.DISCONNECTED},
+        layers=TLS,
+        # httpx does not tell a cut from an end (anyio's `standard_compatible=False`).
+        over=dict.fromkeys(BY_HTTPX, {"disposition": Disposition.SENT, "kinds": ()}),
     ),
 )

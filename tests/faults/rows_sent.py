@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
 from collections.abc import AsyncIterator
 from typing import Any
 
-import attrs
 import httpx
-from certificates import asking_for_a_certificate, client_context, handshake
-from loopback import Behaviour, Received, Server, close, raw, rst, silence
-from matrix import OTHER, REQUEST, Row, Scene, Setting, serving
+from certificates import asking_for_a_certificate, handshake
+from loopback import Received, Server, close, raw, rst, silence
+from matrix import Row
+from rows_answered import LARGE
+from scenes import (
+    REQUEST,
+    Scene,
+    Setting,
+    as_time_passes,
+    asked,
+    pass_by,
+    second_call,
+    serving,
+    small_buffer,
+)
 
-from gateway360_async import Disposition, FailureKind, Ok, PinResult, Skipped
+from gateway360_async import Disposition, FailureKind, PinResult, Skipped
 from gateway360_async.transports import Phase
 
-A_SECOND = 1.0
-"""Seconds until a deadline that has to find the request sent, on a busy machine as well."""
-A_TENTH = httpx.Timeout(5, read=0.1, write=0.1)
+SHORT = httpx.Timeout(10, read=1, write=1)
 GONE = {FailureKind.DISCONNECTED}
-# More than the kernel buffers for a connection that is not read, and less than aiohttp warns of.
-LARGE = attrs.evolve(REQUEST, report_url=f"https://reports.test/{'x' * 1_000_000}")
+HEAD_OR_NOT = {Phase.SENT, Phase.ANSWERED}
+past_its_timeout = as_time_passes(1.5, asked)
+past_its_deadline = as_time_passes(3.0, asked)
+"""Of 2 s; the timeouts are longer."""
 
 
 async def fin_after_a_byte(received: Received) -> None:
@@ -38,9 +48,24 @@ async def rst_after_a_byte(received: Received) -> None:
         received.reset()
 
 
-async def rst_in_mid_body(received: Received) -> None:
+async def rst_in_mid_body(scene: Scene, received: Received) -> None:
     await received.reader.readuntil(b"\r\n\r\n")
     await received.reader.readexactly(1000)
+    received.reset()
+
+
+async def early_ok_then_rst(scene: Scene, received: Received) -> None:
+    """Answer before the request is written whole, and break the connection."""
+    await received.reader.readuntil(b"\r\n\r\n")
+    await received.answer()
+    received.reset()
+
+
+async def early_ok_and_later_rst(scene: Scene, received: Received) -> None:
+    """The same, when the answer has been seen."""
+    await received.reader.readuntil(b"\r\n\r\n")
+    await received.answer()
+    await pass_by()
     received.reset()
 
 
@@ -48,7 +73,7 @@ async def drips_headers(received: Received) -> None:
     await received.write(b"HTTP/1.1 200 OK\r\nx: ")
     while True:
         await received.write(b"x")
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
 
 
 async def only_interim_answers(received: Received) -> None:
@@ -57,48 +82,22 @@ async def only_interim_answers(received: Received) -> None:
         await asyncio.sleep(0)
 
 
-def small_buffer(before: Behaviour, **settings: Any) -> Setting:
-    """A gateway that takes in little at a time, so that a large request is long under way."""
-
-    @contextlib.asynccontextmanager
-    async def scene() -> AsyncIterator[Scene]:
-        async with Server(before=before, receive_buffer=4096) as server:
-            yield Scene(server.url, server, settings)
-
-    return scene
-
-
 def stops_reading(after: int, **settings: Any) -> Setting:
     """A gateway that reads so many bytes, and no more until the call is over."""
 
-    @contextlib.asynccontextmanager
-    async def scene() -> AsyncIterator[Scene]:
-        async def reads_a_little(received: Received) -> None:
-            await received.reader.readexactly(after)
-            scene.reached.set()
-            await scene.over.wait()
-            await received.silence()
+    async def reads_a_little(scene: Scene, received: Received) -> None:
+        await received.reader.readexactly(after)
+        scene.reached.set()
+        await scene.over.wait()
+        await received.silence()
 
-        async with Server(before=reads_a_little, receive_buffer=4096) as server:
-            scene = Scene(server.url, server, settings)
-            yield scene
-
-    return scene
+    return small_buffer(reads_a_little, **settings)
 
 
 @contextlib.asynccontextmanager
-async def wants_a_certificate() -> AsyncIterator[Scene]:
-    async with Server(before=handshake(asking_for_a_certificate(ssl.TLSVersion.TLSv1_3))) as server:
-        yield Scene(server.url.replace("http:", "https:"), server, verify=client_context())
-
-
-async def on_a_kept_connection(scene: Scene) -> PinResult:
-    assert isinstance(await scene.client.send(OTHER), Ok)
-    return await scene.client.send(REQUEST)
-
-
-async def much(scene: Scene) -> PinResult:
-    return await scene.client.send(LARGE)
+async def wants_a_certificate(layer: str) -> AsyncIterator[Scene]:
+    async with Server(before=handshake(asking_for_a_certificate(layer))) as server:
+        yield Scene(server.url.replace("http:", "https:"), server)
 
 
 async def left_after_the_request(scene: Scene) -> PinResult:
@@ -110,15 +109,23 @@ async def left_after_the_request(scene: Scene) -> PinResult:
 
 
 async def left_in_mid_request(scene: Scene) -> PinResult:
-    async with scene.client.batch([LARGE]) as batch:
+    async with scene.client.batch([REQUEST]) as batch:
         await scene.reached.wait()
     (item,) = batch.report.unread
     assert not isinstance(item.result, Skipped)
     return item.result
 
 
-def _row(fault: str, scene: Setting, kinds: set[FailureKind], posts: int, **more: Any) -> Row:
-    return Row(fault, scene, Phase.SENT, Disposition.MAYBE_SENT, kinds, posts, **more)
+def _row(
+    fault: str,
+    scene: Setting,
+    kinds: set[FailureKind],
+    posts: int,
+    *,
+    phase: Phase | set[Phase] = Phase.SENT,
+    **more: Any,
+) -> Row:
+    return Row(fault, scene, phase, Disposition.MAYBE_SENT, kinds, posts, **more)
 
 
 def _answered(data: bytes, **settings: Any) -> Setting:
@@ -136,14 +143,14 @@ ON_ACCEPT = (
         serving(before=fin_after_a_byte),
         GONE,
         0,
-        act=on_a_kept_connection,
+        act=second_call,
     ),
     _row(
         "RST as a kept connection is used",
         serving(before=rst_after_a_byte),
         GONE,
         0,
-        act=on_a_kept_connection,
+        act=second_call,
     ),
     _row(
         "no client certificate, TLS 1.3",  # the client's handshake is over before the server has looked
@@ -151,31 +158,52 @@ ON_ACCEPT = (
         GONE,
         0,
         recovers=False,
+        layers=("TLS 1.3",),
     ),
     _row(
-        "peer stops reading",  # aiohttp has no bound on writing: the deadline
-        stops_reading(0, timeout=A_TENTH, deadline=A_SECOND),
-        {FailureKind.TIMEOUT, FailureKind.DEADLINE},
+        "peer stops reading",
+        stops_reading(0, timeout=SHORT),
+        {FailureKind.TIMEOUT},
         0,
-        act=much,
+        padding=LARGE,
+        act=as_time_passes(1.5, lambda scene: scene.reached.is_set()),
     ),
     _row(
-        "cancelled in mid-request", stops_reading(1000), {FailureKind.CANCELLED}, 0, act=left_in_mid_request
+        "cancelled in mid-request",
+        stops_reading(1000),
+        {FailureKind.CANCELLED},
+        0,
+        padding=LARGE,
+        act=left_in_mid_request,
     ),
-    _row("RST in mid-body", small_buffer(rst_in_mid_body), GONE, 0, act=much),
+    _row("RST in mid-body", small_buffer(rst_in_mid_body), GONE, 0, padding=LARGE),
+    *(
+        _row(f"early ok, {when}", small_buffer(before), GONE, 0, padding=LARGE, phase=HEAD_OR_NOT)
+        for when, before in (
+            ("then a RST at once", early_ok_then_rst),
+            ("then a RST", early_ok_and_later_rst),
+        )
+    ),
 )
 
 AFTER_THE_REQUEST = (
     _row("FIN after the request", serving(close), GONE, 1),
     _row("RST after the request", serving(rst), GONE, 1),
-    _row("silence", serving(silence, timeout=A_TENTH), {FailureKind.TIMEOUT}, 1),
+    _row("silence", serving(silence, timeout=SHORT), {FailureKind.TIMEOUT}, 1, act=past_its_timeout),
     _row(
         "headers dripped past the deadline",
-        serving(drips_headers, deadline=A_SECOND),
+        serving(drips_headers, deadline=2.0),
         {FailureKind.DEADLINE},
         1,
+        act=past_its_deadline,
     ),
-    _row("endless 1xx", serving(only_interim_answers, deadline=A_SECOND), {FailureKind.DEADLINE}, 1),
+    _row(
+        "endless 1xx",
+        serving(only_interim_answers, deadline=2.0),
+        {FailureKind.DEADLINE},
+        1,
+        act=past_its_deadline,
+    ),
     _row("FIN in the headers", _answered(b"HTTP/1.1 200 OK\r\ncontent-le"), GONE, 1),
     _row("garbage status line", _answered(b"220 mail.test ESMTP\r\n\r\n"), {FailureKind.PROTOCOL}, 1),
     _row(
@@ -207,5 +235,11 @@ AFTER_THE_REQUEST = (
         1,
         act=left_after_the_request,
     ),
-    _row("deadline after the request", serving(silence, deadline=A_SECOND), {FailureKind.DEADLINE}, 1),
+    _row(
+        "deadline after the request",
+        serving(silence, deadline=2.0),
+        {FailureKind.DEADLINE},
+        1,
+        act=past_its_deadline,
+    ),
 )

@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import zlib
-from collections.abc import AsyncIterator
 from functools import cache
 from typing import Any
 
-from certificates import client_context, server_context
-from loopback import OK, Behaviour, Received, Server, raw, status
-from matrix import OTHER, REQUEST, Row, Scene, Setting, serving
+import attrs
+from loopback import OK, Behaviour, Received, raw, status
+from matrix import PLAIN, Row
+from rows_sent import HEAD_OR_NOT, past_its_deadline
+from rows_surplus import http
+from scenes import Act, send, serving
 
-from gateway360_async import Disposition, FailureKind, Ok, PinResult
+from gateway360_async import Disposition, FailureKind
 from gateway360_async.transports import Phase
 
 BROKEN = {FailureKind.PROTOCOL, FailureKind.DISCONNECTED}  # how far a parser got decides which of the two
 UNREADABLE = {FailureKind.UNREADABLE}
 HTTP_STATUS = {FailureKind.HTTP_STATUS}
-HEAD_OR_NOT = {Phase.SENT, Phase.ANSWERED}
-NO_FUNDS = b'{"status":"error","error_id":"NOT_ENOUGH_BALANCE"}'
-
-
-def http(body: bytes) -> bytes:
-    return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
 
 
 async def drips_its_body(received: Received) -> None:
     await received.write(b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n")
     while True:
         await received.write(b" ")
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
 
 
 async def endless_body(received: Received) -> None:
@@ -65,9 +60,15 @@ def _row(
     kinds: set[FailureKind] = UNREADABLE,
     *,
     phase: Phase | set[Phase] = Phase.ANSWERED,
+    act: Act = send,
     **settings: Any,
 ) -> Row:
-    return Row(fault, serving(behaviour, **settings), phase, Disposition.MAYBE_SENT, kinds, posts=1)
+    return Row(fault, serving(behaviour, **settings), phase, Disposition.MAYBE_SENT, kinds, posts=1, act=act)
+
+
+def _said(fault: str, behaviour: Behaviour, kinds: set[FailureKind] = UNREADABLE) -> Row:
+    """A whole answer, whose words say nothing: no layer below HTTP changes them."""
+    return attrs.evolve(_row(fault, behaviour, kinds), layers=PLAIN)
 
 
 def _gzip(data: bytes) -> bytes:
@@ -92,33 +93,39 @@ ROWS = (
         raw(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nf\r\n" + OK + b"\r\n"),
         BROKEN,
     ),
-    _row("body dripped past the deadline", drips_its_body, {FailureKind.DEADLINE}, deadline=1.0),
+    _row(
+        "body dripped past the deadline",
+        drips_its_body,
+        {FailureKind.DEADLINE},
+        act=past_its_deadline,
+        deadline=2.0,
+    ),
     _row("endless body", endless_body),
     _row("body over the cap", status(200, b'{"status":"ok","x":"%s"}' % (b"x" * 70_000))),
-    _row("gzip", status(200, _gzip(OK), content_encoding="gzip")),
-    _row("gzip that unfolds to 200 MB", unfolds),
+    _said("gzip", status(200, _gzip(OK), content_encoding="gzip")),
+    _said("gzip that unfolds to 200 MB", unfolds),
     *(
-        _row(f"content-encoding: {name}", status(200, OK, content_encoding=name))
+        _said(f"content-encoding: {name}", status(200, OK, content_encoding=name))
         for name in ("gzip", "deflate", "br", "zstd", "x-unheard-of", "identity, gzip")
     ),
-    _row("HTML 200", status(200, b"<html>ok</html>")),
-    _row("empty 200", status(200, b"")),
-    _row("empty 204", raw(b"HTTP/1.1 204 No Content\r\n\r\n")),
-    _row("not UTF-8", status(200, b'{"status":"ok","x":"\xff"}')),
-    _row("UTF-16", status(200, OK.decode().encode("utf-16"))),
-    _row("a key twice", status(200, b'{"status":"error","status":"ok"}')),
-    _row("NaN", status(200, b'{"status":"ok","x":NaN}')),
-    _row("depth 100,000", status(200, DEEP)),
-    _row("depth 30,000, within the cap", status(200, DEEP_IN_THE_CAP)),
-    _row("integer of 5,000 digits", status(200, b'{"status":"ok","x":%s}' % (b"7" * 5000))),
-    _row("another schema", status(200, json.dumps({"data": {"status": "ok"}}).encode())),
-    _row("ok and an error id", status(200, b'{"status":"ok","error_id":"BAD_PARAMS"}')),
-    _row("HTML 502", status(502, b"<html>Bad Gateway</html>"), HTTP_STATUS),
-    _row("HTML 504", status(504, b"<html>Gateway Time-out</html>"), HTTP_STATUS),
-    _row("bare 500", status(500), HTTP_STATUS),
-    _row("bare 503", status(503), HTTP_STATUS),
-    _row("503 with Retry-After", status(503, retry_after="0"), HTTP_STATUS),
-    _row("ok under 500", status(500, OK), HTTP_STATUS),
+    _said("HTML 200", status(200, b"<html>ok</html>")),
+    _said("empty 200", status(200, b"")),
+    _said("empty 204", raw(b"HTTP/1.1 204 No Content\r\n\r\n")),
+    _said("not UTF-8", status(200, b'{"status":"ok","x":"\xff"}')),
+    _said("UTF-16", status(200, OK.decode().encode("utf-16"))),
+    _said("a key twice", status(200, b'{"status":"error","status":"ok"}')),
+    _said("NaN", status(200, b'{"status":"ok","x":NaN}')),
+    _said("depth 100,000", status(200, DEEP)),
+    _said("depth 30,000, within the cap", status(200, DEEP_IN_THE_CAP)),
+    _said("integer of 5,000 digits", status(200, b'{"status":"ok","x":%s}' % (b"7" * 5000))),
+    _said("another schema", status(200, json.dumps({"data": {"status": "ok"}}).encode())),
+    _said("ok and an error id", status(200, b'{"status":"ok","error_id":"BAD_PARAMS"}')),
+    _said("HTML 502", status(502, b"<html>Bad Gateway</html>"), HTTP_STATUS),
+    _said("HTML 504", status(504, b"<html>Gateway Time-out</html>"), HTTP_STATUS),
+    _said("bare 500", status(500), HTTP_STATUS),
+    _said("bare 503", status(503), HTTP_STATUS),
+    _said("503 with Retry-After", status(503, retry_after="0"), HTTP_STATUS),
+    _said("ok under 500", status(500, OK), HTTP_STATUS),
     # An answer, to HTTP: the request may have been taken before the protocol was given up.
     _row(
         "unexpected 101",
@@ -127,61 +134,5 @@ ROWS = (
         ),
         HTTP_STATUS | BROKEN,
         phase=HEAD_OR_NOT,
-    ),
-)
-
-
-# --- Surplus answers: the second call of a connection must get the second answer -------------------------
-
-
-async def twice_then_refuse(received: Received) -> None:
-    """Answer once too often, in one segment: it lands in the parser's buffer, not in the socket's."""
-    await ok_then_refuse(received)
-    if received.json["msisdn"] == OTHER.msisdn:
-        await received.answer()
-
-
-async def ok_then_refuse(received: Received) -> None:
-    await received.answer(body=NO_FUNDS if received.json["msisdn"] == REQUEST.msisdn else OK)
-
-
-async def second_call(scene: Scene) -> PinResult:
-    assert isinstance(await scene.client.send(OTHER), Ok)
-    return await scene.client.send(REQUEST)
-
-
-def late(surplus: bytes, *, passes: int) -> Any:
-    """Write while the connection is idle, so many passes of the event loop before it is used again."""
-
-    async def act(scene: Scene) -> PinResult:
-        assert isinstance(await scene.client.send(OTHER), Ok)
-        await scene.gateway.requests[0].write(surplus)
-        for _ in range(passes):
-            await asyncio.sleep(0)
-        return await scene.client.send(REQUEST)
-
-    return act
-
-
-@contextlib.asynccontextmanager
-async def over_tls() -> AsyncIterator[Scene]:
-    async with Server(ok_then_refuse, tls=server_context()) as server:
-        yield Scene(server.url, server, verify=client_context())
-
-
-def _surplus(fault: str, scene: Setting, act: Any) -> Row:
-    return Row(fault, scene, Phase.ANSWERED, Disposition.NOT_SENT, posts=1, act=act)
-
-
-SURPLUS = (
-    _surplus("surplus answer in one segment", serving(twice_then_refuse), second_call),
-    *(
-        _surplus(f"{what}, {when}", scene, late(data, passes=passes))
-        for what, scene, data in (
-            ("late surplus answer", serving(ok_then_refuse), http(OK)),
-            ("late surplus byte", serving(ok_then_refuse), b"H"),
-            ("late surplus over TLS", over_tls, http(OK)),
-        )
-        for when, passes in (("in the kernel", 0), ("read while idle", 5))
     ),
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import ssl
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
@@ -20,22 +19,25 @@ from acts_unsent import (
     in_a_child,
     in_another_loop,
     left_in_the_handshake,
-    past_its_deadline,
     when_closed,
 )
 from certificates import asking_for_a_certificate, client_context, handshake, server_context
 from loopback import Behaviour, Received, Server, free_port, silence, status
-from matrix import Row, Scene, Setting, serving
+from matrix import PLAIN, TLS, Row
+from scenes import Scene, Setting, as_time_passes, serving
 
 from gateway360_async import ClientClosed, Disposition, FailureKind, WrongEventLoop
 from gateway360_async.transports import Phase
 
-A_TENTH = httpx.Timeout(0.1, pool=None)
-HANDSHAKE = {FailureKind.TLS, FailureKind.CONNECT}  # aiohttp has one error for a connection and its handshake
+SHORT = httpx.Timeout(10, connect=1, pool=None)
+
+
+def _scheme(layer: str) -> str:
+    return "http" if layer == "plain" else "https"
 
 
 @contextlib.asynccontextmanager
-async def no_name() -> AsyncIterator[Scene]:
+async def no_name(layer: str) -> AsyncIterator[Scene]:
     """The resolver is the machine's, and no test's to break: the one thing here that is stood in for."""
 
     async def try_again(*args: object, **kwargs: object) -> Any:
@@ -45,18 +47,18 @@ async def no_name() -> AsyncIterator[Scene]:
     original = loop.getaddrinfo
     loop.getaddrinfo = try_again  # type: ignore[method-assign]
     try:
-        yield Scene("https://gateway.test")
+        yield Scene(f"{_scheme(layer)}://gateway.test", settings={"allow_insecure": True})
     finally:
         loop.getaddrinfo = original  # type: ignore[method-assign]
 
 
 @contextlib.asynccontextmanager
-async def nobody_listens() -> AsyncIterator[Scene]:
-    yield Scene(f"http://127.0.0.1:{free_port()}")
+async def nobody_listens(layer: str) -> AsyncIterator[Scene]:
+    yield Scene(f"{_scheme(layer)}://127.0.0.1:{free_port()}")
 
 
 @contextlib.asynccontextmanager
-async def full_backlog() -> AsyncIterator[Scene]:
+async def full_backlog(layer: str) -> AsyncIterator[Scene]:
     """A queue of one that nobody accepts from: the kernel drops every further SYN."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
@@ -64,17 +66,18 @@ async def full_backlog() -> AsyncIterator[Scene]:
             filler = stack.enter_context(socket.socket())
             filler.setblocking(False)
             filler.connect_ex(listener.getsockname())
-        yield Scene(f"http://127.0.0.1:{listener.getsockname()[1]}", settings={"timeout": A_TENTH})
+        url = f"{_scheme(layer)}://127.0.0.1:{listener.getsockname()[1]}"
+        yield Scene(url, settings={"timeout": SHORT})
 
 
 def tls_by_hand(before: Behaviour, **settings: Any) -> Setting:
     """A port that is asked for TLS, and whose server reads and writes the bytes below it."""
 
     @contextlib.asynccontextmanager
-    async def scene() -> AsyncIterator[Scene]:
+    async def scene(layer: str) -> AsyncIterator[Scene]:
         async with Server(before=before) as server:
             url = server.url.replace("http:", "https:")
-            yield Scene(url, server, settings, verify=client_context())
+            yield Scene(url, server, settings)
 
     return scene
 
@@ -101,33 +104,39 @@ async def hello_and_plain_text(received: Received) -> None:
 
 
 @contextlib.asynccontextmanager
-async def untrusted() -> AsyncIterator[Scene]:
-    async with Server(tls=server_context()) as server:
+async def untrusted(layer: str) -> AsyncIterator[Scene]:
+    async with Server(tls=server_context(layer)) as server:
+        yield Scene(server.url, server, verify=client_context(trusting=False))
+
+
+@contextlib.asynccontextmanager
+async def another_name(layer: str) -> AsyncIterator[Scene]:
+    async with Server(tls=server_context(layer, "gateway.test")) as server:
         yield Scene(server.url, server)
 
 
 @contextlib.asynccontextmanager
-async def another_name() -> AsyncIterator[Scene]:
-    async with Server(tls=server_context("gateway.test")) as server:
-        yield Scene(server.url, server, verify=client_context())
+async def tls_wanting_a_certificate(layer: str) -> AsyncIterator[Scene]:
+    async with tls_by_hand(handshake(asking_for_a_certificate(layer)))(layer) as scene:
+        yield scene
 
 
 @contextlib.asynccontextmanager
-async def refusing_proxy() -> AsyncIterator[Scene]:
+async def refusing_proxy(layer: str) -> AsyncIterator[Scene]:
     refusal = status(407, proxy_authenticate="Basic")
     async with Server() as gateway, Server(refusal) as proxy:
         yield Scene(gateway.url.replace("http:", "https:"), gateway, proxy=proxy.url)
 
 
 @contextlib.asynccontextmanager
-async def one_place_held() -> AsyncIterator[Scene]:
+async def one_place_held(layer: str) -> AsyncIterator[Scene]:
     """The only place is taken until the scene says so."""
 
     async def held(received: Received) -> None:
         await scene.reached.wait()
         await received.answer()
 
-    async with Server(held) as server:
+    async with Server(held, tls=server_context(layer)) as server:
         scene = Scene(server.url, server, {"concurrency": 1, "timeout": httpx.Timeout(5, pool=5)})
         yield scene
 
@@ -146,80 +155,158 @@ def _row(
     )
 
 
+def _mended(fault: str, scene: Setting, act: Any, **more: Any) -> Row:
+    return Row(fault, scene, Phase.ANSWERED, Disposition.SENT, posts=1, act=act, **more)
+
+
 one_place = {"concurrency": 1}
+HELLO: dict[str, Any] = {"layers": ("TLS 1.3",)}  # a client's first words are the same in both versions
+
+LOST_IN_THE_PROXY = {
+    # The proxy has taken the request: its word is an answer, and not the gateway's.
+    "proxy, plain": {
+        "phase": Phase.ANSWERED,
+        "disposition": Disposition.MAYBE_SENT,
+        "kinds": {FailureKind.HTTP_STATUS},
+        "retried": False,
+    },
+    "proxy, TLS": {"kinds": {FailureKind.PROXY}, "retried": False},
+}
 
 RETRIED = (
-    _row("name not resolved, for now", no_name, {FailureKind.CONNECT}, retried=True),
-    _row("connection refused", nobody_listens, {FailureKind.CONNECT}, retried=True),
+    _row(
+        "name not resolved, for now",
+        no_name,
+        {FailureKind.CONNECT},
+        retried=True,
+        over=LOST_IN_THE_PROXY,
+    ),
+    _row(
+        "connection refused",
+        nobody_listens,
+        {FailureKind.CONNECT},
+        retried=True,
+        over=LOST_IN_THE_PROXY,
+    ),
     *(
-        [_row("connect timeout: full backlog", full_backlog, {FailureKind.CONNECT}, retried=True)]
+        [
+            _row(
+                "connect timeout: full backlog",
+                full_backlog,
+                {FailureKind.CONNECT},
+                retried=True,
+                act=as_time_passes(1.5),
+                over={
+                    "proxy, plain": {
+                        "phase": Phase.SENT,
+                        "disposition": Disposition.MAYBE_SENT,
+                        "kinds": {FailureKind.TIMEOUT},
+                        "retried": False,
+                    },
+                },
+            )
+        ]
         if sys.platform == "linux"  # other kernels let more in, or refuse
         else []
     ),
     _row(
         "TLS handshake stalls",
-        tls_by_hand(hello_and_stall, timeout=A_TENTH),
-        HANDSHAKE,
+        tls_by_hand(hello_and_stall, timeout=SHORT),
+        {FailureKind.TLS},
         retried=True,
         recovers=False,
+        act=as_time_passes(1.5, lambda scene: scene.gateway.connections > 0),
+        **HELLO,
     ),
-    _row("FIN in the TLS handshake", tls_by_hand(hello_and_fin), HANDSHAKE, retried=True, recovers=False),
-    _row("RST in the TLS handshake", tls_by_hand(hello_and_rst), HANDSHAKE, retried=True, recovers=False),
+    _row(
+        "FIN in the TLS handshake",
+        tls_by_hand(hello_and_fin),
+        {FailureKind.TLS},
+        retried=True,
+        recovers=False,
+        **HELLO,
+    ),
+    _row(
+        "RST in the TLS handshake",
+        tls_by_hand(hello_and_rst),
+        {FailureKind.TLS},
+        retried=True,
+        recovers=False,
+        **HELLO,
+    ),
     _row(
         "no place within the pool timeout",
-        serving(silence, timeout=httpx.Timeout(5, pool=0.02), **one_place),
+        serving(silence, timeout=httpx.Timeout(20, pool=1), **one_place),
         {FailureKind.POOL},
         retried=True,
         act=behind_another,
+        layers=PLAIN,  # nothing is connected
     ),
 )
 
-TRANSPARENT = tuple(
-    Row(fault, scene, Phase.ANSWERED, Disposition.SENT, posts=1, act=act)
-    for fault, scene, act in (
-        ("idle connection closed, and seen", serving(), after_the_end_of_an_idle_connection),
-        ("idle connection closed, in the kernel", serving(), as_the_connection_ends),
-        ("a place, within the pool timeout", one_place_held, behind_one_that_ends),
-    )
+TRANSPARENT = (
+    _mended("idle connection closed, and seen", serving(), after_the_end_of_an_idle_connection),
+    _mended(
+        "idle connection closed, in the kernel",
+        serving(),
+        as_the_connection_ends,
+        without={
+            "proxy": "it is in the proxy's kernel, and no client can know of it before its request has gone"
+        },
+    ),
+    _mended("a place, within the pool timeout", one_place_held, behind_one_that_ends),
 )
 
 FINAL = (
-    _row("untrusted certificate", untrusted, {FailureKind.TLS_REFUSED}, recovers=False),
-    _row("wrong host name", another_name, {FailureKind.TLS_REFUSED}, recovers=False),
+    _row("untrusted certificate", untrusted, {FailureKind.TLS_REFUSED}, recovers=False, layers=TLS),
+    _row("wrong host name", another_name, {FailureKind.TLS_REFUSED}, recovers=False, layers=TLS),
     _row(
         "plain text on a TLS port",
         tls_by_hand(hello_and_plain_text),
         {FailureKind.TLS_REFUSED},
         recovers=False,
+        **HELLO,
     ),
     _row(
         "no client certificate, TLS 1.2",
-        tls_by_hand(handshake(asking_for_a_certificate(ssl.TLSVersion.TLSv1_2))),
+        tls_wanting_a_certificate,
         {FailureKind.TLS_REFUSED},
         recovers=False,
+        layers=("TLS 1.2",),
     ),
-    _row("proxy answers CONNECT with 407", refusing_proxy, {FailureKind.PROXY}, recovers=False),
-    _row("client closed", serving(), ClientClosed, act=when_closed),
-    _row("another event loop", serving(), WrongEventLoop, act=in_another_loop),
-    _row("after a fork", serving(), WrongEventLoop, act=in_a_child),
+    _row(
+        "proxy answers CONNECT with 407",
+        refusing_proxy,
+        {FailureKind.PROXY},
+        recovers=False,
+        layers=TLS,
+        without={"direct": "it knows no proxy"},
+    ),
+    # The client says so before it asks its transport.
+    _row("client closed", serving(), ClientClosed, act=when_closed, layers=PLAIN),
+    _row("another event loop", serving(), WrongEventLoop, act=in_another_loop, layers=PLAIN),
+    _row("after a fork", serving(), WrongEventLoop, act=in_a_child, layers=PLAIN),
     _row(
         "cancelled in the handshake",
         tls_by_hand(hello_and_stall),
         {FailureKind.CANCELLED},
         act=left_in_the_handshake,
         recovers=False,
+        **HELLO,
     ),
     _row(
         "deadline in the handshake",
-        tls_by_hand(hello_and_stall),
+        tls_by_hand(hello_and_stall, deadline=2.0),
         {FailureKind.DEADLINE},
-        act=past_its_deadline,
+        act=as_time_passes(3.0, lambda scene: scene.gateway.connections > 0),
         recovers=False,
+        **HELLO,
     ),
     _row(
         "deadline while waiting for a place",
-        serving(silence, **one_place),
+        serving(silence, timeout=httpx.Timeout(20, pool=None), **one_place),
         {FailureKind.DEADLINE},
         act=behind_another_past_its_deadline,
+        layers=PLAIN,  # nothing is connected
     ),
 )

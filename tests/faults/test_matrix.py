@@ -1,13 +1,16 @@
-"""Every fault, over every transport: what is said of it, and how often the server is asked."""
+"""Every fault, over every transport and layer: what is said of it, and how often the server is asked."""
 
 from __future__ import annotations
 
 import pytest
 import rows_answered
+import rows_ready
 import rows_sent
+import rows_surplus
 import rows_unreadable
 import rows_unsent
-from matrix import TRANSPORTS, Row, run
+from matrix import Row, run
+from scenes import LAYERS, TRANSPORTS
 
 GROUPS: dict[str, tuple[Row, ...]] = {
     "not sent, tried again": rows_unsent.RETRIED,
@@ -16,21 +19,37 @@ GROUPS: dict[str, tuple[Row, ...]] = {
     "may have been sent: on the way": rows_sent.ON_ACCEPT,
     "may have been sent: no answer": rows_sent.AFTER_THE_REQUEST,
     "may have been sent: no readable answer": rows_unreadable.ROWS,
-    "surplus answers": rows_unreadable.SURPLUS,
+    "surplus answers": rows_surplus.ROWS,
     "answered": rows_answered.ROWS,
+    "answered: how an answer ends": rows_answered.ENDS,
+    "hooks and engines of a ready client": rows_ready.ROWS,
 }
-ROWS = [(group, row) for group, rows in GROUPS.items() for row in rows]
+RUNS = [
+    pytest.param(group, row, mode, layer, id=f"{row.fault}-{mode}-{layer}")
+    for group, rows in GROUPS.items()
+    for row in rows
+    for mode in TRANSPORTS
+    for layer in LAYERS
+    if row.at(mode, layer) is not None
+]
 
 
-@pytest.mark.parametrize("mode", TRANSPORTS)
-@pytest.mark.parametrize(("group", "row"), ROWS, ids=[row.fault for _, row in ROWS])
-async def test_what_is_said_of_a_fault(group, row, mode, record_property):
-    record_property("row", (group, row, mode))
-    if mode in row.without:
-        pytest.skip(row.without[mode])
-    record_property("outcome", await run(row, mode))
+@pytest.mark.parametrize(("group", "row", "mode", "layer"), RUNS)
+async def test_what_is_said_of_a_fault(group, row, mode, layer, later, record_property):
+    phase = "/".join(phase.name for phase in sorted(row.phase))
+    said = row.disposition.__name__ if isinstance(row.disposition, type) else str(row.disposition)
+    record_property("row", [group, row.fault, phase, said, mode, layer])
+    outcome = await run(row.at(mode, layer), mode, layer, later)
+    record_property("outcome", [outcome.attempts, outcome.posts])
 
 
 def test_every_row_has_a_name_of_its_own():
-    names = [row.fault for _, row in ROWS]
+    names = [row.fault for rows in GROUPS.values() for row in rows]
     assert len(names) == len(set(names))
+
+
+def test_every_exception_names_a_transport():
+    places = {place for mode in TRANSPORTS for place in (mode, f"{mode}, plain", f"{mode}, TLS")}
+    for rows in GROUPS.values():
+        for row in rows:
+            assert {*row.over, *row.without} <= places, row.fault

@@ -1,0 +1,147 @@
+"""Rows of ready clients: hooks, authentication flows and engines that read, repeat or keep the request."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from engines import retrying_over_streams
+from loopback import Behaviour, ok, rst, status
+from matrix import Row
+from rows_surplus import KINDS, in_one_segment, placed
+from rows_unsent import nobody_listens
+from scenes import Scene, Setting, second_call, serving
+
+from gateway360_async import Disposition, FailureKind
+from gateway360_async.transports import Phase
+
+NO_HOOKS = dict.fromkeys(("direct", "proxy"), "it has no hooks, and no engine of the user's")
+
+
+async def _reads_the_body(request: Any) -> None:
+    assert b"msisdn" in await request.aread()
+
+
+async def _reads_the_stream(request: Any) -> None:
+    assert b"msisdn" in b"".join([piece async for piece in request.stream])
+
+
+async def _reads_the_answer(response: Any) -> None:
+    await response.aread()
+
+
+def hook(*, request: Any = None, response: Any = None) -> dict[str, Any]:
+    hooks = {"request": request, "response": response}
+    return {"event_hooks": {name: [function] for name, function in hooks.items() if function}}
+
+
+def body_hook(library: ModuleType, scene: Scene) -> dict[str, Any]:
+    return hook(request=_reads_the_body)
+
+
+def stream_hook(library: ModuleType, scene: Scene) -> dict[str, Any]:
+    return hook(request=_reads_the_stream)
+
+
+def answer_hook(library: ModuleType, scene: Scene) -> dict[str, Any]:
+    return hook(response=_reads_the_answer)
+
+
+def signing(library: Any, scene: Scene) -> dict[str, Any]:
+    class Signature(library.Auth):
+        requires_request_body = True
+
+        def auth_flow(self, request: Any) -> Any:
+            request.headers["X-Signed-Bytes"] = str(len(request.content))
+            yield request
+
+    return {"auth": Signature()}
+
+
+def asking_twice(library: Any, scene: Scene) -> dict[str, Any]:
+    """As OAuth or Digest do: the first refusal is a reason to ask again."""
+
+    class Twice(library.Auth):
+        def auth_flow(self, request: Any) -> Any:
+            response = yield request
+            if response.status_code == 401:
+                yield request
+
+    return {"auth": Twice()}
+
+
+def over_streams(ready: Any) -> Any:
+    """The same over an engine that is not httpcore, which says nothing of what it does, and tries four times."""
+
+    def made(library: ModuleType, scene: Scene) -> dict[str, Any]:
+        return {"transport": retrying_over_streams(library, scene.verify), **ready(library, scene)}
+
+    return made
+
+
+def _row(
+    fault: str, behaviour: Behaviour | Setting, ready: Any, disposition: Disposition, **more: Any
+) -> Row:
+    more = {"phase": Phase.ANSWERED, "posts": 1, **more}
+    return Row(fault, behaviour, disposition=disposition, ready=ready, without=NO_HOOKS, **more)
+
+
+READERS = (
+    ("a hook that reads the body", body_hook),
+    ("an authentication that reads the body", signing),
+)
+STOPPED: dict[str, Any] = {"phase": Phase.SENT, "kinds": {FailureKind.UNEXPECTED}}
+
+ROWS = (
+    *(_row(name, serving(ok), ready, Disposition.SENT) for name, ready in READERS),
+    _row("a hook that reads the stream", serving(ok), stream_hook, Disposition.SENT),
+    _row(
+        "an authentication that asks twice",
+        serving(status(401)),
+        asking_twice,
+        Disposition.MAYBE_SENT,
+        **STOPPED,
+    ),
+    *(
+        _row(
+            f"a hook that reads the answer, and a surplus {kind} behind it",
+            placed(in_one_segment, KINDS[kind], refused=kind == "ok"),
+            answer_hook,
+            Disposition.NOT_SENT if kind == "ok" else Disposition.SENT,
+            act=second_call,
+            connections=2,
+        )
+        for kind in KINDS
+    ),
+    *(
+        row
+        for name, ready in READERS
+        for row in (
+            _row(f"{name}, retrying engine", serving(ok), over_streams(ready), Disposition.SENT),
+            _row(
+                f"{name}, retrying engine, RST",
+                serving(rst),
+                over_streams(ready),
+                Disposition.MAYBE_SENT,
+                **STOPPED,
+            ),
+            _row(
+                f"{name}, retrying engine, 503",
+                serving(status(503)),
+                over_streams(ready),
+                Disposition.MAYBE_SENT,
+                **STOPPED,
+            ),
+            _row(
+                f"{name}, retrying engine, refused",
+                nobody_listens,
+                over_streams(ready),
+                Disposition.NOT_SENT,
+                phase=Phase.UNSENT,
+                kinds={FailureKind.CONNECT},
+                posts=0,
+                retried=True,
+            ),
+        )
+    ),
+)
