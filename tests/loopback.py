@@ -217,10 +217,7 @@ class Server:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
-        # With its protocol named, which asyncio asks for before it turns Nagle's delay off.
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", self._port))
+        listener = listening_socket(self._port)
         if self.receive_buffer is not None:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
         self._server = await asyncio.start_server(
@@ -242,6 +239,11 @@ class Server:
         async with self._changed:
             await self._changed.wait_for(condition)
 
+    async def take(self, received: Received) -> None:
+        """Count a whole request."""
+        self.requests.append(received)
+        await self._notify()
+
     async def _notify(self) -> None:
         async with self._changed:
             self._changed.notify_all()
@@ -259,8 +261,7 @@ class Server:
                 head = await reader.readuntil(b"\r\n\r\n")
                 received = Received(reader, writer, head, b"", earlier)
                 received.body = await reader.readexactly(int(received.header("content-length") or 0))
-                self.requests.append(received)
-                await self._notify()
+                await self.take(received)
                 await self.behaviour(received)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -268,6 +269,14 @@ class Server:
             writer.transport.abort()
             self.open.discard(writer)
             await self._notify()
+
+
+def listening_socket(port: int = 0) -> socket.socket:
+    """Make one with its protocol named, which asyncio asks for before it turns Nagle's delay off."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    return listener
 
 
 def free_port() -> int:

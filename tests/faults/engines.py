@@ -12,15 +12,14 @@ def retrying_over_streams(library: Any, verify: ssl.SSLContext) -> Any:
 
     class Retrying(library.AsyncBaseTransport):
         async def handle_async_request(self, request: Any) -> Any:
-            for tries_left in (3, 2, 1, 0):
+            for _ in range(3):
                 try:
                     response = await exchange(request)
                 except library.TransportError:
-                    if not tries_left:
-                        raise
-                else:
-                    if response.status_code < 500 or not tries_left:
-                        return response
+                    continue
+                if response.status_code < 500:
+                    return response
+            return await exchange(request)
 
     async def exchange(request: Any) -> Any:
         url = request.url

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from loopback import linger_none
+from loopback import linger_none, listening_socket
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _UNREACHABLE = b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n"
@@ -129,7 +129,11 @@ class _Client(_Side):
         async def connect() -> None:
             assert self.transport is not None
             try:
-                await loop.create_connection(lambda: upstream, host, port)
+                connection, _ = await loop.create_connection(lambda: upstream, host, port)
+                if self._proxy.receive_buffer is not None:
+                    connection.get_extra_info("socket").setsockopt(
+                        socket.SOL_SOCKET, socket.SO_SNDBUF, self._proxy.receive_buffer
+                    )
             except OSError:
                 self.transport.write(_UNREACHABLE)
                 self.transport.close()
@@ -141,11 +145,14 @@ class _Client(_Side):
                 self._tunnel = True
                 self.transport.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             self._take()
-            if self._ended:
-                self.eof_received()
 
         self.other = upstream = _Side(self._proxy, self)
         self._connecting = loop.create_task(connect())
+
+    def eof_received(self) -> bool:
+        if self._connecting is not None:
+            self.close()  # the client has given up
+        return super().eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._connecting is not None:
@@ -163,17 +170,19 @@ class ForwardProxy:
     def __init__(self, receive_buffer: int | None = None) -> None:
         self.open: set[_Side] = set()
         self.emptied = asyncio.Event()
-        self._receive_buffer = receive_buffer
+        self.receive_buffer = receive_buffer
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def __aenter__(self) -> Self:
-        listener = socket.create_server(("127.0.0.1", 0), backlog=1000)
-        if self._receive_buffer is not None:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
-        self._server = await asyncio.get_running_loop().create_server(lambda: _Client(self), sock=listener)
+        listener = listening_socket()
+        if self.receive_buffer is not None:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: _Client(self), sock=listener, backlog=1000
+        )
         return self
 
     async def __aexit__(

@@ -8,15 +8,27 @@ from typing import Any
 
 from loopback import OK, Behaviour, Received, in_turn, ok, status
 from matrix import PLAIN, TLS, Row
-from scenes import Scene, Setting, pass_by, second_call, serving, small_buffer
+from scenes import REQUEST, Scene, Setting, asked, pass_by, second_call, serving, small_buffer
 
-from gateway360_async import Disposition, FailureKind
+from gateway360_async import Disposition, FailureKind, PinResult
 from gateway360_async.transports import Phase
 
 THROTTLED = {FailureKind.THROTTLED}
-LARGE = 1_000_000
+LARGE = 4_000_000
 """More bytes than the kernel buffers for a connection that is not read."""
 BY_HTTPX = ("httpx client", "httpx2 client", "proxy")
+
+# It reads no answer before its request is written, and then there is no connection any more.
+LOST_BY_HTTPX: dict[str, Any] = {
+    "over": dict.fromkeys(
+        BY_HTTPX,
+        {
+            "phase": Phase.SENT,
+            "disposition": Disposition.MAYBE_SENT,
+            "kinds": {FailureKind.DISCONNECTED},
+        },
+    )
+}
 
 
 def _error(error_id: str) -> bytes:
@@ -54,7 +66,14 @@ async def early_ok(scene: Scene, received: Received) -> None:
     await received.answer()
     await pass_by()
     received.body = await received.reader.readexactly(int(received.header("content-length") or 0))
-    scene.gateway.requests.append(received)
+    await scene.gateway.take(received)
+
+
+async def until_it_is_read(scene: Scene) -> PinResult:
+    """Call, and wait until the server has read what the kernel has taken."""
+    result = await scene.client.send(REQUEST)
+    await scene.gateway.wait(lambda: asked(scene))
+    return result
 
 
 def throttles_twice(layer: str) -> AbstractAsyncContextManager[Scene]:
@@ -149,15 +168,16 @@ ROWS = (
         recovers=False,
     ),
     *(
-        _early(f"early 413, {ending}, {size} request", before, padding=padding)
+        _early(f"early 413, {ending}, {size} request", before, padding=padding, **more)
         for ending, before in (("FIN", too_large), ("RST", too_large_and_rst))
-        for size, padding in (("small", 0), ("large", LARGE))
+        for size, padding, more in (("small", 0, {}), ("large", LARGE, LOST_BY_HTTPX))
     ),
     _row(
         "early ok, then the rest is read",
         small_buffer(early_ok),
         Disposition.SENT,
         padding=LARGE,
+        act=until_it_is_read,
     ),
 )
 

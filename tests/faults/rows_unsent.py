@@ -29,7 +29,7 @@ from scenes import Scene, Setting, as_time_passes, serving
 from gateway360_async import ClientClosed, Disposition, FailureKind, WrongEventLoop
 from gateway360_async.transports import Phase
 
-SHORT = httpx.Timeout(10, connect=1, pool=None)
+SHORT = httpx.Timeout(10, connect=1, read=1, pool=None)
 
 
 def _scheme(layer: str) -> str:
