@@ -53,10 +53,26 @@ async def behind_another_past_its_deadline(scene: Scene) -> PinResult:
     return await behind_another(scene, step=3.0, deadline=2.0)
 
 
+async def past_the_timeout_of_each_handshake(scene: Scene) -> PinResult:
+    call = asyncio.create_task(scene.client.send(REQUEST))
+    for _ in range(4):
+        await scene.reached.wait()
+        scene.reached.clear()
+        scene.later(1.5)
+    return await call
+
+
+async def past_the_deadline_in_a_handshake(scene: Scene) -> PinResult:
+    call = asyncio.create_task(scene.client.send(REQUEST, deadline=2.0))
+    await scene.reached.wait()
+    scene.later(3.0)
+    return await call
+
+
 async def left_in_the_handshake(scene: Scene) -> PinResult:
     """A batch is left: it says what became of what it cancelled, which an exception cannot."""
     async with scene.client.batch([REQUEST]) as batch:
-        await scene.gateway.wait(lambda: scene.gateway.connections == 1)
+        await scene.reached.wait()
     (item,) = batch.report.unread
     assert not isinstance(item.result, Skipped)
     return item.result

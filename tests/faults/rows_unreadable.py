@@ -34,6 +34,7 @@ async def endless_body(received: Received) -> None:
     await received.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
     while True:
         await received.write(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
+        await asyncio.sleep(0)
 
 
 async def rst_in_the_body(received: Received) -> None:

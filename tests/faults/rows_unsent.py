@@ -19,6 +19,8 @@ from acts_unsent import (
     in_a_child,
     in_another_loop,
     left_in_the_handshake,
+    past_the_deadline_in_a_handshake,
+    past_the_timeout_of_each_handshake,
     when_closed,
 )
 from certificates import asking_for_a_certificate, client_context, handshake, server_context
@@ -28,8 +30,6 @@ from scenes import Scene, Setting, as_time_passes, serving
 
 from gateway360_async import ClientClosed, Disposition, FailureKind, WrongEventLoop
 from gateway360_async.transports import Phase
-
-SHORT = httpx.Timeout(10, connect=1, read=1, pool=None)
 
 
 def _scheme(layer: str) -> str:
@@ -67,7 +67,7 @@ async def full_backlog(layer: str) -> AsyncIterator[Scene]:
             filler.setblocking(False)
             filler.connect_ex(listener.getsockname())
         url = f"{_scheme(layer)}://127.0.0.1:{listener.getsockname()[1]}"
-        yield Scene(url, settings={"timeout": SHORT})
+        yield Scene(url, settings={"timeout": httpx.Timeout(10, connect=1, read=1, pool=None)})
 
 
 def tls_by_hand(before: Behaviour, **settings: Any) -> Setting:
@@ -82,9 +82,20 @@ def tls_by_hand(before: Behaviour, **settings: Any) -> Setting:
     return scene
 
 
-async def hello_and_stall(received: Received) -> None:
-    await received.reader.read(100)
-    await received.silence()
+def stalls(**settings: Any) -> Setting:
+    """A port that takes the first words of TLS, and says nothing."""
+
+    @contextlib.asynccontextmanager
+    async def scene(layer: str) -> AsyncIterator[Scene]:
+        async def hello_and_stall(received: Received) -> None:
+            await received.reader.read(65536)
+            scene.reached.set()
+            await received.silence()
+
+        async with tls_by_hand(hello_and_stall, **settings)(layer) as scene:
+            yield scene
+
+    return scene
 
 
 async def hello_and_fin(received: Received) -> None:
@@ -211,11 +222,11 @@ RETRIED = (
     ),
     _row(
         "TLS handshake stalls",
-        tls_by_hand(hello_and_stall, timeout=SHORT),
+        stalls(timeout=httpx.Timeout(10, connect=1, pool=None)),
         {FailureKind.TLS},
         retried=True,
         recovers=False,
-        act=as_time_passes(1.5, lambda scene: scene.gateway.connections > 0),
+        act=past_the_timeout_of_each_handshake,
         **HELLO,
     ),
     _row(
@@ -288,7 +299,7 @@ FINAL = (
     _row("after a fork", serving(), WrongEventLoop, act=in_a_child, layers=PLAIN),
     _row(
         "cancelled in the handshake",
-        tls_by_hand(hello_and_stall),
+        stalls(),
         {FailureKind.CANCELLED},
         act=left_in_the_handshake,
         recovers=False,
@@ -296,9 +307,9 @@ FINAL = (
     ),
     _row(
         "deadline in the handshake",
-        tls_by_hand(hello_and_stall, deadline=2.0),
+        stalls(),
         {FailureKind.DEADLINE},
-        act=as_time_passes(3.0, lambda scene: scene.gateway.connections > 0),
+        act=past_the_deadline_in_a_handshake,
         recovers=False,
         **HELLO,
     ),
