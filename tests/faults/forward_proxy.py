@@ -26,6 +26,7 @@ class _Side(asyncio.Protocol):
         self._proxy = proxy
         self.other = other
         self.transport: asyncio.Transport | None = None
+        self.linked = True
         self._ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -42,12 +43,16 @@ class _Side(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._ended = True
+        if self.linked:
+            self.pass_on_end()
+        return True
+
+    def pass_on_end(self) -> None:
         other = self.other
         if other is None or other._ended:
             self.close()
         if other is not None and other.transport is not None and not other.transport.is_closing():
             other.close() if other._ended else other.transport.write_eof()
-        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._proxy.open.discard(self)
@@ -139,14 +144,18 @@ class _Client(_Side):
                 self.transport.close()
                 return
             self._connecting = None
+            upstream.linked = True
             if head:
                 self.pass_on(head)
             else:
                 self._tunnel = True
                 self.transport.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             self._take()
+            if upstream._ended:
+                upstream.pass_on_end()
 
         self.other = upstream = _Side(self._proxy, self)
+        upstream.linked = False
         self._connecting = loop.create_task(connect())
 
     def eof_received(self) -> bool:

@@ -1,4 +1,4 @@
-"""A gateway that fails at random: on accept, in mid-request, after it, in mid-answer, while idle.
+"""A gateway that fails at random: on accept, in mid-request, after it, in mid-answer, behind it, while idle.
 
 Rules of this module:
 
@@ -6,6 +6,7 @@ Rules of this module:
   in their order, and what is asserted of them must hold in any.
 - A request counts as seen whole as soon as all its bytes are in this process, read or not: that is the
   strictest that a client can be held to.
+- Each answer names the number that it is for, a surplus one the number that has its answer already.
 """
 
 from __future__ import annotations
@@ -19,10 +20,25 @@ from random import Random
 from loopback import OK, Received, Server
 
 NO_FUNDS = b'{"status":"error","error_id":"NOT_ENOUGH_BALANCE"}'
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(OK)
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 CALM = 0.5
 """The share of requests that nothing happens to, so that connections get old enough to break."""
+BREAKS = ("on accept", "in mid-request", "after the request", "in mid-answer", "idle")
+FAULTS = (
+    *(f"{how} {where}" for how in ("FIN", "RST") for where in BREAKS),
+    "late",
+    "429",
+    "refused",
+    "silence",
+    "surplus in one segment",
+    "surplus cut",
+)
+FAULTS_OF_TLS = ("surplus in its own record", "end of TLS")
+
+
+def http(number: str, status: int = 200, body: bytes = OK) -> bytes:
+    head = f"HTTP/1.1 {status} x\r\nx-for: {number}\r\ncontent-length: {len(body)}\r\n\r\n"
+    return head.encode() + body
 
 
 class Storm:
@@ -52,20 +68,25 @@ class Storm:
 
     async def answer(self, received: Received) -> None:
         if self.over or self._random.random() < CALM:
-            await received.answer()
+            await self.say(received)
             return
-        fault = self._random.choice(
-            (
-                self.break_off,
-                self.late,
-                self.in_mid_answer,
-                self.throttle,
-                self.refuse,
-                self.surplus,
-                self.silence,
-            )
-        )
-        await fault(received)
+        faults = [
+            self.break_off,
+            self.late,
+            self.in_mid_answer,
+            self.throttle,
+            self.refuse,
+            self.surplus,
+            self.surplus,
+            self.silence,
+        ]
+        if received.writer.get_extra_info("ssl_object") is not None:
+            faults.append(self.end_of_tls)
+        await self._random.choice(faults)(received)
+
+    async def say(self, received: Received, status: int = 200, body: bytes = OK) -> None:
+        received.answered = (status, body)
+        await received.write(http(received.json["msisdn"], status, body))
 
     async def break_off(self, received: Received) -> None:
         self._break_off(received, "after the request")
@@ -74,10 +95,10 @@ class Storm:
         self.faults["late"] += 1
         for _ in range(self._random.randrange(20)):
             await asyncio.sleep(0)
-        await received.answer()
+        await self.say(received)
 
     async def in_mid_answer(self, received: Received) -> None:
-        answer = HEAD + OK
+        answer = http(received.json["msisdn"])
         await received.write(answer[: self._random.randrange(1, len(answer))])
         for _ in range(self._random.randrange(5)):
             await asyncio.sleep(0)
@@ -85,22 +106,44 @@ class Storm:
 
     async def throttle(self, received: Received) -> None:
         self.faults["429"] += 1
-        await received.answer(429, b"")
+        await self.say(received, 429, b"")
 
     async def refuse(self, received: Received) -> None:
         self.faults["refused"] += 1
-        await received.answer(200, NO_FUNDS)
+        await self.say(received, 200, NO_FUNDS)
 
     async def surplus(self, received: Received) -> None:
-        """A refusal too many: whoever takes it for his answer denies an SMS that there is."""
-        self.faults["surplus"] += 1
-        body = b"%s%s" % (HEAD + OK, HEAD.replace(b"%d" % len(OK), b"%d" % len(NO_FUNDS)) + NO_FUNDS)
+        """Say too much: taken for the next answer, it denies an SMS, makes one up, or makes a second one."""
+        number = received.json["msisdn"]
         received.answered = (200, OK)
-        await received.write(body)
+        answer = http(number)
+        surplus = self._random.choice(
+            (http(number), http(number, 200, NO_FUNDS), http(number, 429, b""), b"\r\n", b"H")
+        )
+        places = ["in one segment", "cut"]
+        if received.writer.get_extra_info("ssl_object") is not None:
+            places.append("in its own record")
+        place = self._random.choice(places)
+        self.faults[f"surplus {place}"] += 1
+        if place == "in one segment":
+            received.wire(received.records(answer + surplus))
+            return
+        first, rest = received.records(answer), received.records(surplus)
+        middle = self._random.randrange(1, len(rest) + 1) if place == "cut" else len(rest)
+        received.wire(first + rest[:middle])
+        for _ in range(self._random.randrange(40)):
+            await asyncio.sleep(0)
+        received.wire(rest[middle:])
+
+    async def end_of_tls(self, received: Received) -> None:
+        self.faults["end of TLS"] += 1
+        received.answered = (200, OK)
+        received.wire(received.records(http(received.json["msisdn"])) + received.close_notify())
+        await received.until_gone()
 
     async def silence(self, received: Received) -> None:
         if self._random.random() < 0.5:  # half as often: it takes as long as the read timeout
-            await received.answer()
+            await self.say(received)
             return
         self.faults["silence"] += 1
         await received.silence()
