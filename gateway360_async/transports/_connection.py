@@ -101,6 +101,15 @@ class Connection(asyncio.Protocol):
         """Whether it has been connected, so that a trouble is one of the TLS handshake."""
         return self._transport is not None
 
+    def is_untouched(self) -> bool:
+        """Whether a new connection is still open, and nothing has come on it before its first request.
+
+        Over TLS its socket is not asked: a server may send session tickets (RFC 8446, section 4.6.1).
+        """
+        if self._tls is None:
+            return self.can_be_used_again()
+        return not cast("asyncio.Transport", self._transport).is_closing()
+
     def can_be_used_again(self) -> bool:
         """Whether nothing has come on an idle connection, by a look at its socket that does not wait."""
         transport = cast("asyncio.Transport", self._transport)

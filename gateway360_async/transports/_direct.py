@@ -195,6 +195,10 @@ class DirectTransport:
             raise ClientClosed
         if error is not None:
             raise _connect_error(error, connection, seconds) from None
+        if not connection.is_untouched():
+            connection.abort()
+            problem = "the peer closed the connection, or spoke, before the request"
+            raise TransportError(FailureKind.CONNECT, problem)
         return connection
 
     def released(self, connection: Connection) -> None:
