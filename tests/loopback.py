@@ -116,9 +116,9 @@ def reset(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-def linger_none(connection: asyncio.StreamWriter | asyncio.BaseTransport) -> None:
+def linger_none(connection: asyncio.StreamWriter | asyncio.BaseTransport | socket.socket) -> None:
     """Make the end of a connection a RST."""
-    sock: socket.socket = connection.get_extra_info("socket")
+    sock = connection if isinstance(connection, socket.socket) else connection.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 

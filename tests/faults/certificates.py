@@ -47,8 +47,8 @@ def client_context(*, trusting: bool = True) -> ssl.SSLContext:
     return context
 
 
-def handshake(context: ssl.SSLContext) -> Behaviour:
-    """Shake hands by hand, say what is wrong, and close.
+def handshake(context: ssl.SSLContext, then: bytes = b"") -> Behaviour:
+    """Shake hands by hand, say what is wrong, and close; or say `then` in the last segment, and wait.
 
     asyncio's own server leaves out the alert by which TLS says why a handshake fails, and so looks like a
     server that broke down.
@@ -65,6 +65,10 @@ def handshake(context: ssl.SSLContext) -> Behaviour:
                 except ssl.SSLWantReadError:
                     await received.write(outgoing.read())
                     incoming.write(await received.reader.read(65536))
+            if then:
+                tls.write(then)
+                await received.write(outgoing.read())
+                await received.silence()
         except ssl.SSLError:
             await received.write(outgoing.read())
         received.writer.close()

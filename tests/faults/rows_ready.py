@@ -9,8 +9,8 @@ from engines import retrying_over_streams
 from loopback import Behaviour, ok, rst, status
 from matrix import Row
 from rows_surplus import KINDS, in_one_segment, placed
-from rows_unsent import nobody_listens
 from scenes import Scene, Setting, second_call, serving
+from scenes_unsent import nobody_listens
 
 from gateway360_async import Disposition, FailureKind
 from gateway360_async.transports import Phase

@@ -16,7 +16,7 @@ GROUPS: dict[str, tuple[Row, ...]] = {
     "not sent, tried again": rows_unsent.RETRIED,
     "mended without a word": rows_unsent.TRANSPARENT,
     "not sent, final": rows_unsent.FINAL,
-    "may have been sent: on the way": rows_sent.ON_ACCEPT,
+    "may have been sent: on the way": rows_sent.ON_THE_WAY,
     "may have been sent: no answer": rows_sent.AFTER_THE_REQUEST,
     "may have been sent: no readable answer": rows_unreadable.ROWS,
     "surplus answers": rows_surplus.ROWS,
