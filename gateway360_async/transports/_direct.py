@@ -26,7 +26,15 @@ from .._errors import ClientClosed
 from .._results import FailureKind
 from ._base import Answer, Exchange, TransportError
 from ._connection import Connection
-from ._shared import DEFAULT_LIMITS, checked_limits, checked_ssl_context, described, root_of, tls_kind
+from ._shared import (
+    DEFAULT_LIMITS,
+    SPOKEN_ON,
+    checked_limits,
+    checked_ssl_context,
+    described,
+    root_of,
+    tls_kind,
+)
 from ._tls import TlsStream, ssl_context
 
 __all__ = ["DirectTransport"]
@@ -197,8 +205,7 @@ class DirectTransport:
             raise _connect_error(error, connection, seconds) from None
         if not connection.is_untouched():
             connection.abort()
-            problem = "the peer closed the connection, or spoke, before the request"
-            raise TransportError(FailureKind.CONNECT, problem)
+            raise TransportError(FailureKind.CONNECT, SPOKEN_ON)
         return connection
 
     def released(self, connection: Connection) -> None:

@@ -19,7 +19,10 @@ from functools import cache
 from types import ModuleType
 from typing import Any, Final, Protocol
 
-from ._base import Exchange, Phase
+from .._results import FailureKind
+from ._base import Exchange, Phase, TransportError
+from ._reading import was_spoken_on
+from ._shared import SPOKEN_ON
 
 __all__ = ["ExchangeTrace", "one_shot_request"]
 
@@ -55,6 +58,7 @@ class ExchangeTrace:
         "_engine_reports",
         "_exchange",
         "_head_begun",
+        "_opened",
         "_stop",
         "_stream",
         "closing",
@@ -66,6 +70,7 @@ class ExchangeTrace:
         self._exchange = exchange
         self._engine_reports = engine_reports
         self._stream: _Closable | None = None
+        self._opened: Any = None
         self._stop: BaseException | None = None
         self._head_begun = False
         self._body_begun = False
@@ -104,25 +109,30 @@ class ExchangeTrace:
 
     async def __call__(self, name: str, info: dict[str, Any]) -> None:
         step, _, event = name.rpartition(".")
-        step = step.rpartition(".")[2]
+        protocol, _, step = step.rpartition(".")
         self.interruptible = event == "started" and step.startswith(_INTERRUPTIBLE)
         if event == "started":
-            self._started(step, info)
+            self._started(step, info, protocol)
         elif event == "complete":
             self._completed(step, info)
 
-    def _started(self, step: str, info: dict[str, Any]) -> None:
+    def _started(self, step: str, info: dict[str, Any], protocol: str) -> None:
         self.closing = step == "response_closed"
         if step == "start_tls":
             self.in_tls = True
         elif step == "send_request_headers" and info["request"].method != b"CONNECT":
             self.in_tls = False
             self._stream = None
+            # An HTTP/2 server may speak first.
+            if self._opened is not None and protocol == "http11" and was_spoken_on(self._opened):
+                raise TransportError(FailureKind.CONNECT, SPOKEN_ON)
             self._head_begins()
 
     def _completed(self, step: str, info: dict[str, Any]) -> None:
+        if step in ("connect_tcp", "start_tls"):
+            self._opened = info["return_value"]
         if step == "connect_tcp":
-            self._stream = info["return_value"]
+            self._stream = self._opened
         elif step == "start_tls":
             self._stream = None  # from here on it is httpcore's to close, and over HTTP/2 others share it
 

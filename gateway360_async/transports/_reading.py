@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 
 from ._base import Answer, Exchange, Phase
 
-__all__ = ["read_answer"]
+__all__ = ["read_answer", "was_spoken_on"]
 
 _LAYERS: Final = 8
 """Wrappers between an httpx answer and its connection; there are five."""
@@ -52,15 +52,34 @@ def _is_clean(response: Any, network_stream: Any) -> bool:
     if parser is None or parser.trailing_data[0]:
         return False
     try:
-        layer = network_stream._stream  # noqa: SLF001  # anyio's, in httpcore's
-        while hasattr(layer, "_ssl_object"):
-            # Its last read ended with the answer's own record, so a further one, or a part of it, waits here.
-            if layer._read_bio.pending or layer._ssl_object.pending():  # noqa: SLF001
-                return False
-            layer = layer.transport_stream
-        return not layer._protocol.read_queue  # noqa: SLF001
+        return not _holds_bytes(network_stream)
     except AttributeError:
         return False
+
+
+def was_spoken_on(network_stream: Any) -> bool:
+    """Whether a new connection was closed or written on by its peer, as far as that can be seen.
+
+    Over TLS 1.3 it cannot: there may be session tickets (RFC 8446, section 4.6.1).
+    """
+    tls = network_stream.get_extra_info("ssl_object")
+    if tls is not None and tls.version() == "TLSv1.3":
+        return False
+    try:
+        return bool(network_stream.get_extra_info("is_readable")) or _holds_bytes(network_stream)
+    except AttributeError:
+        return False
+
+
+def _holds_bytes(network_stream: Any) -> bool:
+    """Whether bytes wait between the socket and httpcore, by private names."""
+    layer = network_stream._stream  # noqa: SLF001  # anyio's, in httpcore's
+    while hasattr(layer, "_ssl_object"):
+        # Its last read ended with the answer's own record, so a further one, or a part of it, waits here.
+        if layer._read_bio.pending or layer._ssl_object.pending():  # noqa: SLF001
+            return True
+        layer = layer.transport_stream
+    return bool(layer._protocol.read_queue)  # noqa: SLF001
 
 
 def _parser_of(stream: object) -> Any:

@@ -17,6 +17,7 @@ from ._base import chain
 __all__ = [
     "DEFAULT_LIMITS",
     "KEEPALIVE_EXPIRY",
+    "SPOKEN_ON",
     "checked_limits",
     "checked_ssl_context",
     "described",
@@ -29,6 +30,8 @@ KEEPALIVE_EXPIRY: Final = 4.0
 
 DEFAULT_LIMITS: Final = httpx.Limits(keepalive_expiry=KEEPALIVE_EXPIRY)
 """No bound on idle connections: there are never more than the client's `concurrency` has made."""
+
+SPOKEN_ON: Final = "the peer closed the connection, or spoke, before the request"
 
 # A peer that went away in mid-handshake may be back at the next try. Any other TLS error is about what
 # the two sides are, and that does not change by asking again.
