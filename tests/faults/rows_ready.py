@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from engines import retrying_over_streams
+from engines import over_wrapped_streams, retrying_over_streams
 from loopback import Behaviour, ok, rst, status
 from matrix import Row
 from rows_surplus import KINDS, in_one_segment, placed
@@ -70,6 +70,10 @@ def asking_twice(library: Any, scene: Scene) -> dict[str, Any]:
     return {"auth": Twice()}
 
 
+def wrapped(library: ModuleType, scene: Scene) -> dict[str, Any]:
+    return {"transport": over_wrapped_streams(library, scene.verify)}
+
+
 def over_streams(ready: Any) -> Any:
     """The same over an engine that is not httpcore, which says nothing of what it does, and tries four times."""
 
@@ -94,6 +98,15 @@ STOPPED: dict[str, Any] = {"phase": Phase.SENT, "kinds": {FailureKind.UNEXPECTED
 
 ROWS = (
     *(_row(name, serving(ok), ready, Disposition.SENT) for name, ready in READERS),
+    # What cannot be looked into is not used again.
+    _row(
+        "a network backend of its own",
+        serving(ok),
+        wrapped,
+        Disposition.SENT,
+        act=second_call,
+        connections=2,
+    ),
     _row("a hook that reads the stream", serving(ok), stream_hook, Disposition.SENT),
     _row(
         "an authentication that asks twice",
