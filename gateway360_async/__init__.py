@@ -58,6 +58,7 @@ from ._results import (
     TransportFailure,
 )
 from ._retry import RetryBudget, RetryPolicy
+from ._sms import autofill_text
 from ._verification import NotVerified, Verified, VerifyResult
 from ._version import __version__
 
@@ -98,4 +99,5 @@ __all__ = [
     "VerifyResult",
     "WrongEventLoop",
     "__version__",
+    "autofill_text",
 ]

@@ -24,12 +24,11 @@ from ._attempts import Call, Operation
 from ._batch import HALT_ON, Batch
 from ._calls import Caller
 from ._error_ids import ErrorId
-from ._errors import ClientClosed, InvalidConfiguration, InvalidRequest
+from ._errors import ClientClosed, InvalidConfiguration, InvalidRequest, wrong_type
 from ._guard import SpendGuard
 from ._optional import dispatcher, fleet_session, recorder, watch_of, watched
 from ._owner import Owner
 from ._payloads import (
-    SENDER_EXPECTED,
     PinParams,
     PinRequest,
     checked_idempotency_key,
@@ -50,6 +49,7 @@ from ._settings import (
     read_api_key,
 )
 from ._sharing import Flight, Sharing
+from ._sms import SENDER_EXPECTED
 from ._verification import (
     VERIFY_PATH,
     NotVerified,
@@ -390,8 +390,7 @@ class Gateway360Client:
             InvalidConfiguration: This client has no `reports`.
         """
         if not isinstance(result, (Ok, ApiError, TransportFailure, Skipped)):  # pyright: ignore[reportUnnecessaryIsInstance]
-            problem = f"is of type {type(result).__name__}"
-            raise InvalidRequest("result", problem, "a result of this client; of a BatchItem, its .result")
+            raise wrong_type("result", result, "a result of this client; of a BatchItem, its .result")
         known = result.result if isinstance(result, Skipped) else result
         if known is None or isinstance(known, Ok) or known.disposition is not Disposition.MAYBE_SENT:
             return result
@@ -569,5 +568,4 @@ class Gateway360Client:
 def _require_request(request: object) -> None:
     """Refuse what is not a `PinRequest`: `send` takes nothing else."""
     if not isinstance(request, PinRequest):
-        problem = f"is of type {type(request).__name__}"
-        raise InvalidRequest("request", problem, "a PinRequest; request_pin() takes its fields")
+        raise wrong_type("request", request, "a PinRequest; request_pin() takes its fields")

@@ -33,6 +33,8 @@ __all__ = [
     "InvalidRequest",
     "LedgerError",
     "WrongEventLoop",
+    "kind_of",
+    "wrong_type",
 ]
 
 
@@ -56,7 +58,25 @@ class InvalidRequest(Gateway360Error, ValueError):
         self.expected = expected
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.problem}; expected {self.expected}"
+        # "maybe is not yes or no" says both.
+        said = self.problem.endswith(self.expected)
+        return f"{self.field}: {self.problem}{'' if said else f'; expected {self.expected}'}"
+
+
+def wrong_type(field: str, value: object, wanted: str) -> InvalidRequest:
+    """Make the error for a value of another type: `msisdn: expected a number as text, not an int`."""
+    expected = f"{wanted}, not {kind_of(value)}"
+    return InvalidRequest(field, f"expected {expected}", expected)
+
+
+def kind_of(value: object) -> str:
+    """Name what a value is, as a person would, without the value: `an int`, `text`, `None`."""
+    if value is None or isinstance(value, bool):
+        return str(value)
+    if isinstance(value, (str, bytes)):
+        return "text" if isinstance(value, str) else "bytes"
+    name = type(value).__name__
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
 class InvalidConfiguration(Gateway360Error, ValueError):

@@ -20,28 +20,26 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from functools import lru_cache, wraps
+from functools import wraps
 from typing import Final, ParamSpec, TypeVar, cast
 from urllib.parse import urlsplit
 
 import attrs
 
-from ._errors import InvalidRequest
+from ._errors import InvalidRequest, wrong_type
 from ._repr import repr_of
 from ._secret import mask_msisdn
+from ._sms import PIN_PLACEHOLDER, TEXT_EXPECTED, checked_sender, checked_text
+from ._text import sms_size
 
 __all__ = [
-    "PIN_PLACEHOLDER",
-    "SENDER_EXPECTED",
     "PinParams",
     "PinRequest",
     "PinType",
     "checked_msisdn",
     "request_from",
-    "sender_problem",
 ]
 
-PIN_PLACEHOLDER: Final = "{PIN}"
 SMS_LENGTH: Final = 160
 DEFAULT_PIN_LENGTH: Final = 6
 
@@ -56,12 +54,8 @@ _MSISDN_EXPECTED = (
     "an international number with its country calling code, 7 to 15 digits; a leading + or 00, spaces, "
     "dots, dashes and parentheses are removed"
 )
-SENDER_EXPECTED = "up to 11 characters, or up to 15 if all of them are digits, without control characters"
-_TEXT_EXPECTED = (
-    f"a text with {PIN_PLACEHOLDER} exactly once that has at most {SMS_LENGTH} characters "
-    "once the PIN stands in its place"
-)
-_URL_EXPECTED = "an absolute http:// or https:// URL without spaces or control characters"
+MAX_URL: Final = 2048
+_URL_EXPECTED = f"an absolute http:// or https:// URL of at most {MAX_URL:,} characters, without spaces or control characters"
 _PIN_TYPE_EXPECTED = "'numeric', 'alpha' or 'alphanumeric'"
 # Nothing is published about an upper bound. Past 64 bits a JSON number is no longer read alike everywhere.
 _NEVER_IN_A_URL: Final = frozenset('<>"\\^`{|}')  # RFC 3986, section 2
@@ -106,15 +100,9 @@ def _hiding_its_arguments(function: Callable[_P, _T]) -> Callable[_P, _T]:
     return call
 
 
-def _describe(value: object) -> str:
-    return (
-        f"is {value!r}" if value is None or isinstance(value, bool) else f"is of type {type(value).__name__}"
-    )
-
-
 def _pin_type(value: PinType | str) -> PinType:
     if not isinstance(value, str):
-        raise InvalidRequest("pin_params.type", _describe(value), _PIN_TYPE_EXPECTED)
+        raise wrong_type("pin_params.type", value, _PIN_TYPE_EXPECTED)
     try:
         return PinType(value)
     except ValueError:
@@ -124,7 +112,7 @@ def _pin_type(value: PinType | str) -> PinType:
 
 def _integer(field: str, value: object, minimum: int, maximum: int, expected: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise InvalidRequest(field, _describe(value), expected)
+        raise wrong_type(field, value, expected)
     if not minimum <= value <= maximum:
         raise InvalidRequest(field, "is too small" if value < minimum else "is too large", expected)
     return value
@@ -167,18 +155,9 @@ class PinParams:
         return repr_of(self)
 
 
-def _encodable(text: str) -> bool:
-    """Whether a text is valid Unicode: a lone surrogate cannot go on the wire (RFC 8259, section 8.2)."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _msisdn(value: str) -> str:
     if not isinstance(value, str):
-        raise InvalidRequest("msisdn", _describe(value), _MSISDN_EXPECTED)
+        raise wrong_type("msisdn", value, "a number as text")
     if value.isascii() and value.isdigit() and 7 <= len(value) <= 15 and value[0] != "0":
         return value  # as most are written: no need to look for what could be removed
     if _TRUNK_PREFIX.search(value):
@@ -207,28 +186,8 @@ checked_msisdn: Final = _hiding_its_arguments(_msisdn)
 """Normalise a number, as a `PinRequest` does. Raises `InvalidRequest`, without the number in its frames."""
 
 
-def sender_problem(value: object) -> str | None:
-    """Say what is wrong with a sender, or `None`. The gateway's rule: 15 digits, or 11 characters."""
-    return _sender_text_problem(value) if isinstance(value, str) else _describe(value)
-
-
-@lru_cache(maxsize=64)  # an application has a handful, and sends them again and again
-def _sender_text_problem(value: str) -> str | None:
-    if not value or value.isspace():
-        return "is empty"
-    if not value.isprintable():  # also refuses lone surrogates, which are not printable
-        return "holds a character that cannot be printed"
-    all_digits = value.isascii() and value.isdigit()
-    if len(value) > (15 if all_digits else 11):
-        return f"has {len(value)} {'digits' if all_digits else 'characters'}"
-    return None
-
-
 def _sender(value: str) -> str:
-    problem = sender_problem(value)
-    if problem is not None:
-        raise InvalidRequest("sender", problem, SENDER_EXPECTED)
-    return value
+    return checked_sender(value)
 
 
 def _hlr_lookup(value: bool | int) -> bool:
@@ -236,28 +195,20 @@ def _hlr_lookup(value: bool | int) -> bool:
         return True
     if isinstance(value, int) and value in (0, 1):
         return bool(value)
-    problem = "is neither 0 nor 1" if isinstance(value, int) else _describe(value)
-    raise InvalidRequest("hlr_lookup", problem, "True, False, 1 or 0")
+    if isinstance(value, int):
+        raise InvalidRequest("hlr_lookup", "is neither 0 nor 1", "True, False, 1 or 0")
+    raise wrong_type("hlr_lookup", value, "True, False, 1 or 0")
 
 
 def _sms_text(value: str | None) -> str | None:
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise InvalidRequest("sms_text", _describe(value), _TEXT_EXPECTED)
-    placeholders = value.count(PIN_PLACEHOLDER)
-    if placeholders != 1:
-        raise InvalidRequest("sms_text", f"holds {PIN_PLACEHOLDER} {placeholders} times", _TEXT_EXPECTED)
-    if not _encodable(value):
-        raise InvalidRequest("sms_text", "holds a lone surrogate, which is not valid Unicode", _TEXT_EXPECTED)
-    return value
+    return None if value is None else checked_text(value)
 
 
 def _report_url(value: str | None) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
-        raise InvalidRequest("report_url", _describe(value), _URL_EXPECTED)
+        raise wrong_type("report_url", value, "a URL as text")
     problem = _url_problem(value)
     if problem is not None:
         raise InvalidRequest("report_url", problem, _URL_EXPECTED)
@@ -265,6 +216,8 @@ def _report_url(value: str | None) -> str | None:
 
 
 def _url_problem(value: str) -> str | None:
+    if len(value) > MAX_URL:
+        return f"has {len(value):,} characters"
     # First the characters: `urlsplit` removes line breaks and tabs silently before it parses.
     if " " in value or not value.isprintable():
         return "holds a space or a control character"
@@ -285,7 +238,7 @@ def _pin_params(value: PinParams | Mapping[str, object] | None) -> PinParams | N
         return value
     if not isinstance(value, Mapping):
         expected = "a PinParams, a mapping of its fields, or None for the gateway's defaults"
-        raise InvalidRequest("pin_params", _describe(value), expected)
+        raise wrong_type("pin_params", value, expected)
     return PinParams(**_known_fields("pin_params.", value, _PIN_FIELDS))  # type: ignore[arg-type]  # checked by the converters
 
 
@@ -297,12 +250,13 @@ class PinRequest:
     Args:
         msisdn: The number in international format. `+34…`, `0034…`, spaces, dots, dashes and
             parentheses are normalised to digits.
-        sender: The sender that the phone shows: up to 15 digits, or up to 11 characters.
+        sender: The sender that the phone shows: up to 15 digits, or up to 11 characters of printable ASCII and
+            letters whose base is ASCII, as of É. White space around it is removed.
         hlr_lookup: Whether the gateway first looks the number up in the operator's register; the request
             fails, and no SMS is sent, if that fails. `True`, `False`, `1` or `0`.
         sms_text: The text, with `{PIN}` exactly once, at most 160 characters once the PIN is in its
-            place. `None`: the vendor's own text.
-        report_url: Where the vendor POSTs delivery reports. `None`: no reports.
+            place, without control characters other than line breaks. `None`: the vendor's own text.
+        report_url: Where the vendor POSTs delivery reports, at most 2,048 characters. `None`: no reports.
         pin_params: What the PIN is like; a `PinParams` or a mapping of its fields. `None`: the gateway's
             defaults.
 
@@ -323,11 +277,39 @@ class PinRequest:
     def __attrs_post_init__(self) -> None:
         if self.sms_text is None:
             return
-        pin_length = DEFAULT_PIN_LENGTH if self.pin_params is None else self.pin_params.length
-        length = len(self.sms_text) - len(PIN_PLACEHOLDER) + pin_length
+        length = len(self.sms_text) - len(PIN_PLACEHOLDER) + self._pin_length
         if length > SMS_LENGTH:
-            problem = f"has {length} characters with a PIN of {pin_length}"
-            raise InvalidRequest("sms_text", problem, _TEXT_EXPECTED)
+            problem = f"has {length} characters with a PIN of {self._pin_length}"
+            raise InvalidRequest("sms_text", problem, TEXT_EXPECTED)
+
+    @property
+    def sms_units(self) -> int | None:
+        """How long the text is with its PIN: septets of GSM-7 or, where GSM-7 lacks a character, UTF-16 code units.
+
+        `None` where the vendor's own text is used, which is not published.
+        """
+        text = self._text_with_pin()
+        return None if text is None else sms_size(text).units
+
+    @property
+    def sms_segments(self) -> int | None:
+        """Short messages that the text takes with its PIN: of 160 or 153 septets, or of 70 or 67 code units.
+
+        `None` where the vendor's own text is used. What Request PIN makes of a text of several is not published.
+        Source: 3GPP TS 23.038, and TS 23.040 on how several are joined.
+        """
+        text = self._text_with_pin()
+        return None if text is None else sms_size(text).segments
+
+    def _text_with_pin(self) -> str | None:
+        # All that a PIN is made of, digits and capital letters, is one unit in either alphabet.
+        return (
+            None if self.sms_text is None else self.sms_text.replace(PIN_PLACEHOLDER, "0" * self._pin_length)
+        )
+
+    @property
+    def _pin_length(self) -> int:
+        return DEFAULT_PIN_LENGTH if self.pin_params is None else self.pin_params.length
 
 
 _FIELDS = tuple(field.name for field in attrs.fields(PinRequest))
@@ -337,8 +319,8 @@ _PIN_FIELDS = tuple(field.name for field in attrs.fields(PinParams))
 def checked_idempotency_key(value: object) -> str:
     """Check what a wish is called: 1 to 200 printable characters. Raises `InvalidRequest`."""
     if not isinstance(value, str):
-        problem = f"is of type {type(value).__name__}"
-    elif not value or len(value) > 200:
+        raise wrong_type("idempotency_key", value, "1 to 200 printable characters as text")
+    if not value or len(value) > 200:
         problem = f"has {len(value)} characters"
     elif not value.isprintable():
         problem = "holds a character that cannot be printed"
@@ -370,7 +352,7 @@ def request_from(row: object, *, sender: str | None = None) -> PinRequest:
 
 def _known_fields(prefix: str, row: object, known: tuple[str, ...]) -> dict[str, object]:
     if not isinstance(row, Mapping):
-        raise InvalidRequest("request", _describe(row), "a PinRequest, a number, or a mapping of its fields")
+        raise wrong_type("request", row, "a PinRequest, a number as text, or a mapping of its fields")
     fields: dict[str, object] = {}
     for name, value in cast("Mapping[object, object]", row).items():
         if not isinstance(name, str) or name not in known:

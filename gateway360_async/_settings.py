@@ -23,10 +23,10 @@ from typing import Final, cast
 
 import httpx
 
-from ._errors import InvalidConfiguration
+from ._errors import InvalidConfiguration, InvalidRequest
 from ._numbers import is_finite
-from ._payloads import SENDER_EXPECTED, sender_problem
 from ._secret import Secret
+from ._sms import checked_sender as checked_request_sender
 
 __all__ = [
     "API_KEY_VARIABLE",
@@ -101,11 +101,11 @@ def read_log_level() -> int | None:
 
 
 def checked_sender(sender: str | None) -> str | None:
-    """Check the default sender by the rule for a request's."""
-    problem = None if sender is None else sender_problem(sender)
-    if problem is not None:
-        raise InvalidConfiguration("sender", problem, SENDER_EXPECTED)
-    return sender
+    """Read the default sender by the rule for a request's."""
+    try:
+        return None if sender is None else checked_request_sender(sender)
+    except InvalidRequest as exc:
+        raise InvalidConfiguration("sender", exc.problem, exc.expected) from None
 
 
 def endpoint(base_url: str | httpx.URL | None, path_prefix: str, path: str, *, allow_insecure: bool) -> str:

@@ -1,12 +1,13 @@
 """Verify PIN: what its answers mean, as far as that is known. PROVISIONAL.
 
-The vendor publishes the request. Of the answer, an integrator's catalogue names the fields (whether the PIN is
-verified, whether it was verified before, the tries that remain, a message), and neither their spelling nor their
-nesting.
+The vendor publishes the request. Of the answer, an integrator's catalogue names the fields (`verified`,
+`previouslyVerified`, `triesRemaining`, `message`), which it reads from `result`. The likeliest answer is therefore
+`{"status":"ok","result":{"verified":true,"previously_verified":false,"tries_remaining":3,"message":"…"}}`.
 
 Rules of this module:
 
-- Read tolerantly: a field is found by any of its likely names, in any spelling, on any level of the object.
+- Read tolerantly: a field is found by any of its likely names, in any spelling, on any level of the object, and
+  `result` may be a list of one.
 - No success is guessed: only an answer that says "verified" of itself (at its top, or in a known wrapper), says
   it everywhere alike, and holds nothing that speaks against it (a status that is not `ok`, an error, on any level)
   is one. An answer that does not say clearly whether the PIN is right is `UNREADABLE`; `{"status":"ok"}` alone is
@@ -25,9 +26,10 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 import attrs
 
 from ._error_ids import ErrorId
-from ._errors import InvalidRequest
+from ._errors import InvalidRequest, wrong_type
 from ._results import ApiError, Disposition, FailureKind, Ok, TransportFailure
 from ._secret import Secret, SecretBytes
+from ._text import ascii_digit, ascii_form, is_dash, is_format, is_space, name_character
 from ._wire import decode, dump, read_fields
 
 __all__ = [
@@ -45,8 +47,9 @@ VERIFY_PATH: Final = "/2fa/verify"
 """The path of Verify PIN below the API's prefix."""
 
 _MASK: Final = "*****"
-_MAX_PIN: Final = 64
-"""Characters that are passed on. A PIN has 4 to 16; what a person typed is the gateway's to judge, within reason."""
+_PIN_LENGTHS: Final = range(4, 17)
+_PIN_EXPECTED: Final = "the PIN of the SMS: 4 to 16 characters, each 0 to 9 or A to Z"
+_LONGEST_COUNT: Final = 64  # digits of a count in an answer
 
 
 @attrs.frozen(kw_only=True)
@@ -115,24 +118,40 @@ VerifyResult: TypeAlias = Verified | NotVerified | ApiError | TransportFailure
 
 
 def checked_pin(pin: object) -> Secret:
-    """Wrap a PIN as it was typed.
+    """Read a PIN as a person typed or pasted it, and as the gateway wrote it: a wrong letter costs a try.
+
+    White space, format characters, hyphens and dashes are removed; decimal digits of any script and full-width
+    letters become ASCII; letters become capitals. O stays O, and is never 0: a PIN may hold either.
 
     Raises:
-        InvalidRequest: It is no text that could be a PIN.
+        InvalidRequest: The rest is no PIN. The error names a character that is none, and never the PIN.
     """
-    problem = None
-    if not isinstance(pin, str):
-        problem = f"is of type {type(pin).__name__}"
-    elif not pin.strip():
-        problem = "is empty"
-    elif len(pin) > _MAX_PIN:
-        problem = f"has more than {_MAX_PIN} characters"
-    elif not pin.isprintable():  # also refuses lone surrogates, which cannot go on the wire
-        problem = "holds a character that cannot be printed"
-    else:
-        return Secret(pin)
+    error = None if isinstance(pin, str) else wrong_type("pin", pin, "the PIN as text")
+    read = ""
+    if isinstance(pin, str):
+        read, problem = _read_pin(pin)
+        error = None if problem is None else InvalidRequest("pin", problem, _PIN_EXPECTED)
     del pin  # a traceback with local variables does not show it
-    raise InvalidRequest("pin", problem, "the PIN as the person typed it, a text")
+    secret = Secret(read)
+    del read
+    if error is not None:
+        raise error
+    return secret
+
+
+def _read_pin(typed: str) -> tuple[str, str | None]:
+    """Give the PIN, and what is wrong with it."""
+    pin = ""
+    for position, ch in enumerate(typed, 1):
+        if is_space(ch) or is_format(ch) or is_dash(ch):
+            continue
+        read = ascii_digit(ch) or ascii_form(ch).upper()
+        if len(read) != 1 or not (read.isascii() and read.isalnum()):
+            return pin, f"holds {name_character(ch, position)}"
+        pin += read
+    if not pin:
+        return pin, "is empty"
+    return pin, None if len(pin) in _PIN_LENGTHS else f"has {len(pin)} character{'s' * (len(pin) > 1)}"
 
 
 def encode_verification(msisdn: str, pin: Secret, api_key: Secret) -> SecretBytes:
@@ -200,11 +219,7 @@ def _found(document: Mapping[str, Any], names: frozenset[str]) -> Iterator[Any]:
 def _is_affirmed(document: Mapping[str, Any]) -> bool:
     """Whether the answer says "verified" where it speaks of itself, and nothing in it speaks against that."""
     own = [document]
-    own += [
-        cast("dict[str, Any]", value)
-        for name, value in document.items()
-        if _letters(name) in _WRAPPERS and isinstance(value, dict)
-    ]
+    own += filter(None, map(_wrapped, document, document.values()))
     said = [value for fields in own for name, value in fields.items() if _letters(name) in _VERIFIED]
     return bool(said) and not any(
         (_letters(name) == "status" and value != "ok")
@@ -213,6 +228,14 @@ def _is_affirmed(document: Mapping[str, Any]) -> bool:
         for fields in _objects(document)
         for name, value in fields.items()
     )
+
+
+def _wrapped(name: str, value: object) -> dict[str, Any] | None:
+    """Give the object in a wrapper; `result` may be a list of one, as other answers of this vendor have it."""
+    if isinstance(value, list) and _letters(name) == "result":
+        items = cast("list[object]", value)
+        value = items[0] if len(items) == 1 else None
+    return cast("dict[str, Any]", value) if isinstance(value, dict) and _letters(name) in _WRAPPERS else None
 
 
 def _flag(fields: Mapping[str, Any], names: frozenset[str]) -> bool | None:
@@ -234,7 +257,7 @@ def _count(fields: Mapping[str, Any], names: frozenset[str]) -> int | None:
 
 
 def _as_count(value: object) -> int | None:
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < _MAX_PIN:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < _LONGEST_COUNT:
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
-from redis_process import RedisProcess
+from redis_process import ABSENT, PROGRAM, RedisProcess, put_on_path
 
 from gateway360_async import RetryPolicy
 from gateway360_async.testing import ThreadedSandbox
@@ -13,6 +18,24 @@ from gateway360_async.testing import ThreadedSandbox
 # A shell lets what it runs in the background ignore Ctrl-C, and so would the programs that the tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+put_on_path()
+
+# Branches are counted in the processes that run tests, and not in those that the tests start.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
+# Where compiled files are not wanted beside their sources, each process that a test starts would compile all that it
+# imports: they have a folder in common instead, until the run ends.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+    os.environ["PYTHONPYCACHEPREFIX"] = tempfile.mkdtemp(prefix="compiled-")
+    atexit.register(shutil.rmtree, os.environ["PYTHONPYCACHEPREFIX"], ignore_errors=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Run single files and tests in this process, where a start is quick; folders of them run on every core."""
+    return None if all(Path(argument).is_dir() for argument in config.args) else 0
 
 
 @pytest.fixture(autouse=True)
@@ -53,8 +76,16 @@ def sandbox(gateway360_sandbox: ThreadedSandbox) -> ThreadedSandbox:
 
 
 @pytest.fixture(scope="session")
-def _one_redis() -> Iterator[RedisProcess]:
-    with RedisProcess() as process:
+def make_redis() -> type[RedisProcess]:
+    """Servers with settings of the test's own; a test that only has a program started needs this fixture as well."""
+    if shutil.which(PROGRAM) is None:
+        pytest.skip(ABSENT)
+    return RedisProcess
+
+
+@pytest.fixture(scope="session")
+def _one_redis(make_redis: type[RedisProcess]) -> Iterator[RedisProcess]:
+    with make_redis() as process:
         yield process
 
 
@@ -66,7 +97,7 @@ def redis(_one_redis: RedisProcess) -> RedisProcess:
 
 
 @pytest.fixture
-def restarting() -> Iterator[RedisProcess]:
+def restarting(make_redis: type[RedisProcess]) -> Iterator[RedisProcess]:
     """A Redis of the test's own, to be ended and begun again with its data."""
-    with RedisProcess(durable=True) as process:
+    with make_redis(durable=True) as process:
         yield process

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import itertools
 import json
@@ -10,10 +11,12 @@ import socket
 import ssl
 import struct
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 OK = b'{"status":"ok"}'
+OPEN_FILES = Path("/dev/fd")
 
 
 class Received:
@@ -271,6 +274,11 @@ class Server:
             await self._notify()
 
 
+def open_files() -> int:
+    """Files and sockets that this process has open."""
+    return sum(1 for _ in OPEN_FILES.iterdir())
+
+
 def listening_socket(port: int = 0) -> socket.socket:
     """Make one with its protocol named, which asyncio asks for before it turns Nagle's delay off."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -280,7 +288,10 @@ def listening_socket(port: int = 0) -> socket.socket:
 
 
 def free_port() -> int:
-    """A port where nothing listens: a connection to it is refused."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    """A port where nothing listens: a connection to it is refused, until a server of the test's takes it.
+
+    It is held to the end of the process, so that no other process is given it: tests run side by side.
+    """
+    held = listening_socket()
+    atexit.register(held.close)
+    return held.getsockname()[1]

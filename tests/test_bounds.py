@@ -20,7 +20,7 @@ class Clock:
     def time(self) -> float:
         return self.now
 
-    def call_at(self, when, callback, *args):
+    def call_at(self, when, callback, *args, context):
         clock, timer = self, (when, callback, args)
         self.timers.append(timer)
         self.made += 1

@@ -32,8 +32,8 @@ from gateway360_async import (
     WrongEventLoop,
 )
 from gateway360_async.transports import (
-    AiohttpTransport,
     Answer,
+    DirectTransport,
     Exchange,
     HttpxTransport,
     Phase,
@@ -150,7 +150,7 @@ LOST = {
 }
 
 
-@pytest.mark.parametrize("make", [HttpxTransport, AiohttpTransport])
+@pytest.mark.parametrize("make", [HttpxTransport, DirectTransport])
 @pytest.mark.parametrize(("behaviour", "kind"), LOST.values(), ids=LOST.keys())
 async def test_a_lost_or_unreadable_answer_is_one_post_and_may_have_been_sent(behaviour, kind, make, at_once):
     async with Server(behaviour) as server:
@@ -213,7 +213,7 @@ async def test_an_endless_body_is_read_to_the_cap_only():
     assert sent < 1000  # what fits into the socket's buffers, not a gigabyte
 
 
-@pytest.mark.parametrize("make", [HttpxTransport, AiohttpTransport])
+@pytest.mark.parametrize("make", [HttpxTransport, DirectTransport])
 async def test_a_refused_connection_is_tried_max_attempts_times_and_not_sent(make, at_once):
     url = f"http://127.0.0.1:{free_port()}"
     async with Gateway360Client(KEY, base_url=url, transport=make(), retry=at_once) as client:
@@ -315,7 +315,7 @@ async def test_a_limiter_that_fails_before_the_second_attempt_does_not_undo_the_
 
 async def test_a_cancellation_in_the_pause_says_what_the_attempts_before_it_left_open(caplog):
     pausing = RetryPolicy(base_delay=1000.0, max_delay=1000.0, retry_maybe_sent=True)
-    for behaviour, warned in ((close, True), (status(429), False)):
+    for behaviour, warned in ((close, True), (status(429, connection="close"), False)):
         caplog.clear()
         async with Server(behaviour) as server:
             async with client_for(server, retry=pausing, deadline=10_000) as client:
@@ -585,17 +585,21 @@ async def test_a_key_that_the_gateway_quotes_is_blanked_out():
     assert result.error_msg == "no such key: *****"
 
 
-async def test_a_key_that_comes_back_in_pieces_of_protocol_is_blanked_out_as_well():
+@pytest.mark.parametrize("make", [HttpxTransport, DirectTransport])
+async def test_a_key_that_comes_back_in_pieces_of_protocol_is_blanked_out_as_well(make):
     async def echo(received: Received) -> None:
         await received.write(b"HTTP/1.1 200 OK\r\n" + received.body + b"\x00\r\n\r\n")
         received.writer.close()
 
-    async with Server(echo) as server, client_for(server) as client:
+    async with Server(echo) as server, client_for(server, transport=make()) as client:
         result = await client.send(REQUEST)
     assert isinstance(result, TransportFailure)
     assert result.kind is FailureKind.PROTOCOL
     assert KEY not in f"{result} {result!r}"
-    assert result.cause is None  # it quotes the line that it could not read
+    if make is HttpxTransport:
+        assert result.cause is None  # it quotes the line that it could not read
+    else:
+        assert KEY not in repr(result.cause)
 
 
 async def test_an_error_id_that_quotes_the_key_is_blanked_out():
@@ -845,7 +849,7 @@ async def test_cancelling_before_the_first_byte_is_quiet(caplog):
     assert server.posts == 1
 
 
-@pytest.mark.parametrize("make", [HttpxTransport, AiohttpTransport])
+@pytest.mark.parametrize("make", [HttpxTransport, DirectTransport])
 async def test_after_a_thousand_calls_cancelled_at_random_moments_a_hundred_calls_are_ok(make):
     seed = random.Random(360)
 

@@ -24,17 +24,17 @@ from gateway360_async import (
     Verified,
 )
 from gateway360_async.sandbox import Sandbox
-from gateway360_async.transports import AiohttpTransport, HttpxTransport
+from gateway360_async.transports import DirectTransport, HttpxTransport
 
 KEY = "k3y-0f-the-account"
 NUMBER = "34666666111"
 PIN = "9081726354"
 
 YES = json.dumps({"status": "ok", "verified": True, "message": "fine"}).encode()
-NO = json.dumps({"status": "ok", "verified": False, "remaining_tries": 2}).encode()
+NO = json.dumps({"status": "ok", "result": {"verified": False, "tries_remaining": 2}}).encode()
 
 
-@pytest.fixture(params=[HttpxTransport, AiohttpTransport], ids=["httpx", "aiohttp"])
+@pytest.fixture(params=[HttpxTransport, DirectTransport], ids=["httpx", "direct"])
 def transport(request):
     return request.param
 
@@ -64,7 +64,7 @@ async def test_a_wrong_pin_says_how_many_tries_remain():
         result = await client.verify_pin(NUMBER, PIN)
     assert isinstance(result, NotVerified)
     assert result.tries_remaining == 2
-    assert result.raw["remaining_tries"] == 2
+    assert result.raw["result"]["tries_remaining"] == 2
 
 
 FAULTS = {
@@ -201,6 +201,8 @@ async def test_what_an_answer_quotes_is_blanked(transport):
         ("abcdef", "ABCDEF"),
         ("0908172", 908172),
         ("666661", f"{NUMBER} 666661"),
+        ("0908172\n", 908172),
+        ("\uff19\uff10\uff18172", 908172),
         (PIN, float(NUMBER)),
     ],
 )
@@ -216,9 +218,9 @@ async def test_what_was_typed_is_blanked_however_it_comes_back(typed, echoed):
     assert NUMBER not in said
 
 
-async def test_a_short_pin_leaves_our_own_words_alone():
+async def test_a_pin_of_zeros_leaves_our_own_words_alone():
     async with Server(silence) as server, client_for(server) as client:
-        result = await client.verify_pin(NUMBER, "3", deadline=0.3)
+        result = await client.verify_pin(NUMBER, "0003", deadline=0.3)
     assert result.detail == "the deadline of 0.3 s passed"
 
 
@@ -229,7 +231,7 @@ async def test_no_frame_of_what_is_raised_holds_the_number_or_the_pin(wrong):
     if wrong == "closed":
         await client.aclose()
     with pytest.raises((InvalidRequest, ClientClosed)) as caught:
-        await client.verify_pin(NUMBER, f"{PIN}\n" if wrong == "pin" else PIN, **arguments)
+        await client.verify_pin(NUMBER, f"{PIN}." if wrong == "pin" else PIN, **arguments)
     caught.value.__traceback__ = caught.value.__traceback__.tb_next  # without this test's own frame
     assert PIN not in shown(caught.value)
     assert NUMBER not in shown(caught.value)
@@ -264,11 +266,36 @@ class Failing:
     async def __aexit__(self, *_) -> None: ...
 
 
+# --- as it is typed ----
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "EDQ0L272",
+        " EDQ0L272\r\n",
+        "edq0 l272",
+        "EDQ0-L272",
+        "edq0\u2011l272",
+        "\u202aEDQ0\u00adL272\u202c\u200b\ufeff",
+        "E D Q\u00a00\u2003L\t2 7 2",
+        "\uff25\uff24\uff31\uff10\uff2c\uff12\uff17\uff12",
+        "\uff45dq\u0660l\u0662\u06f7\u096c"[:-1] + "2",
+    ],
+    ids=ascii,
+)
+async def test_verify_pin_sends_what_the_gateway_wrote(typed):
+    async with Server(status(200, YES)) as server, client_for(server) as client:
+        assert isinstance(await client.verify_pin(NUMBER, typed), Verified)
+    assert server.requests[0].json["pin"] == "EDQ0L272"
+
+
 # --- the sandbox ------------------------------------------------------------------------------------------------
 
 
-async def test_a_pin_of_the_sandbox_is_verified_once(transport):
-    async with Sandbox() as gateway:
+@pytest.mark.parametrize("verify_answer", ["nested", "flat", "camel", "list"])
+async def test_a_pin_of_the_sandbox_is_verified_once(transport, verify_answer):
+    async with Sandbox(verify_answer=verify_answer) as gateway:
         client = Gateway360Client(
             gateway.api_key, base_url=gateway.base_url, sender="GOOD PIZZA", transport=transport()
         )

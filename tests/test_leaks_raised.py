@@ -21,13 +21,13 @@ from gateway360_async import (
     WrongEventLoop,
 )
 from gateway360_async._payloads import request_from
-from gateway360_async.transports import AiohttpTransport, HttpxTransport
+from gateway360_async.transports import DirectTransport, HttpxTransport
 
 KEY = "k3y-0f-the-account"
 NUMBER = "34666666111"
 REQUEST = PinRequest(NUMBER, "GOOD PIZZA")
 
-both = pytest.mark.parametrize("make", [HttpxTransport, AiohttpTransport])
+both = pytest.mark.parametrize("make", [HttpxTransport, DirectTransport])
 
 
 def client_for(server, make=HttpxTransport, **settings):

@@ -520,20 +520,47 @@ def test_a_date_is_in_utc_whatever_the_local_time_zone(set_zone, zone, text):
 
 
 @pytest.mark.parametrize(
+    ("text", "wait"), [("60.0", 60.0), ("2.5", 3.0), ("0.0", 0.0), ("0.001", 1.0), ("5.", 5.0)], ids=str
+)
+def test_retry_after_with_fraction_rounds_up(text, wait):
+    assert parse_retry_after(text, now=0.0) == wait
+
+
+LIST = [
+    ("2, 2", 2.0),
+    ("5, 6", 6.0),
+    ("6,5", 6.0),
+    (", 2,", 2.0),
+    (f"2, {DATES['IMF-fixdate']}", 30.0),
+    (f"{DATES['RFC 850']}, 45.5", 46.0),
+    (f"{DATES['IMF-fixdate']}, {DATES['asctime']}", 30.0),
+]
+
+
+@pytest.mark.parametrize(("text", "wait"), LIST, ids=str)
+def test_retry_after_list_means_the_longest_wait(text, wait):
+    assert parse_retry_after(text, now=MOMENT.timestamp() - 30) == wait
+
+
+def test_retry_after_absent_is_none():
+    assert parse_retry_after(None, now=0.0) is None
+
+
+@pytest.mark.parametrize(
     "text",
     [
-        None,
         "",
         " ",
         "-1",
         "-0",
         "+5",
-        "1.5",
         "1e3",
         "0x10",
         "1_000",
         "5 5",
-        "5, 6",
+        "5, soon",
+        ".5",
+        "1.5s",
         "5s",
         "soon",
         "\u0663",
@@ -555,8 +582,10 @@ def test_a_date_is_in_utc_whatever_the_local_time_zone(set_zone, zone, text):
     ],
     ids=lambda text: ascii(text)[:40],
 )
-def test_what_is_neither_form_is_no_retry_after(text):
-    assert parse_retry_after(text, now=0.0) is None
+def test_retry_after_unreadable_means_no_retry(text):
+    wait = parse_retry_after(text, now=0.0)
+    assert wait == math.inf
+    assert decided(RetryPolicy(), attrs.evolve(REFUSED, retry_after=wait), remaining=1e300) is None
 
 
 @PROPERTY

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -41,6 +42,8 @@ VERIFIED = [
     {"status": "ok", "data": {"PIN-Verified": "TRUE"}},
     {"success": True, "response": {"verified": True, "status": "ok"}},
     {"status": "ok", "verified": True, "inner": {"verified": 1}},
+    {"status": "ok", "result": [{"verified": True}]},
+    {"status": "ok", "Result": [{"isVerified": 1}]},
 ]
 
 
@@ -127,6 +130,11 @@ UNCLEAR = [
     {"status": "ok", "verified": True, "a": [[{"verified": False}]]},
     {"status": "ok", "error_id": "BAD_PARAMS", "verified": True},
     {"status": "ok", "message": "PIN verified"},
+    {"status": "ok", "result": []},
+    {"status": "ok", "result": [[{"verified": True}]]},
+    {"status": "ok", "result": [{"verified": True}, {"verified": True}]},
+    {"status": "ok", "result": [{"verified": True}, {}]},
+    {"status": "ok", "result": [True]},
 ]
 
 
@@ -247,19 +255,78 @@ def test_a_body_holds_the_three_fields_and_shows_none():
     assert "0123" not in repr(body)
 
 
-@pytest.mark.parametrize("pin", ["1234", " 1234 ", "ABCD", "p", "\u0661\u0662\u0663\u0664", "1" * 64])
-def test_a_pin_goes_as_it_was_typed(pin):
-    assert checked_pin(pin).reveal() == pin
+@pytest.mark.parametrize(
+    ("typed", "pin"),
+    [
+        ("1234", "1234"),
+        ("0000", "0000"),
+        (" 123456\n", "123456"),
+        ("378 742", "378742"),
+        ("378-742", "378742"),
+        ("37\u20108\u2014742\u2212", "378742"),
+        ("edqrl272", "EDQRL272"),
+        ("OoIl", "OOIL"),
+        ("\uff11\uff12\uff13\uff21\uff42", "123AB"),
+        ("\u0661\u0662\u0663\u0664", "1234"),
+        ("\u2066\u200e12\u00ad34\ufe0f\u2069\ufeff", "1234"),
+        ("\u00a0\u20091\u30002\u20283\x854", "1234"),
+        ("1" * 16, "1" * 16),
+        (" - ".join("0123456789ABCDEF"), "0123456789ABCDEF"),
+    ],
+    ids=ascii,
+)
+def test_checked_pin_reads_what_people_type(typed, pin):
+    assert checked_pin(typed).reveal() == pin
 
 
-@pytest.mark.parametrize("pin", [1234, None, True, b"1234", "", "  ", "12\n34", "\ud800", "1" * 65])
-def test_what_can_be_no_pin_is_refused(pin):
+@pytest.mark.parametrize(
+    ("typed", "problem"),
+    [
+        ("", "is empty"),
+        (" \u200b-\n", "is empty"),
+        ("123", "has 3 characters"),
+        ("p", "has 1 character"),
+        ("1" * 17, "has 17 characters"),
+        ("123.456", "holds U+002E FULL STOP at position 4"),
+        ("123_456", "holds U+005F LOW LINE at position 4"),
+        ("code: 123456", "holds U+003A COLON at position 5"),
+        ("\u00b9234", "holds U+00B9 SUPERSCRIPT ONE at position 1"),
+        ("12\u0410B", "holds U+0410 CYRILLIC CAPITAL LETTER A at position 3"),
+        ("12\u00dfB", "holds U+00DF LATIN SMALL LETTER SHARP S at position 3"),
+        ("1234\0", "holds U+0000 at position 5"),
+        ("1234\x1c", "holds U+001C at position 5"),
+        ("1234\ud800", "holds U+D800 at position 5"),
+    ],
+    ids=ascii,
+)
+def test_checked_pin_refuses_the_rest_without_quoting_it(typed, problem):
+    with pytest.raises(InvalidRequest) as caught:
+        checked_pin(typed)
+    assert (caught.value.field, caught.value.problem) == ("pin", problem)
+    assert "123" not in str(caught.value)
+    # From the module's own frames; a caller's are a caller's.
+    assert not {"pin", "typed", "read"} & set(caught.tb.tb_next.tb_frame.f_locals)
+
+
+@pytest.mark.parametrize(
+    ("pin", "kind"), [(123456, "an int"), (None, "None"), (True, "True"), (b"1234", "bytes")]
+)
+def test_checked_pin_of_another_type_is_asked_for_as_text(pin, kind):
     with pytest.raises(InvalidRequest) as caught:
         checked_pin(pin)
-    assert caught.value.field == "pin"
-    assert "12" not in str(caught.value)
-    # From the module's own frames; a caller's are a caller's.
-    assert "pin" not in caught.tb.tb_next.tb_frame.f_locals
+    assert str(caught.value) == f"pin: expected the PIN as text, not {kind}"
+
+
+@PROPERTY
+@given(st.text(max_size=30) | st.text("aO0-\u0661\uff21 \u200b", max_size=30))
+def test_checked_pin_is_of_the_gateways_alphabet_or_refused(typed):
+    try:
+        pin = checked_pin(typed).reveal()
+    except InvalidRequest as exc:
+        assert exc.field == "pin"
+    else:
+        assert re.fullmatch(r"[0-9A-Z]{4,16}", pin)
+        assert checked_pin(pin).reveal() == pin
 
 
 # --- what is quoted --------------------------------------------------------------------------------------------

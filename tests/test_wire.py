@@ -131,18 +131,18 @@ def pin_requests(draw):
             max_tries=integers,
         )
     )
-    characters = st.characters(exclude_categories=["Cs"])
+    characters = st.characters(exclude_categories=["Cs", "Cc"], include_characters="\r\n")
     text = draw(
         st.none()
         | st.tuples(st.text(characters, max_size=70), st.text(characters, max_size=70))
         .map("{PIN}".join)
         .filter(lambda text: text.count("{PIN}") == 1)
     )
-    printable = st.characters(exclude_categories=["C", "Z"], include_characters=" ")
+    printable = st.characters(min_codepoint=0x20, max_codepoint=0x7E, include_characters="\u00c9\u00fc")
     return PinRequest(
         draw(st.sampled_from(["", "+", "00"])) + str(draw(st.integers(10**6, 10**15 - 1))),
         draw(
-            st.text(printable, min_size=1, max_size=11).filter(str.strip)
+            st.text(printable, min_size=1, max_size=11).filter(str.strip).map(str.strip)
             | st.text("0123456789", min_size=1, max_size=15)
         ),
         hlr_lookup=draw(st.sampled_from([True, False, 1, 0])),

@@ -19,7 +19,7 @@ from typing import Final
 
 import typer
 
-from gateway360_async import InvalidRequest, Skipped, SkipReason
+from gateway360_async import InvalidRequest, PinRequest, Skipped, SkipReason
 from gateway360_async._payloads import request_from
 from gateway360_async._repr import printable
 from gateway360_async._settings import checked_sender, endpoint
@@ -33,6 +33,7 @@ from ._problems import FAILED, OK, complain
 from ._progress import Live
 from ._rows import FileProblem, Row, Rows, from_thread
 from ._show import as_json
+from ._text_warnings import text_warnings
 from ._words import count, duration
 
 __all__ = ["dry_run"]
@@ -97,6 +98,10 @@ class _Look:
         self._seen: set[int] | None = set() if options.on_duplicate == "skip" else None
         self._problems: list[str] = []
         """The first ones; with --json, each was printed when it was found."""
+        self._texts = 0
+        self._segments = 0
+        self._warned: Counter[str] = Counter()
+        self._warnings: list[str] = []
 
     def at(self, row: Row) -> None:
         """Look at one row."""
@@ -116,12 +121,33 @@ class _Look:
                 return
             self._seen.add(int(request.msisdn))
         self.requests += 1
+        self._look_at_text(index, row.line, request)
+
+    def _look_at_text(self, index: int, line: int, request: PinRequest) -> None:
+        """Count how a text will arrive, and keep what a person may not expect of it."""
+        text, segments, units = request.sms_text, request.sms_segments, request.sms_units
+        if (
+            text is None or segments is None or units is None
+        ):  # all of them, where the vendor's own text is used
+            return
+        self._texts += 1
+        self._segments += segments
+        warnings = text_warnings(text, segments, units)
+        if not warnings:
+            return
+        self._warned.update(["rows", *warnings])
+        if self._options.json:
+            size = {"segments": segments, "units": units}
+            row = {"index": index, "line": line, "msisdn": request.msisdn}
+            typer.echo(json.dumps({**row, **size, "warnings": list(warnings.values())}))
+        elif len(self._warnings) < _SHOWN:
+            self._warnings.append(f"  line {line}, sms_text: {'; '.join(warnings.values())}")
 
     def _skipped(self, index: int, line: int, number: object, result: Skipped) -> None:
         if self._options.json:
             typer.echo(json.dumps({"index": index, "line": line, "msisdn": number, **as_json(result)}))
         elif result.reason is SkipReason.INVALID and len(self._problems) < _SHOWN:
-            self._problems.append(f"  line {line}: {printable(result.detail)}")
+            self._problems.append(f"  line {line}, {printable(result.detail)}")
 
     def counts(self) -> Counter[str]:
         """Give the counts for whoever watches."""
@@ -129,6 +155,13 @@ class _Look:
 
     def summary(self, apart: float | None, problem: str | None) -> dict[str, object]:
         """Say it to a program."""
+        texts = {
+            "rows": self._texts,
+            "segments": self._segments,
+            "of_several_segments": self._warned["segments"],
+            "not_gsm_7": self._warned["not_gsm_7"],
+            "with_braces": self._warned["braces"],
+        }
         return {
             "dry_run": True,
             "entries": self.requests + self.duplicates + self.invalid,
@@ -137,6 +170,7 @@ class _Look:
             "requests": self.requests,
             "seconds_at_rate": None if apart is None else round(self._seconds(apart), 3),
             "ledger_looked_at": False,
+            **({"texts": texts} if self._texts else {}),
             "problem": problem,
             "exit_code": OK if problem is None and not self.invalid else FAILED,
         }
@@ -176,14 +210,37 @@ class _Look:
             lines.append(
                 "The fleet was not asked: what it has sent of this batch before would be skipped, too."
             )
-        if self._problems:
-            more = self.invalid - len(self._problems)
-            rest = [f"  and {count(more)} more: --json lists them all"] if more else []
-            lines += ["", "Invalid:", *self._problems, *rest]
+        if self._texts:
+            lines += ["", *self._about_texts()]
+        lines += _listed("Warnings:", self._warnings, self._warned["rows"])
+        lines += _listed("Invalid:", self._problems, self.invalid)
+        return lines
+
+    def _about_texts(self) -> list[str]:
+        lines = [
+            f"{count(self._texts)} texts take {count(self._segments)} segments, which operators bill one by one."
+        ]
+        sentences = {
+            "segments": "take more than one segment",
+            "not_gsm_7": "hold characters that GSM-7 does not have",
+            "braces": "show braces or signs around the PIN",
+        }
+        lines += [
+            f"  {count(self._warned[kind]):>10}  {said}"
+            for kind, said in sentences.items()
+            if self._warned[kind]
+        ]
         return lines
 
     def _seconds(self, apart: float) -> float:
         return max(0, self.requests - 1) * apart
+
+
+def _listed(title: str, shown: list[str], number: int) -> list[str]:
+    if not shown:
+        return []
+    more = number - len(shown)
+    return ["", title, *shown, *([f"  and {count(more)} more: --json lists them all"] if more else [])]
 
 
 def _named(options: BatchOptions) -> str:

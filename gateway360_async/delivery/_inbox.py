@@ -4,7 +4,7 @@ Rules of this module:
 
 - A report is taken only where the token that it was posted to was made here, for its number. Whatever else was
   posted is dropped before anybody hears of it.
-- Taking the same report twice is the same as taking it once.
+- Taking the same report twice is the same as taking it once, and a late one undoes nothing: it is marked.
 - Any event loop and any thread may use it: the application's route, the client and a test each run where they
   run. What they share is behind a lock, which is never held across an `await`.
 - Everything that waits is bounded by a timeout, and leaves nothing behind.
@@ -23,11 +23,11 @@ from contextlib import suppress
 
 import attrs
 
-from .._errors import Gateway360Error, InvalidConfiguration, InvalidRequest
+from .._errors import Gateway360Error, InvalidConfiguration, InvalidRequest, kind_of
 from .._numbers import is_finite
 from ._reading import read_reports
 from ._reports import DeliveryReport, InvalidReports
-from ._store import MemoryStore, ReportStore
+from ._store import LEAST_BYTES, MAX_BYTES, MemoryStore, ReportStore
 from ._urls import Claim, is_report_id, make_token, new_id, normalised, read_base, read_secrets, read_token
 
 __all__ = ["DeliveryReports", "ForgedReport"]
@@ -84,7 +84,9 @@ class DeliveryReports:
             this machine. No query and no fragment.
         secret: At least 16 random bytes that only your servers know, as a `str` or `bytes`. To change it,
             give a sequence: the first one signs, all of them verify. An operator's report can take 48 hours.
-        keep: Requests whose reports are kept in memory, the oldest going first. Of no matter with a `store`.
+        max_entries: Requests whose reports are kept in memory, the oldest going first. Of no matter with a `store`.
+        max_bytes: Bytes of memory that these reports may take, the oldest going first: 128 MiB, or at least 8 MiB.
+            Of no matter with a `store`.
         store: Where reports are kept; `None`: in this process's memory.
         poll: Seconds between two looks into the `store` while `wait` waits, for what other processes took.
         allow_insecure: Whether plain `http://` to another machine is allowed. Whoever reads a token on the
@@ -99,7 +101,8 @@ class DeliveryReports:
         url: str,
         secret: str | bytes | Sequence[str | bytes],
         *,
-        keep: int = 100_000,
+        max_entries: int = 100_000,
+        max_bytes: int = MAX_BYTES,
         store: ReportStore | None = None,
         poll: float = 1.0,
         allow_insecure: bool = False,
@@ -110,13 +113,13 @@ class DeliveryReports:
             raise keys
         self._keys = keys
         self._base = read_base(url, allow_insecure=allow_insecure)
-        if not isinstance(keep, int) or isinstance(keep, bool) or keep < 1:
-            raise InvalidConfiguration("keep", f"is {keep!r}", "a whole number, 1 or more")
+        _require_at_least("max_entries", max_entries, 1, "requests")
+        _require_at_least("max_bytes", max_bytes, LEAST_BYTES, "bytes")
         problem = _seconds_problem(poll)
         if problem is not None:
             raise InvalidConfiguration("poll", problem, _SECONDS_EXPECTED)
         self._shared = store is not None
-        self._store: ReportStore = MemoryStore(keep) if store is None else store
+        self._store: ReportStore = MemoryStore(max_entries, max_bytes) if store is None else store
         self._poll = poll
         self._waiters: dict[str, list[_Waiter]] = {}
         self._lock = threading.Lock()
@@ -178,7 +181,8 @@ class DeliveryReports:
 
         Returns:
             The reports that were taken, in the body's order, with their `report_id`. Those for other numbers
-            than the token's were dropped. A report that came before is taken again, and changes nothing.
+            than the token's were dropped. A report that came before is taken again, and changes nothing; one that
+            is `superseded` by what is known changes nothing either.
 
         Raises:
             ForgedReport: The token is not one of ours, or not for any of these numbers. Nothing was taken.
@@ -205,12 +209,13 @@ class DeliveryReports:
                 len(read),
             )
         if taken:
-            await self._keep(report_id, taken)
+            taken = await self._keep(report_id, taken)
         if problems:
             raise InvalidReports(taken, problems)
         return taken
 
-    async def _keep(self, report_id: str, taken: list[DeliveryReport]) -> None:
+    async def _keep(self, report_id: str, taken: list[DeliveryReport]) -> list[DeliveryReport]:
+        """Tell the waiters, and keep the report that says most. Gives the reports, those superseded marked."""
         best = taken[0]
         for report in taken[1:]:
             best = report if report.supersedes(best) else best
@@ -220,6 +225,9 @@ class DeliveryReports:
         for waiter in waiters:
             waiter.tell(best)
         await self._store.put(report_id, best)
+        # A final report without a date supersedes whatever there was: no need to look.
+        kept = best if best.final and best.dlr_date is None else await self.get(report_id)
+        return _marked(kept, taken)
 
     async def get(self, report_id: str) -> DeliveryReport | None:
         """Give the report that is known of a request by now; `None`: there is none.
@@ -284,6 +292,27 @@ class DeliveryReports:
                 del self._waiters[report_id]
 
 
+def _marked(kept: DeliveryReport | None, taken: list[DeliveryReport]) -> list[DeliveryReport]:
+    """Mark the reports of a body that said less than what was known when their turn came.
+
+    Args:
+        kept: The report that is kept now. One of the body's own was not known before its turn.
+        taken: The body's.
+    """
+    known = None if kept in taken else kept
+    marked: list[DeliveryReport] = []
+    for report in taken:
+        news = known is None or report.supersedes(known)
+        known = report if news else known
+        marked.append(report if news else attrs.evolve(report, superseded=True))
+    return marked
+
+
+def _require_at_least(setting: str, value: object, least: int, unit: str) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InvalidConfiguration(setting, f"is {value!r}", f"a whole number of {unit}, {least:,} or more")
+
+
 def _require_report_id(value: object) -> None:
     if not is_report_id(value):
         expected = "32 hexadecimal digits in lower case, as new_id() makes them"
@@ -292,5 +321,5 @@ def _require_report_id(value: object) -> None:
 
 def _seconds_problem(value: float) -> str | None:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
-        return f"is of type {type(value).__name__}"
+        return f"is {kind_of(value)}"
     return None if is_finite(value) and value > 0 else f"is {value!r}"

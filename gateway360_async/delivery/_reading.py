@@ -3,7 +3,8 @@
 Rules of this module:
 
 - Nothing that was posted is trusted. The JSON is read as strictly as an answer's (`_json`): an array of at most
-  1,000 reports, in at most 1 MiB.
+  1,000 reports, or one report, in at most 1 MiB.
+- `sms_id`, `to` and `status` make a report. Nothing else costs one its effect: it is text, a date, or `None`.
 - One bad report does not lose its neighbours: all are read, then what was wrong is raised with those that were
   right.
 - No text that is made here holds a part of what was posted, nor do the frames below what is raised.
@@ -15,9 +16,8 @@ Rules of this module:
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 from .._json import UnreadableError, read_json
@@ -39,15 +39,11 @@ MAX_BODY_BYTES: Final = 1024 * 1024
 """Bytes that a body may have. A thousand reports as they are published have about a fifth of it."""
 
 _MAX_TEXT: Final = 128  # characters of an id or a status; those that are published have 32 at most
-_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}", re.ASCII)
+_MAX_DATE: Final = 40  # characters: a date of ISO 8601 with a zone and fractions of a second has 32
 
 _EXPECTED: Final = {
     "sms_id": f"the message's id, 1 to {_MAX_TEXT} printable characters",
-    "from": "a string, or nothing",
-    "to": "the number as a string of 7 to 15 digits, with its country calling code",
-    "custom": "a string, or nothing",
-    "sms_date": "'YYYY-MM-DD HH:MM:SS', or nothing",
-    "dlr_date": "'YYYY-MM-DD HH:MM:SS', or nothing",
+    "to": "the number in 7 to 15 digits, with its country calling code",
     "status": f"a status such as 'DELIVRD', 1 to {_MAX_TEXT} printable characters",
 }
 
@@ -58,7 +54,7 @@ def parse_delivery_reports(body: bytes | str) -> list[DeliveryReport]:
     It says nothing of who posted it: that is `DeliveryReports.receive`'s matter.
 
     Args:
-        body: The body as it was received: a JSON array of at most 1,000 reports, at most 1 MiB.
+        body: The body as it was received: a JSON array of at most 1,000 reports, or one report; at most 1 MiB.
 
     Returns:
         The reports, in the body's order.
@@ -83,6 +79,8 @@ def read_reports(body: bytes | str) -> tuple[list[DeliveryReport], list[ReportPr
         return [], [ReportProblem(None, None, "the body is not Unicode", expected)]
     except UnreadableError as exc:
         return [], [ReportProblem(None, None, str(exc), expected)]
+    if isinstance(document, dict):
+        document = [document]  # as some callbacks come in the field
     if not isinstance(document, list):
         problem = f"the JSON is {_kind(document)}"
         return [], [ReportProblem(None, None, problem, expected)]
@@ -113,30 +111,34 @@ def _read_report(index: int, item: object) -> DeliveryReport | ReportProblem:
             sms_id=_mandatory(fields, "sms_id"),
             msisdn=_number(fields),
             status=_mandatory(fields, "status"),
-            sender=_optional(fields, "from"),
-            custom=_optional(fields, "custom"),
-            sms_date=_date(fields, "sms_date"),
-            dlr_date=_date(fields, "dlr_date"),
+            sender=_text(fields.get("from")),
+            custom=_text(fields.get("custom")),
+            sms_date=_date(fields.get("sms_date")),
+            dlr_date=_date(fields.get("dlr_date")),
         )
     except _FieldError as exc:
         field, problem = exc.args
         return ReportProblem(index, field, problem, _EXPECTED[field])
 
 
-def _optional(fields: dict[str, Any], name: str) -> str | None:
-    value = fields.get(name)
-    if value is None or value == "":
-        return None
+def _text(value: object) -> str | None:
+    """Read a text, or a number where a text is published; `None`: it is neither, or empty."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
     if not isinstance(value, str):
-        raise _FieldError(name, f"is {_kind(value)}")
+        return None
     # A lone surrogate (an escape such as \ud800) would break whatever prints or stores the text.
-    return value.encode("utf-8", "replace").decode()
+    return value.encode("utf-8", "replace").decode() or None
 
 
 def _mandatory(fields: dict[str, Any], name: str) -> str:
-    value = _optional(fields, name)
+    given = fields.get(name)
+    value = _text(given.strip() if name == "to" and isinstance(given, str) else given)
     if value is None:
-        raise _FieldError(name, "is missing or empty")
+        missing = given is None or isinstance(given, str)
+        raise _FieldError(name, "is missing or empty" if missing else f"is {_kind(given)}")
     if len(value) > _MAX_TEXT:
         raise _FieldError(name, f"has {len(value)} characters")
     if not value.isprintable():
@@ -151,17 +153,21 @@ def _number(fields: dict[str, Any]) -> str:
     return digits
 
 
-def _date(fields: dict[str, Any], name: str) -> datetime | None:
-    value = _optional(fields, name)
-    if value is None:
+def _date(value: object) -> datetime | None:
+    """Read a date as it is published, or one of ISO 8601; `None`: it is neither, as `0000-00-00 00:00:00`.
+
+    Naive on purpose: no time zone is published, and one that is made up would be wrong somewhere. A date that has
+    one is given in UTC, so that two of them compare.
+    """
+    if not isinstance(value, str) or len(value) > _MAX_DATE:
         return None
     try:
-        if _DATE.fullmatch(value):
-            # Naive on purpose: no time zone is published, and one that is made up would be wrong somewhere.
-            return datetime.fromisoformat(value)
-    except ValueError:
-        pass  # the form of a date, but not one of the calendar's
-    raise _FieldError(name, "is not a date of that form")
+        date = datetime.fromisoformat(value.strip())
+        if date.tzinfo is not None:
+            date = date.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return date.replace(tzinfo=None, microsecond=0)
 
 
 def _kind(value: object) -> str:

@@ -73,10 +73,12 @@ class DeliveryReport:
             becomes it.
         sender: The sender; `None`: the report does not say.
         custom: The caller's reference. A PIN request has none, so it is `None` or whatever the gateway fills in.
-        sms_date: When it was sent. Naive: no time zone is published.
-        dlr_date: When that status was reached. Naive: no time zone is published.
+        sms_date: When it was sent. Naive: no time zone is published. `None`: the report does not say, or not readably.
+        dlr_date: When that status was reached. Likewise.
         report_id: The request that it is about, as its result's `report_id` has it. Set by
             `DeliveryReports.receive`; `None` where a body was only parsed.
+        superseded: Whether one that came before says more, as a `DELIVRD` does than an `ACCEPTD` that comes late.
+            Set by `DeliveryReports.receive`.
     """
 
     sms_id: str
@@ -87,6 +89,7 @@ class DeliveryReport:
     sms_date: datetime | None = attrs.field(default=None, repr=str)
     dlr_date: datetime | None = attrs.field(default=None, repr=str)
     report_id: str | None = None
+    superseded: bool = False
 
     @property
     def delivered(self) -> bool:

@@ -15,7 +15,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, cast
 
-from .._errors import InvalidRequest
+from .._errors import InvalidRequest, wrong_type
 from .._payloads import PinRequest, checked_idempotency_key, request_from
 from .._records import read_result, write_result
 from .._results import PinResult
@@ -37,7 +37,7 @@ def task_of(request: PinRequest, idempotency_key: str) -> dict[str, Any]:
         InvalidRequest: An argument is wrong.
     """
     if not isinstance(request, PinRequest):
-        raise InvalidRequest("request", f"is of type {type(request).__name__}", "a PinRequest")
+        raise wrong_type("request", request, "a PinRequest")
     return {"key": checked_idempotency_key(idempotency_key), "request": json.loads(canonical(request))}
 
 

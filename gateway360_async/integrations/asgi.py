@@ -6,10 +6,11 @@ Rules of this module:
 
 - It imports no framework. Its answers are HTTP's plainest:
 
+      200  a GET or HEAD, as of a gateway that asks whether the URL is there: nothing is read or taken
       204  taken; what was taken before is taken again
       400  some reports are malformed: the others were taken
       403  no token of ours, or not for these numbers: nothing was taken
-      405  not a POST
+      405  another method
       413  longer than 1 MiB
       500  a store of yours or `on_report` has failed, as the framework answers what is raised
 
@@ -22,6 +23,7 @@ Rules of this module:
 from __future__ import annotations
 
 import inspect
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final, TypeAlias
 
@@ -35,6 +37,8 @@ __all__ = ["OnReport", "ReportApp"]
 
 OnReport: TypeAlias = Callable[[DeliveryReport], object]
 """What is called with a report: a function, which must not block, or a coroutine function."""
+
+_REMEMBERED: Final = 10_000  # requests: with ids of at most 128 characters, some MiB
 
 _Scope: TypeAlias = MutableMapping[str, Any]
 _Message: TypeAlias = MutableMapping[str, Any]
@@ -51,7 +55,8 @@ class _Answer:
 
 _TAKEN: Final = _Answer(204)
 _FORGED: Final = _Answer(403, "Forbidden")
-_NOT_POST: Final = _Answer(405, "Method Not Allowed", ((b"allow", b"POST"),))
+_HERE: Final = _Answer(200, "Delivery reports are taken here, by POST.")
+_OTHER_METHOD: Final = _Answer(405, "Method Not Allowed", ((b"allow", b"GET, HEAD, POST"),))
 _TOO_LARGE: Final = _Answer(413, "Content Too Large")
 
 
@@ -62,12 +67,13 @@ class ReportApp:
 
     Args:
         reports: The inbox, which the client has as well.
-        on_report: Called for every report that was taken, in the body's order: a function, which must not
-            block, or a coroutine function. By then the inbox has it, so `DeliveryReports.wait` and the client's
-            `resolve` know of it, whatever becomes of the call. What it raises is raised on, once it was called
-            for the other reports too; the framework answers 500 and logs it as it does any other, and the
-            gateway may post the reports again. So it can be called twice for the same report: key what you
-            store by `report.report_id`, or by `report.sms_id` and `report.status`.
+        on_report: Called for every report that is news, in the body's order: not for one that is `superseded`
+            (an `ACCEPTD` that comes after its `DELIVRD`), nor for one that it had taken before. A function, which
+            must not block, or a coroutine function. By then the inbox has the report, so `DeliveryReports.wait`
+            and the client's `resolve` know of it, whatever becomes of the call. What it raises is raised on, once
+            it was called for the other reports too; the framework answers 500 and logs it as it does any other,
+            and when the gateway posts the report again, it is called again. After a restart, or in another
+            process, it can be called twice for the same report: key what you store by `report.report_id`.
 
     Raises:
         InvalidConfiguration: One of them is of another type.
@@ -81,6 +87,8 @@ class ReportApp:
             raise InvalidConfiguration("on_report", problem, "a function or a coroutine function, or None")
         self._reports = reports
         self._on_report = on_report
+        self._told: OrderedDict[str | None, DeliveryReport] = OrderedDict()
+        """Of the last requests, by their report ids, the report that `on_report` took last."""
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Sender) -> None:
         """Serve one request, as ASGI has it."""
@@ -95,12 +103,14 @@ class ReportApp:
                 return  # there is nobody left to answer
             taken, answer = await self._take(token, body)
             await self._hand_over(taken)
-        await _send(send, answer)
+        await _send(send, answer)  # to a HEAD, a server leaves the body out
 
     def _refusal(self, scope: _Scope, token: str) -> _Answer | None:
         """Answer what needs no look at the body."""
+        if scope["method"] in ("GET", "HEAD"):
+            return _HERE  # whatever the token: which ones are true is told to nobody
         if scope["method"] != "POST":
-            return _NOT_POST
+            return _OTHER_METHOD
         if not self._reports.knows(token):
             return _FORGED
         return _TOO_LARGE if _announced(scope["headers"]) > MAX_BODY_BYTES else None
@@ -120,10 +130,18 @@ class ReportApp:
             return
         raised: list[Exception] = []
         for report in taken:
+            # Without its longest texts, as it is remembered.
+            said = attrs.evolve(report, sender=None, custom=None)
+            told = self._told.get(report.report_id)
+            if report.superseded or (told is not None and (said == told or not report.supersedes(told))):
+                continue
             try:
                 result = self._on_report(report)
                 if inspect.isawaitable(result):
                     await result
+                self._told[report.report_id] = said
+                if len(self._told) > _REMEMBERED:
+                    self._told.popitem(last=False)
             except Exception as exc:  # noqa: BLE001  # raised below: the other reports are not lost by it
                 raised.append(exc)
         try:

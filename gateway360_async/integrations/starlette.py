@@ -83,7 +83,7 @@ def report_route(
 
     Args:
         reports: The inbox, which the client has as well.
-        on_report: Called for every report that was taken; see `ReportApp`.
+        on_report: Called for every report that is news; see `ReportApp`.
         path: Where the route is, without the token; `None`: the path of the inbox's `url`. Another one where
             a proxy before the application, or a `Mount` around the route, takes a part of the path away.
         name: The route's name, for `url_path_for`.
@@ -93,4 +93,4 @@ def report_route(
     """
     app = ReportApp(reports, on_report=on_report)
     base = reports.path if path is None else path.rstrip("/")
-    return Route(base + "/{token}", app, methods=["POST"], name=name)
+    return Route(base + "/{token}", app, methods=["GET", "POST"], name=name)

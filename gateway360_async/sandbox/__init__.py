@@ -29,11 +29,13 @@ others is our choice. `UNKNOWN_ERROR` is never given.
 
 A verification is answered with HTTP 200 and
 
-    {"status":"ok","verified":false,"verified_before":false,"remaining_tries":2,"message":"The PIN is wrong."}
+    {"status":"ok","result":{"verified":false,"previously_verified":false,"tries_remaining":2,"message":"…"}}
 
-`remaining_tries` is how many more failed tries the PIN would bear: `null` for any number (`max_tries` is 0), and 0
-where the number has no valid PIN. `verified_before` is true for the right PIN of a number that it has confirmed
-already. The vendor does not publish this answer's shape: the fields' names and their spelling are our choice.
+`tries_remaining` is how many more failed tries the PIN would bear: `null` for any number (`max_tries` is 0), and 0
+where the number has no valid PIN. `previously_verified` is true for the right PIN of a number that it has confirmed
+already. The vendor does not publish this answer's shape to us: this one is the likeliest, and the others that may be
+are `Sandbox(verify_answer=…)`, or `Sandbox.verify_answer` later: `"flat"` (the fields beside `status`), `"camel"`
+(`triesRemaining`), `"list"` (`result` is a list of one).
 
 An accepted request with a `report_url` has a delivery report, or several: `Sandbox(delivery=…)`, `Sandbox.report()`.
 They are POSTed as the vendor does, but to this machine only: to `localhost`, 127.0.0.0/8 and ::1. The dates in them
@@ -62,6 +64,7 @@ except ImportError as exc:
 from ._changes import Change, ChangeKind, Watch
 from ._faults import Faults
 from ._gateway import HLR_FAIL_PREFIX
+from ._pins import VerifyAnswer
 from ._records import FaultKind, Message, Operation, PostedReport, ReceivedRequest, VoidReason
 
 __all__ = [
@@ -75,6 +78,7 @@ __all__ = [
     "PostedReport",
     "ReceivedRequest",
     "Sandbox",
+    "VerifyAnswer",
     "VoidReason",
     "Watch",
 ]

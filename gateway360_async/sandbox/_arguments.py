@@ -6,10 +6,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
-from typing import Any, TypeGuard, cast
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, TypeGuard, TypeVar, cast
 
-__all__ = ["count", "digits", "flag", "seconds", "statuses", "text", "texts", "whole"]
+__all__ = ["choice", "count", "digits", "flag", "seconds", "statuses", "text", "texts", "whole"]
+
+
+_T = TypeVar("_T", bound=str)
+
+
+def choice(name: str, value: Any, choices: Iterable[_T]) -> _T:
+    """Check one of a few words."""
+    found = next((choice for choice in choices if choice == value), None)
+    if found is None:
+        raise ValueError(f"{name}: expected one of {', '.join(choices)}")
+    return found
 
 
 def text(name: str, value: Any) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from ._arguments import choice as _choice
 from ._arguments import count as _count
 from ._arguments import digits as _digits
 from ._arguments import seconds as _seconds
@@ -19,6 +20,7 @@ from ._changes import Changes
 from ._faults import Fault as _Fault
 from ._faults import Faults, Script, failure, prepared, throttling
 from ._gateway import Gateway
+from ._pins import VERIFY_ANSWERS, VerifyAnswer
 from ._records import FaultKind
 from ._reporter import Reporter
 
@@ -144,6 +146,16 @@ class Controls:
     @hlr_fail_prefix.setter
     def hlr_fail_prefix(self, value: str) -> None:
         self._gateway.hlr_fail_prefix = _digits("hlr_fail_prefix", value)
+        self._changed()
+
+    @property
+    def verify_answer(self) -> VerifyAnswer:
+        """How a verification is answered: `"nested"`, `"flat"`, `"camel"` or `"list"`. Can be set."""
+        return self._gateway.verify_answer
+
+    @verify_answer.setter
+    def verify_answer(self, value: VerifyAnswer) -> None:
+        self._gateway.verify_answer = _choice("verify_answer", value, VERIFY_ANSWERS)
         self._changed()
 
     @property

@@ -24,7 +24,7 @@ from ._changes import ChangeKind
 from ._checks import PLACEHOLDER, PinOrder, Refusal, read_attempt, read_key, read_object, read_order
 from ._faults import Fault
 from ._masking import masked_fields, masked_text
-from ._pins import Trial, make_pin, try_pin
+from ._pins import VERIFY_ANSWERS, Trial, VerifyAnswer, make_pin, try_pin
 from ._records import FaultKind, Message, Operation, ReceivedRequest
 
 __all__ = ["HLR_FAIL_PREFIX", "Gateway"]
@@ -56,6 +56,7 @@ class Gateway:
         rng: Where the PINs and the ids of messages come from.
         keep: How many messages, and how many requests, are kept at most; `None`: all. A PIN whose message
             is not kept any more cannot be confirmed.
+        verify_answer: How a verification is answered.
         on_message: Called with every message that is sent. Its failure is logged, and changes no answer.
         tell: Called after every change, with its kind.
     """
@@ -71,12 +72,14 @@ class Gateway:
         clock: Callable[[], float] = time.time,
         rng: Random | None = None,
         keep: int | None = None,
+        verify_answer: VerifyAnswer = "nested",
         on_message: Callable[[Message], None] | None = None,
         tell: Callable[[ChangeKind], None] = _nobody,
     ) -> None:
         self.api_key: Final = api_key
         self.blocked_keys: Final = set(blocked_keys)
         self.hlr_fail_prefix = hlr_fail_prefix
+        self.verify_answer: VerifyAnswer = verify_answer
         self.messages: Final[list[Message]] = []
         self.requests: Final[list[ReceivedRequest]] = []
         self._balance = balance
@@ -114,13 +117,15 @@ class Gateway:
         """
         fields: dict[str, object] | None = None
         message: Message | None = None
+        trial: Trial | None = None
         http_status, envelope = 200, dict[str, Any](status="ok")
         try:
             fields = read_object(content_type, body)
             self._require_key(read_key(fields))
             if operation == "verify":
                 attempt = read_attempt(fields)
-                envelope |= _told(self._try_pin(attempt.msisdn, attempt.pin))
+                trial = self._try_pin(attempt.msisdn, attempt.pin)
+                envelope |= VERIFY_ANSWERS[self.verify_answer](trial)
             else:
                 message = self._send(self._accept(read_order(fields)))
         except Refusal as refusal:
@@ -137,6 +142,7 @@ class Gateway:
             envelope=envelope.copy(),
             fault=fault,
             message_id=None if message is None else message.id,
+            verified=None if trial is None else trial.verified,
         )
         self._append(self.requests, received)
         self._tell("request")
@@ -259,13 +265,3 @@ class Gateway:
     def balance(self, value: int | None) -> None:
         with self._lock:
             self._balance = value
-
-
-def _told(trial: Trial) -> dict[str, Any]:
-    # The vendor does not publish the answer's spelling: this is our choice.
-    return {
-        "verified": trial.verified,
-        "verified_before": trial.verified_before,
-        "remaining_tries": trial.remaining_tries,
-        "message": trial.message,
-    }

@@ -18,6 +18,7 @@ from html import escape
 from importlib.resources import files
 from typing import Final
 
+from ._arrival import arrival
 from ._records import Message, VoidReason
 
 __all__ = ["ASSETS", "asset", "draw"]
@@ -81,6 +82,11 @@ def _sms(message: Message) -> str:
     before, _, after = message.text.partition(message.pin)
     moment = time.strftime("%H:%M:%S", time.localtime(message.sent_at))
     state = "Valid" if reason is None else _VOID[reason]
+    segments, said = arrival(message.text)
+    several = ' class="several"' if segments > 1 else ""
+    facts = "".join(
+        f"<li{several if not index else ''}>{escape(sentence)}</li>" for index, sentence in enumerate(said)
+    )
     void = "" if reason is None else f' data-void="{reason}"'
     return (
         f'<li class="sms"{void}><article><header>'
@@ -88,6 +94,7 @@ def _sms(message: Message) -> str:
         f'<h4 class="sender">{escape(message.sender)}</h4><time class="at">{moment}</time>'
         f'<p class="to">to <span class="number">+{escape(message.msisdn)}</span></p></header>'
         f'<p class="bubble">{escape(before)}{pin}{escape(after)}</p>'
+        f'<ul class="arrival">{facts}</ul>'
         f'<p class="pin-row"><code class="pin">{pin}</code> <span class="state">{state}</span></p>'
         "</article></li>"
     )

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Protocol, TypeVar
 
+from ._arrival import arrival
 from ._records import Message, PostedReport, ReceivedRequest
 
 __all__ = ["LIMIT", "SWITCHES", "Desk", "PhoneView", "switches"]
@@ -125,11 +126,14 @@ def switches(desk: Desk) -> dict[str, Any]:
 
 
 def _message(message: Message) -> dict[str, Any]:
+    segments, said = arrival(message.text)
     return {
         "id": message.id,
         "msisdn": message.msisdn,
         "sender": message.sender,
         "text": message.text,
+        "segments": segments,
+        "arrival": said,
         "pin": message.pin,
         "sent_at": message.sent_at,
         "expires_at": message.expires_at,
@@ -179,8 +183,8 @@ def _outcome(request: ReceivedRequest) -> str:
         return "turned away, nothing sent"
     envelope = request.envelope
     outcome = str(envelope.get("error_id", "ok"))
-    if "verified" in envelope:
-        outcome = "verified" if envelope["verified"] else "not verified"
+    if request.verified is not None:
+        outcome = "verified" if request.verified else "not verified"
     return f"{outcome}, and the answer lost" if request.fault == "lose" else outcome
 
 

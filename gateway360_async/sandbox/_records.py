@@ -104,6 +104,7 @@ class ReceivedRequest:
         envelope: The answer's JSON object; empty where the answer is none.
         fault: What was made to go wrong, or `None`.
         message_id: The `Message.id` of the SMS that it sent, or `None`.
+        verified: Whether the PIN was right; `None` where no PIN was tried.
     """
 
     id: int
@@ -117,3 +118,4 @@ class ReceivedRequest:
     envelope: dict[str, Any]
     fault: FaultKind | None = None
     message_id: int | None = None
+    verified: bool | None = None

@@ -17,12 +17,13 @@ from types import TracebackType
 from typing import Final, Self
 
 from ._app import create_app
-from ._arguments import count, digits, seconds, statuses, text, texts, whole
+from ._arguments import choice, count, digits, seconds, statuses, text, texts, whole
 from ._changes import Changes, Watch
 from ._controls import Controls
 from ._gateway import HLR_FAIL_PREFIX, Gateway
 from ._http_server import HttpServer
 from ._phone import phone_routes
+from ._pins import VERIFY_ANSWERS, VerifyAnswer
 from ._records import Message, PostedReport, ReceivedRequest
 from ._reporter import CLOSED, Reporter
 
@@ -50,6 +51,9 @@ class Sandbox(Controls):
         delivery: The statuses that are reported of each SMS whose request has a `report_url`, in turn: real
             POSTs, to this machine only. `()`: none. What became of them is in `Message.reports`.
         delivery_delay: Seconds before each of these reports.
+        verify_answer: How a verification is answered, which the vendor does not publish: `"nested"`, the
+            likeliest, has the fields in `result`; `"flat"` beside `status`; `"camel"` in camel case; `"list"` has
+            `result` as a list of one. The client reads them all.
         on_message: Called with every SMS that is "sent". Its failure is logged, and changes no answer.
 
     Raises:
@@ -72,6 +76,7 @@ class Sandbox(Controls):
         keep_alive: float = 5.0,
         delivery: Sequence[str] = ("DELIVRD",),
         delivery_delay: float = 0.0,
+        verify_answer: VerifyAnswer = "nested",
         on_message: Callable[[Message], None] | None = None,
     ) -> None:
         self._host = text("host", host)  # an empty one would listen on every interface
@@ -85,6 +90,7 @@ class Sandbox(Controls):
             forbidden_senders=texts("forbidden_senders", forbidden_senders),
             clock=clock,
             keep=count("keep", keep),
+            verify_answer=choice("verify_answer", verify_answer, VERIFY_ANSWERS),
             on_message=self._sent,
             tell=changes.tell,
         )

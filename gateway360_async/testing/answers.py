@@ -148,28 +148,28 @@ def late() -> httpx.ReadTimeout:
 
 
 def verified() -> httpx.Response:
-    """To `verify_pin`: the PIN is right. PROVISIONAL: the answer's shape is not published, and is our choice."""
-    return _verification("The PIN is right.", verified=True, verified_before=False, remaining_tries=3)
+    """To `verify_pin`: the PIN is right. PROVISIONAL: the answer's shape is not published; this is the likeliest."""
+    return _verification("The PIN is right.", verified=True, previously_verified=False, tries_remaining=3)
 
 
-def not_verified(remaining_tries: int | None = 2) -> httpx.Response:
+def not_verified(tries_remaining: int | None = 2) -> httpx.Response:
     """To `verify_pin`: the PIN is wrong. PROVISIONAL, as `verified()`.
 
     Args:
-        remaining_tries: Tries until the PIN is void; `None`: any number.
+        tries_remaining: Tries until the PIN is void; `None`: any number.
     """
     said = "The PIN is wrong."
-    return _verification(said, verified=False, verified_before=False, remaining_tries=remaining_tries)
+    return _verification(said, verified=False, previously_verified=False, tries_remaining=tries_remaining)
 
 
 def verified_before() -> httpx.Response:
     """To `verify_pin`: the PIN is right, and was used before, which it can be once. PROVISIONAL, as `verified()`."""
     said = "The PIN was verified before."
-    return _verification(said, verified=False, verified_before=True, remaining_tries=0)
+    return _verification(said, verified=False, previously_verified=True, tries_remaining=0)
 
 
 def _verification(message: str, **fields: object) -> httpx.Response:
-    return _envelope(200, {"status": "ok", **fields, "message": message})
+    return _envelope(200, {"status": "ok", "result": {**fields, "message": message}})
 
 
 def _envelope(http_status: int, fields: Mapping[str, object]) -> httpx.Response:

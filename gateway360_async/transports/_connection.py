@@ -34,7 +34,13 @@ _KEEP_ALIVE_TIMEOUT: Final = re.compile(r"\btimeout=(\d{1,6})\b", re.IGNORECASE)
 
 
 class ConnectionPool(Protocol):
-    """The owner of connections, as a connection sees it."""
+    """The owner of connections, as a connection sees it.
+
+    Attributes:
+        buffer: Where received bytes are put, of one connection at a time, until it has taken them out at once.
+    """
+
+    buffer: memoryview
 
     def released(self, connection: Connection) -> None:
         """Take back a connection whose exchange ended cleanly."""
@@ -46,7 +52,7 @@ class ConnectionPool(Protocol):
         """Call `Connection.expire` once the time `Connection.expires` has passed."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One connection, for one exchange at a time.
 
     Args:
@@ -119,9 +125,10 @@ class Connection(asyncio.Protocol):
             return False
         if self._poll is not None:
             return not self._poll.poll(0)
-        return not select.select((transport.get_extra_info("socket"),), (), (), 0)[
-            0
-        ]  # pragma: no cover  # Windows
+        sock = cast("asyncio.Transport", self._transport).get_extra_info(
+            "socket"
+        )  # pragma: no cover  # Windows
+        return not select.select((sock,), (), (), 0)[0]  # pragma: no cover
 
     def send(
         self,
@@ -149,7 +156,7 @@ class Connection(asyncio.Protocol):
         self._exchange = exchange
         result = self._result = self._loop.create_future()
         self._timeouts = read_timeout, write_timeout
-        self._reader.begin(max_bytes)
+        self._reader.max_bytes = max_bytes
         request = SecretBytes(b"%b%d\r\n\r\n%b" % (head, len(body), body))
         exchange.phase = Phase.SENT
         self._write(request)
@@ -190,12 +197,9 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close the connection at once. An exchange that it serves has no answer."""
-        result, self._result, self._exchange = self._result, None, None
-        if result is not None and not result.done():
-            result.set_exception(TransportError(FailureKind.DISCONNECTED, "the transport was closed"))
-        self.ready.cancel()
-        if self._transport is not None:
-            self._transport.abort()
+        if not self.ready.done():
+            self.ready.set_exception(ConnectionAbortedError("the connection was closed before it was ready"))
+        self._fail(FailureKind.DISCONNECTED, "the transport was closed")
 
     # --- The event loop's side
 
@@ -211,8 +215,15 @@ class Connection(asyncio.Protocol):
         else:
             self._decrypt(b"")
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # a hint is no bound
+        """Say where the bytes that have come are put."""
+        return self._pool.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Take in what the peer sends."""
+        received = self._pool.buffer[:nbytes]
+        data = bytes(received)
+        received[:] = bytes(nbytes)  # an answer may quote the request
         if self._tls is not None:
             data = self._decrypt(data)
             if data:
@@ -284,9 +295,11 @@ class Connection(asyncio.Protocol):
 
     def _received(self, data: bytes) -> None:
         exchange, reader = self._exchange, self._reader
-        if exchange is None or self._answered_early:
+        if exchange is None:
             self.abort()  # nothing was asked
             return
+        if self._answered_early:
+            return  # surplus, on a connection that is not used again
         try:
             surplus = reader.feed(data)
         except HttpParserError as exc:
@@ -322,8 +335,9 @@ class Connection(asyncio.Protocol):
         self._answered_early = False
         answer = Answer(reader.status, reader.headers, reader.body)
         cast("Exchange", exchange).answer = answer
+        reader.reset()  # an idle connection holds nothing of an answer, which may quote the request
         if reusable and (self._tls is None or self._tls.between_records):
-            said = reader.headers.get("keep-alive")
+            said = answer.headers.get("keep-alive")
             if said is not None:
                 found = _KEEP_ALIVE_TIMEOUT.search(said)
                 self.keep_alive = int(found[1]) if found else math.inf
@@ -336,6 +350,7 @@ class Connection(asyncio.Protocol):
     def _fail(self, kind: FailureKind, detail: str, cause: Exception | None = None) -> None:
         """Say of the exchange under way that it has no answer, and close the connection."""
         result, self._result, self._exchange = self._result, None, None
+        self._reader.reset()
         if result is not None and not result.done():
             if cause is not None:
                 detail = f"{detail}: {type(cause).__name__}: {cause}" if str(cause) else detail
@@ -347,5 +362,5 @@ class Connection(asyncio.Protocol):
 
 def _retrieve(ready: asyncio.Future[None]) -> None:
     """Look at the error of a handshake that no call waits for any more, or asyncio complains of it."""
-    if not ready.cancelled():
+    if not ready.cancelled():  # its call was cancelled
         ready.exception()

@@ -24,7 +24,7 @@ import httpx
 
 from .._errors import ClientClosed
 from .._results import FailureKind
-from ._base import Answer, Exchange, TransportError
+from ._base import Answer, Exchange, TransportError, scrubbed
 from ._connection import Connection
 from ._shared import (
     DEFAULT_LIMITS,
@@ -44,6 +44,10 @@ _HAPPY_EYEBALLS_DELAY: Final = 0.25
 
 _GRANULARITY: Final = 0.01
 """Seconds that a wait may end late, so that a thousand of them do not set a thousand timers."""
+
+
+_BUFFER_BYTES: Final = 64 * 1024
+"""Bytes that are received at a time at most: more than an answer has."""
 
 
 @attrs.define(eq=False)
@@ -87,10 +91,13 @@ class DirectTransport:
         self._targets: dict[str, _Target] = {}
         self._target_of: dict[Connection, _Target] = {}
         self._idle_count = 0
+        # Not by asyncio, which takes 256 KiB of fresh memory for each part of an answer, and gives it back.
+        self.buffer = memoryview(bytearray(_BUFFER_BYTES))
         self._context = Context()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
-        self._emptied: asyncio.Future[None] | None = None
+        self._empty = asyncio.Event()
+        self._empty.set()
         self._closed = False
 
     def __repr__(self) -> str:
@@ -136,9 +143,7 @@ class DirectTransport:
             self._timer.cancel()
         for connection in tuple(self._target_of):
             connection.close()
-        if self._target_of:
-            self._emptied = asyncio.get_running_loop().create_future()
-            await self._emptied
+        await self._empty.wait()
 
     def _prepare(self, url: str, headers: Mapping[str, str]) -> _Target:
         """Make the head of a URL's requests, once for a client."""
@@ -187,11 +192,15 @@ class DirectTransport:
             tls = TlsStream(self._ssl_context, target.host.rstrip("."))
         connection = Connection(self, loop, tls)
         self._target_of[connection] = target
+        self._empty.clear()
         opening = self._context.run(loop.create_task, _open(connection, target, loop))
         error: Exception | None = ClientClosed()
         try:
             async with asyncio.timeout(seconds):
                 error = await opening
+            if error is None and not connection.is_untouched():
+                # What is written to a transport that is closing is lost without a word, and a byte is no answer yet.
+                error = TransportError(FailureKind.CONNECT, SPOKEN_ON)
         except TimeoutError as exc:
             error = exc
         finally:
@@ -202,10 +211,7 @@ class DirectTransport:
         if self._closed:
             raise ClientClosed
         if error is not None:
-            raise _connect_error(error, connection, seconds) from None
-        if not connection.is_untouched():
-            connection.abort()
-            raise TransportError(FailureKind.CONNECT, SPOKEN_ON)
+            raise _connect_error(error, seconds, in_tls=target.is_tls and connection.is_connected) from None
         return connection
 
     def released(self, connection: Connection) -> None:
@@ -224,8 +230,8 @@ class DirectTransport:
         if target is not None and connection in target.idle:
             target.idle.remove(connection)
             self._idle_count -= 1
-        if not self._target_of and self._emptied is not None and not self._emptied.done():
-            self._emptied.set_result(None)
+        if not self._target_of:
+            self._empty.set()
 
     # --- Time
 
@@ -281,13 +287,15 @@ def _numeric(host: str, port: int) -> list[Any] | None:
         return None
 
 
-def _connect_error(error: Exception, connection: Connection, seconds: float | None) -> TransportError:
-    in_tls = connection.is_connected
+def _connect_error(error: Exception, seconds: float | None, *, in_tls: bool) -> TransportError:
+    if isinstance(error, TransportError):
+        return error
     if isinstance(error, TimeoutError) and not error.args:
         where = "the TLS handshake was not over" if in_tls else "no connection was made"
         return TransportError(
             FailureKind.TLS if in_tls else FailureKind.CONNECT, f"{where} within {seconds:g} s"
         )
     root = root_of(error, None)
-    kind = tls_kind(root) if in_tls else FailureKind.CONNECT
-    return TransportError(kind, described(error, root), error)
+    return TransportError(
+        tls_kind(root) if in_tls else FailureKind.CONNECT, described(error, root), scrubbed(error, None)
+    )

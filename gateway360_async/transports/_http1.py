@@ -30,6 +30,7 @@ class AnswerReader:
         status: The status code, once the head is read; else 0.
         headers: The head's fields by their names in lower case. Lines of one name are one list (RFC 9110, 5.3).
         complete: Whether the answer was read to its end, or to the cap.
+        max_bytes: Bytes of the body to read at most. A longer one is cut to one byte more.
         reusable: Whether the connection may carry another request, by the answer's own word.
     """
 
@@ -39,26 +40,22 @@ class AnswerReader:
         "_head_bytes",
         "_in_head",
         "_left",
-        "_max_bytes",
         "_parser",
         "_size",
         "complete",
         "headers",
+        "max_bytes",
         "reusable",
         "status",
     )
 
     def __init__(self) -> None:
         self._parser = HttpResponseParser(self)
-        self.begin(0)
+        self.max_bytes = 0
+        self.reset()
 
-    def begin(self, max_bytes: int) -> None:
-        """Expect an answer.
-
-        Args:
-            max_bytes: Bytes of its body to read at most. A longer one is cut to one byte more.
-        """
-        self._max_bytes = max_bytes
+    def reset(self) -> None:
+        """Forget the answer that was read, and expect another."""
         self.complete = False
         self._begin_head()
 
@@ -78,7 +75,7 @@ class AnswerReader:
         """The body so far, cut to one byte more than the cap."""
         pieces = self._body
         whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        return whole if len(whole) <= self._max_bytes else whole[: self._max_bytes + 1]
+        return whole if len(whole) <= self.max_bytes else whole[: self.max_bytes + 1]
 
     def feed(self, data: bytes) -> bool:
         """Take in bytes of the answer.
@@ -155,7 +152,7 @@ class AnswerReader:
         """Take in bytes of the body, up to the cap."""
         self._body.append(piece)
         self._size += len(piece)
-        if self._size > self._max_bytes:
+        if self._size > self.max_bytes:
             self.complete, self.reusable = True, False
 
     def on_message_complete(self) -> None:

@@ -33,8 +33,8 @@ from .._settings import httpx_library
 from .._waiting import uninterrupted
 from ._base import Answer, Exchange, Phase, TransportError, scrubbed
 from ._interception import intercepted_by
-from ._one_shot import ExchangeTrace, one_shot_request
-from ._proxies import checked_proxy, environment_proxy
+from ._one_shot import ExchangeTrace, one_shot_request, send_once
+from ._proxies import environment_proxy, read_proxy
 from ._reading import read_answer
 from ._shared import DEFAULT_LIMITS, checked_limits, checked_ssl_context, described, root_of, tls_kind
 from ._tls import ssl_context
@@ -96,7 +96,11 @@ class HttpxTransport:
         self._client: Any = client
         self._closed = False
         self._verify = checked_ssl_context(verify)
-        self._proxy = checked_proxy(proxy)
+        read = read_proxy(proxy)
+        del proxy  # a traceback does not show its password
+        if isinstance(read, InvalidConfiguration):
+            raise read
+        self._proxy = read
         self._trust_env = trust_env
         self._limits = checked_limits(limits)
         if client is None:
@@ -104,7 +108,7 @@ class HttpxTransport:
         for setting, given in (
             ("limits", limits is not DEFAULT_LIMITS),
             ("verify", verify is not None),
-            ("proxy", proxy is not None),
+            ("proxy", read is not None),
             ("trust_env", not trust_env),
         ):
             if given:
@@ -133,7 +137,11 @@ class HttpxTransport:
         handled = sys.exception()
         client = self._client or self._open(url)
         library = self._library
-        trace = ExchangeTrace(exchange, engine_reports=_engine_reports(library, client, url))
+        trace = ExchangeTrace(
+            exchange,
+            engine_reports=_engine_reports(library, client, url),
+            hooks_known=intercepted_by(library.__name__) is None,
+        )
         try:
             # An explicit length, or httpx would send a stream in chunks.
             fields = {**headers, "Content-Length": str(len(body))}
@@ -147,6 +155,8 @@ class HttpxTransport:
             outcome = await _cancellable(_exchange(client, request, exchange, max_bytes), trace)
         except Exception as exc:  # noqa: BLE001  # whatever it is, the phase says what it means
             outcome = exc
+        finally:
+            trace.forget()
         if isinstance(outcome, Exception):
             # `from None`: the error's traceback keeps the request's bytes alive and in sight.
             raise _translated(outcome, library, trace, exchange, handled) from None
@@ -212,7 +222,7 @@ def _is_http1(library: ModuleType, client: Any, url: str) -> bool:
 async def _exchange(client: Any, request: Any, exchange: Exchange, max_bytes: int) -> Answer | Exception:
     """Send, and read the answer. An error is returned: raised, it is an event to what watches tasks."""
     try:
-        response = await client.send(request, stream=True, follow_redirects=False)
+        response = await send_once(client, request)
         return await read_answer(response, exchange, max_bytes)
     except Exception as exc:  # noqa: BLE001
         return exc

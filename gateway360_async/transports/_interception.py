@@ -9,12 +9,9 @@ are those of the library's module: neither a wrapper nor a mock has them, whenev
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from operator import itemgetter
+from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import Any, Final
-
-import attrs
 
 __all__ = ["intercepted_by"]
 
@@ -30,20 +27,8 @@ _HTTPCORE: Final = {
     "AsyncHTTP11Connection": ("handle_async_request",),
     "AnyIOBackend": ("connect_tcp",),
 }
-
-
-@attrs.frozen
-class _Check:
-    """Some names of a namespace, and the objects that they have to be."""
-
-    namespace: Mapping[str, Any]
-    described: str
-    names: tuple[str, ...]
-    read: Callable[[Mapping[str, Any]], Any]
-    originals: Any
-
-
-_checks_of: Final[dict[ModuleType, list[_Check]]] = {}
+_intact: Final[dict[ModuleType, Callable[[], bool]]] = {}
+"""By library, and only once all of it was original: a quick look whether it is so still."""
 
 
 def intercepted_by(library: str, *, engine_only: bool = False) -> str | None:
@@ -53,64 +38,91 @@ def intercepted_by(library: str, *, engine_only: bool = False) -> str | None:
         library: "httpx" or "httpx2". One that is not imported is not intercepted.
         engine_only: Whether to look at httpcore alone.
     """
-    engine = _ENGINES[library]
-    for name in (engine,) if engine_only else (library, engine):
-        module = sys.modules.get(name)
-        if module is None:
-            continue
-        checks = _checks_of.get(module)
-        if checks is None:
-            replaced = _learn(module)
-            if replaced is not None:
-                return replaced
-            continue
-        for check in checks:
-            try:
-                # Tuples compare their members by identity first, and without a Python frame.
-                if check.read(check.namespace) != check.originals:
-                    return _first_replaced(check)
-            except KeyError:
-                return check.described
-    return None
+    if not engine_only:
+        replaced = _replaced_in(library)
+        if replaced is not None:
+            return replaced
+    return _replaced_in(_ENGINES[library])
 
 
-def _first_replaced(check: _Check) -> str:
-    originals = check.originals if len(check.names) > 1 else (check.originals,)
-    for name, original in zip(check.names, originals, strict=True):
-        if check.namespace.get(name) is not original:
-            return f"{check.described}.{name}"
-    return check.described
+def _replaced_in(name: str) -> str | None:
+    module = sys.modules.get(name)
+    if module is None:
+        return None
+    intact = _intact.get(module)
+    try:
+        if intact is not None and intact():
+            return None
+    except AttributeError:  # another version of the library lacks it
+        pass
+    replaced = _search(module)
+    if replaced is None and intact is None:
+        _intact[module] = _look_at_httpx(module) if module.__name__ in _ENGINES else _look_at_httpcore(module)
+    return replaced
 
 
-def _learn(module: ModuleType) -> str | None:
-    """Learn what the originals of a library are, once all that is there is original. Else name what is not."""
-    classes = _HTTPX if module.__name__ in _ENGINES else _HTTPCORE
-    spaces: list[tuple[Mapping[str, Any], str, tuple[str, ...]]] = []
-    for class_name, methods in classes.items():
+# Before each exchange this is asked, so it is written out: a loop over the names takes five times as long. By
+# identity, for a wrapper calls itself equal to what it wraps.
+
+
+def _look_at_httpx(httpx: Any) -> Callable[[], bool]:
+    client, transport = httpx.AsyncClient, httpx.AsyncHTTPTransport
+    init, send, single = client.__init__, client.send, getattr(client, "_send_single_request", None)
+    choose, handle = getattr(client, "_transport_for_url", None), transport.handle_async_request
+
+    def intact() -> bool:
+        return (
+            httpx.AsyncClient is client
+            and client.send is send
+            and client._send_single_request is single  # noqa: SLF001
+            and client._transport_for_url is choose  # noqa: SLF001
+            and client.__init__ is init
+            and httpx.AsyncHTTPTransport is transport
+            and transport.handle_async_request is handle
+        )
+
+    return intact
+
+
+def _look_at_httpcore(httpcore: Any) -> Callable[[], bool]:
+    pool, connection = httpcore.AsyncConnectionPool, httpcore.AsyncHTTPConnection
+    http11, backend = httpcore.AsyncHTTP11Connection, httpcore.AnyIOBackend
+    in_pool, in_connection = pool.handle_async_request, connection.handle_async_request
+    in_http11, connect = http11.handle_async_request, backend.connect_tcp
+
+    def intact() -> bool:
+        return (
+            httpcore.AsyncConnectionPool is pool
+            and pool.handle_async_request is in_pool
+            and httpcore.AsyncHTTPConnection is connection
+            and connection.handle_async_request is in_connection
+            and httpcore.AsyncHTTP11Connection is http11
+            and http11.handle_async_request is in_http11
+            and httpcore.AnyIOBackend is backend
+            and backend.connect_tcp is connect
+        )
+
+    return intact
+
+
+def _search(module: ModuleType) -> str | None:
+    """Name the first function or class of a library that is not the original, whenever it was replaced."""
+    for class_name, methods in (_HTTPX if module.__name__ in _ENGINES else _HTTPCORE).items():
         cls = module.__dict__.get(class_name)
         described = f"{module.__name__}.{class_name}"
         if cls is None:  # another version of the library has no such class
             continue
-        found = tuple(name for name in methods if name in getattr(cls, "__dict__", {}))
+        found = [name for name in methods if name in getattr(cls, "__dict__", {})]
         if not isinstance(cls, type) or not found:
             return described
         for name in found:
             if not _is_original(cls.__dict__[name], module):
                 return f"{described}.{name}"
-        spaces.append((cls.__dict__, described, found))
-    spaces.append(
-        (module.__dict__, module.__name__, tuple(name for name in classes if name in module.__dict__))
-    )
-    checks: list[_Check] = []
-    for space, described, names in spaces:
-        read: Callable[[Mapping[str, Any]], Any] = itemgetter(*names)
-        checks.append(_Check(space, described, names, read, read(space)))
-    _checks_of[module] = checks
     return None
 
 
-def _is_original(function: object, module: ModuleType) -> bool:
-    if not isinstance(function, FunctionType):
+def _is_original(function: Any, module: ModuleType) -> bool:
+    if type(function) is not FunctionType:  # `isinstance` would believe a wrapper
         return False
     name = str(function.__globals__.get("__name__"))
     home = sys.modules.get(name)

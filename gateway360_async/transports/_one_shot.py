@@ -1,4 +1,4 @@
-"""A request that httpx, or httpx2, can send once, and the observer of its way through httpcore.
+"""A request that httpx, or httpx2, can send once, and the observer of its way.
 
 Invariants:
 
@@ -7,15 +7,17 @@ Invariants:
 - httpcore reports each step of an exchange before it begins ("Extensions", `trace`, in its documentation), so
   under httpcore the step `send_request_headers` is where "certainly not sent" ends. The `CONNECT` request of a
   proxy does not count.
-- Another engine (a mock, an adapter) reports nothing. It has to take the body from the stream, and a request
-  without its body is no request: there, the taking of the body counts.
-- `read()`, `aread()` and `content` give the bytes, and are no sending.
+- Another engine (a mock, an adapter) reports nothing. But it has to read the body, inside of its
+  `handle_async_request`, and a request without its body is no request: there, that reading counts. Event hooks and
+  authentication flows run outside of it; they may read as often as they like.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from functools import cache
+from inspect import currentframe
 from types import ModuleType
 from typing import Any, Final, Protocol
 
@@ -24,7 +26,7 @@ from ._base import Exchange, Phase, TransportError
 from ._reading import was_spoken_on
 from ._shared import SPOKEN_ON
 
-__all__ = ["ExchangeTrace", "one_shot_request"]
+__all__ = ["ExchangeTrace", "SentTwiceError", "one_shot_request", "send_once"]
 
 _INTERRUPTIBLE: Final = ("connect_tcp", "connect_unix_socket", "start_tls", "send_", "receive_")
 
@@ -40,12 +42,16 @@ class SentTwiceError(Exception):
         super().__init__("the request was about to be sent a second time, and was stopped")
 
 
+_ANOTHER_TASK: Final = object()
+
+
 class ExchangeTrace:
     """The `trace` callback of one exchange.
 
     Args:
         exchange: Where to report the phase.
         engine_reports: Whether what sends the request is httpcore, which calls this before each step.
+        hooks_known: Whether a read outside of a transport is a hook's: httpx's own functions are the originals.
 
     Attributes:
         in_tls: Whether the last step that began before the request was a TLS handshake.
@@ -54,26 +60,34 @@ class ExchangeTrace:
     """
 
     __slots__ = (
-        "_body_begun",
+        "_answered",
         "_engine_reports",
         "_exchange",
         "_head_begun",
+        "_hooks_known",
         "_opened",
+        "_reading_calls",
+        "_same_pass",
         "_stop",
         "_stream",
+        "_stream_read",
         "closing",
         "in_tls",
         "interruptible",
     )
 
-    def __init__(self, exchange: Exchange, *, engine_reports: bool) -> None:
+    def __init__(self, exchange: Exchange, *, engine_reports: bool, hooks_known: bool = True) -> None:
         self._exchange = exchange
         self._engine_reports = engine_reports
+        self._hooks_known = hooks_known
+        self._reading_calls: list[object] = []
+        self._same_pass = False
+        self._stream_read = False
+        self._answered = False
         self._stream: _Closable | None = None
         self._opened: Any = None
         self._stop: BaseException | None = None
         self._head_begun = False
-        self._body_begun = False
         self.in_tls = False
         self.interruptible = False
         self.closing = False
@@ -82,14 +96,47 @@ class ExchangeTrace:
         """Raise `reason` inside httpcore where the request's first byte would be next."""
         self._stop = reason
 
-    def body_taken(self) -> None:
-        """Take note that the body's stream is read: by the engine, unless that is httpcore, which says so."""
+    def body_read(self, *, as_stream: bool) -> None:
+        """Take note that the body is read, by a hook or by what sends it.
+
+        What reads the stream sends it, and the stream is read once. What reads the bytes may look at them before it
+        sends, and after the answer; a further read in between may be for sending again. A transport around another
+        one may read before it.
+
+        Args:
+            as_stream: Whether the stream is read, and not the bytes.
+
+        Raises:
+            SentTwiceError: The body may be about to be sent again.
+        """
         if self._engine_reports:
             return
-        if self._body_begun:
-            raise SentTwiceError
-        self._body_begun = True
+        calls = _transport_calls()
+        if calls == [] and self._hooks_known:
+            return
+        if calls != []:
+            calls = calls or [_ANOTHER_TASK]
+            earlier = self._reading_calls
+            by_the_same = calls[0] in earlier
+            if by_the_same:
+                again = not (self._answered or self._same_pass)
+            else:
+                again = bool(earlier) and earlier[0] not in calls
+            if again or (as_stream and self._stream_read):
+                raise SentTwiceError
+            if not by_the_same:
+                self._reading_calls = calls
+                self._same_pass = True
+                asyncio.get_running_loop().call_soon(self._pass_is_over)
+        self._stream_read |= as_stream
         self._sending()
+
+    def _pass_is_over(self) -> None:
+        self._same_pass = False
+
+    def forget(self) -> None:
+        """Let go of the calls that were looked at."""
+        self._reading_calls = []
 
     def _head_begins(self) -> None:
         if self._head_begun:
@@ -133,8 +180,31 @@ class ExchangeTrace:
             self._opened = info["return_value"]
         if step == "connect_tcp":
             self._stream = self._opened
+        elif step == "receive_response_headers":
+            self._answered = True
         elif step == "start_tls":
             self._stream = None  # from here on it is httpcore's to close, and over HTTP/2 others share it
+
+
+def _transport_calls() -> list[object] | None:
+    """List the calls of `handle_async_request` that wait for the present read, the innermost first.
+
+    The awaiting functions of a task are its stack. `None`: the read is in another task than the exchange.
+    """
+    calls: list[object] = []
+    frame = currentframe()
+    while frame is not None:
+        if frame.f_code is send_once.__code__:
+            return calls
+        if frame.f_code.co_name == "handle_async_request":
+            calls.append(frame)
+        frame = frame.f_back
+    return None
+
+
+async def send_once(client: Any, request: Any) -> Any:
+    """Send a request through a client, and give the response, whose body is not read yet."""
+    return await client.send(request, stream=True, follow_redirects=False)
 
 
 def one_shot_request(library: ModuleType, request: Any, body: bytes, trace: ExchangeTrace) -> Any:
@@ -165,10 +235,10 @@ def _classes(library: ModuleType) -> tuple[Any, Any]:
     class OneShotBody(library.AsyncByteStream):  # type: ignore[misc, name-defined]
         def hold(self, body: bytes, trace: ExchangeTrace) -> None:
             self.body = body
-            self._trace = trace
+            self.trace = trace
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            self._trace.body_taken()
+            self.trace.body_read(as_stream=True)
             yield self.body
 
     class OneShotRequest(library.Request):  # type: ignore[misc, name-defined]
@@ -178,7 +248,10 @@ def _classes(library: ModuleType) -> tuple[Any, Any]:
 
         def read(self) -> bytes:
             stream = self.stream
-            return stream.body if isinstance(stream, OneShotBody) else b""
+            if not isinstance(stream, OneShotBody):
+                return b""
+            stream.trace.body_read(as_stream=False)
+            return stream.body
 
         async def aread(self) -> bytes:
             return self.read()

@@ -18,7 +18,7 @@ import httpx
 from .._errors import InvalidConfiguration
 from .._settings import is_loopback
 
-__all__ = ["checked_proxy", "environment_proxy"]
+__all__ = ["environment_proxy", "read_proxy"]
 
 _logger = logging.getLogger("gateway360_async")
 _EXPECTED = (
@@ -26,24 +26,25 @@ _EXPECTED = (
 )
 
 
-def checked_proxy(proxy: httpx.Proxy | httpx.URL | str | None, setting: str = "proxy") -> httpx.Proxy | None:
-    """Check a proxy, without a word of its URL, which may hold a password.
+def read_proxy(
+    proxy: httpx.Proxy | httpx.URL | str | None, setting: str = "proxy"
+) -> httpx.Proxy | InvalidConfiguration | None:
+    """Read a proxy. An error is returned, for the caller to raise once it has let go of the URL.
 
-    Raises:
-        InvalidConfiguration: It is no proxy's URL, or httpx lacks what it takes for SOCKS.
+    The URL may hold a password, which a traceback with local variables would show.
     """
     if proxy is None:
         return None
     try:
-        checked = proxy if isinstance(proxy, httpx.Proxy) else httpx.Proxy(proxy)
-        if not checked.url.host:
+        read = proxy if isinstance(proxy, httpx.Proxy) else httpx.Proxy(proxy)
+        if not read.url.host:
             raise ValueError  # noqa: TRY301
     except (httpx.InvalidURL, ValueError, TypeError):
-        raise InvalidConfiguration(setting, "is not a proxy's URL", _EXPECTED) from None
-    if checked.url.scheme.startswith("socks5") and find_spec("socksio") is None:
+        return InvalidConfiguration(setting, "is not a proxy's URL", _EXPECTED)
+    if read.url.scheme.startswith("socks5") and find_spec("socksio") is None:
         problem = "is a SOCKS proxy, which httpx speaks with its extra alone"
-        raise InvalidConfiguration(setting, problem, "pip install 'httpx[socks]', or an http:// proxy")
-    return checked
+        return InvalidConfiguration(setting, problem, "pip install 'httpx[socks]', or an http:// proxy")
+    return read
 
 
 def environment_proxy(url: str) -> httpx.Proxy | None:
@@ -52,30 +53,35 @@ def environment_proxy(url: str) -> httpx.Proxy | None:
     Raises:
         InvalidConfiguration: The environment names something else; `.setting` is the variable.
     """
-    target = httpx.URL(url)
+    found = _read_environment(httpx.URL(url))
+    if isinstance(found, InvalidConfiguration):
+        raise found
+    return found
+
+
+def _read_environment(url: httpx.URL) -> httpx.Proxy | InvalidConfiguration | None:
     proxies = getproxies()
-    scheme = target.scheme if proxies.get(target.scheme) else "all"
+    scheme = url.scheme if proxies.get(url.scheme) else "all"
     proxy = proxies.get(scheme)
-    if not proxy or _is_bypassed(target, proxies.get("no", "")):
+    if not proxy or _is_bypassed(url, proxies.get("no", "")):
         return None
-    checked = checked_proxy(proxy if "://" in proxy else f"http://{proxy}", f"{scheme.upper()}_PROXY")
-    if checked is not None and target.scheme == "http" and is_loopback(target.host):
-        return checked if is_loopback(checked.url.host) else None
-    return checked
+    read = read_proxy(proxy if "://" in proxy else f"http://{proxy}", f"{scheme.upper()}_PROXY")
+    if isinstance(read, httpx.Proxy) and url.scheme == "http" and is_loopback(url.host):
+        return read if is_loopback(read.url.host) else None
+    return read
 
 
 def _is_bypassed(url: httpx.URL, no_proxy: str) -> bool:
-    for entry in (piece.strip() for piece in no_proxy.split(",")):
-        if not entry:
-            continue
+    bypassed = False
+    unreadable: list[str] = []
+    for entry in filter(None, map(str.strip, no_proxy.split(","))):
         covers = _covers(entry, url)
         if covers is None:
-            _logger.warning(
-                "NO_PROXY has an entry that cannot be read, and bypasses nothing by it: %r", entry
-            )
-        elif covers:
-            return True
-    return False
+            unreadable.append(entry)
+        bypassed |= covers is True
+    if unreadable:
+        _logger.warning("NO_PROXY holds what cannot be read, and bypasses nothing by it: %r", unreadable)
+    return bypassed
 
 
 def _covers(entry: str, url: httpx.URL) -> bool | None:
@@ -85,21 +91,18 @@ def _covers(entry: str, url: httpx.URL) -> bool | None:
     alone; an address covers itself, and a network (CIDR) its addresses, without or with brackets; a port behind
     either, and a scheme before it, cover that port or scheme alone.
     """
-    if entry == "*":
-        return True
     scheme, separator, rest = entry.rpartition("://")
-    if separator and scheme not in ("all", "http", "https"):
+    if scheme not in ("", "all", "http", "https"):
         return None
     try:
         pattern, port = _split(rest)
-        port_of_url = url.port or (443 if url.scheme == "https" else 80)
-        if (separator and scheme not in ("all", url.scheme)) or port not in (None, port_of_url):
-            covers_scheme_and_port = False
-        else:
-            covers_scheme_and_port = True
-        return _covers_host(pattern, url) and covers_scheme_and_port
+        covers_host = pattern in ("*", "") or _covers_host(pattern, url)
     except (ValueError, httpx.InvalidURL):
         return None
+    covers_scheme = not separator or scheme in ("all", url.scheme)
+    return (
+        covers_host and covers_scheme and port in (None, url.port or (443 if url.scheme == "https" else 80))
+    )
 
 
 def _split(entry: str) -> tuple[str, int | None]:

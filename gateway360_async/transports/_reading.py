@@ -99,10 +99,11 @@ def _parser_of(stream: object) -> Any:
 async def _read_raw(response: Any, max_bytes: int) -> bytes:
     if response.is_stream_consumed:
         # Read before by an event hook of the user's client, or made in memory by a mock transport.
-        whole: bytes = response.content
-        return whole[: max_bytes + 1]
+        whole = cast("bytes", response.content)
+        return bytes(whole[: max_bytes + 1])
     chunks = aiter(response.stream)
     body = b""
+    chunk: bytes
     async for chunk in chunks:
         body += chunk
         if len(body) > max_bytes:

@@ -40,8 +40,9 @@ class Clock:
         return self.now
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def chromium() -> str:
+    """The program. A session's fixture comes before all others: a skip is said before anything was opened."""
     path = os.environ.get("GATEWAY360_CHROMIUM") or shutil.which("chromium")
     if path is None:
         pytest.skip("no Chromium: install Debian's package `chromium`, or name one in GATEWAY360_CHROMIUM")

@@ -62,11 +62,11 @@ class Aside:
 
 
 @contextlib.contextmanager
-def aside(**options: str) -> Iterator[Aside]:
-    """Serve a Redis until the end of the block, with settings of its own."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    with RedisProcess(durable=True, **options) as redis:
+def aside(redis: RedisProcess) -> Iterator[Aside]:
+    """Begin a Redis, and a thread for its workers, and end both with the block."""
+    with redis:
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever)
         thread.start()
         try:
             yield Aside(loop, redis)

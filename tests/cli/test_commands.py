@@ -16,6 +16,7 @@ import httpx
 import pytest
 import typer
 from cli_helpers import invoke_here, lines_of, numbers, one_line
+from loopback import free_port
 
 from gateway360_async import cli as cli_package
 from gateway360_async.cli import _app, _batch, _demo, _problems, _sandbox
@@ -98,9 +99,7 @@ def test_at_a_terminal_the_key_is_asked_for_and_not_shown(monkeypatch, capsys):
 
 
 def test_a_gateway_that_is_not_there_is_a_result(cli, sandbox):
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+    url = f"http://127.0.0.1:{free_port()}"
     result = cli.invoke(
         app, ["request", "34666666111", "--sender", "X", "--base-url", url, "--deadline", "0.3"]
     )
@@ -163,7 +162,7 @@ def test_bytes_that_are_not_utf8_spoil_their_row_only(cli, sandbox, tmp_path):
     file.write_bytes(b"msisdn,sender\n34600000001,CAF\xc9\n34600000002,CAF\xc3\x89\n")
     result = cli.invoke(app, ["batch", str(file)])
     lines = {line["line"]: line for line in lines_of(result.stdout)}
-    assert lines[2]["detail"].startswith("sender: holds a character that cannot be printed")
+    assert lines[2]["detail"].startswith("sender: this file is not UTF-8: save it as CSV UTF-8")
     assert lines[3]["result"] == "Ok"
     assert sandbox.messages[0].sender == "CAFÉ"
 
@@ -370,9 +369,7 @@ def test_the_demo_exits_with_1_if_its_claim_does_not_hold(cli, monkeypatch):
 
 @pytest.mark.parametrize("options", [[], ["--json"]], ids=["for people", "for programs"])
 def test_the_sandbox_shows_each_sms_and_ends_with_ctrl_c(options, cli, monkeypatch):
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    port = free_port()
     monkeypatch.setenv("GATEWAY360_API_KEY", "sandbox-key")
 
     def use() -> None:

@@ -39,8 +39,8 @@ def test_it_says_what_would_be_sent_and_what_is_wrong(cli, tmp_path):
     assert "At --rate 30/m they take 2.00 s or more." in lines
     assert any("GATEWAY360_API_KEY is not set" in line for line in lines)
     assert any(f"The ledger {ledger} was not looked at" in line for line in lines)
-    assert lines[-2].startswith("  line 4: msisdn: has 3 digits")
-    assert lines[-1].startswith("  line 5: sender: ")
+    assert lines[-2].startswith("  line 4, msisdn: has 3 digits")
+    assert lines[-1].startswith("  line 5, sender: is missing; ")
     assert not ledger.exists()
     assert not out.exists()
 
@@ -149,7 +149,7 @@ def test_rows_from_a_pipe_can_be_looked_at_too(monkeypatch):
         code, stdout, _ = invoke_here(["batch", "-", "--sender", "X", "--dry-run"])
     assert code == 1
     assert stdout.startswith("Dry run of stdin: ")
-    assert "line 2: msisdn" in stdout
+    assert "line 2, msisdn" in stdout
 
 
 @pytest.mark.parametrize(
@@ -205,3 +205,87 @@ def test_files_that_the_batch_would_refuse_to_write_over_are_refused(cli, tmp_pa
         result = cli.invoke(app, ["batch", str(file), "--sender", "X", "--dry-run", option, str(file)])
         assert result.exit_code == 2
         assert "holds something already" in one_line(result.stderr)
+
+
+TEXTS = (
+    "msisdn,sms_text\n"
+    "34600000001,Your code: {PIN}\n"
+    f"34600000002,{'á' * 100} {{PIN}}\n"
+    "34600000003,“Your” code: {{PIN}}\n"
+    "34600000004,\n"
+    "34600000005,${PIN} or\n"
+    f"34600000006,{'€' * 80} %{{PIN}}\n"
+    "123,“{PIN}”\n"
+)
+
+
+def test_texts_that_arrive_otherwise_are_warned_of_by_row_and_in_all(cli, tmp_path):
+    file = tmp_path / "texts.csv"
+    file.write_text(TEXTS, encoding="utf-8")
+    result = cli.invoke(app, ["batch", str(file), "--sender", "X", "--dry-run"])
+    assert result.exit_code == 1  # for the row that is invalid: a warning is none
+    about = result.stdout[result.stdout.index("5 texts") :].splitlines()
+    gsm_7 = "a segment holds 70 or 67 units, not 160 or 153"
+    accent = f"GSM-7 has no U+00E1 LATIN SMALL LETTER A WITH ACUTE at position 1: {gsm_7}"
+    quote = f"GSM-7 has no U+201C LEFT DOUBLE QUOTATION MARK at position 1 (and of others: 1): {gsm_7}"
+    braces = "the phone shows {123456} for {{PIN}}: write {PIN} alone"
+    percent = "the phone shows %123456 for %{PIN}: write {PIN} alone"
+    assert about[:-1] == [
+        "5 texts take 7 segments, which operators bill one by one.",
+        "           2  take more than one segment",
+        "           2  hold characters that GSM-7 does not have",
+        "           3  show braces or signs around the PIN",
+        "",
+        "Warnings:",
+        f"  line 3, sms_text: the text takes 2 segments: 107 units of UCS-2; {accent}",
+        f"  line 4, sms_text: {quote}; {braces}",
+        "  line 6, sms_text: the phone shows $123456 for ${PIN}: write {PIN} alone",
+        f"  line 7, sms_text: the text takes 2 segments: 168 units of GSM-7; {percent}",
+        "",
+        "Invalid:",
+    ]
+
+
+def test_texts_are_warned_of_in_json(cli, tmp_path):
+    file = tmp_path / "texts.csv"
+    file.write_text(TEXTS, encoding="utf-8")
+    result = cli.invoke(app, ["batch", str(file), "--sender", "X", "--dry-run", "--json"])
+    assert json.loads(result.stderr)["texts"] == {
+        "rows": 5,
+        "segments": 7,
+        "of_several_segments": 2,
+        "not_gsm_7": 2,
+        "with_braces": 3,
+    }
+    lines = lines_of(result.stdout)
+    assert [(line["line"], len(line.get("warnings", []))) for line in lines] == [
+        (3, 2),
+        (4, 2),
+        (6, 1),
+        (7, 2),
+        (8, 0),
+    ]
+    assert (lines[0]["segments"], lines[0]["units"], lines[0]["msisdn"]) == (2, 107, "34600000002")
+
+
+def test_of_many_warnings_the_first_are_shown(cli, tmp_path):
+    file = tmp_path / "texts.csv"
+    file.write_text("msisdn,sms_text\n" + "".join(f"346000000{n:02},{{{{PIN}}}}\n" for n in range(25)))
+    result = cli.invoke(app, ["batch", str(file), "--sender", "X", "--dry-run"])
+    assert result.exit_code == 0
+    assert result.stdout.count("  line ") == 20
+    assert result.stdout.rstrip().endswith("  and 5 more: --json lists them all")
+
+
+def test_what_is_wrong_in_a_file_is_said_in_a_persons_words(cli, tmp_path):
+    file = tmp_path / "customers.csv"
+    file.write_bytes(
+        "msisdn,sms_text,hlr_lookup\n34600000001,,maybe\n34600000002,Su código: {PIN},\n".encode("cp1252")
+    )
+    result = cli.invoke(app, ["batch", str(file), "--sender", "X", "--dry-run"])
+    assert result.stdout.splitlines()[-2:] == [
+        "  line 2, hlr_lookup: maybe is not yes, no, true, false, 1 or 0",
+        "  line 3, sms_text: this file is not UTF-8: save it as CSV UTF-8",
+    ]
+    result = cli.invoke(app, ["batch", str(file), "--sender", "X", "--dry-run", "--json"])
+    assert "udcf3" not in result.output

@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ import time
 import pytest
 from cli_helpers import invoke_here, lines_of, numbers, one_line
 from fleet_helpers import aside
+from loopback import free_port
 
 from gateway360_async.cli import _queue
 from gateway360_async.cli._app import app
@@ -24,8 +24,8 @@ QUEUE = "gateway360:queue"
 
 
 @pytest.fixture
-def fleet():
-    with aside() as fleet:
+def fleet(make_redis):
+    with aside(make_redis(durable=True)) as fleet:
         yield fleet
 
 
@@ -188,11 +188,9 @@ def test_a_redis_that_is_away_is_one_line_and_no_file(cli, sandbox, file, tmp_pa
     assert not out.exists()
 
 
-def test_a_redis_cluster_is_refused(cli, sandbox, file, tmp_path):
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        bus = str(sock.getsockname()[1])  # otherwise it is the same for all that have no port
-    with aside(cluster_enabled="yes", bind="127.0.0.1", cluster_port=bus) as cluster:
+def test_a_redis_cluster_is_refused(cli, sandbox, file, make_redis):
+    bus = str(free_port())  # otherwise it is the same for all that have no port
+    with make_redis(cluster_enabled="yes", bind="127.0.0.1", cluster_port=bus) as cluster:
         result = cli.invoke(app, batch(file, cluster))
     assert result.exit_code == 2
     assert one_line(result.stderr).startswith("gateway360: --fleet: is a Redis Cluster")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from redis_process import RedisProcess
 
 from gateway360_async.cli import _queue
 from gateway360_async.cli._options import BatchOptions
@@ -49,21 +48,20 @@ async def test_who_waits_is_told_each_thing_once_and_again_after_there_was_an_ou
     assert said == ["none works", "empty", "empty"]
 
 
-async def test_why_nothing_comes_is_read_from_the_queue(monkeypatch):
-    with RedisProcess(durable=True) as server:
-        queue, _ = queue_of(server.url)
-        async with queue:
-            assert await queue._trouble() == _queue._ELSEWHERE
-            await queue._enqueue({})
-            assert await queue._trouble() == _queue._NO_WORKER  # there was never one
-            server.client.xgroup_create(QUEUE, GROUP, "0")
-            assert await queue._trouble() == _queue._NO_WORKER  # they have left
-            server.client.xreadgroup(GROUP, "one", {QUEUE: ">"})
-            assert await queue._trouble() is None  # it is at it
-            monkeypatch.setattr(_queue, "_GONE", -1)
-            assert await queue._trouble() == _queue._NO_WORKER  # nobody has heard of it
-            server.kill()
-            assert await queue._trouble() is None
+async def test_why_nothing_comes_is_read_from_the_queue(restarting, monkeypatch):
+    queue, _ = queue_of(restarting.url)
+    async with queue:
+        assert await queue._trouble() == _queue._ELSEWHERE
+        await queue._enqueue({})
+        assert await queue._trouble() == _queue._NO_WORKER  # there was never one
+        restarting.client.xgroup_create(QUEUE, GROUP, "0")
+        assert await queue._trouble() == _queue._NO_WORKER  # they have left
+        restarting.client.xreadgroup(GROUP, "one", {QUEUE: ">"})
+        assert await queue._trouble() is None  # it is at it
+        monkeypatch.setattr(_queue, "_GONE", -1)
+        assert await queue._trouble() == _queue._NO_WORKER  # nobody has heard of it
+        restarting.kill()
+        assert await queue._trouble() is None
 
 
 @pytest.mark.parametrize(

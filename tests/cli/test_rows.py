@@ -9,6 +9,8 @@ import threading
 
 import pytest
 
+from gateway360_async import InvalidRequest
+from gateway360_async._payloads import request_from
 from gateway360_async.cli._problems import UsageProblem
 from gateway360_async.cli._rows import FileProblem, Row, Rows, from_thread
 
@@ -75,7 +77,12 @@ def test_empty_cells_are_fields_that_are_not_given_and_blank_rows_are_no_rows():
         ("hlr_lookup", "1", 1),
         ("hlr_lookup", "True", True),
         ("hlr_lookup", "false", False),
-        ("hlr_lookup", "yes", "yes"),
+        ("hlr_lookup", "Yes", True),
+        ("hlr_lookup", "no", False),
+        ("hlr_lookup", "1.0", True),
+        ("hlr_lookup", "maybe", "maybe"),
+        ("pin_params.length", "6.0", 6),
+        ("pin_params.length", " 6.000 ", 6),
         ("pin_params.max_tries", "-1", -1),
         ("pin_params.max_tries", "2.5", "2.5"),
         ("pin_params.max_tries", "9" * 40, "9" * 40),
@@ -86,6 +93,45 @@ def test_numbers_and_booleans_are_read_and_anything_else_is_left_to_the_requests
     ((_, fields),) = listed(f"msisdn,{column}\n34600000001,{cell}\n")
     group, _, field = column.partition(".")
     assert (fields[group][field] if field else fields[group]) == value
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "said"),
+    [
+        ("hlr_lookup", "maybe", "maybe is not yes, no, true, false, 1 or 0"),
+        ("hlr_lookup", "2", "2 is not yes, no, true, false, 1 or 0"),
+        ("hlr_lookup", "\u00b2", "\u00b2 is not yes, no, true, false, 1 or 0"),
+        ("pin_params.length", "six", "six is not a whole number from 4 to 16"),
+        ("pin_params.length", "6.5", "6.5 is not a whole number from 4 to 16"),
+        ("pin_params.length", "3", "is too small; expected a whole number from 4 to 16"),
+        ("pin_params.expires_in", "1 h", "1 h is not a whole number of seconds, 0 or more"),
+        ("pin_params.max_tries", "\x1b[2J", "\\x1b[2J is not a whole number, 0 or more"),
+        ("pin_params.max_tries", "+34 666 666 111", "the cell is not a whole number, 0 or more"),
+        ("pin_params.max_tries", "your code is ready now", "the cell is not a whole number, 0 or more"),
+        ("sms_text", "Su c\udcf3digo: {PIN}", "this file is not UTF-8: save it as CSV UTF-8"),
+        ("hlr_lookup", "\udce9", "this file is not UTF-8: save it as CSV UTF-8"),
+        ("column 2", "oops", "the first line names no such column; expected no more cells than it names"),
+        ("column 2", "\udce9", "this file is not UTF-8: save it as CSV UTF-8"),
+    ],
+    ids=ascii,
+)
+def test_cell_that_cannot_be_read_is_refused_in_a_persons_words(column, cell, said):
+    header = "msisdn" if column == "column 2" else f"msisdn,{column}"
+    (row,) = rows_of(f"{header}\n34600000001,{cell}\n")
+    for _ in range(2):  # as often as it is looked at
+        with pytest.raises(InvalidRequest) as caught:
+            request_from(row, sender="X")
+        assert str(caught.value) == f"{column}: {said}"
+    assert row["msisdn"] == "34600000001"
+    assert "\udce9" not in str(dict(row))
+
+
+def test_line_that_is_not_utf_8_is_refused_and_its_neighbours_stay():
+    bad, good = rows_of("caf\udce9\n34600000001\n")
+    with pytest.raises(InvalidRequest, match="msisdn: this file is not UTF-8: save it as CSV UTF-8"):
+        request_from(bad, sender="X")
+    assert dict(bad) == {"msisdn": "caf?"}
+    assert request_from(good, sender="X").msisdn == "34600000001"
 
 
 def test_a_cell_too_many_is_kept_under_a_name_that_no_request_has():
@@ -106,9 +152,21 @@ def test_quoted_cells_may_hold_delimiters_and_line_breaks_and_lines_are_counted_
         ("msisdn,colour", "unknown column 'colour'"),
         ("msisdn,sender,Sender", "'sender' is there twice"),
         ("msisdn," + "x" * 200_000, "no header"),
-        ("m\0s\0i\0s\0d\0n\0", "not UTF-8"),
+        ("m\0s\0i\0s\0d\0n\0", "this file is not UTF-8: save it as CSV UTF-8"),
+        ("\udcff\udcfem\0s\0", "this file is not UTF-8: save it as CSV UTF-8"),
+        ("msisdn,t\udce9l", "this file is not UTF-8: save it as CSV UTF-8"),
+        ("tel\udce9fono,t\udce9l", "this file is not UTF-8: save it as CSV UTF-8"),
     ],
-    ids=["no msisdn", "unknown", "twice", "too long", "UTF-16"],
+    ids=[
+        "no msisdn",
+        "unknown",
+        "twice",
+        "too long",
+        "UTF-16",
+        "UTF-16 with its mark",
+        "cp1252",
+        "cp1252 alone",
+    ],
 )
 def test_a_wrong_header_is_one_clear_problem(header, problem):
     with pytest.raises(UsageProblem, match=problem) as caught:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import pickle
 import threading
@@ -15,6 +16,7 @@ from leaks import reported
 
 from gateway360_async import Gateway360Error, InvalidConfiguration, InvalidRequest
 from gateway360_async.delivery import (
+    MAX_BODY_BYTES,
     DeliveryReport,
     DeliveryReports,
     DeliveryStatus,
@@ -23,6 +25,7 @@ from gateway360_async.delivery import (
     dump_delivery_reports,
     parse_delivery_reports,
 )
+from gateway360_async.delivery._store import _size
 
 URL = "https://example.com/hooks/sms"
 SECRET = "a-s3cret-of-the-tests"
@@ -181,6 +184,27 @@ async def test_a_final_report_stands_against_a_temporary_one(reports, report_id,
     assert (await reports.get(other_id)).status == kept
 
 
+@pytest.mark.parametrize(
+    ("bodies", "superseded"),
+    [
+        ([["DELIVRD"], ["ACCEPTD"]], [[False], [True]]),
+        ([["DELIVRD", "ACCEPTD"]], [[False, True]]),
+        ([["ACCEPTD", "DELIVRD"], ["UNKNOWN", "ACCEPTD"]], [[False, False], [True, True]]),
+        ([["ACCEPTD"], ["ACCEPTD"], ["UNKNOWN"]], [[False], [False], [False]]),
+    ],
+)
+async def test_receive_marks_what_is_superseded(reports, token, bodies, superseded):
+    taken = [await reports.receive(token, posted(*map(report, body))) for body in bodies]
+    assert [[one.superseded for one in body] for body in taken] == superseded
+
+
+async def test_receive_takes_a_single_object_with_a_number_for_its_number(reports, report_id, token):
+    body = b'{"sms_id": 7, "to": %s, "status": "DELIVRD", "custom": 5, "dlr_date": "0000-00-00 00:00:00"}'
+    (taken,) = await reports.receive(token, body % NUMBER.encode())
+    assert (taken.sms_id, taken.msisdn, taken.custom, taken.dlr_date) == ("7", NUMBER, "5", None)
+    assert await reports.get(report_id) == taken
+
+
 async def test_an_old_body_that_is_replayed_changes_nothing(reports, report_id, token):
     await reports.receive(token, posted(report("UNDELIV", second=1)))
     await reports.receive(token, posted(report("DELIVRD", second=2)))
@@ -325,7 +349,7 @@ def test_it_outlives_an_event_loop(reports, report_id, token):
 
 
 async def test_the_memory_is_bounded_and_the_oldest_goes_first():
-    reports = DeliveryReports(URL, SECRET, keep=2)
+    reports = DeliveryReports(URL, SECRET, max_entries=2)
     ids = [reports.new_id() for _ in range(3)]
     for report_id in ids:
         await reports.receive(token_for(reports, report_id), posted(report()))
@@ -335,9 +359,45 @@ async def test_the_memory_is_bounded_and_the_oldest_goes_first():
     assert len(reports._store._reports) == 2
 
 
+async def test_the_memory_is_bounded_in_bytes(report_id):
+    reports = DeliveryReports(URL, SECRET, max_bytes=8 * 1024 * 1024)
+    ids = [reports.new_id() for _ in range(20)]
+    longest = attrs.evolve(report(), custom="x" * 1_000_000)
+    for one in ids:
+        await reports.receive(token_for(reports, one), posted(longest))
+        await reports.receive(token_for(reports, one), posted(longest))  # in the place of the first
+    kept = [await reports.get(one) is not None for one in ids]
+    assert kept == [False] * 12 + [True] * 8
+    for one in ids:
+        await reports.receive(token_for(reports, one), posted(report("UNDELIV")))
+    assert all([await reports.get(one) for one in ids])
+    store = reports._store
+    assert store._bytes == sum(map(_size, store._reports.values()))
+
+
+async def test_the_largest_report_fits_the_least_memory():
+    reports = DeliveryReports(URL, SECRET, max_bytes=8 * 1024 * 1024)
+    one = reports.new_id()
+    wide = json.loads(posted(report()))[0] | {"custom": "\U0001f355" + "x" * (MAX_BODY_BYTES - 200)}
+    body = json.dumps(wide, ensure_ascii=False).encode()
+    assert MAX_BODY_BYTES - 100 < len(body) <= MAX_BODY_BYTES
+    (taken,) = await reports.receive(token_for(reports, one), body)
+    assert _size(taken) > 4_000_000
+    assert await reports.get(one) == taken
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("keep", 0), ("keep", 1.5), ("keep", True), ("poll", 0), ("poll", "1"), ("poll", float("nan"))],
+    [
+        ("max_entries", 0),
+        ("max_entries", 1.5),
+        ("max_entries", True),
+        ("max_bytes", 8 * 1024 * 1024 - 1),
+        ("max_bytes", None),
+        ("poll", 0),
+        ("poll", "1"),
+        ("poll", float("nan")),
+    ],
 )
 def test_a_setting_that_is_wrong(setting, value):
     with pytest.raises(InvalidConfiguration) as caught:

@@ -324,7 +324,7 @@ def test_the_secret_shows_nowhere():
     with pytest.raises(InvalidRequest) as raised:
         reports.url_for("x", NUMBER)
     seen += reported(raised.value)
-    for wrong in ({"url": "http://example.com"}, {"keep": 0}, {"poll": 0}):
+    for wrong in ({"url": "http://example.com"}, {"max_entries": 0}, {"poll": 0}):
         with pytest.raises(InvalidConfiguration) as caught:
             DeliveryReports(**{"url": URL, "secret": SECRET} | wrong)
         seen += reported(caught.value)

@@ -14,14 +14,13 @@ import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from pathlib import Path
 from random import Random
 from typing import Any
 
 import httpx
 import pytest
 from certificates import server_context
-from loopback import Received
+from loopback import OPEN_FILES, Received, open_files
 from matrix import check_sms
 from scenes import KEY, TRANSPORTS, Scene, transport_of
 from storm import FAULTS, FAULTS_OF_TLS, Storm
@@ -45,7 +44,6 @@ AT_A_TIME = 50
 SEED = 360
 AFTERWARDS = 100
 PASSES_A_SECOND = 10_000
-OPEN_FILES = Path("/dev/fd")
 NUMBER = re.compile(rb'"msisdn":"(\d+)"')
 
 
@@ -110,10 +108,6 @@ async def call(client: Gateway360Client, wanted: PinRequest, draw: Random) -> Pi
         for _ in range(draw.randrange(40)):
             await asyncio.sleep(0)
     return batch.report.unread[0].result if batch.report.unread else None
-
-
-def open_files() -> int:
-    return sum(1 for _ in OPEN_FILES.iterdir())
 
 
 async def closed(files: int) -> None:

@@ -18,7 +18,6 @@ from random import Random
 
 import pytest
 from redis.asyncio import Redis
-from redis_process import needs_redis
 
 from gateway360_async import Disposition, Gateway360Client, PinRequest
 from gateway360_async._settings import FLEET_RATE_VARIABLE, FLEET_VARIABLE
@@ -35,7 +34,7 @@ DOUBLES = int(os.environ.get("GATEWAY360_FLEET_DOUBLES", "100"))
 RATE_A_SECOND = 250
 
 pytestmark = [
-    needs_redis,
+    pytest.mark.usefixtures("make_redis"),
     pytest.mark.timeout(60 + 3 * max(REQUESTS, DOUBLES) / RATE_A_SECOND),
 ]
 

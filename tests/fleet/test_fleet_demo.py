@@ -6,13 +6,10 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from redis_process import needs_redis
 from typer.testing import CliRunner
 
 from gateway360_async.cli import _fleet_demo, _fleet_worker
@@ -42,8 +39,10 @@ def short_leases(monkeypatch) -> None:
     monkeypatch.setattr(_fleet_demo, "_BROKER", "fleet_worker:broker")
 
 
-@needs_redis
+@pytest.mark.usefixtures("make_redis")
 def test_the_demo_accounts_for_every_sms_though_a_worker_is_killed(cli, short_leases):
+    (example,) = (line for _, line in EXAMPLES["demo"] if "--fleet" in line)
+    assert example == "gateway360 demo --fleet"
     result = cli.invoke(app, ["demo", "--fleet", "--count", "300"])
     assert result.exit_code == 0, result.output
     assert "worker 1 was killed (SIGKILL) when SMS 100 was out" in result.stderr
@@ -51,7 +50,7 @@ def test_the_demo_accounts_for_every_sms_though_a_worker_is_killed(cli, short_le
     assert "every entry is accounted for, and nobody got two" in result.stdout
 
 
-@needs_redis
+@pytest.mark.usefixtures("make_redis")
 def test_the_demo_says_who_was_killed_even_if_the_others_are_faster_than_its_successor(
     cli, short_leases, monkeypatch
 ):
@@ -73,7 +72,7 @@ def test_the_demo_says_who_was_killed_even_if_the_others_are_faster_than_its_suc
     assert "worker 1 was killed (SIGKILL) when SMS 6 was out" in result.stderr
 
 
-@needs_redis
+@pytest.mark.usefixtures("make_redis")
 def test_a_demo_in_which_nobody_was_killed_ends_and_says_so(cli, short_leases, monkeypatch):
     monkeypatch.setattr(_fleet_demo._Kill, "__call__", lambda self, message: None)
     result = cli.invoke(app, ["demo", "--fleet", "--count", "20"])
@@ -82,7 +81,7 @@ def test_a_demo_in_which_nobody_was_killed_ends_and_says_so(cli, short_leases, m
     assert "was killed" not in result.stderr
 
 
-@needs_redis
+@pytest.mark.usefixtures("make_redis")
 def test_the_demo_of_a_fleet_says_it_to_programs_too(cli, short_leases):
     result = cli.invoke(app, ["demo", "--fleet", "--count", "40", "--json"])
     assert result.exit_code == 0, result.output
@@ -94,7 +93,7 @@ def test_the_demo_of_a_fleet_says_it_to_programs_too(cli, short_leases):
     assert (said["problems"], said["accounted_for"], said["exit_code"]) == ([], True, 0)
 
 
-@needs_redis
+@pytest.mark.usefixtures("make_redis")
 def test_the_demo_exits_with_1_if_its_claim_does_not_hold(cli, short_leases, monkeypatch):
     class Doubling(_fleet_demo.Sandbox):
         @property
@@ -108,7 +107,7 @@ def test_the_demo_exits_with_1_if_its_claim_does_not_hold(cli, short_leases, mon
     assert "THIS MUST NOT BE" in result.stdout
 
 
-@needs_redis
+@pytest.mark.usefixtures("make_redis")
 def test_workers_that_do_not_work_are_not_waited_for_without_end(cli, monkeypatch):
     monkeypatch.setattr(_fleet_demo, "_BROKER", "nowhere:broker")
     monkeypatch.setattr(_fleet_demo, "_STALLED", 0.5)
@@ -135,15 +134,3 @@ async def test_the_workers_side_is_made_of_the_environment(monkeypatch):
     broker.is_worker_process = True
     await broker.startup()  # which makes the client, and asks nobody
     await broker.shutdown()
-
-
-@needs_redis
-def test_the_example_does_what_it_says_in_a_real_shell(tmp_path):
-    (example,) = (line for _, line in EXAMPLES["demo"] if "--fleet" in line)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", "-c", example],
-        cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "every entry is accounted for, and nobody got two" in done.stdout

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from redis_process import needs_redis
+from loopback import free_port
 
 from gateway360_async.cli import _fleet_processes
 from gateway360_async.cli._fleet_processes import RedisServer, Worker, Workers
@@ -73,10 +73,10 @@ def python(code: str, folder: Path) -> Worker:
 # --- Redis -----------------------------------------------------------------------------------------------
 
 
-@needs_redis
-@pytest.mark.parametrize("port", [None, 0])
-async def test_redis_keeps_what_it_was_told_over_a_restart(short_folder, free_port, port):
-    async with RedisServer(short_folder, port=None if port is None else free_port) as redis:
+@pytest.mark.usefixtures("make_redis")
+@pytest.mark.parametrize("port", [None, True])
+async def test_redis_keeps_what_it_was_told_over_a_restart(short_folder, port):
+    async with RedisServer(short_folder, port=port and free_port()) as redis:
         first = redis.pid
         assert await ask(redis, "SET key value") == "+OK"
         await redis.restart()
@@ -87,7 +87,7 @@ async def test_redis_keeps_what_it_was_told_over_a_restart(short_folder, free_po
     await gone(redis.pid)
 
 
-@needs_redis
+@pytest.mark.usefixtures("make_redis")
 async def test_redis_keeps_what_it_was_told_when_it_is_killed(short_folder):
     async with RedisServer(short_folder) as redis:
         await ask(redis, "SET key value")
@@ -96,14 +96,14 @@ async def test_redis_keeps_what_it_was_told_when_it_is_killed(short_folder):
         assert await ask(redis, "STRLEN key") == ":5"
 
 
-@needs_redis
+@pytest.mark.usefixtures("make_redis")
 async def test_a_redis_that_does_not_start_says_why(short_folder):
     server = RedisServer(short_folder, fsync="sometimes")
     with pytest.raises(UsageProblem, match="redis-server did not start: .*"):
         await server.start()
 
 
-@needs_redis
+@pytest.mark.usefixtures("make_redis")
 async def test_a_redis_that_never_serves_is_given_up(short_folder, monkeypatch):
     monkeypatch.setattr(_fleet_processes, "_STARTS_WITHIN", 0.05)
     server = RedisServer(short_folder)
@@ -117,7 +117,7 @@ async def test_a_redis_that_never_serves_is_given_up(short_folder, monkeypatch):
     assert not alive(server.pid)
 
 
-@needs_redis
+@pytest.mark.usefixtures("make_redis")
 async def test_what_hangs_up_does_not_serve(short_folder):
     server = RedisServer(short_folder)
 

@@ -7,7 +7,6 @@ import logging
 import pytest
 from fleet_parts import linked
 from redis.exceptions import ResponseError
-from redis_process import RedisProcess
 
 from gateway360_async import FleetError, InvalidConfiguration
 from gateway360_async._redis._health import troubles_of
@@ -47,9 +46,9 @@ async def test_one_that_keeps_nothing_is_warned_of(redis, caplog):
     assert (record.levelno, record.message, record.name) == (logging.WARNING, trouble, "gateway360_async")
 
 
-async def test_one_that_keeps_it_late_and_gives_keys_up_is_warned_of_twice():
+async def test_one_that_keeps_it_late_and_gives_keys_up_is_warned_of_twice(make_redis):
     options = {"appendfsync": "everysec", "maxmemory": "100mb", "maxmemory_policy": "allkeys-lru"}
-    with RedisProcess(durable=True, **options) as process:
+    with make_redis(durable=True, **options) as process:
         late, evicts = await Fleet(process.url).check()
     assert "appendfsync always" in late
     assert "allkeys-lru" in evicts
@@ -63,9 +62,9 @@ async def test_a_client_warns_once_however_many_ask(redis, caplog):
     assert len(caplog.records) == 1
 
 
-async def test_a_cluster_is_refused():
+async def test_a_cluster_is_refused(make_redis):
     options = {"cluster_enabled": "yes"}
-    with RedisProcess(**options) as process:
+    with make_redis(**options) as process:
         with pytest.raises(InvalidConfiguration, match="is a Redis Cluster") as caught:
             await Fleet(process.url).check()
     assert caught.value.setting == "url"

@@ -11,7 +11,6 @@ from leaks import reported
 from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as TookTooLong
-from redis_process import RedisProcess
 
 from gateway360_async import FleetError
 from gateway360_async._redis._link import Link
@@ -90,8 +89,8 @@ async def test_whoever_was_cancelled_before_may_still_ask(link):
     assert await asyncio.create_task(closing()) == "answer"
 
 
-async def test_no_error_shows_the_password_or_what_was_asked():
-    with RedisProcess(requirepass=PASSWORD, protected_mode="no") as process:
+async def test_no_error_shows_the_password_or_what_was_asked(make_redis):
+    with make_redis(requirepass=PASSWORD, protected_mode="no") as process:
         for given in ("wrong" + PASSWORD, PASSWORD):
             link = Link(Secret(process.url.replace("unix://", f"unix://:{given}@")), NAMES.memory)
             try:

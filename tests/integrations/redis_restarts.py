@@ -30,10 +30,3 @@ class RestartingRedis:
             yield redis
         finally:
             await redis.aclose()
-
-
-@contextlib.asynccontextmanager
-async def restarting_redis():
-    """Serve until the end of the block."""
-    with RedisProcess(durable=True) as process:
-        yield RestartingRedis(process)

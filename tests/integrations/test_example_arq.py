@@ -8,10 +8,10 @@ import subprocess
 import sys
 
 import pytest
+from arq.connections import RedisSettings, create_pool
 from arq.constants import in_progress_key_prefix
 from arq.worker import JobExecutionFailed, create_worker
 from examples import example_with
-from redis_server import redis
 
 from gateway360_async.sandbox import Sandbox
 
@@ -24,6 +24,18 @@ pytestmark = [
 
 NUMBER = "34666666111"
 SOURCE = example_with("max_tries = 1").source
+
+
+@pytest.fixture
+def where(redis):
+    return RedisSettings(unix_socket_path=redis.url.removeprefix("unix://"))
+
+
+@pytest.fixture
+async def queue(where):
+    pool = await create_pool(where)
+    yield pool
+    await pool.aclose(close_connection_pool=True)
 
 
 @pytest.fixture
@@ -54,8 +66,8 @@ async def work(settings, where):
     return worker.ctx
 
 
-async def test_a_job_sends_one_sms_and_tells_what_happened(worker_settings, named):
-    async with redis() as (where, queue), Sandbox() as gateway:
+async def test_a_job_sends_one_sms_and_tells_what_happened(worker_settings, named, where, queue):
+    async with Sandbox() as gateway:
         named(gateway)
         sent = await queue.enqueue_job("send_pin", NUMBER, _job_id="sign-up:1")
         assert await queue.enqueue_job("send_pin", NUMBER, _job_id="sign-up:1") is None
@@ -96,22 +108,20 @@ def interrupted(named, tmp_path):
     return run
 
 
-async def test_a_worker_that_is_stopped_ends_its_jobs(interrupted):
-    async with redis() as (where, queue):
-        job, messages = await interrupted(queue, where, stop)
-        assert await job.result(timeout=5) == "sent"
-        assert len(messages) == 1
+async def test_a_worker_that_is_stopped_ends_its_jobs(interrupted, where, queue):
+    job, messages = await interrupted(queue, where, stop)
+    assert await job.result(timeout=5) == "sent"
+    assert len(messages) == 1
 
 
-async def test_a_worker_that_is_killed_sends_no_second_sms(interrupted, worker_settings, named):
-    async with redis() as (where, queue):
-        job, messages = await interrupted(queue, where, kill)
-        assert len(messages) == 1
-        # The job is handed out again once this has expired, after arq's `job_timeout` and ten seconds.
-        assert await queue.delete(in_progress_key_prefix + job.job_id) == 1
-        async with Sandbox() as gateway:
-            named(gateway)
-            await work(worker_settings, where)
-            with pytest.raises(JobExecutionFailed, match="max 1 retries exceeded"):
-                await job.result(timeout=5)
-            assert gateway.messages == []
+async def test_a_worker_that_is_killed_sends_no_second_sms(interrupted, worker_settings, named, where, queue):
+    job, messages = await interrupted(queue, where, kill)
+    assert len(messages) == 1
+    # The job is handed out again once this has expired, after arq's `job_timeout` and ten seconds.
+    assert await queue.delete(in_progress_key_prefix + job.job_id) == 1
+    async with Sandbox() as gateway:
+        named(gateway)
+        await work(worker_settings, where)
+        with pytest.raises(JobExecutionFailed, match="max 1 retries exceeded"):
+            await job.result(timeout=5)
+        assert gateway.messages == []

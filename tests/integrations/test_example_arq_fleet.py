@@ -13,7 +13,6 @@ from arq.connections import RedisSettings, create_pool
 from arq.constants import in_progress_key_prefix
 from arq.worker import create_worker
 from examples import example_with
-from redis_restarts import restarting_redis
 
 from gateway360_async import PinRequest
 from gateway360_async.fleet import task_of
@@ -29,12 +28,6 @@ pytestmark = [
 NUMBER = "34666666111"
 SOURCE = example_with("RedisSettings.from_dsn(REDIS)").source
 TASK = task_of(PinRequest(NUMBER, "GOOD PIZZA"), "sign-up 1")
-
-
-@pytest.fixture
-async def server():
-    async with restarting_redis() as server:
-        yield server
 
 
 @pytest.fixture

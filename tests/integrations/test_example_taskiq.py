@@ -12,7 +12,6 @@ from types import ModuleType
 
 import pytest
 from examples import example_with
-from redis_restarts import restarting_redis
 from taskiq.brokers.inmemory_broker import InmemoryResultBackend
 from taskiq.receiver import Receiver
 
@@ -30,12 +29,6 @@ KEY = "an-api-key-of-the-tests"
 
 def numbers(count):
     return [f"3466666{index:04}" for index in range(count)]
-
-
-@pytest.fixture
-async def server():
-    async with restarting_redis() as server:
-        yield server
 
 
 @pytest.fixture

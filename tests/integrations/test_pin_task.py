@@ -8,7 +8,6 @@ import sys
 
 import pytest
 from leaks import reported
-from redis_restarts import restarting_redis
 from taskiq import AckableMessage, InMemoryBroker, SimpleRetryMiddleware
 
 from gateway360_async import Gateway360Client, InvalidConfiguration, PinRequest
@@ -17,18 +16,12 @@ from gateway360_async.integrations import taskiq as integration
 from gateway360_async.integrations.taskiq import PIN_TASK, broker_from_environment, fleet_broker, pin_task
 from gateway360_async.integrations.worker import PinWorker
 from gateway360_async.sandbox import Sandbox
-from gateway360_async.transports import AiohttpTransport
+from gateway360_async.transports import DirectTransport
 
 NUMBER = "34666666111"
 REDIS = "redis://:a-s3cret@localhost:6379/0"
 TASK = task_of(PinRequest(NUMBER, "GOOD PIZZA"), "sign-up 1")
 VARIABLES = ("FLEET", "FLEET_NAME", "FLEET_RATE", "COOLDOWN", "CONCURRENCY")
-
-
-@pytest.fixture
-async def server():
-    async with restarting_redis() as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +120,7 @@ async def test_a_worker_is_made_of_the_environment(environment, monkeypatch):
     (settings,) = made
     fleet, transport = settings.pop("fleet"), settings.pop("transport")
     assert (fleet.name, fleet.rate) == ("shop", pytest.approx(10.0))
-    assert isinstance(transport, AiohttpTransport)
+    assert isinstance(transport, DirectTransport)
     assert settings == {"cooldown": 60.0, "concurrency": 50}
     await transport.aclose()
 

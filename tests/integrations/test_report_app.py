@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ from leaks import reported
 
 from gateway360_async import InvalidConfiguration
 from gateway360_async.delivery import MAX_BODY_BYTES, DeliveryReport, DeliveryReports, dump_delivery_reports
+from gateway360_async.integrations import asgi
 from gateway360_async.integrations.asgi import ReportApp
 
 URL = "https://example.com/hooks/sms"
@@ -104,10 +106,21 @@ async def test_the_token_is_the_last_segment_wherever_it_is_mounted(reports, pat
     assert status == 204
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "PATCH"])
 async def test_only_posts_are_taken(reports, path, method):
     status, headers, text, unread = await ask(ReportApp(reports), http(path, method), body("DELIVRD"))
-    assert (status, headers[b"allow"], text, unread) == (405, b"POST", "Method Not Allowed", 1)
+    assert (status, headers[b"allow"], text, unread) == (405, b"GET, HEAD, POST", "Method Not Allowed", 1)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_ping_is_answered_200_without_effect(reports, report_id, path, method):
+    called = []
+    app = ReportApp(reports, on_report=called.append)
+    for asked in (path, "/hooks/sms/x", "/", ""):  # alike, so that it tells nobody which tokens are true
+        status, _, text, unread = await ask(app, http(asked, method), body("DELIVRD"))
+        assert (status, text, unread) == (200, "Delivery reports are taken here, by POST.", 1)
+    assert called == []
+    assert await reports.get(report_id) is None
 
 
 @pytest.mark.parametrize(
@@ -142,9 +155,9 @@ async def test_a_forged_report(reports, report_id, path):
 async def test_a_malformed_report_does_not_lose_its_neighbours(reports, report_id, path):
     called = []
     app = ReportApp(reports, on_report=called.append)
-    status, headers, text, _ = await ask(app, http(path), body("ACCEPTD", "DELIVRD").replace(b'"0"', b"7"))
+    status, headers, text, _ = await ask(app, http(path), body("ACCEPTD", "DELIVRD").replace(b'"0"', b"[]"))
     assert status == 400
-    assert text.startswith("1 taken; report 0, sms_id: is a number; expected ")
+    assert text.startswith("1 taken; report 0, sms_id: is an array; expected ")
     assert headers[b"content-type"] == b"text/plain; charset=utf-8"
     assert (await reports.get(report_id)).delivered
     assert [report.sms_id for report in called] == ["1"]
@@ -235,10 +248,63 @@ async def test_what_it_raises_is_raised_on_and_loses_no_report(reports, report_i
     text = "".join(reported(caught.value))
     assert NUMBER not in text
     assert SECRET not in text
-    # And the same again, as the gateway may post it after a 500.
+    # And the same again, as the gateway may post it after a 500: the one is superseded, the other was taken.
+    status, *_ = await ask(app, http(path), body("ACCEPTD", "DELIVRD"))
+    assert (status, called) == (204, ["ACCEPTD", "DELIVRD"])
+
+
+async def test_on_report_that_failed_is_called_again_for_the_same_report(reports, path):
+    called = []
+
+    def broken_at_first(report):
+        called.append(report.status)
+        if len(called) == 1:
+            raise LookupError("no such user")
+
+    app = ReportApp(reports, on_report=broken_at_first)
     with pytest.raises(LookupError):
-        await ask(app, http(path), body("ACCEPTD", "DELIVRD"))
-    assert called == ["ACCEPTD", "DELIVRD"] * 2
+        await ask(app, http(path), body("DELIVRD"))
+    for _ in range(2):
+        status, *_ = await ask(app, http(path), body("DELIVRD"))
+        assert status == 204
+    assert called == ["DELIVRD", "DELIVRD"]
+
+
+@pytest.mark.parametrize(
+    ("bodies", "news"),
+    [
+        ([["DELIVRD"], ["ACCEPTD"]], ["DELIVRD"]),
+        ([["ACCEPTD"], ["DELIVRD"], ["ACCEPTD"], ["DELIVRD"]], ["ACCEPTD", "DELIVRD"]),
+        ([["DELIVRD", "ACCEPTD"]], ["DELIVRD"]),
+        ([["ACCEPTD"], ["ACCEPTD"], ["UNKNOWN"], ["UNDELIV"]], ["ACCEPTD", "UNKNOWN", "UNDELIV"]),
+    ],
+)
+async def test_on_report_gets_what_is_news_only(reports, path, bodies, news):
+    called = []
+    app = ReportApp(reports, on_report=called.append)
+    for statuses in bodies:
+        raw = json.dumps([one | {"sms_id": "1"} for one in json.loads(body(*statuses))]).encode()
+        status, *_ = await ask(app, http(path), raw)
+        assert status == 204
+    assert [report.status for report in called] == news
+
+
+async def test_on_report_of_another_process_gets_nothing_superseded(reports, path):
+    first, second = [], []
+    await ask(ReportApp(reports, on_report=first.append), http(path), body("DELIVRD"))
+    await ask(ReportApp(reports, on_report=second.append), http(path), body("ACCEPTD"))
+    assert ([report.status for report in first], second) == (["DELIVRD"], [])
+
+
+async def test_on_report_is_remembered_of_so_many_requests(reports, monkeypatch):
+    monkeypatch.setattr(asgi, "_REMEMBERED", 2)
+    called = []
+    app = ReportApp(reports, on_report=called.append)
+    paths = ["/" + reports.url_for(reports.new_id(), NUMBER).rpartition("/")[2] for _ in range(3)]
+    for asked in (*paths, *paths):
+        await ask(app, http(asked), body("DELIVRD"))
+    assert len(app._told) == 2
+    assert len(called) == 6  # each was forgotten before it came again
 
 
 async def test_what_it_raises_for_several_is_a_group(reports, path):

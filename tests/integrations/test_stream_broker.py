@@ -9,7 +9,6 @@ import json
 import pytest
 from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import ResponseError
-from redis_restarts import restarting_redis
 from taskiq import BrokerMessage, TaskiqMessage
 from taskiq.receiver import Receiver
 from taskiq_redis import RedisStreamBroker
@@ -23,12 +22,6 @@ STREAM = "gateway360:queue"
 GROUP = "workers"
 SOON = 300
 """Milliseconds: short, and never what a test waits for in vain."""
-
-
-@pytest.fixture
-async def server():
-    async with restarting_redis() as server:
-        yield server
 
 
 @pytest.fixture

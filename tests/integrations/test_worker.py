@@ -8,7 +8,6 @@ import contextlib
 import pytest
 from leaks import reported
 from loopback import free_port
-from redis_restarts import restarting_redis
 
 from gateway360_async import (
     ClientClosed,
@@ -25,12 +24,6 @@ from gateway360_async.sandbox import Sandbox
 
 NUMBER = "34666666111"
 REQUEST = PinRequest(NUMBER, "GOOD PIZZA")
-
-
-@pytest.fixture
-async def server():
-    async with restarting_redis() as server:
-        yield server
 
 
 @contextlib.asynccontextmanager

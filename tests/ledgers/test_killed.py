@@ -5,7 +5,7 @@ Rules of this module:
 - Real processes, a real sandbox over real HTTP, a real file. The kills come after a number of results drawn at
   random, and after a number of steps drawn at random on top, so that they fall on any moment of the work.
 - `GATEWAY360_KILLS=200` in the environment kills 200 times over 2,000 requests, which takes minutes; without
-  it, 12 times over 240.
+  it, 6 times over 120.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gateway360_async import Disposition, Gateway360Client, Ok, Skipped, Transpo
 from gateway360_async.ledgers import SqliteLedger
 from gateway360_async.sandbox import Sandbox
 
-KILLS = int(os.environ.get("GATEWAY360_KILLS", "12"))
+KILLS = int(os.environ.get("GATEWAY360_KILLS", "6"))
 COUNT = KILLS * 10 if KILLS >= 200 else KILLS * 20
 CONCURRENCY = 10
 PROGRAM = Path(__file__).with_name("killed.py")

@@ -130,6 +130,8 @@ async def test_the_state_has_the_inbox_the_log_and_the_switches(gateway, http):
         "msisdn": NUMBER,
         "sender": "GOOD PIZZA",
         "text": kept.text,
+        "segments": 1,
+        "arrival": ["1 segment", "GSM-7, 34 of 160 units"],
         "pin": kept.pin,
         "sent_at": kept.sent_at,
         "expires_at": None,

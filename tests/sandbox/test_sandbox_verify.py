@@ -54,15 +54,15 @@ class Account:
 
 
 def said(
-    verified: bool, remaining_tries: int | None, message: str, *, verified_before: bool = False
+    verified: bool, tries_remaining: int | None, message: str, *, previously_verified: bool = False
 ) -> tuple[int, dict[str, Any]]:
-    return 200, {
-        "status": "ok",
+    result = {
         "verified": verified,
-        "verified_before": verified_before,
-        "remaining_tries": remaining_tries,
+        "previously_verified": previously_verified,
+        "tries_remaining": tries_remaining,
         "message": message,
     }
+    return 200, {"status": "ok", "result": result}
 
 
 def test_the_right_pin_confirms_once():
@@ -70,7 +70,7 @@ def test_the_right_pin_confirms_once():
     pin = account.send()
     assert account.verify(pin) == said(True, 3, "The PIN is right.")
     assert account.gateway.messages[0].void_reason == "verified"
-    assert account.verify(pin) == said(False, 0, "The PIN was verified before.", verified_before=True)
+    assert account.verify(pin) == said(False, 0, "The PIN was verified before.", previously_verified=True)
     assert account.verify(pin + "x") == said(False, 0, "The PIN was used.")
     assert account.gateway.messages[0].tries == 0
 
@@ -126,7 +126,7 @@ def test_what_check_pin_and_a_verification_count_is_the_same():
     assert not account.gateway.check_pin(NUMBER, "x")
     assert account.verify() == said(False, 1, "The PIN is wrong.")
     assert account.gateway.check_pin(NUMBER, pin)
-    assert account.verify(pin) == said(False, 0, "The PIN was verified before.", verified_before=True)
+    assert account.verify(pin) == said(False, 0, "The PIN was verified before.", previously_verified=True)
 
 
 @pytest.mark.parametrize(
@@ -187,9 +187,51 @@ async def test_over_http(prefix):
         right = await http.post(f"{prefix}/2fa/verify", json={**body, "pin": sandbox.last_pin(NUMBER)})
         assert (await http.get(f"{prefix}/2fa/verify")).status_code == 405
     assert wrong.text == (
-        '{"status":"ok","verified":false,"verified_before":false,"remaining_tries":2,'
-        '"message":"The PIN is wrong."}'
+        '{"status":"ok","result":{"verified":false,"previously_verified":false,"tries_remaining":2,'
+        '"message":"The PIN is wrong."}}'
     )
-    assert (right.status_code, right.json()["verified"]) == (200, True)
+    assert (right.status_code, right.json()["result"]["verified"]) == (200, True)
     assert [received.operation for received in sandbox.requests] == ["request", "verify", "verify"]
     assert [received.id for received in sandbox.requests] == [1, 2, 3]
+
+
+WRONG = {
+    "verified": False,
+    "previously_verified": False,
+    "tries_remaining": 2,
+    "message": "The PIN is wrong.",
+}
+CAMEL = {"verified": False, "previouslyVerified": False, "triesRemaining": 2, "message": "The PIN is wrong."}
+
+
+@pytest.mark.parametrize(
+    ("verify_answer", "envelope"),
+    [
+        ("nested", {"status": "ok", "result": WRONG}),
+        ("flat", {"status": "ok", **WRONG}),
+        ("camel", {"status": "ok", "result": CAMEL}),
+        ("list", {"status": "ok", "result": [WRONG]}),
+    ],
+)
+async def test_verify_answer_chooses_the_shape(verify_answer, envelope):
+    async with (
+        Sandbox() as sandbox,
+        httpx.AsyncClient(base_url=sandbox.base_url, trust_env=False) as http,
+    ):
+        body = {"api_key": sandbox.api_key, "msisdn": NUMBER}
+        await http.post("/api/2fa/request", json={**body, "sender": "X"})
+        sandbox.verify_answer = verify_answer
+        assert sandbox.verify_answer == verify_answer
+        wrong = await http.post("/api/2fa/verify", json={**body, "pin": "x"})
+    assert wrong.json() == envelope
+    assert sandbox.requests[-1].verified is False
+
+
+@pytest.mark.parametrize("wrong", ["", "nest", None, 1, ["flat"]])
+def test_verify_answer_of_another_word_is_refused(wrong):
+    with pytest.raises(ValueError, match="verify_answer: expected one of nested, flat, camel, list"):
+        Sandbox(verify_answer=wrong)
+    sandbox = Sandbox(verify_answer="camel")
+    with pytest.raises(ValueError, match="verify_answer: "):
+        sandbox.verify_answer = wrong
+    assert sandbox.verify_answer == "camel"

@@ -45,7 +45,7 @@ from gateway360_async.delivery import DeliveryReport, DeliveryReports, parse_del
 from gateway360_async.observers import CallFinished, Event, LoggingObserver
 from gateway360_async.sandbox import Message, PostedReport, Sandbox
 from gateway360_async.testing import FakeClock, ThreadedSandbox, answers, sandbox_in_thread
-from gateway360_async.transports import AiohttpTransport, Answer, Exchange, HttpxTransport, Phase, Transport
+from gateway360_async.transports import Answer, DirectTransport, Exchange, HttpxTransport, Phase, Transport
 
 
 def by_class(result: PinResult) -> str:
@@ -141,7 +141,7 @@ async def lifetimes() -> None:
         assert_type(client, Gateway360Client)
     async with httpx.AsyncClient() as ready:
         await Gateway360Client("key", transport=ready).aclose()
-        await Gateway360Client("key", transport=AiohttpTransport()).aclose()
+        await Gateway360Client("key", transport=DirectTransport()).aclose()
         client = Gateway360Client(
             "key",
             sender="GOOD PIZZA",

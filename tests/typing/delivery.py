@@ -43,7 +43,12 @@ class Table:
 store: ReportStore = Table()
 reports = DeliveryReports("https://example.com/hooks/sms", "secret" * 6)
 rotated = DeliveryReports(
-    "https://example.com/hooks/sms", [b"new" * 11, "old" * 11], keep=1000, store=store, poll=0.5
+    "https://example.com/hooks/sms",
+    [b"new" * 11, "old" * 11],
+    max_entries=1000,
+    max_bytes=10_000_000,
+    store=store,
+    poll=0.5,
 )
 
 
@@ -53,6 +58,7 @@ async def remember(report: DeliveryReport) -> None:
     assert_type(report.report_id, str | None)
     assert_type(report.delivered, bool)
     assert_type(report.final, bool)
+    assert_type(report.superseded, bool)
 
 
 def print_it(report: DeliveryReport) -> None:

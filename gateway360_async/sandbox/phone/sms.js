@@ -29,6 +29,7 @@ export class Sms {
     find(".copy").setAttribute("aria-label", `Copy PIN ${message.pin}`);
     find(".report").hidden = !message.wants_reports;
     find(".no-report").hidden = Boolean(message.wants_reports);
+    find(".arrival").replaceChildren(...arrival(message));
     find(".facts").replaceChildren(...facts(message));
     this.void = undefined; // the PIN is drawn anew by the next tick
   }
@@ -107,6 +108,10 @@ function bubble({ text, pin }, reason) {
   if (at < 0) return [document.createTextNode(text)];
   const shown = element(reason === null ? "b" : "s", "", pin);
   return [text.slice(0, at), shown, text.slice(at + pin.length)];
+}
+
+function arrival({ segments, arrival: said }) {
+  return said.map((sentence, index) => element("li", index === 0 && segments > 1 ? "several" : "", sentence));
 }
 
 function facts(message) {

@@ -1,0 +1,172 @@
+"""The sender and the text of an SMS: which are refused, and the form that browsers fill in from."""
+
+# The annotations are for users' type checkers; the checks are for everybody else at run time.
+# pyright: reportUnnecessaryIsInstance=false
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+from typing import Final
+
+from ._errors import InvalidRequest, wrong_type
+from ._text import is_space, name_character
+
+__all__ = [
+    "PIN_PLACEHOLDER",
+    "SENDER_EXPECTED",
+    "TEXT_EXPECTED",
+    "autofill_text",
+    "checked_sender",
+    "checked_text",
+]
+
+PIN_PLACEHOLDER: Final = "{PIN}"
+SENDER_EXPECTED: Final = (
+    "up to 15 digits, or up to 11 characters of printable ASCII and accented Latin letters"
+)
+TEXT_EXPECTED: Final = f"a text with {PIN_PLACEHOLDER} exactly once that has at most 160 characters once the PIN stands in its place"
+_DOMAIN_EXPECTED: Final = "the site's domain alone, such as example.com"
+# Category Cc but for line feed and carriage return, and Cs: a lone surrogate cannot go on the wire (RFC 8259, 8.2).
+_NEVER_SHOWN: Final = re.compile(r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+# As Chromium looks for it, on any line: the first one counts there, and not the last line's.
+_CODE_LINE: Final = re.compile(r"(?:^|\s)@[A-Za-z0-9.-]+ #[^#\s]", re.ASCII)
+
+
+def checked_sender(value: object) -> str:
+    """Give a sender as it goes on the wire: composed (NFC), without white space around it.
+
+    The gateway's rule: up to 15 digits, or 11 characters. Ours, from what the vendor says of plain SMS (what is
+    not ASCII is replaced or dropped): printable ASCII, and letters whose base is ASCII, as of É.
+
+    Raises:
+        InvalidRequest: It is no such sender.
+    """
+    if value is None:
+        raise InvalidRequest("sender", "is missing", SENDER_EXPECTED)
+    if not isinstance(value, str):
+        raise wrong_type("sender", value, "a sender as text")
+    sender, problem = _read_sender(value)
+    if problem is not None:
+        raise InvalidRequest("sender", problem, SENDER_EXPECTED)
+    return sender
+
+
+@lru_cache(maxsize=64)  # an application has a handful, and sends them again and again
+def _read_sender(value: str) -> tuple[str, str | None]:
+    """Give the sender, and what is wrong with it."""
+    sender = unicodedata.normalize("NFC", value)
+    while sender and is_space(sender[0]):
+        sender = sender[1:]
+    while sender and is_space(sender[-1]):
+        sender = sender[:-1]
+    if not sender:
+        return sender, "is empty"
+    for position, ch in enumerate(sender, 1):
+        if not _is_shown(ch):
+            fate = (
+                "no phone shows" if unicodedata.category(ch) == "Cc" else "the gateway would replace or drop"
+            )
+            return sender, f"holds {name_character(ch, position)}, which {fate}"
+    all_digits = sender.isdigit()  # in ASCII, by now
+    if len(sender) > (15 if all_digits else 11):
+        return sender, f"has {len(sender)} {'digits' if all_digits else 'characters'}"
+    return sender, None
+
+
+def _is_shown(ch: str) -> bool:
+    if ch.isascii():
+        return ch.isprintable()
+    base = "".join(part for part in unicodedata.normalize("NFKD", ch) if not unicodedata.combining(part))
+    return ch.isalpha() and base.isascii() and base.isalpha()
+
+
+def checked_text(value: object) -> str:
+    """Check a text, all but its length, which depends on the PIN's. Its characters stay as they are.
+
+    Raises:
+        InvalidRequest: `{PIN}` does not stand there exactly once, or no phone could show a character of it.
+    """
+    if not isinstance(value, str):
+        raise wrong_type("sms_text", value, "a text")
+    problem = _text_problem(value)
+    if problem is not None:
+        raise InvalidRequest("sms_text", problem, TEXT_EXPECTED)
+    return value
+
+
+def _text_problem(value: str) -> str | None:
+    count = value.count(PIN_PLACEHOLDER)
+    if not count and PIN_PLACEHOLDER.lower() in value.lower():
+        return f"holds the placeholder in other letters than {PIN_PLACEHOLDER}"
+    if count != 1:
+        return f"holds {PIN_PLACEHOLDER} {count} times" if count else f"holds no {PIN_PLACEHOLDER}"
+    return _character_problem(value)
+
+
+def _character_problem(value: str) -> str | None:
+    """Say which character no phone could show: a control that is no line break, or half a character."""
+    found = _NEVER_SHOWN.search(value)
+    if found is None:
+        return None
+    what = "the control character" if unicodedata.category(found[0]) == "Cc" else "half a character,"
+    return f"holds {what} {name_character(found[0], found.start() + 1)}"
+
+
+def autofill_text(text: str, *, domain: str) -> str:
+    """Build a text whose PIN phones and browsers offer to fill in, on that site alone.
+
+        autofill_text("Your code for Good Pizza:", domain="example.com")
+
+    The PIN stands in the last line, `@example.com #{PIN}`, which people read as well. The page's field has
+    `autocomplete="one-time-code"`, or the page asks for the code by the WebOTP API.
+
+    Source: "Origin-bound one-time codes delivered via SMS" (WICG), which iOS and Chromium on Android read.
+
+    Args:
+        text: Comes before the last line, without `{PIN}`; may be empty. The whole, with the PIN, has to fit the
+            160 characters of `PinRequest`'s `sms_text`, which checks it.
+        domain: The site's domain, as an address bar's after `https://`. Subdomains of it count as the same
+            site on most phones. `localhost` works in development.
+
+    Raises:
+        InvalidRequest: `.field` is `"text"` or `"domain"`.
+    """
+    if not isinstance(text, str):
+        raise wrong_type("text", text, "a text")
+    problem = _visible_problem(text)
+    if problem is not None:
+        raise InvalidRequest("text", problem, f"the words before the code, without {PIN_PLACEHOLDER}")
+    if not isinstance(domain, str):
+        raise wrong_type("domain", domain, "a domain as text")
+    host = domain.lower()
+    problem = _domain_problem(host)
+    if problem is not None:
+        raise InvalidRequest("domain", problem, _DOMAIN_EXPECTED)
+    line_break = "\n" if text and text[-1] not in "\r\n" else ""
+    return f"{text}{line_break}@{host} #{PIN_PLACEHOLDER}"
+
+
+def _visible_problem(text: str) -> str | None:
+    if PIN_PLACEHOLDER in text:
+        return f"holds {PIN_PLACEHOLDER}, which may stand in an SMS once, and the last line has it"
+    if _CODE_LINE.search(text):
+        return "holds another code for a site, which a browser would take instead"
+    return _character_problem(text)
+
+
+def _domain_problem(host: str) -> str | None:
+    if not host.isascii():
+        return "is not ASCII: write it as browsers send it (xn--…)"
+    if "/" in host or ":" in host:
+        return "holds more than a domain: leave out https://, a port and a path"
+    if host != "localhost" and "." not in host:
+        return "has no dot, so it is no public domain"
+    return None if _is_domain(host) else "is no domain"
+
+
+def _is_domain(host: str) -> bool:
+    labels = host.split(".")
+    return len(host) <= 253 and all(map(_LABEL.fullmatch, labels)) and not labels[-1].isdigit()

@@ -1,0 +1,208 @@
+"""The README's blocks run as a reader pastes them: all of them, in their order, in one shell.
+
+- A block of Python is saved under the name that the sentence before it gives, or run. A person types the PIN of the SMS.
+- A program that serves is put in the background, and has said that it is ready before the next block begins.
+- The network is not asked. An environment that is made is the tests' own one under another name. What is installed in each
+  is checked by the metadata of what is installed here: there has to be a version of everything that suits all.
+- `.venv/bin/uv run` is left out: it runs these tests, or the benchmarks. So is `gateway360 demo --fleet`, which takes half a
+  minute: `tests/fleet/test_fleet_demo.py` runs it.
+- Ports that are fixed in the text are replaced by free ones: `Ports`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections import defaultdict
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from examples import README
+from loopback import free_port
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+CHECKOUT = "gateway360-async"
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"(?:.*\\\n)*.+")
+SERVERS = {
+    "gateway360 sandbox": "export GATEWAY360_API_KEY",
+    "python3 -m uvicorn": "Application startup complete",
+    "arq/bin/arq ": "Starting worker",
+    "redis-server": "Ready to accept connections",
+    "taskiq worker": "Listening started",
+}
+"""Programs that serve until they are ended, and what they say when they are ready."""
+PORTS = {
+    # What stands in the text, and what a default has to be spelled out for.
+    ":8360": ":{sandbox}",
+    "gateway360 sandbox": "gateway360 sandbox --port {sandbox}",
+    ":8000": ":{app}",
+    "uvicorn app:app": "uvicorn app:app --port {app}",
+    ":6379": ":{redis}",
+    "redis-server": "redis-server --port {redis}",
+    "RedisSettings()": "RedisSettings(port={redis})",
+}
+LEFT_OUT = (".venv/bin/uv run", "gateway360 demo --fleet")
+SHELL = r"""
+set -euo pipefail
+
+make_environment() {  # the tests' own, with a pip and a uv that only note what they are asked for
+  mkdir -p "$1/bin"
+  local bin; bin=$(cd "$1/bin" && pwd)
+  ln -sf "$PROGRAMS"/* "$bin"
+  rm -f "$bin"/{python,python3,pip,uv,activate}
+  printf '#!/bin/sh\nexec "%s" "$@"\n' "$PYTHON" | tee "$bin/python" >"$bin/python3"
+  printf '#!/bin/sh\necho "%s $*" >>"%s"\n' "$bin" "$NOTES" | tee "$bin/pip" >"$bin/uv"
+  chmod +x "$bin"/{python,python3,pip,uv}
+  echo "PATH=$bin:\$PATH" >"$bin/activate"
+}
+python3() { if [ "${1-} ${2-}" = "-m venv" ]; then make_environment "$3"; else command python3 "$@"; fi; }
+serve() {  # what it says when it is ready, a file for what it says, and the command
+  local ready=$1 log=$2; shift 2
+  "$@" >"$log" 2>&1 &
+  until grep -qF "$ready" "$log"; do
+    kill -0 $! || { cat "$log" >&2; return 1; }
+    read -rt 0.05 <>"$CLOCK" || true
+  done
+}
+trap 'echo "FAILED: $BASH_COMMAND" >&2' ERR
+typed_pin() {  # the PIN of the next SMS, or of the last one
+  local log; log=$(dirname "$NOTES")/sandbox.log
+  until [ "$(grep -c → "$log")" -gt "${1:-0}" ]; do read -rt 0.05 <>"$CLOCK" || true; done
+  grep → "$log" | tail -1 | grep -oE '[0-9]+' | tail -1
+}
+sms() { grep -c → "$(dirname "$NOTES")/sandbox.log" || true; }
+"""
+
+
+def named(before: str) -> str | None:
+    """Give the file that the sentence before a block names for it."""
+    sentence = before.rstrip().rpartition("\n\n")[2]
+    names = re.findall(r"`(\w+\.py)`", sentence)
+    return names[-1] if names and sentence.endswith(":") else None
+
+
+def commands_of(block: str, folder: Path, line: int) -> list[str]:
+    made = []
+    for command in COMMAND.findall(block):
+        bare = re.sub(r"\s{2,}# .*$", "", command)
+        started = re.sub(r"^(?:\w+=\S* )+", "", bare)
+        server = next((start for start in SERVERS if started.startswith(start)), None)
+        if server is not None:
+            log = folder / ("sandbox.log" if "sandbox" in server else f"line-{line}.log")
+            made.append(f"serve {shlex.quote(SERVERS[server])} {shlex.quote(str(log))} env {bare}")
+        elif started.startswith("gateway360 verify"):
+            made.append(f"typed_pin | {bare}")
+        elif not started.rpartition("&& ")[2].startswith(LEFT_OUT):
+            made.append(command)
+        elif "&& " in started:
+            made.append(started.rpartition(" && ")[0])
+    return made
+
+
+def script_of(text: str, folder: Path) -> str:
+    parts = [SHELL]
+    for found in BLOCK.finditer(text):
+        language, block = found.groups()
+        line = text.count("\n", 0, found.start()) + 1
+        parts.append(f"echo '-- README.md, line {line}'")
+        if language == "sh":
+            parts += commands_of(block, folder, line)
+            continue
+        assert language == "python", f"no way to run a block of {language}, line {line}"
+        name = named(text[: found.start()])
+        file = name or f"line_{line}.py"
+        parts.append(f"cat >{file} <<'END OF BLOCK'\n{block}END OF BLOCK")
+        if name is None:
+            parts.append(f"before=$(sms); python3 {file} < <(typed_pin $before)")
+    return "\n".join(parts)
+
+
+def contradictions(installed: list[str]) -> list[str]:
+    """Name what no version suits, by the metadata of what is installed here."""
+    specifiers: dict[str, SpecifierSet] = defaultdict(SpecifierSet)
+    seen, todo = set(), [Requirement(one) for one in installed]
+    while todo:
+        wanted = todo.pop()
+        specifiers[wanted.name] &= wanted.specifier
+        if str(wanted) in seen:
+            continue
+        seen.add(str(wanted))
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            for text in metadata.requires(wanted.name) or ():
+                needed = Requirement(text)
+                extras = ["", *wanted.extras]
+                if needed.marker is None or any(needed.marker.evaluate({"extra": one}) for one in extras):
+                    todo.append(needed)
+    return [f"{name}{one}" for name, one in specifiers.items() if not satisfiable(one)]
+
+
+def satisfiable(specifier: SpecifierSet) -> bool:
+    bounds = [one.version.removesuffix(".*") for one in specifier]
+    # Where there is a version that suits, one of the bounds does, or one close above.
+    return not bounds or any(
+        specifier.contains(Version(f"{bound}{more}"), prereleases=True)
+        for bound in ["0", *bounds]
+        for more in ("", ".0.0.1")
+    )
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl: install Debian's package `curl`")
+@pytest.mark.timeout(300)  # it starts some thirty processes
+def test_readme_pasted_in_order_works(make_redis, tmp_path):
+    ports = {name: free_port() for name in ("sandbox", "app", "redis")}
+    text = README.read_text(encoding="utf-8")
+    for fixed, spelled in PORTS.items():
+        text = text.replace(fixed, spelled.format(**ports))
+    (tmp_path / CHECKOUT).mkdir()
+    notes, clock = tmp_path / "notes", tmp_path / "clock"
+    os.mkfifo(clock)
+    settings = {"NOTES": str(notes), "CLOCK": str(clock), "BROWSER": "true", "COLUMNS": "200"}
+    settings |= {
+        "PROGRAMS": str(Path(sys.executable).parent),
+        "PYTHON": sys.executable,
+        "PYTHONUNBUFFERED": "1",
+    }
+    with (
+        (tmp_path / "said").open("w") as output,
+        subprocess.Popen(
+            ["bash", "-c", script_of(text, tmp_path)],
+            cwd=tmp_path / CHECKOUT, env=os.environ | settings, start_new_session=True,
+            stdout=output, stderr=subprocess.STDOUT,
+        ) as shell,
+    ):  # fmt: skip
+        code = None
+        try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = shell.wait(200)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGKILL)  # the servers, which nothing else ends
+    said = (tmp_path / "said").read_text(encoding="utf-8")
+    logs = "\n".join(f"== {log.name}\n{log.read_text()}" for log in tmp_path.glob("*.log"))
+    assert code == 0, f"{said}\n{logs}"
+    assert "every SMS is accounted for" in said
+    assert '{"next":' in said
+    assert "2 passed" in said
+    assert "nobody knows" not in said
+
+    installs: dict[str, list[str]] = defaultdict(list)
+    for note in notes.read_text(encoding="utf-8").splitlines():
+        environment, command, *words = shlex.split(note)
+        if command == "install":
+            installs[environment] += [word for word in words if not word.startswith("-")]
+    ours = re.compile(rf"^\.(?:\./{CHECKOUT})?(?=\[|$)")
+    assert {
+        name: wrong
+        for name, words in installs.items()
+        if (wrong := contradictions([ours.sub(CHECKOUT, word) for word in words]))
+    } == {}

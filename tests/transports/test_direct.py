@@ -1,0 +1,551 @@
+"""`DirectTransport` alone: idle connections, time, addresses, contexts, closing. The faults are in tests/faults."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import math
+import socket
+import ssl
+
+import httpx
+import httpx2
+import pytest
+import uvloop
+from certificates import authority, client_context, server_context
+from loopback import OK, Received, Server, free_port, ok, silence, status
+
+from gateway360_async import ClientClosed, FailureKind, Gateway360Client, Ok, RetryPolicy, TransportFailure
+from gateway360_async.transports import Answer, DirectTransport, Exchange, Phase, TransportError, _direct
+from gateway360_async.transports._connection import Connection
+
+BODY = b'{"api_key":"k3y"}'
+HEADERS = {"Content-Type": "application/json"}
+TIMEOUT = httpx.Timeout(5)
+
+
+async def post(transport, url, exchange=None, *, body=BODY, timeout=TIMEOUT, headers=HEADERS) -> Answer:
+    return await transport.post(
+        url,
+        headers=headers,
+        body=body,
+        timeout=timeout,
+        max_bytes=65536,
+        exchange=Exchange() if exchange is None else exchange,
+    )
+
+
+@pytest.fixture
+async def transport():
+    made = DirectTransport()
+    yield made
+    await made.aclose()
+
+
+# --- Idle connections ------------------------------------------------------------------------------------
+
+
+async def test_idle_connection_used_last_is_used_next(transport):
+    async with Server() as server:
+        await asyncio.gather(*(post(transport, server.url) for _ in range(3)))
+        last = server.requests[-1].writer
+        for _ in range(3):
+            await post(transport, server.url)
+            assert server.requests[-1].writer is server.requests[3].writer
+        assert server.connections == 3
+        assert last is not None
+
+
+async def test_idle_connections_expire_by_one_timer(transport, later):
+    async with Server() as server:
+        await asyncio.gather(*(post(transport, server.url) for _ in range(3)))
+        assert len(server.open) == 3
+        later(4.0)
+        await server.wait(lambda: not server.open)
+        assert (await post(transport, server.url)).body == OK
+    assert server.connections == 4
+
+
+async def test_idle_connection_past_its_time_is_not_used_even_before_the_timer(transport, later):
+    async with Server() as server:
+        await post(transport, server.url)
+        later(4.0)  # the event loop has not looked at its timers yet
+        await post(transport, server.url)
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"), [("timeout=3, max=9", 2.0), ("TIMEOUT=1", 0.0), ("max=5", 4.0), ("timeout=60", 4.0)]
+)
+async def test_idle_connection_ends_before_the_server_ends_it(transport, said, seconds):
+    async with Server(status(200, OK, keep_alive=said)) as server:
+        await post(transport, server.url)
+        (connection,) = transport._target_of
+        assert connection.expires - asyncio.get_running_loop().time() == pytest.approx(seconds, abs=0.5)
+
+
+@pytest.mark.parametrize("limits", [httpx.Limits, httpx2.Limits])
+async def test_no_more_idle_connections_are_kept_than_asked_for(limits):
+    transport = DirectTransport(limits=limits(max_keepalive_connections=1, keepalive_expiry=None))
+    async with Server() as server:
+        await asyncio.gather(*(post(transport, server.url) for _ in range(3)))
+        await server.wait(lambda: len(server.open) == 1)
+        await transport.aclose()
+
+
+async def test_idle_connection_with_a_byte_in_its_socket_is_dropped(transport):
+    async with Server() as server:
+        await post(transport, server.url)
+        server.requests[0].writer.write(
+            b"x"
+        )  # in the kernel, for the event loop has no turn before the next post
+        await post(transport, server.url)
+    assert server.connections == 2
+
+
+async def test_idle_connection_that_speaks_is_closed_at_once(transport):
+    async with Server() as server:
+        await post(transport, server.url)
+        await server.requests[0].write(b"x")
+        await server.wait(lambda: not server.open)
+
+
+async def test_two_urls_of_one_gateway_have_connections_of_their_own(transport):
+    async with Server() as server:
+        for path in ("/a?b=c", "/d", "/a?b=c", "/d"):
+            await post(transport, server.url + path)
+    assert [received.target for received in server.requests] == ["/a?b=c", "/d", "/a?b=c", "/d"]
+    assert server.connections == 2
+
+
+# --- The request -----------------------------------------------------------------------------------------
+
+
+async def test_request_has_a_host_and_the_given_headers(transport):
+    async with Server() as server:
+        await post(transport, server.url, headers={"Accept": "application/json", "X-Some": "é"})
+        await post(transport, server.url, headers={"Accept": "text/plain"})
+    first, second = server.requests
+    assert first.head.startswith(b"POST / HTTP/1.1\r\nHost: 127.0.0.1:")
+    assert "x-some: é".encode("latin-1") in first.head.lower()
+    assert second.header("accept") == "text/plain"
+    assert second.header("x-some") is None
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("value", ["a\r\nx: y", "a\nb", "a\rb"])
+async def test_header_with_a_line_break_is_refused(transport, value):
+    with pytest.raises(ValueError, match="line break"):
+        await post(transport, "http://127.0.0.1:9", headers={"X": value})
+
+
+# --- Time ------------------------------------------------------------------------------------------------
+
+
+async def test_read_timeout_counts_from_the_last_part(transport, later):
+    parts = asyncio.Event()
+
+    async def in_parts(received: Received) -> None:
+        await received.write(b"HTTP/1.1 200 OK\r\n")
+        await parts.wait()
+        await received.silence()
+
+    async with Server(in_parts) as server:
+        exchange = Exchange()
+        call = asyncio.create_task(post(transport, server.url, exchange, timeout=httpx.Timeout(5, read=60)))
+        await server.wait(lambda: server.posts == 1)
+        (connection,) = transport._target_of
+        while connection._reader._head_bytes == 0:  # the first part has come
+            await asyncio.sleep(0)
+        later(61)
+        with pytest.raises(TransportError, match="within 60 s") as caught:
+            await call
+        parts.set()
+    assert (caught.value.kind, exchange.phase) == (FailureKind.TIMEOUT, Phase.SENT)
+
+
+async def test_waits_without_a_bound_set_no_timer(transport):
+    async with Server(silence) as server:
+        call = asyncio.create_task(post(transport, server.url, timeout=httpx.Timeout(None)))
+        await server.wait(lambda: server.posts == 1)
+        assert transport._timer is None
+        call.cancel()
+        await asyncio.wait((call,))
+
+
+async def test_shorter_wait_comes_before_a_longer_one(transport, later):
+    async with Server(silence) as server:
+        calls = [
+            asyncio.create_task(post(transport, server.url, timeout=httpx.Timeout(5, read=seconds)))
+            for seconds in (60, 30)
+        ]
+        await server.wait(lambda: server.posts == 2)
+        later(31)
+        with pytest.raises(TransportError, match="within 30 s"):
+            await calls[1]
+        assert not calls[0].done()
+        later(31)
+        with pytest.raises(TransportError, match="within 60 s"):
+            await calls[0]
+
+
+async def test_connect_timeout_is_a_connection_that_failed(transport, monkeypatch, later):
+    asked = asyncio.Event()
+
+    async def never(*args, **kwargs):
+        asked.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", never)
+    exchange = Exchange()
+    call = asyncio.create_task(post(transport, "http://gateway.test", exchange, timeout=httpx.Timeout(7)))
+    await asked.wait()
+    later(8)
+    with pytest.raises(TransportError, match="no connection was made within 7 s") as caught:
+        await call
+    assert (caught.value.kind, exchange.phase) == (FailureKind.CONNECT, Phase.UNSENT)
+    assert not transport._target_of
+
+
+@pytest.mark.parametrize("end", ["FIN", "RST", "a byte"])
+async def test_connection_that_ends_before_the_request_is_not_sent(transport, monkeypatch, end):
+    """What is written to a transport that is closing is lost without a word, and its answer would never come."""
+
+    async def on_accept(received: Received) -> None:
+        if end == "a byte":
+            await received.write(b"x")
+        elif end == "RST":
+            received.reset()
+        else:
+            received.writer.close()
+
+    async def then_let_it_end(connection, target, loop):
+        error = await opened(connection, target, loop)
+        while connection.is_untouched():
+            await asyncio.sleep(0)
+        return error
+
+    opened = _direct._open
+    monkeypatch.setattr(_direct, "_open", then_let_it_end)
+    async with Server(before=on_accept) as server:
+        exchange = Exchange()
+        with pytest.raises(TransportError, match="before the request") as caught:
+            await post(transport, server.url, exchange)
+    assert (caught.value.kind, exchange.phase) == (FailureKind.CONNECT, Phase.UNSENT)
+    assert server.posts == 0
+
+
+# --- Addresses -------------------------------------------------------------------------------------------
+
+
+def resolving(monkeypatch, *addresses):
+    asked = []
+
+    async def getaddrinfo(host, port, **kwargs):
+        asked.append(host)
+        return [
+            (socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, at))
+            for address, at in addresses
+        ]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    return asked
+
+
+async def test_name_with_a_dead_address_is_reached_by_the_other(transport, monkeypatch):
+    """Happy eyeballs (RFC 8305): the gateway's first address refuses, and the second answers."""
+    async with Server() as server:
+        asked = resolving(monkeypatch, ("127.0.0.1", free_port()), ("127.0.0.1", server.port))
+        assert (await post(transport, "http://gateway.test")).body == OK
+        assert (await post(transport, "http://gateway.test")).body == OK
+    assert asked == ["gateway.test"]
+    assert server.requests[0].header("host") == "gateway.test"
+
+
+async def test_address_is_asked_of_no_name_server(transport, monkeypatch):
+    asked = resolving(monkeypatch)
+    async with Server() as server:
+        await post(transport, server.url)
+    assert asked == []
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="Python was built without IPv6")
+async def test_ipv6_address_is_reached(transport):
+    answered = []
+
+    async def serve(reader, writer):
+        answered.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 15\r\n\r\n" + OK)
+        writer.close()
+
+    try:
+        listener = await asyncio.start_server(serve, "::1", 0)
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback: enable it to run this test")
+    async with listener:
+        port = listener.sockets[0].getsockname()[1]
+        assert (await post(transport, f"http://[::1]:{port}")).body == OK
+    assert f"Host: [::1]:{port}".encode() in answered[0]
+
+
+async def test_tls_asks_for_the_name_and_for_http1():
+    """SNI and ALPN, as the server sees them; a dot at a name's end is no part of its certificate's name."""
+    context = server_context("TLS 1.3", "gateway.test")
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    names = []
+    context.sni_callback = lambda tls, name, _: names.append(name)
+    transport = DirectTransport(verify=client_context())
+    async with Server(tls=context) as server:
+        with pytest.MonkeyPatch.context() as patch:
+            resolving(patch, ("127.0.0.1", server.port))
+            assert (await post(transport, "https://gateway.test.")).body == OK
+        await transport.aclose()
+    assert names == ["gateway.test"]
+
+
+async def test_alpn_of_the_default_settings_is_http1(monkeypatch, tmp_path):
+    path = tmp_path / "authority.pem"
+    authority().cert_pem.write_to_path(str(path))
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    context = server_context("TLS 1.3", "gateway.test")
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    chosen = []
+
+    async def note(received: Received) -> None:
+        chosen.append(received.writer.get_extra_info("ssl_object").selected_alpn_protocol())
+        await received.answer()
+
+    transport = DirectTransport()
+    async with Server(note, tls=context) as server:
+        resolving(monkeypatch, ("127.0.0.1", server.port))
+        assert (await post(transport, "https://gateway.test")).body == OK
+        await transport.aclose()
+    assert chosen == ["http/1.1"]
+
+
+# --- What the call leaves behind -------------------------------------------------------------------------
+
+REQUEST_ID = contextvars.ContextVar("request id", default="none")
+
+
+async def test_timers_and_connections_live_in_no_callers_context(transport, later):
+    """Else the trace of the first request would collect what belongs to all that come later."""
+    seen = []
+    loop = asyncio.get_running_loop()
+    call_at = loop.call_at
+
+    def noting(when, callback, *args, context=None):
+        handle = call_at(when, callback, *args, context=context)
+        seen.append((handle, contextvars.copy_context() if context is None else context))
+        return handle
+
+    async with Server() as server:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop, "call_at", noting)
+            REQUEST_ID.set("the first request")
+            async with Gateway360Client("k", sender="X", base_url=server.url) as client:
+                assert isinstance(await client.request_pin("34666666111"), Ok)
+                # Those that outlive the call: the deadline's and the connection's.
+                contexts = [context for handle, context in seen if not handle.cancelled()]
+    assert len(contexts) == 2
+    assert not [context for context in contexts if REQUEST_ID in context]
+
+
+async def test_what_a_connection_receives_is_read_in_no_callers_context(transport, monkeypatch):
+    contexts = []
+    received = Connection.buffer_updated
+
+    def noting(self, size):
+        contexts.append(REQUEST_ID.get())
+        received(self, size)
+
+    monkeypatch.setattr(Connection, "buffer_updated", noting)
+    async with Server() as server:
+        REQUEST_ID.set("the first request")
+        await post(transport, server.url)
+    assert contexts == ["none"]
+
+
+@pytest.mark.parametrize("ready", [False, True], ids=["direct", "ready client"])
+async def test_handled_failure_is_no_event_for_what_watches_tasks(ready):
+    """Sentry's asyncio integration reports what a task raises; four attempts are one handled result."""
+    raised = []
+
+    def factory(loop, coro, **settings):
+        async def watched():
+            try:
+                return await coro
+            except Exception as exc:
+                raised.append(exc)
+                raise
+
+        return asyncio.Task(watched(), loop=loop, **settings)
+
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(factory)
+    try:
+        async with httpx.AsyncClient(verify=False) as http:
+            async with Gateway360Client(
+                "k",
+                sender="X",
+                base_url=f"http://127.0.0.1:{free_port()}",
+                transport=http if ready else None,
+                retry=RetryPolicy(base_delay=0.0),
+            ) as client:
+                result = await client.request_pin("34666666111")
+    finally:
+        loop.set_task_factory(None)
+    assert isinstance(result, TransportFailure)
+    assert result.attempts == 4
+    assert raised == []
+
+
+def connections() -> list[Connection]:
+    gc.collect()
+    return [found for found in gc.get_objects() if type(found) is Connection]
+
+
+async def test_transport_that_was_closed_leaves_nothing(transport):
+    async with Server() as server:
+        await asyncio.gather(*(post(transport, server.url) for _ in range(3)))
+        assert len(connections()) == 3
+        await transport.aclose()
+        await server.wait(lambda: not server.open)
+    assert connections() == []
+
+
+async def test_two_transports_share_nothing():
+    first, second = DirectTransport(), DirectTransport()
+    async with Server() as server:
+        await post(first, server.url)
+        await first.aclose()
+        await post(second, server.url)
+        await second.aclose()
+    assert server.connections == 2
+
+
+# --- Closing ---------------------------------------------------------------------------------------------
+
+
+async def test_close_while_an_exchange_runs_ends_it(transport):
+    async with Server(silence) as server:
+        exchange = Exchange()
+        call = asyncio.create_task(post(transport, server.url, exchange))
+        await server.wait(lambda: server.posts == 1)
+        await transport.aclose()
+        with pytest.raises(TransportError, match="the transport was closed"):
+            await call
+        assert exchange.phase is Phase.SENT
+
+
+async def test_close_while_it_connects_sends_nothing(transport, monkeypatch):
+    asked, go_on = asyncio.Event(), asyncio.Event()
+    async with Server() as server:
+
+        async def slow(*args, **kwargs):
+            asked.set()
+            await go_on.wait()
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", slow)
+        call = asyncio.create_task(post(transport, "http://gateway.test"))
+        await asked.wait()
+        closing = asyncio.create_task(transport.aclose())
+        await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(ClientClosed):
+            await call
+        await closing
+    assert server.posts == 0
+
+
+async def test_close_tells_a_tls_peer(transport):
+    """A `close_notify` goes out, so the peer sees an end and not a truncation (RFC 8446, section 6.1)."""
+    ended = asyncio.get_running_loop().create_future()
+
+    async def serve(reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(len(BODY))
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 15\r\n\r\n" + OK)
+        ended.set_result((head, await reader.read()))
+        writer.close()
+
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=server_context("TLS 1.3"))
+    transport = DirectTransport(verify=client_context())
+    async with listener:
+        await post(transport, f"https://127.0.0.1:{listener.sockets[0].getsockname()[1]}")
+        await transport.aclose()
+        _, rest = await ended
+    assert rest == b""
+
+
+# --- uvloop ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_uvloop_keeps_the_rules(tls):
+    async def main() -> None:
+        transport = DirectTransport(verify=client_context() if tls else None)
+        async with Server(tls=server_context("TLS 1.3") if tls else None) as server:
+            for _ in range(3):
+                assert (await post(transport, server.url)).body == OK
+            assert server.connections == 1
+            server.requests[-1].writer.write(b"x")
+            await server.requests[-1].writer.drain()
+            assert (await post(transport, server.url)).body == OK
+            assert server.connections == 2
+            call = asyncio.create_task(post(transport, server.url, body=b"x" * 20_000_000))
+            server.behaviour = silence
+            await asyncio.sleep(0)
+            call.cancel()
+            await asyncio.wait((call,))
+            server.behaviour = ok
+            assert (await post(transport, server.url, body=b"x" * 5_000_000)).body == OK
+            assert len(server.requests[-1].body) == 5_000_000
+            await transport.aclose()
+            await server.wait(lambda: not server.open)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+
+
+# --- Settings --------------------------------------------------------------------------------------------
+
+
+async def test_settings_of_httpx2_are_taken():
+    async with Server() as server:
+        async with Gateway360Client(
+            "k",
+            sender="X",
+            base_url=server.url,
+            timeout=httpx2.Timeout(3),
+            limits=httpx2.Limits(max_connections=2),
+        ) as client:
+            assert isinstance(await client.request_pin("34666666111"), Ok)
+            assert "concurrency=2" in repr(client)
+
+
+async def test_transport_from_the_environments_proxy_is_shown(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://user:p4ss@127.0.0.1:9")
+    client = Gateway360Client("k", base_url="http://127.0.0.1:8")
+    assert "transport=HttpxTransport()" in repr(client)
+    assert "p4ss" not in repr(client)
+    await client.aclose()
+
+
+async def test_no_certificates_are_loaded_for_plain_http(transport, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
+    async with Server() as server:
+        assert (await post(transport, server.url)).body == OK
+
+
+async def test_certificates_that_cannot_be_read_are_one_attempt(monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
+    async with Gateway360Client("k", sender="X", base_url="https://127.0.0.1:9") as client:
+        result = await client.request_pin("34666666111")
+    assert isinstance(result, TransportFailure)
+    assert (result.kind, result.attempts) == (FailureKind.TLS_REFUSED, 1)
+    assert "SSL_CERT_FILE" in str(result.detail)
+    assert math.isfinite(result.elapsed)
+    assert isinstance(ssl.create_default_context(), ssl.SSLContext)
