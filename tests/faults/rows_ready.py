@@ -78,6 +78,24 @@ def signing(library: Any, scene: Scene) -> dict[str, Any]:
     return {"auth": Signature()}
 
 
+def reading_the_answer(library: Any, scene: Scene) -> dict[str, Any]:
+    """An authentication that wants the answer's body, over a pool in which the next call waits."""
+
+    class Reader(library.Auth):
+        requires_response_body = True
+
+        def auth_flow(self, request: Any) -> Any:
+            yield request
+
+    return {"auth": Reader(), "limits": library.Limits(max_connections=1)}
+
+
+async def beside_another(scene: Scene) -> PinResult:
+    first, second = (asyncio.create_task(scene.client.send(request)) for request in (OTHER, REQUEST))
+    assert isinstance(await first, Ok)
+    return await second
+
+
 def asking_twice(library: Any, scene: Scene) -> dict[str, Any]:
     """As OAuth or Digest do: the first refusal is a reason to ask again."""
 
@@ -114,6 +132,7 @@ READERS = (
     ("a hook that reads the body", body_hook),
     ("an authentication that reads the body", signing),
 )
+SURPLUS = (("ok", in_one_segment), ("429", in_its_own_record))
 STOPPED: dict[str, Any] = {"phase": Phase.SENT, "kinds": {FailureKind.UNEXPECTED}}
 
 ROWS = (
@@ -155,7 +174,18 @@ ROWS = (
             act=within_the_hook,
             connections=2,
         )
-        for kind, place in (("ok", in_one_segment), ("429", in_its_own_record))
+        for kind, place in SURPLUS
+    ),
+    *(
+        _row(
+            f"an authentication that reads the answer, and a surplus {kind} behind it",
+            placed(place, KINDS[kind], refused=kind == "ok"),
+            reading_the_answer,
+            Disposition.NOT_SENT if kind == "ok" else Disposition.SENT,
+            act=beside_another,
+            connections=2,
+        )
+        for kind, place in SURPLUS
     ),
     *(
         row
