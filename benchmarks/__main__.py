@@ -55,7 +55,6 @@ async def call():
 asyncio.run(call())
 """,
 }
-_PROFILED: Final = ("ours-httpx", "ours-aiohttp")
 
 
 class _Run:
@@ -164,12 +163,9 @@ class _Run:
         with Server() as server:
             case = next(case for case in CASES if case.name == "c50-0ms")
             server.control(f"/reset?latency={case.latency}")
-            for contender in _PROFILED:
-                order = _order(server, case, Row(contender, 2_000))
-                title = f"{contender}, batch, {case.title}, 2,000 requests"
-                measured = measure({**order, "profile": title})
-                said = measured.get("not_available") or measured.get("failed")
-                self.profiles.append(measured.get("profile") or f"## {title}\n\n{said}")
+            title = f"ours, batch, {case.title}, 2,000 requests"
+            measured = measure({**_order(server, case, Row("ours", 2_000)), "profile": title})
+            self.profiles.append(measured.get("profile") or f"## {title}\n\n{measured.get('failed')}")
 
 
 def _order(server: Server, case: Case, row: Row) -> dict[str, Any]:

@@ -38,6 +38,8 @@ _PACKAGES: Final = (
     "httpcore2",
     "httpx-aiohttp",
     "aiohttp",
+    "pyreqwest",
+    "httptools",
     "stamina",
     "uvloop",
 )

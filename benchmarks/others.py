@@ -19,7 +19,16 @@ from typing import Any
 
 from .driver import PATH, Job, Load, payload
 
-__all__ = ["AioHttp", "Httpx", "Httpx2", "HttpxBare", "HttpxOverAiohttp", "HttpxStamina", "ssl_context"]
+__all__ = [
+    "AioHttp",
+    "Httpx",
+    "Httpx2",
+    "HttpxBare",
+    "HttpxOverAiohttp",
+    "HttpxStamina",
+    "Pyreqwest",
+    "ssl_context",
+]
 
 
 def ssl_context(job: Job) -> ssl.SSLContext | None:
@@ -57,12 +66,12 @@ class Httpx:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._url = job.base_url + PATH
-        self._client: Any = None
+        self.client: Any = None
 
     async def open(self) -> None:
         import httpx  # each measurement imports what it measures
 
-        self._client = httpx.AsyncClient(**self._settings(httpx))
+        self.client = httpx.AsyncClient(**self._settings(httpx))
 
     def _settings(self, library: Any) -> dict[str, Any]:
         job = self._job
@@ -72,7 +81,7 @@ class Httpx:
         return {"limits": limits, "timeout": library.Timeout(30.0, pool=None), **tls}
 
     async def _post(self, number: str) -> int:
-        response = await self._client.post(self._url, json=payload(number))
+        response = await self.client.post(self._url, json=payload(number))
         response.json()
         return int(response.status_code)
 
@@ -80,7 +89,7 @@ class Httpx:
         await _gathered(load, self._job.concurrency, self._post, time.perf_counter() + self._job.cap)
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self.client.aclose()
 
 
 class HttpxBare(Httpx):
@@ -116,7 +125,7 @@ class HttpxOverAiohttp(Httpx):
         import httpx
         import httpx_aiohttp
 
-        self._client = httpx_aiohttp.HttpxAiohttpClient(**self._settings(httpx))
+        self.client = httpx_aiohttp.HttpxAiohttpClient(**self._settings(httpx))
 
 
 class Httpx2(Httpx):
@@ -125,7 +134,7 @@ class Httpx2(Httpx):
     async def open(self) -> None:
         import httpx2
 
-        self._client = httpx2.AsyncClient(**self._settings(httpx2))
+        self.client = httpx2.AsyncClient(**self._settings(httpx2))
 
 
 class AioHttp(Httpx):
@@ -138,12 +147,35 @@ class AioHttp(Httpx):
         connector = aiohttp.TCPConnector(
             limit=self._job.concurrency, ssl=True if context is None else context
         )
-        self._client = aiohttp.ClientSession(connector=connector)
+        self.client = aiohttp.ClientSession(connector=connector)
 
     async def _post(self, number: str) -> int:
-        async with self._client.post(self._url, json=payload(number)) as response:
+        async with self.client.post(self._url, json=payload(number)) as response:
             await response.json()
             return int(response.status)
 
     async def close(self) -> None:
-        await self._client.close()
+        await self.client.close()
+
+
+class Pyreqwest(Httpx):
+    """pyreqwest's client (reqwest, in Rust) behind a semaphore. Its own threads do a part of the work."""
+
+    async def open(self) -> None:
+        from datetime import timedelta
+
+        from pyreqwest.client import ClientBuilder
+
+        job = self._job
+        builder = ClientBuilder().timeout(timedelta(seconds=30)).max_connections(job.concurrency)
+        if job.authority is not None:
+            builder = builder.add_root_certificate_pem(job.authority.encode())
+        self.client = builder.build()
+
+    async def _post(self, number: str) -> int:
+        response = await self.client.post(self._url).body_json(payload(number)).build().send()
+        await response.json()
+        return int(response.status)
+
+    async def close(self) -> None:
+        await self.client.close()

@@ -5,55 +5,42 @@ Rules of this module:
 - Numbers go in as strings and results come out, so validation, encoding, decoding, the retry policy and
   its budget, the deadline, the observed phases, the cap on the answer and the search for duplicates are
   all in the time. No setting here switches anything off.
-- A transport that the library does not have is "not available": the run goes on without its rows.
 """
 
 from __future__ import annotations
 
-import ssl
 import tempfile
 from collections.abc import Mapping
 from typing import Any
 
 from .driver import API_KEY, SENDER, Job, Load
-from .others import ssl_context
+from .others import Httpx, ssl_context
 
-__all__ = [
-    "NotAvailable",
-    "NullTransport",
-    "OursAiohttp",
-    "OursAiohttpLedger",
-    "OursHttpx",
-    "OursHttpxLedger",
-    "null_client",
-]
+__all__ = ["NullTransport", "Ours", "OursHttpx", "OursLedger", "null_client"]
 
 
-class NotAvailable(Exception):  # it is no fault
-    """Part of the library, or a package beside it, is not there to be measured."""
-
-
-class OursHttpx:
+class Ours:
     """`Gateway360Client.batch` over its default transport."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
         self._client: Any = None
 
-    def _transport(self, context: ssl.SSLContext | None) -> Any:
-        from gateway360_async.transports import HttpxTransport
+    async def _transport(self) -> Any:
+        from gateway360_async.transports import DirectTransport  # each measurement imports its own
 
-        return None if context is None else HttpxTransport(verify=context)
+        context = ssl_context(self._job)
+        return None if context is None else DirectTransport(verify=context)
 
     async def open(self) -> None:
-        from gateway360_async import Gateway360Client  # each measurement imports its own
+        from gateway360_async import Gateway360Client
 
         self._client = Gateway360Client(
             API_KEY,
             sender=SENDER,
             base_url=self._job.base_url,
             concurrency=self._job.concurrency,
-            transport=self._transport(ssl_context(self._job)),
+            transport=await self._transport(),
         )
 
     async def run(self, load: Load) -> None:
@@ -73,7 +60,20 @@ class OursHttpx:
         await self._client.aclose()
 
 
-class _WithLedger(OursHttpx):
+class OursHttpx(Ours):
+    """The same over an `HttpxTransport`, with the ready client that the row "httpx" has."""
+
+    async def _transport(self) -> Any:
+        self._httpx = Httpx(self._job)
+        await self._httpx.open()
+        return self._httpx.client
+
+    async def close(self) -> None:
+        await super().close()
+        await self._httpx.close()
+
+
+class OursLedger(Ours):
     """The same, with each intent on the disk before its request, and each outcome after. A file a run."""
 
     def __init__(self, job: Job) -> None:
@@ -90,27 +90,6 @@ class _WithLedger(OursHttpx):
     async def close(self) -> None:
         await super().close()
         self._directory.cleanup()
-
-
-class OursAiohttp(OursHttpx):
-    """`Gateway360Client.batch` over the aiohttp transport."""
-
-    def _transport(self, context: ssl.SSLContext | None) -> Any:
-        from gateway360_async import transports
-
-        try:
-            transport = transports.AiohttpTransport  # type: ignore[attr-defined, unused-ignore]
-        except (AttributeError, ImportError) as exc:
-            raise NotAvailable("gateway360_async.transports has no AiohttpTransport") from exc
-        return transport() if context is None else transport(verify=context)
-
-
-class OursHttpxLedger(_WithLedger, OursHttpx):
-    """With a ledger, over the default transport."""
-
-
-class OursAiohttpLedger(_WithLedger, OursAiohttp):
-    """With a ledger, over the aiohttp transport."""
 
 
 class NullTransport:

@@ -34,10 +34,10 @@ CONTENDERS: Final[dict[str, type[Contender]]] = {
     "httpx-aiohttp": others.HttpxOverAiohttp,
     "httpx2": others.Httpx2,
     "aiohttp": others.AioHttp,
+    "pyreqwest": others.Pyreqwest,
+    "ours": ours.Ours,
     "ours-httpx": ours.OursHttpx,
-    "ours-aiohttp": ours.OursAiohttp,
-    "ours-httpx-ledger": ours.OursHttpxLedger,
-    "ours-aiohttp-ledger": ours.OursAiohttpLedger,
+    "ours-ledger": ours.OursLedger,
     "floor": floor.Floor,
 }
 
@@ -46,10 +46,8 @@ def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
     """The event loop by its name."""
     if name == "asyncio":
         return None
-    try:
-        import uvloop  # not on every platform
-    except ImportError as exc:
-        raise ours.NotAvailable("uvloop is not installed") from exc
+    import uvloop  # not on every platform
+
     return uvloop.new_event_loop
 
 
@@ -127,8 +125,6 @@ def _in_loop(
 def _main() -> None:
     try:
         measured = _run(json.load(sys.stdin))
-    except ours.NotAvailable as exc:
-        measured = {"not_available": str(exc)}
     except ImportError as exc:
         measured = {"not_available": f"{exc.name} is not installed"}
     json.dump(measured, sys.stdout)

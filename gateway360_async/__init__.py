@@ -40,6 +40,7 @@ from ._errors import (
     WrongEventLoop,
 )
 from ._guard import SpendGuard
+from ._numbers import parse_msisdn
 from ._payloads import PinParams, PinRequest, PinType
 from ._reports import BatchItem, BatchReport
 from ._results import (
@@ -100,4 +101,5 @@ __all__ = [
     "WrongEventLoop",
     "__version__",
     "autofill_text",
+    "parse_msisdn",
 ]

@@ -24,7 +24,6 @@ from random import random
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
 import attrs
-import httpx
 
 from ._bounds import Deadline, Places
 from ._errors import FleetError
@@ -37,6 +36,8 @@ from ._wire import MAX_ANSWER_BYTES, REQUEST_HEADERS
 from .transports import Answer, Exchange, Phase, Transport, TransportError, chain, scrubbed
 
 if TYPE_CHECKING:
+    import httpx
+
     from .observers import CallWatch
 
 __all__ = ["Attempts", "Call", "Operation"]
@@ -142,7 +143,9 @@ class Attempts:
 
     async def make(self, call: Call[_Taken], body: SecretBytes) -> _Taken | ApiError | TransportFailure:
         """Make attempts until one is final, each on a place."""
-        budget = self._open_budget(call.started)
+        budget = self._budget or self._open_budget(call.started)
+        if budget is not None:
+            budget.deposit()
         while True:
             call.attempts += 1
             if call.watch is not None:
@@ -205,11 +208,9 @@ class Attempts:
         return self._interrupted(call, FailureKind.CANCELLED, "cancelled before the answer came")
 
     def _open_budget(self, now: float) -> BudgetAccount | None:
-        """Count a call on the budget, which is opened by the first: before it there is no clock."""
-        if self._budget is None and self._policy.budget is not None:
+        """Open the budget with the first call: before it there is no clock."""
+        if self._policy.budget is not None:
             self._budget = self._policy.budget.open(now)
-        if self._budget is not None:
-            self._budget.deposit()
         return self._budget
 
     async def _take_place(self, pool: float | None) -> bool:
@@ -304,10 +305,11 @@ class Attempts:
         )
 
     def _decoded(self, call: Call[_Taken], answer: Answer) -> _Taken | ApiError | TransportFailure:
-        retry_after = answer.headers.get("retry-after")
+        headers = answer.headers
+        retry_after = headers.get("retry-after")
         result = call.operation.decode(
             answer.http_status,
-            answer.headers,
+            headers,
             answer.body,
             attempts=call.attempts,
             elapsed=call.elapsed(),

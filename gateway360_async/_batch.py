@@ -271,7 +271,8 @@ class Batch:
             request = self._sendable(index, row)
             if not isinstance(request, PinRequest):
                 item = request if self._left is None else await self._as_left(self._left, request)
-                await self._hand_over(item, worker)
+                if not self._handed_over(item, worker):
+                    await self._hand_over(item)
                 continue
             try:
                 if recorder is None:
@@ -282,11 +283,15 @@ class Batch:
                 # Raised rather than returned, a closed client say: nothing was sent. The entry is not lost for it.
                 detail = f"{type(exc).__name__}: {exc}"
                 failure = TransportFailure(FailureKind.UNEXPECTED, Disposition.NOT_SENT, detail=detail)
-                await self._hand_over(BatchItem(index, request, failure, row), worker)
+                item = BatchItem(index, request, failure, row)
+                if not self._handed_over(item, worker):
+                    await self._hand_over(item)
                 raise
             if not isinstance(result, Ok):
                 result = self._noted(result)
-            await self._hand_over(BatchItem(index, request, result, row), worker)
+            item = BatchItem(index, request, result, row)
+            if not self._handed_over(item, worker):
+                await self._hand_over(item)
 
     def _sendable(self, index: int, row: object) -> PinRequest | BatchItem:
         """Make the request of an entry, or the item of one that is not to be sent."""
@@ -329,7 +334,8 @@ class Batch:
     def _skipped_as_halted(error: ApiError) -> Skipped:
         return Skipped(SkipReason.HALTED, f"the batch was halted by {error.error_id}")
 
-    async def _hand_over(self, item: BatchItem, worker: asyncio.Task[None]) -> None:
+    def _handed_over(self, item: BatchItem, worker: asyncio.Task[None]) -> bool:
+        """Count an item, and hand it over if there is room."""
         self._tally.count(item.result)
         if self._progress is not None:
             self._tell(self._progress, finished=False)
@@ -338,11 +344,20 @@ class Batch:
             self._unread.append(item)
             raise asyncio.CancelledError
         if not self._room.take_now():
-            try:
-                await self._room.take()
-            except asyncio.CancelledError:
-                self._unread.append(item)
-                raise
+            return False
+        self._give_out(item)
+        return True
+
+    async def _hand_over(self, item: BatchItem) -> None:
+        """Hand an item over once there is room."""
+        try:
+            await self._room.take()
+        except asyncio.CancelledError:
+            self._unread.append(item)
+            raise
+        self._give_out(item)
+
+    def _give_out(self, item: BatchItem) -> None:
         on_record = None if self._recorder is None else self._recorder.on_record(item.index)
         if on_record is None:
             self._put(item)

@@ -19,7 +19,7 @@ import attrs
 from ._attempts import Attempts, Call
 from ._bounds import Deadlines
 from ._cooldown import Cooldown
-from ._guard import GuardAccount, Refusal, SpendGuard, reached_gateway
+from ._guard import GuardAccount, Refusal, SpendGuard, may_be_an_sms, reached_gateway
 from ._payloads import PinRequest
 from ._results import ApiError, Disposition, FailureKind, Ok, PinResult, TransportFailure
 from ._retry import RetryPolicy
@@ -88,7 +88,7 @@ class Caller:
 
     async def run(self, call: Call[Ok], request: PinRequest, key: str | None = None) -> PinResult:
         """Wait for the number's turn, and make attempts until one is final or the deadline passes."""
-        body = self._encode(self._reported(call, request))
+        body = self._encode(request if call.report_id is None else self._reported(call, request))
         self._deadlines.begin(call)
         passed: bool | None = None
         try:
@@ -155,26 +155,24 @@ class Caller:
 
     def _reported(self, call: Call[Ok], request: PinRequest) -> PinRequest:
         """Give a request the report URL of its call."""
-        if self._reports is None or call.report_id is None:
-            return request
-        return attrs.evolve(request, report_url=self._reports.url_for(call.report_id, request.msisdn))
+        report_id, reports = cast("str", call.report_id), cast("DeliveryReports", self._reports)
+        return attrs.evolve(request, report_url=reports.url_for(report_id, request.msisdn))
 
     async def _guarded(self, call: Call[Ok], body: SecretBytes, guard: GuardAccount) -> PinResult:
-        """Count a call on the guard, which may refuse it. What never reached the gateway is given back."""
+        """Count a call on the guard, which may refuse it. What became no SMS is given back."""
         admission = guard.admit(call.number, call.loop.time())
         if isinstance(admission, Refusal):
             return self._attempts.failed(call, admission.kind, admission.detail)
-        reached = False
+        known: PinResult | None = None
         try:
-            result = await self._attempts.make(call, body)
-            reached = reached_gateway(result)
-            return result
+            known = await self._attempts.make(call, body)
+            return known
         except asyncio.CancelledError:
-            reached = self.cancelled(call).disposition is not Disposition.NOT_SENT
+            known = self.cancelled(call)
             raise
         finally:
-            if not reached:
-                guard.give_back(admission)
+            if known is None or not may_be_an_sms(known):
+                guard.give_back(admission, attempted=known is not None and reached_gateway(known))
 
     async def _admitted(
         self, call: Call[Ok], body: SecretBytes, request: PinRequest, key: str | None, fleet: FleetSession

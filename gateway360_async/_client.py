@@ -18,33 +18,31 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
-import httpx
-
 from ._attempts import Call, Operation
 from ._batch import HALT_ON, Batch
 from ._calls import Caller
 from ._error_ids import ErrorId
 from ._errors import ClientClosed, InvalidConfiguration, InvalidRequest, wrong_type
 from ._guard import SpendGuard
+from ._numbers import LineTypes, checked_line_types, checked_region, number_reader, read_number
 from ._optional import dispatcher, fleet_session, recorder, watch_of, watched
 from ._owner import Owner
 from ._payloads import (
     PinParams,
     PinRequest,
     checked_idempotency_key,
-    checked_msisdn,
     request_from,
 )
 from ._results import ApiError, BatchResult, Disposition, Ok, PinResult, Skipped, TransportFailure
 from ._retry import RetryPolicy
 from ._settings import (
-    DEFAULT_TIMEOUT,
     checked_concurrency,
     checked_cooldown,
     checked_deadline,
     checked_instance,
     checked_sender,
     checked_timeout,
+    default_timeout,
     endpoint,
     read_api_key,
 )
@@ -63,6 +61,8 @@ from .transports import Transport
 from .transports._default import adapted, default_transport
 
 if TYPE_CHECKING:
+    import httpx
+
     from .delivery import DeliveryReports
     from .fleet import Fleet, FleetQueue
     from .ledgers import Ledger
@@ -81,6 +81,9 @@ class Gateway360Client:
     Args:
         api_key: The account's key; `None`: the environment's `GATEWAY360_API_KEY`.
         sender: The sender of requests that name none.
+        region: The region whose national numbers are understood, as an ISO 3166 code such as `"ES"`; `None`: numbers
+            have to be international.
+        line_types: `"sms"` refuses numbers of lines that receive no SMS, such as fixed lines; `"any"` accepts them.
         base_url: The gateway's URL; `None`: the environment's `GATEWAY360_BASE_URL`, or the vendor's.
         path_prefix: The path before `/2fa/request`. One of the vendor's examples has `/api/3.0`.
         transport: The way to the network; `None`: a `DirectTransport`, or an `HttpxTransport` where the environment
@@ -88,6 +91,7 @@ class Gateway360Client:
             it. A ready `httpx.AsyncClient` or `httpx2.AsyncClient` of yours is used as it is, and stays open.
         timeout: Bounds in seconds on each step of an attempt, as httpx names them; a number bounds
             connecting, writing and reading alike. `pool` bounds the wait for a place among `concurrency`.
+            `None`: 5 to connect, 5 to write, 15 to read; the wait for a place, only the deadline bounds.
         limits: Bounds on the connections of the default transport. `max_connections` bounds
             `concurrency` as well, for nothing queues inside the connection pool.
         retry: When a call is tried again.
@@ -117,10 +121,12 @@ class Gateway360Client:
         api_key: str | None = None,
         *,
         sender: str | None = None,
+        region: str | None = None,
+        line_types: LineTypes = "sms",
         base_url: str | httpx.URL | None = None,
         path_prefix: str = "/api",
         transport: Transport | httpx.AsyncClient | None = None,
-        timeout: httpx.Timeout | float = DEFAULT_TIMEOUT,
+        timeout: httpx.Timeout | float | None = None,
         limits: httpx.Limits | None = None,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008  # frozen and without state
         deadline: float = 30.0,
@@ -146,9 +152,10 @@ class Gateway360Client:
             raise key
         self._api_key = key
         self._sender = checked_sender(sender)
+        self._reader = number_reader(checked_region(region), checked_line_types(line_types))
         self._url = endpoint(base_url, path_prefix, REQUEST_PATH, allow_insecure=allow_insecure)
         verify_url = endpoint(base_url, path_prefix, VERIFY_PATH, allow_insecure=allow_insecure)
-        self._timeout = checked_timeout(timeout)
+        self._timeout = default_timeout() if timeout is None else checked_timeout(timeout)
         self._deadline = checked_deadline(deadline)
         self._concurrency = checked_concurrency(concurrency)
         checked_instance("retry", retry, RetryPolicy, "a RetryPolicy")
@@ -239,7 +246,7 @@ class Gateway360Client:
         """Send one SMS with a PIN to one number, at most once.
 
         Args:
-            msisdn: The number in international format.
+            msisdn: The number as it was typed, in international format or as in the client's `region`.
             sender: The sender that the phone shows; `None`: the client's.
             hlr_lookup: Whether the number is looked up in the operator's register first.
             sms_text: The text, with `{PIN}` exactly once; `None`: the vendor's.
@@ -266,12 +273,13 @@ class Gateway360Client:
                 problem = "is missing, and the client has no default"
                 raise InvalidRequest("sender", problem, SENDER_EXPECTED)
             request = PinRequest(
-                msisdn,
+                read_number(self._reader, msisdn),
                 self._sender if sender is None else sender,  # type: ignore[arg-type]  # one of the two is there
                 hlr_lookup=hlr_lookup,
                 sms_text=sms_text,
                 report_url=report_url,
                 pin_params=pin_params,
+                line_types=self._reader.line_types,
             )
         finally:
             del msisdn  # whatever is raised from here on, a traceback with local variables does not show it
@@ -337,7 +345,7 @@ class Gateway360Client:
         gateway judged it (`SENT`), did not (`NOT_SENT`), or may have (`MAYBE_SENT`).
 
         Args:
-            msisdn: The number in international format.
+            msisdn: The number as it was typed, read as `request_pin` reads it.
             pin: The PIN as the person typed it.
             timeout: Bounds in seconds on each step of an attempt; `None`: the client's.
             deadline: Seconds that this call takes at most; `None`: the client's.
@@ -357,7 +365,7 @@ class Gateway360Client:
                 loop.time(),
                 seconds,
                 self._verify_pin,
-                checked_msisdn(msisdn),
+                read_number(self._reader, msisdn),
                 bounds,
                 pin=checked_pin(pin),
             )
@@ -450,7 +458,7 @@ class Gateway360Client:
         make = partial(
             Batch,
             requests,
-            build=lambda row: request_from(row, sender=self._sender),
+            build=partial(request_from, sender=self._sender, reader=self._reader),
             progress=None if self._watched is None else self._watched.batch(),
             on_duplicate=on_duplicate,
             halt_on=halt_on,

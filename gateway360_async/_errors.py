@@ -25,6 +25,10 @@ The trouble of a network or of the gateway is never raised: it is a result.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
 __all__ = [
     "ClientClosed",
     "FleetError",
@@ -34,8 +38,12 @@ __all__ = [
     "LedgerError",
     "WrongEventLoop",
     "kind_of",
+    "without_arguments",
     "wrong_type",
 ]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 class Gateway360Error(Exception):
@@ -149,3 +157,23 @@ class FleetError(Gateway360Error):
 
     def __str__(self) -> str:
         return f"the fleet's Redis {self.problem}; expected {self.expected}"
+
+
+def without_arguments(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Let no `InvalidRequest` out of a function with frames that show the number which it was given."""
+
+    @wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return function(*args, **kwargs)
+        except Exception as exc:  # noqa: BLE001  # raised below, after the arguments have gone
+            # Ours says what is wrong by itself. Another one is a bug, maybe of a mapping of the caller's, and
+            # keeps the frames that tell where.
+            error = exc.with_traceback(None) if isinstance(exc, InvalidRequest) else exc
+        del args, kwargs
+        try:
+            raise error
+        finally:
+            del error  # or it would keep itself, and the caller's frames, alive
+
+    return call

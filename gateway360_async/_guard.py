@@ -7,11 +7,12 @@ Rules of this module:
 
 - No I/O, no clock, no asyncio: the caller hands in the time, in seconds as a float on a clock that never goes
   back, so a decision is a function of what was admitted before, and a test of it is instant and exact.
-- A window slides: in any stretch of `window` seconds, wherever it begins, at most the ceiling were admitted.
+- A window slides: in any stretch of `window` seconds, wherever it begins, at most the limit were admitted.
   Counting by the hour would let twice as many through around the full hour. A stretch does not hold its end.
 - A refused request counts nowhere. An admitted one counts at once, before it is sent: many are under way at a
-  time, and counted at their end they would all pass.
-- What is kept is bounded by the ceilings, and by the window: whoever walks through numbers grows nothing.
+  time, and counted at their end they would all pass. What it turns out not to have been is given back.
+- A limit of SMS and a limit of attempts count apart: numbers that do not exist use up no SMS.
+- What is kept is bounded by the limits, and by the window; a limit of each number keeps the window's numbers.
 - No text that is made here holds a whole number.
 """
 
@@ -20,14 +21,16 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
 from ._errors import InvalidConfiguration
-from ._numbers import is_finite
+from ._limits import Limit
+from ._numbers import calling_code, region_of, region_problem
+from ._rates import is_finite
 from ._repr import repr_of
 from ._results import Disposition, FailureKind, PinResult, TransportFailure
 from ._secret import mask_msisdn
@@ -39,47 +42,29 @@ __all__ = [
     "Refusal",
     "RefusalKind",
     "SpendGuard",
-    "calling_code",
+    "may_be_an_sms",
     "reached_gateway",
 ]
 
 RefusalKind: TypeAlias = Literal[
     FailureKind.PREFIX_NOT_ALLOWED,
-    FailureKind.PREFIX_CEILING,
-    FailureKind.CLIENT_CEILING,
-    FailureKind.TOTAL_CEILING,
+    FailureKind.REGION_NOT_ALLOWED,
+    FailureKind.ATTEMPT_LIMIT,
+    FailureKind.NUMBER_LIMIT,
+    FailureKind.PREFIX_LIMIT,
+    FailureKind.CLIENT_LIMIT,
+    FailureKind.TOTAL_LIMIT,
 ]
 
-# "List of ITU-T Recommendation E.164 assigned country codes", an annex to the ITU's Operational Bulletin: two
-# whole zones have a code of one digit, these codes have two, and all others, the spare ones too, have three.
-_ONE_DIGIT: Final = frozenset("17")
-_SECOND_DIGITS: Final = {
-    "2": "07",
-    "3": "0123469",
-    "4": "013456789",
-    "5": "12345678",
-    "6": "0123456",
-    "8": "1246",
-    "9": "0123458",
-}
-_TWO_DIGITS: Final = frozenset(first + second for first, row in _SECOND_DIGITS.items() for second in row)
 _LONGEST: Final = 15  # digits of a number, by the same Recommendation
 _SHORTEST: Final = 7  # digits of a number, as `_payloads` reads them
 
-_CEILING_EXPECTED: Final = "a whole number, 0 or more, or None for no ceiling"
+_LIMIT_EXPECTED: Final = "a whole number, 0 or more, or None for no limit"
 _WINDOW_EXPECTED: Final = "a finite number of seconds above 0"
+_REGIONS_EXPECTED: Final = (
+    "a collection of ISO 3166 codes of two letters, such as {'ES', 'PT'}, or None for any"
+)
 _PREFIXES_EXPECTED: Final = "a collection of calling-code prefixes, such as {'34', '351'}, or None for any"
-
-
-def calling_code(msisdn: str) -> str:
-    """Give the country calling code that a number begins with, of 1 to 3 digits.
-
-    Args:
-        msisdn: A number in international format, digits only.
-    """
-    if msisdn[:1] in _ONE_DIGIT:
-        return msisdn[:1]
-    return msisdn[:2] if msisdn[:2] in _TWO_DIGITS else msisdn[:3]
 
 
 def _prefixes(value: Iterable[str] | None) -> frozenset[str] | None:
@@ -110,6 +95,22 @@ def _prefix(value: str) -> str:
     return digits
 
 
+def _regions(value: Iterable[str] | None) -> frozenset[str] | None:
+    if value is None:
+        return None
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        problem = f"is of type {type(value).__name__}"
+        raise InvalidConfiguration("allowed_regions", problem, _REGIONS_EXPECTED)
+    regions = list(value)
+    for region in regions:
+        unknown = region_problem(region)
+        if unknown is not None:
+            raise InvalidConfiguration("allowed_regions", f"holds one that {unknown}", _REGIONS_EXPECTED)
+    if not regions:
+        raise InvalidConfiguration("allowed_regions", "is empty, which allows nothing", _REGIONS_EXPECTED)
+    return frozenset(region.upper() for region in regions)
+
+
 def _shown(prefix: str) -> str:
     """Write a prefix for people. One that is long enough to be somebody's number is masked like a number."""
     return f"+{prefix}" if len(prefix) < _SHORTEST else f"+{mask_msisdn(prefix)}"
@@ -119,13 +120,17 @@ def _all_shown(prefixes: frozenset[str] | None) -> str:
     return "None" if prefixes is None else f"{{{', '.join(map(_shown, sorted(prefixes)))}}}"
 
 
-def _check_ceiling(_: object, attribute: attrs.Attribute[int | None], value: int | None) -> None:
+def _regions_shown(regions: frozenset[str] | None) -> str:
+    return "None" if regions is None else f"{{{', '.join(map(repr, sorted(regions)))}}}"
+
+
+def _check_limit(_: object, attribute: attrs.Attribute[int | None], value: int | None) -> None:
     if value is None:
         return
     if not isinstance(value, int) or isinstance(value, bool):
-        raise InvalidConfiguration(attribute.name, f"is of type {type(value).__name__}", _CEILING_EXPECTED)
+        raise InvalidConfiguration(attribute.name, f"is of type {type(value).__name__}", _LIMIT_EXPECTED)
     if value < 0:
-        raise InvalidConfiguration(attribute.name, "is negative", _CEILING_EXPECTED)
+        raise InvalidConfiguration(attribute.name, "is negative", _LIMIT_EXPECTED)
 
 
 def _check_window(_: object, attribute: attrs.Attribute[float], value: float) -> None:
@@ -135,40 +140,55 @@ def _check_window(_: object, attribute: attrs.Attribute[float], value: float) ->
         raise InvalidConfiguration(attribute.name, f"is {value!r}", _WINDOW_EXPECTED)
 
 
-def _ceiling() -> Any:
-    return attrs.field(default=None, validator=_check_ceiling)
+def _limit() -> Any:
+    return attrs.field(default=None, validator=_check_limit)
 
 
 @attrs.frozen(kw_only=True, repr=False)
 class SpendGuard:
-    """Where requests may go, and how many.
+    """Where SMS may go, and how many.
 
     A call counts once, whatever its retries: by default only the last of them can be an SMS. With
-    `RetryPolicy(retry_maybe_sent=True)` each can be one, up to its `max_attempts`. A call that certainly had no
-    effect, for want of a connection or by an HTTP 429, does not count.
+    `RetryPolicy(retry_maybe_sent=True)` each can be one, up to its `max_attempts`.
+
+    A limit of SMS counts what was sent or may have been, and what is on its way. What was not sent, because the HLR
+    lookup failed say, counts as an attempt alone, and a call that never had an effect, for want of a connection or by
+    an HTTP 429, not at all. HLR lookups can cost money too: for an open form, limit the attempts as well.
 
     Immutable and without state, so one guard can serve many clients.
 
     Args:
         allowed_prefixes: What a number has to begin with, from its country calling code on: `{"34", "351"}`,
-            with or without a leading +. `None`: anything. The code 1 is shared by twenty countries, among
-            them expensive ones: name their area codes (`"1876"`) to tell them apart.
-        per_prefix: Requests to numbers of one prefix, within `window`, at most; `None`: any number. The
+            with or without a leading +. `None`: anything.
+        allowed_regions: The regions that a number has to be of, as ISO 3166 codes: `{"ES", "PT"}`. A calling code
+            is not a country: 25 regions share +1, some of them expensive, and +44 covers Guernsey. A number whose
+            region cannot be told is refused. `None`: any.
+        per_number: SMS to one number within `window`, at most; `None`: any number of them.
+        per_prefix: SMS to numbers of one prefix, within `window`, at most; `None`: any number. The
             prefix is the longest of `allowed_prefixes` that the number begins with, and without these its
             country calling code.
-        per_client: Requests of the client within `window`, at most; `None`: any number.
-        window: Seconds that the two ceilings above are about, wherever they begin.
-        total: Requests in the client's lifetime, at most; `None`: any number.
+        per_client: SMS of the client within `window`, at most; `None`: any number.
+        attempts_per_number: Requests for one number that reached the gateway, within `window`, at most, whatever
+            became of them; `None`: any number.
+        attempts: The same of the client, for all numbers; `None`: any number.
+        window: Seconds that the limits above are about, wherever they begin.
+        total: SMS in the client's lifetime, at most; `None`: any number.
 
     Raises:
         InvalidConfiguration: A value is out of its range or of another type; `.setting` names it.
     """
 
     allowed_prefixes: frozenset[str] | None = attrs.field(default=None, converter=_prefixes, repr=_all_shown)
-    per_prefix: int | None = _ceiling()
-    per_client: int | None = _ceiling()
+    allowed_regions: frozenset[str] | None = attrs.field(
+        default=None, converter=_regions, repr=_regions_shown
+    )
+    per_number: int | None = _limit()
+    per_prefix: int | None = _limit()
+    per_client: int | None = _limit()
+    attempts_per_number: int | None = _limit()
+    attempts: int | None = _limit()
     window: float = attrs.field(default=3600.0, validator=_check_window)
-    total: int | None = _ceiling()
+    total: int | None = _limit()
 
     def __repr__(self) -> str:
         return repr_of(self)
@@ -183,11 +203,13 @@ class Admission:
     """A request that was admitted, for `GuardAccount.give_back`.
 
     Args:
+        number: Its number.
         prefix: The prefix that it counts for.
         at: When it was admitted, in seconds.
-        counted: Whether it still counts: it was not given back.
+        counted: Whether it still counts as an SMS: it was not given back.
     """
 
+    number: str = attrs.field(repr=mask_msisdn)
     prefix: str = attrs.field(repr=_shown)
     at: float
     counted: bool = True
@@ -207,9 +229,14 @@ class Refusal:
 
 
 def reached_gateway(result: PinResult) -> bool:
-    """Whether the gateway had the request, or may have had it, so that it counts on a guard."""
+    """Whether the gateway had the request, or may have had it, so that it counts as an attempt."""
     # A refusal of the gateway's is a request that it had.
-    return not isinstance(result, TransportFailure) or result.disposition is Disposition.MAYBE_SENT
+    return not isinstance(result, TransportFailure) or may_be_an_sms(result)
+
+
+def may_be_an_sms(result: PinResult) -> bool:
+    """Whether a result counts on a limit of SMS."""
+    return result.disposition is not Disposition.NOT_SENT
 
 
 class GuardRules:
@@ -228,6 +255,14 @@ class GuardRules:
 
     def prefix_of(self, msisdn: str) -> str | Refusal:
         """Give the prefix that a number counts for, or say that it may not be sent to."""
+        regions = self.guard.allowed_regions
+        if regions is not None and (region := region_of(msisdn)) not in regions:
+            of = "whose region cannot be told" if region is None else f"of {region}"
+            return Refusal(
+                FailureKind.REGION_NOT_ALLOWED,
+                f"a number of +{calling_code(msisdn)} {of}, and the guard allows "
+                f"{', '.join(sorted(regions))} alone",
+            )
         allowed = self.guard.allowed_prefixes
         if allowed is None:
             return calling_code(msisdn)
@@ -238,13 +273,15 @@ class GuardRules:
         return Refusal(FailureKind.PREFIX_NOT_ALLOWED, detail)
 
     def refusal(self, kind: RefusalKind, prefix: str) -> Refusal:
-        """Say which ceiling is reached."""
+        """Say which limit is reached."""
         guard = self.guard
-        within = f"requests within {guard.window:g} s"
+        within = f"within {guard.window:g} s"
         details = {
-            FailureKind.PREFIX_CEILING: f"numbers of {_shown(prefix)} have had their {guard.per_prefix} {within}",
-            FailureKind.CLIENT_CEILING: f"the client has had its {guard.per_client} {within}",
-            FailureKind.TOTAL_CEILING: f"the client has had its {guard.total} requests",
+            FailureKind.ATTEMPT_LIMIT: f"as many requests as the guard lets be tried {within}",
+            FailureKind.NUMBER_LIMIT: f"this number has had its {guard.per_number} SMS {within}",
+            FailureKind.PREFIX_LIMIT: f"numbers of {_shown(prefix)} have had their {guard.per_prefix} SMS {within}",
+            FailureKind.CLIENT_LIMIT: f"the client has had its {guard.per_client} SMS {within}",
+            FailureKind.TOTAL_LIMIT: f"the client has had its {guard.total} SMS",
         }
         return Refusal(kind, details[kind])
 
@@ -256,17 +293,22 @@ class GuardAccount:
         guard: The rule.
     """
 
-    __slots__ = ("_by_prefix", "_guard", "_recent", "_rules", "_total")
+    __slots__ = ("_limits", "_rules")
 
     def __init__(self, guard: SpendGuard) -> None:
-        self._guard = guard
         self._rules = GuardRules(guard)
-        # The admissions of the last `window` seconds, the oldest first, for all prefixes: so that those of a
-        # prefix that nobody asks for any more go as well. Not a dict, whose first key takes ever longer to
-        # find while the ones before it are deleted; and not a deque, for any of them may be given back.
-        self._recent: OrderedDict[Admission, None] = OrderedDict()
-        self._by_prefix: Counter[str] = Counter()
-        self._total = 0
+        number, prefix, all_of_them = attrgetter("number"), attrgetter("prefix"), _all_of_them
+        limits: tuple[tuple[RefusalKind, int | None, Callable[[Admission], str], float | None], ...] = (
+            (FailureKind.ATTEMPT_LIMIT, guard.attempts_per_number, number, guard.window),
+            (FailureKind.ATTEMPT_LIMIT, guard.attempts, all_of_them, guard.window),
+            (FailureKind.NUMBER_LIMIT, guard.per_number, number, guard.window),
+            (FailureKind.PREFIX_LIMIT, guard.per_prefix, prefix, guard.window),
+            (FailureKind.CLIENT_LIMIT, guard.per_client, all_of_them, guard.window),
+            (FailureKind.TOTAL_LIMIT, guard.total, all_of_them, None),
+        )
+        self._limits: list[tuple[RefusalKind, Limit[Admission]]] = [
+            (kind, Limit(most, key_of, window)) for kind, most, key_of, window in limits if most is not None
+        ]
 
     def admit(self, msisdn: str, now: float) -> Admission | Refusal:
         """Count a request, or say why it may not be sent.
@@ -275,47 +317,31 @@ class GuardAccount:
             msisdn: The number, in international format, digits only.
             now: The time on the caller's clock, in seconds.
         """
-        guard = self._guard
         prefix = self._rules.prefix_of(msisdn)
         if isinstance(prefix, Refusal):
             return prefix
-        self._forget(now)
-        if guard.per_prefix is not None and self._by_prefix[prefix] >= guard.per_prefix:
-            return self._rules.refusal(FailureKind.PREFIX_CEILING, prefix)
-        if guard.per_client is not None and len(self._recent) >= guard.per_client:
-            return self._rules.refusal(FailureKind.CLIENT_CEILING, prefix)
-        if guard.total is not None and self._total >= guard.total:
-            return self._rules.refusal(FailureKind.TOTAL_CEILING, prefix)
-        admission = Admission(prefix, now)
-        self._total += 1
-        if guard.per_prefix is not None or guard.per_client is not None:
-            self._recent[admission] = None
-            self._by_prefix[prefix] += 1
+        admission = Admission(msisdn, prefix, now)
+        for kind, limit in self._limits:
+            if limit.is_reached(admission):
+                return self._rules.refusal(kind, prefix)
+        for _, limit in self._limits:
+            limit.add(admission)
         return admission
 
-    def give_back(self, admission: Admission) -> None:
-        """Take the count back of a request that certainly never reached the gateway. Again does nothing.
+    def give_back(self, admission: Admission, *, attempted: bool = False) -> None:
+        """Take the count back of a request that certainly became no SMS. Again does nothing.
 
         Args:
             admission: What `admit` of this account gave for it.
+            attempted: Whether the gateway had it: it goes on counting as an attempt.
         """
         if not admission.counted:
             return
         admission.counted = False
-        self._total -= 1
-        if admission in self._recent:
-            self._drop(admission)
+        for kind, limit in self._limits:
+            if not (attempted and kind is FailureKind.ATTEMPT_LIMIT):
+                limit.drop(admission)
 
-    def _forget(self, now: float) -> None:
-        """Drop what the window has left behind."""
-        while self._recent:
-            oldest = next(iter(self._recent))
-            if now - oldest.at < self._guard.window:
-                return
-            self._drop(oldest)
 
-    def _drop(self, admission: Admission) -> None:
-        del self._recent[admission]
-        self._by_prefix[admission.prefix] -= 1
-        if not self._by_prefix[admission.prefix]:
-            del self._by_prefix[admission.prefix]
+def _all_of_them(_: Admission) -> str:
+    return ""

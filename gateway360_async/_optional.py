@@ -62,6 +62,13 @@ def fleet_session(
     if not callable(getattr(fleet, "session", None)):
         problem = f"is of type {type(fleet).__name__}"
         raise InvalidConfiguration("fleet", problem, "a Fleet of gateway360_async.fleet")
+    alone = () if guard is None else ("per_number", "attempts_per_number", "attempts")
+    for name in alone:
+        if getattr(guard, name) is not None:
+            problem = f"has {name}, which a fleet does not count: each of its processes would allow as many"
+            raise InvalidConfiguration(
+                "guard", problem, f"a SpendGuard without {name}, or a client without a fleet"
+            )
     if fleet.rate is not None and limiter is not None:
         raise InvalidConfiguration("limiter", "is given beside a fleet with a rate", "one of the two")
     return fleet.session(

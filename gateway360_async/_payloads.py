@@ -18,15 +18,23 @@ Rules of this module:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
-from functools import wraps
-from typing import Final, ParamSpec, TypeVar, cast
+from typing import Final, TypeVar, cast
 from urllib.parse import urlsplit
 
 import attrs
 
-from ._errors import InvalidRequest, wrong_type
+from ._errors import InvalidRequest, without_arguments, wrong_type
+from ._numbers import (
+    NUMBER_EXPECTED,
+    LineTypes,
+    Msisdn,
+    NumberReader,
+    checked_before,
+    checked_line_types,
+    number_reader,
+)
 from ._repr import repr_of
 from ._secret import mask_msisdn
 from ._sms import PIN_PLACEHOLDER, TEXT_EXPECTED, checked_sender, checked_text
@@ -36,24 +44,14 @@ __all__ = [
     "PinParams",
     "PinRequest",
     "PinType",
-    "checked_msisdn",
     "request_from",
 ]
 
 SMS_LENGTH: Final = 160
 DEFAULT_PIN_LENGTH: Final = 6
 
-_P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-_SEPARATORS = str.maketrans("", "", " .-()")
-_TRUNK_PREFIX = re.compile(r"\([ .-]*0[ .-]*\)")
-# E.164 allows 15 digits; no number in international format is shorter than 7.
-_MSISDN = re.compile(r"(?:\+|00)?([1-9][0-9]{6,14})", re.ASCII)
-_MSISDN_EXPECTED = (
-    "an international number with its country calling code, 7 to 15 digits; a leading + or 00, spaces, "
-    "dots, dashes and parentheses are removed"
-)
 MAX_URL: Final = 2048
 _URL_EXPECTED = f"an absolute http:// or https:// URL of at most {MAX_URL:,} characters, without spaces or control characters"
 _PIN_TYPE_EXPECTED = "'numeric', 'alpha' or 'alphanumeric'"
@@ -78,26 +76,8 @@ class PinType(StrEnum):
 
 def _built_out_of_sight(cls: type[_T]) -> type[_T]:
     """Let nothing out of a class's `__init__` with a frame that shows the number which it was given."""
-    cls.__init__ = _hiding_its_arguments(cls.__init__)  # type: ignore[method-assign]
+    cls.__init__ = without_arguments(cls.__init__)  # type: ignore[method-assign]
     return cls
-
-
-def _hiding_its_arguments(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    @wraps(function)
-    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        try:
-            return function(*args, **kwargs)
-        except Exception as exc:  # noqa: BLE001  # raised below, after the arguments have gone
-            # Ours says what is wrong by itself. Another one is a bug, maybe of a mapping of the caller's, and
-            # keeps the frames that tell where.
-            error = exc.with_traceback(None) if isinstance(exc, InvalidRequest) else exc
-        del args, kwargs
-        try:
-            raise error
-        finally:
-            del error  # or it would keep itself, and the caller's frames, alive
-
-    return call
 
 
 def _pin_type(value: PinType | str) -> PinType:
@@ -153,37 +133,6 @@ class PinParams:
 
     def __repr__(self) -> str:
         return repr_of(self)
-
-
-def _msisdn(value: str) -> str:
-    if not isinstance(value, str):
-        raise wrong_type("msisdn", value, "a number as text")
-    if value.isascii() and value.isdigit() and 7 <= len(value) <= 15 and value[0] != "0":
-        return value  # as most are written: no need to look for what could be removed
-    if _TRUNK_PREFIX.search(value):
-        # "+44 (0)20 …" holds a trunk prefix that must not be dialled from abroad. Removing only the
-        # parentheses would make another number of it, and somebody else would get the PIN.
-        raise InvalidRequest("msisdn", "holds the national trunk prefix '(0)'", _MSISDN_EXPECTED)
-    match = _MSISDN.fullmatch(value.translate(_SEPARATORS))
-    if match is None:
-        raise InvalidRequest("msisdn", _msisdn_problem(value), _MSISDN_EXPECTED)
-    return match[1]
-
-
-def _msisdn_problem(value: str) -> str:
-    bare = value.translate(_SEPARATORS)
-    if bare in ("", "+"):
-        return "is empty"
-    digits = bare.removeprefix("+") if bare.startswith("+") else bare.removeprefix("00")
-    if not (digits.isascii() and digits.isdigit()):
-        return "holds something other than digits"
-    if digits.startswith("0"):
-        return "starts with 0, which no country calling code does"
-    return f"has {len(digits)} digits"
-
-
-checked_msisdn: Final = _hiding_its_arguments(_msisdn)
-"""Normalise a number, as a `PinRequest` does. Raises `InvalidRequest`, without the number in its frames."""
 
 
 def _sender(value: str) -> str:
@@ -242,14 +191,18 @@ def _pin_params(value: PinParams | Mapping[str, object] | None) -> PinParams | N
     return PinParams(**_known_fields("pin_params.", value, _PIN_FIELDS))  # type: ignore[arg-type]  # checked by the converters
 
 
+def _masked(value: object) -> str:
+    # In a traceback it can be what was handed in, before it is checked.
+    return repr(mask_msisdn(value)) if isinstance(value, str) else f"<{type(value).__name__}>"
+
+
 @_built_out_of_sight
 @attrs.frozen(repr=False)
 class PinRequest:
     """A request to send one SMS with a PIN to one number. It holds no API key.
 
     Args:
-        msisdn: The number in international format. `+34…`, `0034…`, spaces, dots, dashes and
-            parentheses are normalised to digits.
+        msisdn: The number in international format, as people type it, or as `parse_msisdn` gives it; see there.
         sender: The sender that the phone shows: up to 15 digits, or up to 11 characters of printable ASCII and
             letters whose base is ASCII, as of É. White space around it is removed.
         hlr_lookup: Whether the gateway first looks the number up in the operator's register; the request
@@ -259,22 +212,29 @@ class PinRequest:
         report_url: Where the vendor POSTs delivery reports, at most 2,048 characters. `None`: no reports.
         pin_params: What the PIN is like; a `PinParams` or a mapping of its fields. `None`: the gateway's
             defaults.
+        line_types: `"sms"` refuses numbers of lines that receive no SMS, such as fixed lines; `"any"` accepts them.
+            It does not go on the wire.
 
     Raises:
         InvalidRequest: A field is wrong; `.field` names it.
     """
 
-    msisdn: str = attrs.field(converter=_msisdn, repr=lambda value: repr(mask_msisdn(value)))
+    msisdn: str = attrs.field(repr=_masked)
     sender: str = attrs.field(converter=_sender)
     hlr_lookup: bool = attrs.field(default=True, converter=_hlr_lookup, kw_only=True)
     sms_text: str | None = attrs.field(default=None, converter=_sms_text, kw_only=True, repr=False)
     report_url: str | None = attrs.field(default=None, converter=_report_url, kw_only=True, repr=False)
     pin_params: PinParams | None = attrs.field(default=None, converter=_pin_params, kw_only=True)
+    line_types: LineTypes = attrs.field(default="sms", kw_only=True)
 
     def __repr__(self) -> str:
         return repr_of(self)
 
     def __attrs_post_init__(self) -> None:
+        if type(self.msisdn) is not Msisdn or self.line_types != "sms":  # the client has read it, mostly
+            # Here, for how a number is checked is said by another field.
+            reader = number_reader(None, checked_line_types(self.line_types, InvalidRequest))
+            object.__setattr__(self, "msisdn", reader.read(self.msisdn))
         if self.sms_text is None:
             return
         length = len(self.sms_text) - len(PIN_PLACEHOLDER) + self._pin_length
@@ -329,24 +289,40 @@ def checked_idempotency_key(value: object) -> str:
     raise InvalidRequest("idempotency_key", problem, "1 to 200 printable characters")
 
 
-def request_from(row: object, *, sender: str | None = None) -> PinRequest:
+def request_from(
+    row: object, *, sender: str | None = None, reader: NumberReader | None = None, checked: bool = False
+) -> PinRequest:
     """Build the request for one entry of a batch, which takes the text of an error and not its frames.
 
     Args:
         row: A ready `PinRequest`, a number, or a mapping of `PinRequest`'s fields (`pin_params` may be a
             mapping of `PinParams`' fields).
         sender: The sender where the row names none.
+        reader: Reads the number, and says which lines it may be of where the row does not.
+        checked: Whether the number was checked where the row comes from.
 
     Raises:
         InvalidRequest: The row does not make a valid request.
     """
     if isinstance(row, PinRequest):
         return row
-    fields: dict[str, object] = {"msisdn": row} if isinstance(row, str) else _known_fields("", row, _FIELDS)
+    reader = reader or number_reader(None, "sms")
+    if isinstance(row, str):  # as most rows are
+        return PinRequest(reader.read(row), sender, line_types=reader.line_types)  # type: ignore[arg-type]  # checked there
+    fields = _known_fields("", row, _FIELDS)
     if fields.get("sender") is None:
         fields["sender"] = sender
     if "msisdn" not in fields:
-        raise InvalidRequest("msisdn", "is missing", _MSISDN_EXPECTED)
+        raise InvalidRequest("msisdn", "is missing", NUMBER_EXPECTED)
+    if "line_types" in fields:
+        lines = checked_line_types(fields["line_types"], InvalidRequest)
+        reader = number_reader(reader.region, lines)
+    elif reader.line_types != "sms":
+        fields["line_types"] = reader.line_types
+    number = fields["msisdn"]
+    if checked and isinstance(number, str):
+        number = checked_before(number, reader.line_types)
+    fields["msisdn"] = reader.read(number)
     return PinRequest(**fields)  # type: ignore[arg-type]  # checked by the converters
 
 

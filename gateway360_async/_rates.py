@@ -1,11 +1,12 @@
-"""A rate as people write it."""
+"""A rate as people write it, and which numbers can be counted with."""
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Final
 
-__all__ = ["RATE_EXPECTED", "seconds_apart"]
+__all__ = ["RATE_EXPECTED", "is_finite", "seconds_apart"]
 
 RATE_EXPECTED: Final = "a number above 0 and a unit, such as 30/s, 1000/m or 5000/h"
 
@@ -32,3 +33,11 @@ def seconds_apart(rate: str, name: str) -> float:
     if not _LEAST_APART <= apart <= _MOST_APART:
         raise ValueError(f"{name}: give a rate from one a day, 0.042/h, to 1000000/s")
     return apart
+
+
+def is_finite(value: float) -> bool:
+    """Whether a number fits a finite float; `math.isfinite` raises for an `int` beyond every float."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False

@@ -108,13 +108,22 @@ class FailureKind(StrEnum):
     PREFIX_NOT_ALLOWED = "prefix_not_allowed"
     """The client's `SpendGuard` does not allow numbers that begin like this one."""
 
-    PREFIX_CEILING = "prefix_ceiling"
-    """Numbers of this prefix have had all that the client's `SpendGuard` allows them for now."""
+    REGION_NOT_ALLOWED = "region_not_allowed"
+    """The client's `SpendGuard` does not allow numbers of this one's region."""
 
-    CLIENT_CEILING = "client_ceiling"
+    ATTEMPT_LIMIT = "attempt_limit"
+    """As many requests have been tried, for this number or by the client, as its `SpendGuard` allows for now."""
+
+    NUMBER_LIMIT = "number_limit"
+    """This number has had all the SMS that the client's `SpendGuard` allows it for now."""
+
+    PREFIX_LIMIT = "prefix_limit"
+    """Numbers of this prefix have had all the SMS that the client's `SpendGuard` allows them for now."""
+
+    CLIENT_LIMIT = "client_limit"
     """The client has sent all that its `SpendGuard` allows for now."""
 
-    TOTAL_CEILING = "total_ceiling"
+    TOTAL_LIMIT = "total_limit"
     """The client has sent all that its `SpendGuard` ever allows."""
 
 

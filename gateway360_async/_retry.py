@@ -25,7 +25,7 @@ import attrs
 
 from ._error_ids import ErrorId
 from ._errors import InvalidConfiguration
-from ._numbers import is_finite
+from ._rates import is_finite
 from ._repr import repr_of
 from ._results import ApiError, Disposition, FailureKind, Ok, PinResult, TransportFailure
 

@@ -19,24 +19,25 @@ import os
 import re
 import sys
 from types import ModuleType
-from typing import Final, cast
-
-import httpx
+from typing import TYPE_CHECKING, Final, cast
 
 from ._errors import InvalidConfiguration, InvalidRequest
-from ._numbers import is_finite
+from ._rates import is_finite
 from ._secret import Secret
 from ._sms import checked_sender as checked_request_sender
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = [
     "API_KEY_VARIABLE",
     "BASE_URL_VARIABLE",
     "DEFAULT_BASE_URL",
-    "DEFAULT_TIMEOUT",
     "FLEET_NAME_VARIABLE",
     "FLEET_RATE_VARIABLE",
     "FLEET_VARIABLE",
     "LOG_VARIABLE",
+    "REGION_VARIABLE",
     "checked_concurrency",
     "checked_cooldown",
     "checked_deadline",
@@ -44,6 +45,7 @@ __all__ = [
     "checked_seconds",
     "checked_sender",
     "checked_timeout",
+    "default_timeout",
     "endpoint",
     "httpx_library",
     "is_loopback",
@@ -55,6 +57,7 @@ __all__ = [
 API_KEY_VARIABLE: Final = "GATEWAY360_API_KEY"
 BASE_URL_VARIABLE: Final = "GATEWAY360_BASE_URL"
 LOG_VARIABLE: Final = "GATEWAY360_LOG"
+REGION_VARIABLE: Final = "GATEWAY360_REGION"
 FLEET_VARIABLE: Final = "GATEWAY360_FLEET"
 FLEET_NAME_VARIABLE: Final = "GATEWAY360_FLEET_NAME"
 FLEET_RATE_VARIABLE: Final = "GATEWAY360_FLEET_RATE"
@@ -63,9 +66,6 @@ DEFAULT_BASE_URL: Final = "https://api.gateway360.com"
 _LOG_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 _ABOVE_ZERO: Final = math.nextafter(0.0, 1.0)
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]{1,100}){0,10}/*")
-
-DEFAULT_TIMEOUT: Final = httpx.Timeout(connect=5.0, write=5.0, read=15.0, pool=None)
-"""With `hlr_lookup` the gateway asks an operator before it answers, hence the long read."""
 
 
 def read_api_key(api_key: str | None) -> Secret | InvalidConfiguration:
@@ -110,6 +110,8 @@ def checked_sender(sender: str | None) -> str | None:
 
 def endpoint(base_url: str | httpx.URL | None, path_prefix: str, path: str, *, allow_insecure: bool) -> str:
     """Make the URL to post to, and refuse one that would show the key to the network."""
+    import httpx  # noqa: PLC0415  # with the first client: it takes longer to import than all of this package
+
     if base_url is None:
         base_url = os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL
     expected = "an absolute https:// URL"
@@ -183,8 +185,17 @@ def checked_concurrency(concurrency: int) -> int:
     return concurrency
 
 
+def default_timeout() -> httpx.Timeout:
+    """Make the bounds of a client that was given none, with a long read: the gateway may ask an operator first."""
+    import httpx  # noqa: PLC0415
+
+    return httpx.Timeout(connect=5.0, write=5.0, read=15.0, pool=None)
+
+
 def checked_timeout(timeout: httpx.Timeout | float) -> httpx.Timeout:
     """Make an `httpx.Timeout` of a number of seconds, which then bounds every step."""
+    import httpx  # noqa: PLC0415
+
     if isinstance(timeout, httpx.Timeout):
         return timeout
     if is_made_by_httpx("Timeout", timeout):

@@ -42,7 +42,9 @@ class Source:
 
     def read_now(self) -> tuple[int, object] | None:
         """Read the next entry and its index from an input that need not be waited for, or `None` at its end."""
-        return None if self._sync is None or self.ended else self._numbered(next(self._sync, _END))
+        if self._sync is None or self.ended:
+            return None
+        return self._numbered(next(self._sync, _END))
 
     async def read(self) -> tuple[int, object] | None:
         """Read the next entry and its index, or `None` at the end, and ever after."""

@@ -20,6 +20,16 @@ __all__ = [
 
 _CONTROL_SPACES: Final = frozenset("\t\n\v\f\r\x85")
 _OTHER_DASHES: Final = frozenset("\u2043\u2212")  # hyphen bullet, minus sign: no dashes by their category
+_VARIATION_SELECTORS: Final = frozenset(
+    {
+        *range(0xFE00, 0xFE10),
+        *range(0xE0100, 0xE01F0),
+        0x180B,
+        0x180C,
+        0x180D,
+        0x180F,
+    }  # the last four: Mongolian's
+)
 # Full-width ! to ~, in the order of ASCII (Unicode, block "Halfwidth and Fullwidth Forms").
 _FULL_WIDTH: Final = range(0xFF01, 0xFF5F)
 
@@ -44,9 +54,7 @@ def is_format(ch: str) -> bool:
     Phones, chats and web pages put them around numbers and codes: marks of direction, soft hyphens, zero-width
     spaces, byte-order marks.
     """
-    return (
-        unicodedata.category(ch) == "Cf" or "\ufe00" <= ch <= "\ufe0f" or "\U000e0100" <= ch <= "\U000e01ef"
-    )
+    return unicodedata.category(ch) == "Cf" or ord(ch) in _VARIATION_SELECTORS
 
 
 def is_space(ch: str) -> bool:

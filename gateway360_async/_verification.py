@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import permutations, product
 from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 
 import attrs
@@ -126,32 +127,31 @@ def checked_pin(pin: object) -> Secret:
     Raises:
         InvalidRequest: The rest is no PIN. The error names a character that is none, and never the PIN.
     """
-    error = None if isinstance(pin, str) else wrong_type("pin", pin, "the PIN as text")
-    read = ""
-    if isinstance(pin, str):
-        read, problem = _read_pin(pin)
-        error = None if problem is None else InvalidRequest("pin", problem, _PIN_EXPECTED)
+    secret, error = _read_pin(pin)
     del pin  # a traceback with local variables does not show it
-    secret = Secret(read)
-    del read
     if error is not None:
         raise error
     return secret
 
 
-def _read_pin(typed: str) -> tuple[str, str | None]:
+def _read_pin(typed: object) -> tuple[Secret, InvalidRequest | None]:
     """Give the PIN, and what is wrong with it."""
     pin = ""
+    if not isinstance(typed, str):
+        return Secret(pin), wrong_type("pin", typed, "the PIN as text")
+    problem = None
     for position, ch in enumerate(typed, 1):
         if is_space(ch) or is_format(ch) or is_dash(ch):
             continue
         read = ascii_digit(ch) or ascii_form(ch).upper()
         if len(read) != 1 or not (read.isascii() and read.isalnum()):
-            return pin, f"holds {name_character(ch, position)}"
+            problem = f"holds {name_character(ch, position)}"
+            break
         pin += read
-    if not pin:
-        return pin, "is empty"
-    return pin, None if len(pin) in _PIN_LENGTHS else f"has {len(pin)} character{'s' * (len(pin) > 1)}"
+    else:
+        if len(pin) not in _PIN_LENGTHS:
+            problem = f"has {len(pin)} character{'s' * (len(pin) > 1)}" if pin else "is empty"
+    return Secret(pin), None if problem is None else InvalidRequest("pin", problem, _PIN_EXPECTED)
 
 
 def encode_verification(msisdn: str, pin: Secret, api_key: Secret) -> SecretBytes:
@@ -162,27 +162,12 @@ def encode_verification(msisdn: str, pin: Secret, api_key: Secret) -> SecretByte
 # Names without what is not a letter, in lower case: `isVerified`, `is_verified` and `Is-Verified` are one.
 _VERIFIED: Final = frozenset({"verified", "isverified", "pinverified", "verificationsuccessful"})
 _BEFORE: Final = frozenset(
-    {
-        "alreadyverified",
-        "isalreadyverified",
-        "previouslyverified",
-        "verifiedbefore",
-        "verifiedpreviously",
-        "wasverified",
-        "wasalreadyverified",
-    }
-)
+    {"previouslyverified", "verifiedpreviously", "verifiedbefore", "wasverified"}
+).union(f"{verb}alreadyverified" for verb in ("", "is", "was"))
 _TRIES: Final = frozenset(
-    {
-        "attemptsleft",
-        "attemptsremaining",
-        "leftattempts",
-        "lefttries",
-        "remainingattempts",
-        "remainingtries",
-        "triesleft",
-        "triesremaining",
-    }
+    "".join(words)
+    for pair in product(("attempts", "tries"), ("left", "remaining"))
+    for words in permutations(pair)
 )
 _MESSAGE: Final = frozenset({"errormessage", "errormsg", "message", "msg"})
 _WRAPPERS: Final = frozenset({"data", "response", "result", "verification"})

@@ -84,6 +84,7 @@ def _converter() -> Converter:
             sms_text=unset,
             report_url=unset,
             pin_params=unset,
+            line_types=override(omit=True),  # it says how the number was checked, and nothing to the gateway
         ),
     )
     converter.register_structure_hook(_Envelope, _structure_envelope)

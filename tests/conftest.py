@@ -44,7 +44,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-    for name in ("API_KEY", "BASE_URL", "FLEET", "FLEET_NAME", "FLEET_RATE"):
+    for name in ("API_KEY", "BASE_URL", "FLEET", "FLEET_NAME", "FLEET_RATE", "REGION"):
         monkeypatch.delenv(f"GATEWAY360_{name}", raising=False)
 
 

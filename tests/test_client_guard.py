@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 
 import pytest
-from loopback import Server, free_port, rst, silence, status
+from loopback import Server, free_port, in_turn, ok, rst, silence, status
 
 from gateway360_async import (
     ApiError,
@@ -21,7 +21,7 @@ from gateway360_async import (
 )
 
 SPAIN = [str(34600000000 + n) for n in range(10)]
-ELSEWHERE = "441632960000"
+ELSEWHERE = "447911123456"
 
 
 def client_for(url: str, **settings) -> Gateway360Client:
@@ -32,9 +32,12 @@ def client_for(url: str, **settings) -> Gateway360Client:
     ("guard", "numbers", "kind"),
     [
         (SpendGuard(allowed_prefixes={"+34"}), [SPAIN[0], ELSEWHERE], FailureKind.PREFIX_NOT_ALLOWED),
-        (SpendGuard(per_prefix=1), SPAIN[:2], FailureKind.PREFIX_CEILING),
-        (SpendGuard(per_client=1), [SPAIN[0], ELSEWHERE], FailureKind.CLIENT_CEILING),
-        (SpendGuard(total=1), [SPAIN[0], ELSEWHERE], FailureKind.TOTAL_CEILING),
+        (SpendGuard(allowed_regions={"ES"}), [SPAIN[0], ELSEWHERE], FailureKind.REGION_NOT_ALLOWED),
+        (SpendGuard(per_number=1), [SPAIN[0], SPAIN[0]], FailureKind.NUMBER_LIMIT),
+        (SpendGuard(attempts=1), [SPAIN[0], ELSEWHERE], FailureKind.ATTEMPT_LIMIT),
+        (SpendGuard(per_prefix=1), SPAIN[:2], FailureKind.PREFIX_LIMIT),
+        (SpendGuard(per_client=1), [SPAIN[0], ELSEWHERE], FailureKind.CLIENT_LIMIT),
+        (SpendGuard(total=1), [SPAIN[0], ELSEWHERE], FailureKind.TOTAL_LIMIT),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -65,17 +68,24 @@ async def test_what_never_reached_the_gateway_does_not_count():
             assert isinstance(await client.request_pin(SPAIN[0]), Ok)
 
 
-@pytest.mark.parametrize(
-    "behaviour",
-    [rst, status(200, b'{"status":"error","error_id":"INVALID_NUMBER"}')],
-    ids=["a lost answer", "a refusal"],
-)
-async def test_what_reached_the_gateway_counts_whatever_it_said(behaviour):
-    async with Server(behaviour) as server, client_for(server.url, guard=SpendGuard(total=1)) as client:
-        first = await client.request_pin(SPAIN[0])
-        assert isinstance(first, (ApiError, TransportFailure))
-        assert (await client.request_pin(SPAIN[1])).kind is FailureKind.TOTAL_CEILING
+INVALID_NUMBER = status(200, b'{"status":"error","error_id":"INVALID_NUMBER"}')
+
+
+async def test_lost_answer_counts_as_sms():
+    async with Server(rst) as server, client_for(server.url, guard=SpendGuard(total=1)) as client:
+        assert isinstance(await client.request_pin(SPAIN[0]), TransportFailure)
+        assert (await client.request_pin(SPAIN[1])).kind is FailureKind.TOTAL_LIMIT
     assert server.posts == 1
+
+
+async def test_three_failed_lookups_leave_room_for_the_fourth_number():
+    answers = in_turn(INVALID_NUMBER, INVALID_NUMBER, INVALID_NUMBER, ok)
+    guard = SpendGuard(per_client=1, per_prefix=1, total=1, attempts=4)
+    async with Server(answers) as server, client_for(server.url, guard=guard) as client:
+        results = [await client.request_pin(number) for number in SPAIN[:5]]
+    assert [type(result) for result in results[:4]] == [ApiError, ApiError, ApiError, Ok]
+    assert results[4].kind is FailureKind.ATTEMPT_LIMIT
+    assert server.posts == 4
 
 
 @pytest.mark.parametrize(("waits", "counts"), [(False, True), (True, False)], ids=["after", "before"])
@@ -84,12 +94,12 @@ async def test_a_call_cancelled_counts_if_its_first_byte_had_left(waits, counts)
     async with Server(silence) as server, client_for(server.url, **settings) as client:
         calls = [asyncio.create_task(client.request_pin(number)) for number in SPAIN[:2]]
         await server.wait(lambda: server.posts == 1)
-        assert (await client.request_pin(SPAIN[2])).kind is FailureKind.TOTAL_CEILING
+        assert (await client.request_pin(SPAIN[2])).kind is FailureKind.TOTAL_LIMIT
         calls[waits].cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await calls[waits]
         third = asyncio.create_task(client.request_pin(SPAIN[2], deadline=0.05))
-        assert ((await third).kind is FailureKind.TOTAL_CEILING) is counts
+        assert ((await third).kind is FailureKind.TOTAL_LIMIT) is counts
         for call in calls:
             call.cancel()
 

@@ -1,4 +1,4 @@
-"""The spend guard is pure: times that are handed in prove every ceiling that it states."""
+"""The spend guard is pure: times that are handed in prove every limit that it states."""
 
 import pickle
 import traceback
@@ -8,14 +8,18 @@ import pytest
 
 from gateway360_async import Disposition, FailureKind, InvalidConfiguration, RetryPolicy, SpendGuard
 from gateway360_async import TransportFailure as Failure
-from gateway360_async._guard import Admission, Refusal, calling_code
+from gateway360_async._guard import Admission, Refusal
 
 SPAIN, PORTUGAL, JAMAICA, NEW_YORK = "34666666111", "351911111111", "18765550100", "12125550100"
 REFUSALS = [
+    FailureKind.REGION_NOT_ALLOWED,
     FailureKind.PREFIX_NOT_ALLOWED,
-    FailureKind.PREFIX_CEILING,
-    FailureKind.CLIENT_CEILING,
-    FailureKind.TOTAL_CEILING,
+    FailureKind.ATTEMPT_LIMIT,
+    FailureKind.ATTEMPT_LIMIT,
+    FailureKind.NUMBER_LIMIT,
+    FailureKind.PREFIX_LIMIT,
+    FailureKind.CLIENT_LIMIT,
+    FailureKind.TOTAL_LIMIT,
 ]
 
 
@@ -23,39 +27,6 @@ def asked(account, number=SPAIN, now=0.0):
     """Give the refusal's kind, or `None` for an admission."""
     answer = account.admit(number, now)
     return answer.kind if isinstance(answer, Refusal) else None
-
-
-# Country calling codes
-
-
-@pytest.mark.parametrize(
-    ("number", "code"),
-    [
-        (NEW_YORK, "1"),
-        (JAMAICA, "1"),
-        ("79161234567", "7"),
-        ("77011234567", "7"),
-        ("201001234567", "20"),
-        (SPAIN, "34"),
-        ("447700900123", "44"),
-        ("8613812345678", "86"),
-        (PORTUGAL, "351"),
-        ("212612345678", "212"),
-        ("280123456", "280"),  # a spare zone
-        ("8821234567", "882"),
-        ("9991234567", "999"),
-    ],
-)
-def test_a_number_begins_with_its_country_calling_code(number, code):
-    assert calling_code(number) == code
-
-
-def test_no_calling_code_begins_with_another():
-    codes = {calling_code(f"{first}0000") for first in range(100, 1000)}
-    assert not any(one != other and one.startswith(other) for one in codes for other in codes)
-    assert len(codes) == 2 + 44 + (
-        900 - 200 - 440
-    )  # two zones, 44 codes of two digits, and the rest of three
 
 
 # Where requests may go
@@ -78,9 +49,9 @@ def test_a_number_has_to_begin_with_an_allowed_prefix(number, allowed):
 def test_a_number_counts_for_the_longest_prefix_that_it_begins_with():
     account = SpendGuard(allowed_prefixes={"1", "1876"}, per_prefix=1).open()
     assert asked(account, JAMAICA) is None
-    assert asked(account, JAMAICA) is FailureKind.PREFIX_CEILING
+    assert asked(account, JAMAICA) is FailureKind.PREFIX_LIMIT
     assert asked(account, NEW_YORK) is None
-    assert asked(account, NEW_YORK) is FailureKind.PREFIX_CEILING
+    assert asked(account, NEW_YORK) is FailureKind.PREFIX_LIMIT
 
 
 @pytest.mark.parametrize(
@@ -90,12 +61,12 @@ def test_prefixes_may_come_in_any_collection(written):
     assert SpendGuard(allowed_prefixes=written).allowed_prefixes == frozenset({"34", "351"})
 
 
-# The ceilings
+# The limits
 
 
-def test_each_prefix_has_a_ceiling_of_its_own():
+def test_each_prefix_has_a_limit_of_its_own():
     account = SpendGuard(per_prefix=2).open()
-    assert [asked(account) for _ in range(3)] == [None, None, FailureKind.PREFIX_CEILING]
+    assert [asked(account) for _ in range(3)] == [None, None, FailureKind.PREFIX_LIMIT]
     assert asked(account, PORTUGAL) is None
 
 
@@ -103,40 +74,40 @@ def test_the_window_slides_and_ends_with_the_second_that_it_is_long():
     account = SpendGuard(per_client=2, window=10).open()
     assert asked(account, now=0.0) is None
     assert asked(account, now=9.0) is None
-    assert asked(account, now=9.875) is FailureKind.CLIENT_CEILING
+    assert asked(account, now=9.875) is FailureKind.CLIENT_LIMIT
     assert asked(account, now=10.0) is None  # the first one's place
-    assert asked(account, now=18.875) is FailureKind.CLIENT_CEILING
+    assert asked(account, now=18.875) is FailureKind.CLIENT_LIMIT
     assert asked(account, now=19.0) is None
 
 
 def test_the_total_never_comes_back():
     account = SpendGuard(total=2, window=1).open()
     kinds = [asked(account, now=1e6 * hour) for hour in range(4)]
-    assert kinds == [None, None, FailureKind.TOTAL_CEILING, FailureKind.TOTAL_CEILING]
+    assert kinds == [None, None, FailureKind.TOTAL_LIMIT, FailureKind.TOTAL_LIMIT]
 
 
 def test_the_checks_come_in_their_order():
-    settings = {"allowed_prefixes": ["34"], "per_prefix": 0, "per_client": 0, "total": 0}
+    limits = ("attempts_per_number", "attempts", "per_number", "per_prefix", "per_client", "total")
+    settings = {"allowed_regions": ["ES"], "allowed_prefixes": ["346"], **dict.fromkeys(limits, 0)}
     expected = list(REFUSALS)
-    number = PORTUGAL
-    while settings:
+    for setting in list(settings):
+        number = SPAIN if setting in limits else PORTUGAL
         assert asked(SpendGuard(**settings).open(), number) is expected.pop(0)
-        settings.pop(next(iter(settings)))
-        number = SPAIN
+        del settings[setting]
     assert expected == []
 
 
-@pytest.mark.parametrize("ceiling", ["per_prefix", "per_client", "total"])
-def test_a_ceiling_of_zero_admits_nothing(ceiling):
-    account = SpendGuard(**{ceiling: 0}).open()
+@pytest.mark.parametrize("limit", ["per_number", "per_prefix", "per_client", "total"])
+def test_a_limit_of_zero_admits_nothing(limit):
+    account = SpendGuard(**{limit: 0}).open()
     assert {asked(account, now=now) for now in (0.0, 1e9)} == {
-        FailureKind(ceiling.removeprefix("per_") + "_ceiling")
+        FailureKind(limit.removeprefix("per_") + "_limit")
     }
 
 
-def test_what_one_ceiling_refuses_counts_for_no_other():
+def test_what_one_limit_refuses_counts_for_no_other():
     account = SpendGuard(per_prefix=1, per_client=2, total=2).open()
-    assert [asked(account) for _ in range(5)] == [None] + [FailureKind.PREFIX_CEILING] * 4
+    assert [asked(account) for _ in range(5)] == [None] + [FailureKind.PREFIX_LIMIT] * 4
     assert asked(account, PORTUGAL) is None
 
 
@@ -152,10 +123,10 @@ def test_what_is_given_back_makes_room_in_all_counts():
     account = SpendGuard(per_prefix=1, per_client=1, total=1).open()
     admission = account.admit(SPAIN, 0.0)
     assert isinstance(admission, Admission)
-    assert asked(account) is FailureKind.PREFIX_CEILING
+    assert asked(account) is FailureKind.PREFIX_LIMIT
     account.give_back(admission)
     assert asked(account) is None
-    assert asked(account) is FailureKind.PREFIX_CEILING
+    assert asked(account) is FailureKind.PREFIX_LIMIT
 
 
 def test_giving_back_twice_takes_one_count_back():
@@ -163,7 +134,7 @@ def test_giving_back_twice_takes_one_count_back():
     first, _ = account.admit(SPAIN, 0.0), account.admit(SPAIN, 0.0)
     account.give_back(first)
     account.give_back(first)
-    assert [asked(account), asked(account)] == [None, FailureKind.TOTAL_CEILING]
+    assert [asked(account), asked(account)] == [None, FailureKind.TOTAL_LIMIT]
 
 
 def test_what_is_given_back_after_its_window_makes_room_in_the_total_only():
@@ -171,45 +142,146 @@ def test_what_is_given_back_after_its_window_makes_room_in_the_total_only():
     first = account.admit(SPAIN, 0.0)
     assert asked(account, now=10.0) is None
     account.give_back(first)
-    assert asked(account, now=11.0) is FailureKind.CLIENT_CEILING
+    assert asked(account, now=11.0) is FailureKind.CLIENT_LIMIT
     assert asked(account, now=20.0) is None
-    assert asked(account, now=30.0) is FailureKind.TOTAL_CEILING
+    assert asked(account, now=30.0) is FailureKind.TOTAL_LIMIT
+
+
+# SMS and attempts
+
+
+def tried(account, number=SPAIN, now=0.0):
+    """Ask for a request that fails its HLR lookup, and give the refusal's kind or `None`."""
+    answer = account.admit(number, now)
+    if isinstance(answer, Refusal):
+        return answer.kind
+    account.give_back(answer, attempted=True)
+    return None
+
+
+@pytest.mark.parametrize("limit", ["per_number", "per_prefix", "per_client", "total"])
+def test_limit_of_sms_after_failed_lookups_has_room(limit):
+    account = SpendGuard(**{limit: 1}).open()
+    assert [tried(account) for _ in range(5)] == [None] * 5
+    assert [asked(account), asked(account)] == [None, FailureKind(f"{limit.removeprefix('per_')}_limit")]
+
+
+def test_attempts_of_number_after_failed_lookups_are_used_up():
+    account = SpendGuard(attempts_per_number=2, window=10).open()
+    assert [tried(account) for _ in range(3)] == [None, None, FailureKind.ATTEMPT_LIMIT]
+    assert tried(account, PORTUGAL) is None
+    assert tried(account, now=10.0) is None
+
+
+def test_attempts_of_client_are_those_for_all_numbers():
+    account = SpendGuard(attempts=2).open()
+    assert [asked(account), tried(account, PORTUGAL), asked(account, JAMAICA)] == [
+        None,
+        None,
+        FailureKind.ATTEMPT_LIMIT,
+    ]
+
+
+def test_attempt_that_never_reached_the_gateway_does_not_count():
+    account = SpendGuard(attempts=1, attempts_per_number=1).open()
+    for _ in range(3):
+        account.give_back(account.admit(SPAIN, 0.0))
+    assert [asked(account), asked(account)] == [None, FailureKind.ATTEMPT_LIMIT]
+
+
+def test_each_number_has_its_own_sms():
+    """Forty requests for one number, each just past a cooldown, are not forty SMS."""
+    account = SpendGuard(per_number=3).open()
+    assert [asked(account, now=60.0 * minute) for minute in range(40)].count(None) == 3
+    assert asked(account, PORTUGAL) is None
+
+
+# Regions
+
+GUERNSEY, CANADA = "447911123456", "14165550100"
+
+
+@pytest.mark.parametrize(
+    ("number", "allowed"),
+    [
+        (SPAIN, True),
+        (NEW_YORK, True),
+        (PORTUGAL, False),
+        (JAMAICA, False),
+        (CANADA, False),
+        (GUERNSEY, False),
+        ("447400123456", True),
+        ("15550100000", False),  # no region has it
+        ("9991234567", False),  # nor any calling code
+        ("883510000000094", False),  # a calling code of no region
+    ],
+)
+def test_number_has_to_be_of_an_allowed_region(number, allowed):
+    account = SpendGuard(allowed_regions={"ES", "us", "GB"}).open()
+    assert asked(account, number) is (None if allowed else FailureKind.REGION_NOT_ALLOWED)
+
+
+def test_regions_and_prefixes_hold_together():
+    account = SpendGuard(allowed_regions={"US", "ES"}, allowed_prefixes={"1"}).open()
+    assert asked(account, NEW_YORK) is None
+    assert asked(account, SPAIN) is FailureKind.PREFIX_NOT_ALLOWED
+    assert asked(account, JAMAICA) is FailureKind.REGION_NOT_ALLOWED
+
+
+def test_region_refusal_names_the_regions():
+    refusal = SpendGuard(allowed_regions=["PT", "ES"]).open().admit(GUERNSEY, 0.0)
+    assert refusal.detail == "a number of +44 of GG, and the guard allows ES, PT alone"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("UK", "'GB'"), ("EL", "'GR'"), ("34", "'ES'"), ("+351", "'PT'"), (" es ", "'ES'"), ("+1", "'US'")],
+)
+def test_region_that_is_meant_is_suggested(written, meant):
+    with pytest.raises(InvalidConfiguration, match=f"did you mean {meant}\\?") as caught:
+        SpendGuard(allowed_regions={written})
+    assert caught.value.setting == "allowed_regions"
 
 
 # What is kept
+
+
+def kept(account):
+    """Give how many admissions each limit keeps."""
+    return [len(limit._recent) for _, limit in account._limits]
 
 
 def test_a_refused_walk_through_numbers_keeps_nothing():
     account = SpendGuard(allowed_prefixes=["34"], per_prefix=1).open()
     for number in range(10_000):
         account.admit(f"882{number:07}", 0.0)
-    assert not account._recent
-    assert not account._by_prefix
+    assert kept(account) == [0]
 
 
 def test_a_prefix_takes_no_memory_when_its_window_is_empty_whoever_asks_next():
     account = SpendGuard(per_prefix=1, window=10).open()
+    ((_, limit),) = account._limits
     for first in range(100, 1000):
         account.admit(f"{first}0000000", 0.0)
-    assert len(account._by_prefix) == len(account._recent) == 2 + 44 + 260
+    assert len(limit._by_key) == len(limit._recent) > 200
     assert asked(account, now=10.0) is None
-    assert list(account._by_prefix) == ["34"]
+    assert list(limit._by_key) == ["34"]
 
 
 def test_what_was_given_back_is_forgotten_at_once():
-    account = SpendGuard(per_client=5).open()
+    account = SpendGuard(per_client=5, per_number=5).open()
     account.admit(SPAIN, 0.0)  # the oldest, which stays
     for _ in range(1000):
         account.give_back(account.admit(PORTUGAL, 1.0))
-    assert len(account._recent) == 1
-    assert list(account._by_prefix) == ["34"]
+    assert kept(account) == [1, 1]
+    assert list(account._limits[0][1]._by_key) == [SPAIN]
 
 
 def test_a_total_alone_keeps_one_number():
     account = SpendGuard(total=10**6).open()
     for _ in range(1000):
         account.admit(SPAIN, 0.0)
-    assert not account._recent
+    assert kept(account) == [0]
 
 
 # What is said
@@ -222,7 +294,7 @@ def test_no_text_holds_a_whole_number():
     shown = f"{guard!r} {said!r} {said}"
     assert not any(number in shown for number in (SPAIN, PORTUGAL, NEW_YORK))
     assert "allowed_prefixes={+34*****111, +351}" in shown
-    assert "numbers of +34*****111 have had their 1 requests within 3600 s" in shown
+    assert "numbers of +34*****111 have had their 1 SMS within 3600 s" in shown
     assert "a number of +1 that begins with none" in shown
 
 
@@ -245,7 +317,8 @@ def test_a_guard_is_frozen_hashable_and_pickles():
 
 def test_the_defaults_guard_nothing():
     assert repr(SpendGuard()) == (
-        "SpendGuard(allowed_prefixes=None, per_prefix=None, per_client=None, window=3600.0, total=None)"
+        "SpendGuard(allowed_prefixes=None, allowed_regions=None, per_number=None, per_prefix=None, per_client=None, "
+        "attempts_per_number=None, attempts=None, window=3600.0, total=None)"
     )
 
 
@@ -257,6 +330,14 @@ def test_the_defaults_guard_nothing():
             "allowed_prefixes",
             [["034"], ["0034"], ["3a"], ["\u0663\u0664"], ["\u00b2"], ["1" * 16], ["34", None]],
         ),
+        (
+            "allowed_regions",
+            ["ES", b"ES", 34, [], [34], [b"ES"], [""], ["XX"], ["ESP"], ["Spain"], ["ES", None]],
+        ),
+        ("allowed_regions", [["\u0415S"], ["E S"], ["001"], ["ZZ"], ["E" * 99]]),
+        ("per_number", [-1, 1.0, True]),
+        ("attempts_per_number", [-1, 1.0, True]),
+        ("attempts", [-1, 1.0, True]),
         ("per_prefix", [-1, 1.0, True, "1", float("inf")]),
         ("per_client", [-1, 1.0, False, "1", []]),
         ("total", [-1, 2.5, True, "1"]),

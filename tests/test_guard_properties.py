@@ -13,12 +13,15 @@ NUMBERS = ["34666666111", "34600000000", "351911111111", "18765550100", "1212555
 PREFIXES = [None, ["34", "1", "1876"], ["346", "34", "351", "12125550100"]]
 WINDOW = 4.0
 
-ceilings = st.none() | st.integers(0, 4)
+limits = st.none() | st.integers(0, 4)
 guards = st.builds(
     SpendGuard,
     allowed_prefixes=st.sampled_from(PREFIXES),
-    per_prefix=ceilings,
-    per_client=ceilings,
+    per_number=limits,
+    per_prefix=limits,
+    per_client=limits,
+    attempts_per_number=limits,
+    attempts=limits,
     window=st.just(WINDOW),
     total=st.none() | st.integers(0, 8),
 )
@@ -26,7 +29,7 @@ guards = st.builds(
 pauses = st.integers(0, 40).map(lambda eighths: eighths / 8)
 steps = st.lists(
     st.tuples(st.just("admit"), pauses | st.just(0.0), st.sampled_from(NUMBERS))
-    | st.tuples(st.just("give back"), pauses | st.just(0.0), st.integers(0, 9)),
+    | st.tuples(st.sampled_from(["give back", "not sent"]), pauses | st.just(0.0), st.integers(0, 9)),
     max_size=60,
 )
 starts = st.sampled_from([0.0, -3.5, 2.0**40])
@@ -40,6 +43,7 @@ class Entry:
     number: str
     at: float
     given_back: bool = False
+    attempted: bool = True
 
 
 def prefix_of(guard, number):
@@ -56,12 +60,21 @@ def expected(guard, entries, number, now):
     counted = [entry for entry in entries if not entry.given_back]
     recent = [entry for entry in counted if now - WINDOW < entry.at <= now]
     same = [entry for entry in recent if prefix_of(guard, entry.number) == prefix]
-    for count, ceiling, kind in (
-        (len(same), guard.per_prefix, FailureKind.PREFIX_CEILING),
-        (len(recent), guard.per_client, FailureKind.CLIENT_CEILING),
-        (len(counted), guard.total, FailureKind.TOTAL_CEILING),
+    tried = [entry for entry in entries if entry.attempted and now - WINDOW < entry.at <= now]
+    of_number = [entry for entry in recent if entry.number == number]
+    for count, limit, kind in (
+        (
+            sum(entry.number == number for entry in tried),
+            guard.attempts_per_number,
+            FailureKind.ATTEMPT_LIMIT,
+        ),
+        (len(tried), guard.attempts, FailureKind.ATTEMPT_LIMIT),
+        (len(of_number), guard.per_number, FailureKind.NUMBER_LIMIT),
+        (len(same), guard.per_prefix, FailureKind.PREFIX_LIMIT),
+        (len(recent), guard.per_client, FailureKind.CLIENT_LIMIT),
+        (len(counted), guard.total, FailureKind.TOTAL_LIMIT),
     ):
-        if ceiling is not None and count >= ceiling:
+        if limit is not None and count >= limit:
             return kind
     return None
 
@@ -78,23 +91,19 @@ def run(guard, schedule, start):
             if isinstance(answer, Admission):
                 entries.append(Entry(answer, what, now))
         elif what < len(entries):
-            account.give_back(entries[what].admission)
+            account.give_back(entries[what].admission, attempted=step == "not sent")
+            entries[what].attempted &= entries[what].given_back or step == "not sent"
             entries[what].given_back = True
         bounded(guard, account)
     return [entry for entry in entries if not entry.given_back]
 
 
 def bounded(guard, account):
-    """What is kept never exceeds what the ceilings allow."""
-    kept = len(account._recent)
-    assert kept == sum(account._by_prefix.values())
-    assert 0 not in account._by_prefix.values()
-    if guard.per_prefix is None and guard.per_client is None:
-        assert kept == 0
-    if guard.per_client is not None:
-        assert kept <= guard.per_client
-    if guard.per_prefix is not None:
-        assert max(account._by_prefix.values(), default=0) <= guard.per_prefix
+    """What is kept never exceeds what the limits allow."""
+    for kind, limit in account._limits:
+        assert len(limit._recent) == (0 if kind is FailureKind.TOTAL_LIMIT else sum(limit._by_key.values()))
+        assert 0 not in limit._by_key.values()
+        assert max(limit._by_key.values(), default=0) <= limit._most
 
 
 @PROPERTY
@@ -105,7 +114,7 @@ def test_every_answer_is_the_models(guard, schedule, start):
 
 @PROPERTY
 @given(guards, steps, starts)
-def test_no_stretch_of_a_window_holds_more_than_a_ceiling(guard, schedule, start):
+def test_no_stretch_of_a_window_holds_more_than_a_limit(guard, schedule, start):
     sent = run(guard, schedule, start)
     for first in sent:
         # The stretches that begin with an admission: no other holds more.
@@ -131,6 +140,10 @@ def test_what_is_given_back_leaves_no_trace(guard, schedule, detour, start):
                 around.give_back(answer)
         if step == "admit":
             assert type(straight.admit(what, now)) is type(around.admit(what, now))
-    assert len(straight._recent) == len(around._recent)
-    assert straight._by_prefix == around._by_prefix
-    assert straight._total == around._total
+    last = Admission(NUMBERS[0], "34", now)
+    for (_, one), (_, other) in zip(straight._limits, around._limits, strict=True):
+        assert one.is_reached(last) is other.is_reached(
+            last
+        )  # which also forgets what the window has left behind
+        assert len(one._recent) == len(other._recent)
+        assert one._by_key == other._by_key

@@ -61,101 +61,11 @@ def test_an_invalid_vector_is_refused_by_field_and_its_value_is_not_echoed(vecto
 # msisdn
 
 
-@pytest.mark.parametrize(
-    ("written", "digits"),
-    [
-        ("1234567", "1234567"),
-        ("+1234567", "1234567"),
-        ("001234567", "1234567"),
-        ("123456789012345", "123456789012345"),
-        ("+123456789012345", "123456789012345"),
-        ("00123456789012345", "123456789012345"),
-        ("00 34 666 666 111", NUMBER),
-        ("+ 34 666 666 111", NUMBER),
-        ("(+34) 666 666 111", NUMBER),
-        ("(0034) 666.666.111", NUMBER),
-        ("  +34-666-666-111  ", NUMBER),
-        ("+34 (600) 000 000", "34600000000"),
-    ],
-)
-def test_a_number_is_normalised_to_its_digits(written, digits):
-    assert PinRequest(written, SENDER).msisdn == digits
-
-
-@pytest.mark.parametrize(
-    ("written", "problem"),
-    [
-        ("", "empty"),
-        ("   ", "empty"),
-        (" .-()", "empty"),
-        ("123456", "6 digits"),
-        ("+123456", "6 digits"),
-        ("00123456", "6 digits"),
-        ("1234567890123456", "16 digits"),
-        ("+1234567890123456", "16 digits"),
-        ("001234567890123456", "16 digits"),
-        ("0666666111", "starts with 0"),
-        ("00034666666111", "starts with 0"),
-        ("+034666666111", "starts with 0"),
-        ("++34666666111", "other than digits"),
-        ("00+34666666111", "other than digits"),
-        ("+34666666111+", "other than digits"),
-        ("34666666111\n", "other than digits"),
-        ("34666666\t111", "other than digits"),
-        ("34666666\u00a0111", "other than digits"),
-        ("34666666\x00111", "other than digits"),
-        ("34666666\ud800111", "other than digits"),
-        ("34666\u2011666111", "other than digits"),
-        ("\u202a+34666666111", "other than digits"),
-        ("\u0663\u0664666666111", "other than digits"),
-        ("\uff13\uff14666666111", "other than digits"),
-        ("34/666666111", "other than digits"),
-        ("34_666_666_111", "other than digits"),
-        ("tel:+34666666111", "other than digits"),
-        ("0x34666666111", "other than digits"),
-        ("34666666111,34666666222", "other than digits"),
-    ],
-    ids=ascii,
-)
-def test_what_is_no_international_number_is_refused(written, problem):
-    error = refused(msisdn=written)
-    assert error.field == "msisdn"
-    assert problem in error.problem
-    if len(written.strip()) > 5:
-        assert written not in str(error)
-
-
-@pytest.mark.parametrize("written", ["+44 (0)20 7946 0018", "44(0)2079460018", "0044 (0) 20 7946 0018"])
-def test_a_national_trunk_prefix_is_refused_rather_than_dialled(written):
-    error = refused(msisdn=written)
-    assert error.field == "msisdn"
-    assert "(0)" in error.problem
-    assert "7946" not in str(error)
-
-
 @pytest.mark.parametrize("value", [None, True, 34699887755, 3.4e10, PERSONAL.encode(), [PERSONAL], {}])
 def test_a_number_that_is_no_string_is_refused(value):
     error = refused(msisdn=value)
     assert error.field == "msisdn"
     assert PERSONAL not in str(error)
-
-
-@st.composite
-def written_numbers(draw):
-    digits = str(draw(st.integers(10**6, 10**15 - 1)))
-    separators = st.text(" .-()", max_size=2)
-    written = draw(separators) + draw(st.sampled_from(["", "+", "00"]))
-    for digit in digits:
-        written += draw(separators) + digit
-    return digits, written + draw(separators)
-
-
-@PROPERTY
-# A 0 right after a parenthesis may be a trunk prefix: another test.
-@given(written_numbers().filter(lambda number: not re.search(r"\([ .-]*0", number[1])))
-def test_a_number_means_its_digits_however_it_is_separated(number):
-    digits, written = number
-    assert PinRequest(written, SENDER).msisdn == digits
 
 
 @PROPERTY
@@ -167,7 +77,6 @@ def test_any_text_is_a_number_of_7_to_15_digits_or_refused(text):
         assert exc.field == "msisdn"
     else:
         assert re.fullmatch(r"[1-9][0-9]{6,14}", msisdn, re.ASCII)
-        assert msisdn in re.sub(r"[^0-9]", "", text)
 
 
 # hlr_lookup

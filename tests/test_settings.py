@@ -11,12 +11,12 @@ from gateway360_async._settings import (
     API_KEY_VARIABLE,
     BASE_URL_VARIABLE,
     DEFAULT_BASE_URL,
-    DEFAULT_TIMEOUT,
     checked_concurrency,
     checked_deadline,
     checked_instance,
     checked_sender,
     checked_timeout,
+    default_timeout,
     endpoint,
     read_api_key,
 )
@@ -349,7 +349,7 @@ def test_a_concurrency_below_1_or_of_another_type_is_refused(value):
 
 
 def test_the_default_timeout_is_the_one_of_the_design():
-    assert DEFAULT_TIMEOUT.as_dict() == {"connect": 5.0, "write": 5.0, "read": 15.0, "pool": None}
+    assert default_timeout().as_dict() == {"connect": 5.0, "write": 5.0, "read": 15.0, "pool": None}
 
 
 def test_a_ready_timeout_is_given_back_as_it_is():

@@ -140,7 +140,7 @@ def pin_requests(draw):
     )
     printable = st.characters(min_codepoint=0x20, max_codepoint=0x7E, include_characters="\u00c9\u00fc")
     return PinRequest(
-        draw(st.sampled_from(["", "+", "00"])) + str(draw(st.integers(10**6, 10**15 - 1))),
+        draw(st.sampled_from(["", "+", "00"])) + f"346{draw(st.integers(0, 10**8 - 1)):08}",
         draw(
             st.text(printable, min_size=1, max_size=11).filter(str.strip).map(str.strip)
             | st.text("0123456789", min_size=1, max_size=15)

@@ -10,6 +10,7 @@ _FOLDER = Path(__file__).parent / "vectors"
 REQUESTS = json.loads((_FOLDER / "requests.json").read_text(encoding="utf-8"))
 VALID_REQUESTS = [vector for vector in REQUESTS if vector["valid"]]
 INVALID_REQUESTS = [vector for vector in REQUESTS if not vector["valid"]]
+NUMBERS = json.loads((_FOLDER / "numbers.json").read_text(encoding="utf-8"))
 RESPONSES = json.loads((_FOLDER / "responses.json").read_text(encoding="utf-8"))
 
 

@@ -42,8 +42,8 @@ class Contender:
 
 
 CONTENDERS: Final = {
-    "ours-httpx": Contender("**ours, httpx transport (default)**", ours.over_httpx, ("httpx",)),
-    "ours-aiohttp": Contender("**ours, aiohttp transport**", ours.over_aiohttp, ("aiohttp",)),
+    "ours": Contender("**ours, as it comes**", ours.as_it_comes, ("httptools",)),
+    "ours-httpx": Contender("**ours, `HttpxTransport`**", ours.over_httpx, ("httpx",)),
     "httpx": Contender("httpx alone", people.httpx_alone, ("httpx",), note="no retries"),
     "httpx-loop": Contender(
         "httpx in a loop of three tries", people.httpx_loop, ("httpx",), note="on `httpx.HTTPError`"

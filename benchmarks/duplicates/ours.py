@@ -9,7 +9,7 @@ from typing import Any
 from ..driver import API_KEY, SENDER
 from .settings import NUMBER, PAUSE, TIMEOUT
 
-__all__ = ["over_aiohttp", "over_httpx"]
+__all__ = ["as_it_comes", "over_httpx"]
 
 
 @contextlib.asynccontextmanager
@@ -32,13 +32,13 @@ async def _ours(base_url: str, transport: Any) -> AsyncGenerator[Callable[[], Aw
         yield call
 
 
-def over_httpx(base_url: str) -> contextlib.AbstractAsyncContextManager[Callable[[], Awaitable[str]]]:
+def as_it_comes(base_url: str) -> contextlib.AbstractAsyncContextManager[Callable[[], Awaitable[str]]]:
     """Over the default transport."""
     return _ours(base_url, None)
 
 
-def over_aiohttp(base_url: str) -> contextlib.AbstractAsyncContextManager[Callable[[], Awaitable[str]]]:
-    """Over the fast transport."""
-    from gateway360_async.transports import AiohttpTransport
+def over_httpx(base_url: str) -> contextlib.AbstractAsyncContextManager[Callable[[], Awaitable[str]]]:
+    """Over httpx."""
+    from gateway360_async.transports import HttpxTransport
 
-    return _ours(base_url, AiohttpTransport())
+    return _ours(base_url, HttpxTransport())

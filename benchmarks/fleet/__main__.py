@@ -24,7 +24,7 @@ from .throughput import throughput
 
 _RESULTS: Final = ROOT / "benchmarks" / "results"
 _RATE_SECONDS: Final = 20.0
-_PACKAGES: Final = ("aiohttp", "hiredis", "redis", "taskiq", "taskiq-redis", "uvloop")
+_PACKAGES: Final = ("httptools", "hiredis", "redis", "taskiq", "taskiq-redis", "uvloop")
 
 
 def _say(what: str) -> None:

@@ -39,7 +39,7 @@ _FIRST_RECORDS: Final = 1_000
 _RECORDS: Final = 10_000
 _CAP: Final = 60.0
 """Seconds that a row of the single process takes at most."""
-_SINGLE: Final = (("ours-aiohttp", "batch"), ("ours-aiohttp-ledger", "batch, SqliteLedger"))
+_SINGLE: Final = (("ours", "batch"), ("ours-ledger", "batch, SqliteLedger"))
 
 
 @attrs.frozen

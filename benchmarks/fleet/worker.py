@@ -20,7 +20,6 @@ from gateway360_async import Gateway360Client
 from gateway360_async.fleet import Fleet, outcome_of, request_of
 from gateway360_async.integrations.taskiq import StreamBroker, pin_task
 from gateway360_async.integrations.worker import PinWorker
-from gateway360_async.transports import AiohttpTransport
 
 from ..driver import API_KEY, SENDER
 
@@ -71,7 +70,6 @@ class Settings:
             fleet=self.fleet() if self.claim else None,
             deadline=self.deadline,
             concurrency=self.concurrency,
-            transport=AiohttpTransport(),
         )
 
 

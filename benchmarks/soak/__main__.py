@@ -7,12 +7,12 @@ import asyncio
 import contextlib
 import sys
 import time
-from typing import Final, Literal
+from typing import Final
 
 import httpx
 
 from gateway360_async import Gateway360Client
-from gateway360_async.transports import AiohttpTransport, HttpxTransport
+from gateway360_async.transports import DirectTransport, HttpxTransport
 
 from ..driver import API_KEY, SENDER
 from . import __doc__ as about
@@ -22,6 +22,7 @@ from .numbers import LIMIT
 from .process import Held, Memory, ServerProcess, held
 from .verdict import Bar, judge, last_line
 
+_TRANSPORTS: Final = {"direct": DirectTransport, "httpx": HttpxTransport}
 _TIMEOUT: Final = httpx.Timeout(1.0, read=0.5)
 """Short, so that what never comes does not fill the places."""
 _DEADLINE: Final = 2.0
@@ -55,10 +56,9 @@ async def _soak(options: argparse.Namespace) -> list[Bar]:
 async def _send(
     url: str, account: Account, log: LogWatch, memory: Memory, options: argparse.Namespace
 ) -> None:
-    name: Literal["httpx", "aiohttp"] = options.transport
     concurrency: int = options.concurrency
     limits = httpx.Limits(keepalive_expiry=4.0)
-    transport = AiohttpTransport(limits=limits) if name == "aiohttp" else HttpxTransport(limits=limits)
+    transport = _TRANSPORTS[options.transport](limits=limits)
     async with Gateway360Client(
         API_KEY,
         sender=SENDER,
@@ -126,7 +126,7 @@ def _main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="how long to send (10)")
     parser.add_argument("--concurrency", type=int, default=200, help="the client's (200)")
     parser.add_argument(
-        "--transport", choices=("httpx", "aiohttp"), default="httpx", help="ours over which (httpx)"
+        "--transport", choices=_TRANSPORTS, default="direct", help="the client's transport (direct)"
     )
     parser.add_argument("--seed", type=int, default=1, help="for the faults and the cuts (1)")
     options = parser.parse_args()

@@ -87,15 +87,13 @@ class Claims:
             return Answer(verdict, report_id=_text(answer[1]), left=int(answer[2]))
         return Answer(verdict, report_id=_text(answer[1]) if verdict is Verdict.HOT else None)
 
-    async def settle(
-        self, admission: Admission, result: PinResult, *, reached: bool, patience: float
-    ) -> None:
+    async def settle(self, admission: Admission, result: PinResult, *, counts: bool, patience: float) -> None:
         """Record what became of a wish.
 
         Args:
             admission: Its claim.
             result: What became of it.
-            reached: Whether the gateway had it, so that it counts on the guard.
+            counts: Whether it may be an SMS, so that it counts on the guard.
             patience: Seconds for which it is tried again while Redis is away.
 
         Raises:
@@ -114,7 +112,7 @@ class Claims:
                 write_result(result),
                 wish.keep,
                 0 if result.disposition is Disposition.NOT_SENT else wish.cooldown,
-                "1" if reached else "",
+                "1" if counts else "",
                 _GIVEN_UP,
             ],
             patience=patience,

@@ -66,9 +66,9 @@ class Limits:
     """What is counted, and how many there may be.
 
     Args:
-        prefix: The key of the prefix's admissions, and their ceiling; `None`: no ceiling.
-        everybody: The key of all admissions, and their ceiling.
-        total: The key of the count for ever, and its ceiling.
+        prefix: The key of the prefix's admissions, and their limit; `None`: no limit.
+        everybody: The key of all admissions, and their limit.
+        total: The key of the count for ever, and its limit.
         window: Milliseconds that the first two are about.
     """
 

@@ -15,7 +15,7 @@
 -- the prefix, 5 of all, 6 their count for ever; 7 what says that this claim was given up before it came.
 -- ARGV: 1 the memory's id, 2 token, 3 fingerprint, 4 lease (ms), 5 how long to keep the record after it (ms), 6 report id or '',
 -- 7 '1': claim again what may have been sent, 8 how long to keep the number's record (ms), 9 '1': whatever that says,
--- 10 window (ms), 11 to 13 the ceilings of the last three keys, or '' for none.
+-- 10 window (ms), 11 to 13 the limits of the last three keys, or '' for none.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] or redis.call('EXISTS', KEYS[7]) == 1 then
   return {'lost'}
 end

@@ -1,4 +1,4 @@
--- Records what became of a wish that was claimed, and takes back from the guard what never reached the gateway.
+-- Records what became of a wish that was claimed, and takes back from the guard what became no SMS.
 --
 -- Only who claimed it last may say so. Saying it again changes nothing. What may have been sent before this claim still
 -- may have been, if this claim sent nothing.
@@ -9,7 +9,7 @@
 --
 -- KEYS: as those of admit.lua, without the first.
 -- ARGV: 1 token, 2 state (S, M or O), 3 the result, 4 how long to keep the record (ms), 5 how long to keep the number's
--- record (ms), in both 0: not at all, 6 '1': it reached the gateway, 7 how long to remember a claim that was given up (ms).
+-- record (ms), in both 0: not at all, 6 '1': it may be an SMS, 7 how long to remember a claim that was given up (ms).
 local token, state = ARGV[1], ARGV[2]
 if KEYS[2] ~= '' and redis.call('HGET', KEYS[2], 't') == token then
   if ARGV[5] == '0' then

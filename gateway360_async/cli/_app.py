@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway360_async import PinType, __version__
-from gateway360_async._settings import FLEET_VARIABLE
+from gateway360_async._settings import FLEET_VARIABLE, REGION_VARIABLE
 
 from ._batch import batch
 from ._examples import examples_of
@@ -55,6 +55,28 @@ class OnDuplicate(StrEnum):
     SEND = "send"
 
 
+class LineTypes(StrEnum):
+    """Which lines a number may be of."""
+
+    SMS = "sms"
+    ANY = "any"
+
+
+Region = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CODE",
+        envvar=REGION_VARIABLE,
+        show_envvar=False,
+        help=f"The country whose national numbers are understood, such as ES; also {REGION_VARIABLE}.",
+    ),
+]
+Lines = Annotated[
+    LineTypes,
+    typer.Option(
+        "--line-types", help="Refuse numbers that receive no SMS, as fixed lines do, or send to any."
+    ),
+]
 BaseUrl = Annotated[
     str | None,
     typer.Option(metavar="URL", help="The gateway; also GATEWAY360_BASE_URL. Default: the vendor's."),
@@ -114,7 +136,9 @@ def _demo(
 
 @app.command("request", epilog=examples_of("request"))
 def _request(
-    msisdn: Annotated[str, typer.Argument(help="The number in international format, such as +34666666111.")],
+    msisdn: Annotated[
+        str, typer.Argument(help="The number, such as +34666666111, or a national one with --region.")
+    ],
     sender: Annotated[str, typer.Option(help="The sender that the phone shows.")],
     hlr_lookup: Annotated[
         bool, typer.Option(help="Look the number up in the operator's register first.")
@@ -133,6 +157,8 @@ def _request(
     pin_length: Annotated[int | None, typer.Option(help="4 to 16 characters.")] = None,
     pin_expires_in: Annotated[int | None, typer.Option(help="Seconds; 0 = never.")] = None,
     pin_max_tries: Annotated[int | None, typer.Option(help="Failed tries; 0 = unlimited.")] = None,
+    region: Region = None,
+    line_types: Lines = LineTypes.SMS,
     deadline: Annotated[float, typer.Option(help="Seconds that the call takes at most.")] = 30.0,
     base_url: BaseUrl = None,
     path_prefix: PathPrefix = PATH_PREFIX,
@@ -152,6 +178,8 @@ def _request(
             "report_url": report_url,
             "pin_params": {name: value for name, value in given.items() if value is not None} or None,
         },
+        region=region,
+        line_types=line_types.value,
         deadline=deadline,
         base_url=base_url,
         path_prefix=path_prefix,
@@ -163,6 +191,8 @@ def _request(
 @app.command("verify", epilog=examples_of("verify"))
 def _verify(
     msisdn: Annotated[str, typer.Argument(help="The number that the PIN was sent to.")],
+    region: Region = None,
+    line_types: Lines = LineTypes.SMS,
     deadline: Annotated[float, typer.Option(help="Seconds that the call takes at most.")] = 30.0,
     base_url: BaseUrl = None,
     path_prefix: PathPrefix = PATH_PREFIX,
@@ -176,7 +206,13 @@ def _verify(
     Exit code: 0 verified, 1 not verified or not known, 2 usage.
     """
     options = VerifyOptions(
-        msisdn=msisdn, deadline=deadline, base_url=base_url, path_prefix=path_prefix, json=json
+        msisdn=msisdn,
+        region=region,
+        line_types=line_types.value,
+        deadline=deadline,
+        base_url=base_url,
+        path_prefix=path_prefix,
+        json=json,
     )
     run(verify(options))
 
@@ -190,6 +226,8 @@ def _batch(
         ),
     ],
     sender: Annotated[str | None, typer.Option(help="The sender of rows that name none.")] = None,
+    region: Region = None,
+    line_types: Lines = LineTypes.SMS,
     out: Annotated[
         str,
         typer.Option(
@@ -275,6 +313,8 @@ def _batch(
         file=file,
         out=out,
         sender=sender,
+        region=region,
+        line_types=line_types.value,
         base_url=base_url,
         path_prefix=path_prefix,
         concurrency=concurrency,

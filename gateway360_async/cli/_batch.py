@@ -47,6 +47,8 @@ async def batch(options: BatchOptions) -> int:
     client = Gateway360Client(
         api_key(),
         sender=options.sender,
+        region=options.region,
+        line_types=options.line_types,
         base_url=options.base_url,
         path_prefix=options.path_prefix,
         concurrency=options.concurrency,

@@ -20,6 +20,7 @@ from typing import Final
 import typer
 
 from gateway360_async import InvalidRequest, PinRequest, Skipped, SkipReason
+from gateway360_async._numbers import checked_region, number_reader
 from gateway360_async._payloads import request_from
 from gateway360_async._repr import printable
 from gateway360_async._settings import checked_sender, endpoint
@@ -94,7 +95,10 @@ class _Look:
         self.requests = 0
         self.duplicates = 0
         self.invalid = 0
+        self.two_readings = 0
+        """Requests to numbers that are read as national ones, and could be international."""
         self._options = options
+        self._reader = number_reader(checked_region(options.region), options.line_types)
         self._seen: set[int] | None = set() if options.on_duplicate == "skip" else None
         self._problems: list[str] = []
         """The first ones; with --json, each was printed when it was found."""
@@ -108,7 +112,7 @@ class _Look:
         index = self.requests + self.duplicates + self.invalid
         number = row.get("msisdn")
         try:
-            request = request_from(row, sender=self._options.sender)
+            request = request_from(row, sender=self._options.sender, reader=self._reader)
         except InvalidRequest as exc:
             self.invalid += 1
             self._skipped(index, row.line, number, Skipped(SkipReason.INVALID, str(exc)))
@@ -121,6 +125,7 @@ class _Look:
                 return
             self._seen.add(int(request.msisdn))
         self.requests += 1
+        self.two_readings += self._reader.two_readings(number)
         self._look_at_text(index, row.line, request)
 
     def _look_at_text(self, index: int, line: int, request: PinRequest) -> None:
@@ -168,6 +173,7 @@ class _Look:
             "invalid": self.invalid,
             "duplicates": self.duplicates,
             "requests": self.requests,
+            "two_readings": self.two_readings,
             "seconds_at_rate": None if apart is None else round(self._seconds(apart), 3),
             "ledger_looked_at": False,
             **({"texts": texts} if self._texts else {}),
@@ -190,6 +196,9 @@ class _Look:
         ]
         if self._seen is None:
             lines[4] = "              a number that is there twice would get two PINs (--on-duplicate send)"
+        if self.two_readings:
+            read = f"{count(self.two_readings)} of them could be international numbers, and are read as of"
+            lines.insert(-1, f"              {read} {self._reader.region}")
         if problem is not None:
             lines.insert(-1, "              and more, maybe: the file cannot be read to its end")
         if options.fleet is not None:

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import attrs
 
+from gateway360_async._numbers import LineTypes
 from gateway360_async._settings import FLEET_VARIABLE
 
 __all__ = ["CONCURRENCY", "PATH_PREFIX", "BatchOptions", "argument", "free_name"]
@@ -25,6 +26,8 @@ class BatchOptions:
     file: str
     out: str = "-"
     sender: str | None = None
+    region: str | None = None
+    line_types: LineTypes = "sms"
     base_url: str | None = None
     path_prefix: str = PATH_PREFIX
     concurrency: int = CONCURRENCY
@@ -51,6 +54,8 @@ class BatchOptions:
             words += ["--out", free_name(self.out)]
         options = {
             "--sender": self.sender,
+            "--region": self.region,
+            "--line-types": None if self.line_types == "sms" else self.line_types,
             "--rate": self.rate,
             "--concurrency": None if self.concurrency == CONCURRENCY else str(self.concurrency),
             "--on-duplicate": None if self.on_duplicate == "skip" else self.on_duplicate,

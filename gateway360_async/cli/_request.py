@@ -9,6 +9,7 @@ import attrs
 import typer
 
 from gateway360_async import Gateway360Client, Ok
+from gateway360_async._numbers import LineTypes, checked_region, number_reader
 from gateway360_async._payloads import request_from
 
 from ._problems import FAILED, OK, api_key, complain
@@ -22,6 +23,8 @@ class RequestOptions:
     """The options of the command, as they were typed; `fields` are those of a request."""
 
     fields: Mapping[str, object]
+    region: str | None
+    line_types: LineTypes
     deadline: float
     base_url: str | None
     path_prefix: str
@@ -30,7 +33,8 @@ class RequestOptions:
 
 async def request(options: RequestOptions) -> int:
     """Send one request. Gives the exit code."""
-    pin_request = request_from(options.fields)
+    reader = number_reader(checked_region(options.region), options.line_types)
+    pin_request = request_from(options.fields, reader=reader)
     client = Gateway360Client(
         api_key(), base_url=options.base_url, path_prefix=options.path_prefix, deadline=options.deadline
     )

@@ -24,7 +24,7 @@ from gateway360_async import (
     Verified,
     VerifyResult,
 )
-from gateway360_async._payloads import checked_msisdn
+from gateway360_async._numbers import LineTypes, parse_msisdn
 from gateway360_async._repr import printable
 
 from ._problems import FAILED, OK, UsageProblem, api_key, ask, complain
@@ -38,6 +38,8 @@ class VerifyOptions:
     """The options of the command, as they were typed."""
 
     msisdn: str
+    region: str | None
+    line_types: LineTypes
     deadline: float
     base_url: str | None
     path_prefix: str
@@ -47,11 +49,16 @@ class VerifyOptions:
 async def verify(options: VerifyOptions) -> int:
     """Verify one PIN. Gives the exit code."""
     client = Gateway360Client(
-        api_key(), base_url=options.base_url, path_prefix=options.path_prefix, deadline=options.deadline
+        api_key(),
+        region=options.region,
+        line_types=options.line_types,
+        base_url=options.base_url,
+        path_prefix=options.path_prefix,
+        deadline=options.deadline,
     )
-    checked_msisdn(options.msisdn)
+    number = parse_msisdn(options.msisdn, region=options.region, line_types=options.line_types)
     async with client:
-        result = await client.verify_pin(options.msisdn, _pin())
+        result = await client.verify_pin(number, _pin())
     if options.json:
         typer.echo(json.dumps(_as_json(result)))
     elif isinstance(result, Verified):

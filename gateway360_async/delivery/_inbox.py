@@ -24,7 +24,7 @@ from contextlib import suppress
 import attrs
 
 from .._errors import Gateway360Error, InvalidConfiguration, InvalidRequest, kind_of
-from .._numbers import is_finite
+from .._rates import is_finite
 from ._reading import read_reports
 from ._reports import DeliveryReport, InvalidReports
 from ._store import LEAST_BYTES, MAX_BYTES, MemoryStore, ReportStore

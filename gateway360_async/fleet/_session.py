@@ -20,7 +20,7 @@ from typing import Final
 import attrs
 
 from .._errors import FleetError, InvalidRequest
-from .._guard import GuardRules, Refusal, RefusalKind, SpendGuard, reached_gateway
+from .._guard import GuardRules, Refusal, RefusalKind, SpendGuard, may_be_an_sms
 from .._payloads import PinRequest
 from .._redis._claims import Claims
 from .._redis._link import Link
@@ -36,9 +36,9 @@ _logger = logging.getLogger("gateway360_async")
 _LAST_WORD: Final = 2.0
 """Seconds beyond that in which a Redis that is there answers."""
 _REFUSALS: Final[dict[Verdict, RefusalKind]] = {
-    Verdict.PREFIX: FailureKind.PREFIX_CEILING,
-    Verdict.CLIENT: FailureKind.CLIENT_CEILING,
-    Verdict.TOTAL: FailureKind.TOTAL_CEILING,
+    Verdict.PREFIX: FailureKind.PREFIX_LIMIT,
+    Verdict.CLIENT: FailureKind.CLIENT_LIMIT,
+    Verdict.TOTAL: FailureKind.TOTAL_LIMIT,
 }
 
 
@@ -224,10 +224,10 @@ class FleetSession:
             raise cancelled
 
     async def _record(self, admission: Admission, result: PinResult) -> None:
-        reached = reached_gateway(result)
+        counts = may_be_an_sms(result)
         try:
             patience = admission.wish.lease / 1000
-            await self._claims.settle(admission, result, reached=reached, patience=patience)
+            await self._claims.settle(admission, result, counts=counts, patience=patience)
         except FleetError as exc:
             _logger.warning("an outcome could not be recorded, others will take it for maybe sent: %s", exc)
 

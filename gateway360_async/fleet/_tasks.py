@@ -38,7 +38,10 @@ def task_of(request: PinRequest, idempotency_key: str) -> dict[str, Any]:
     """
     if not isinstance(request, PinRequest):
         raise wrong_type("request", request, "a PinRequest")
-    return {"key": checked_idempotency_key(idempotency_key), "request": json.loads(canonical(request))}
+    fields: dict[str, Any] = json.loads(canonical(request))
+    if request.line_types != "sms":
+        fields["line_types"] = request.line_types
+    return {"key": checked_idempotency_key(idempotency_key), "request": fields}
 
 
 def request_of(task: Mapping[str, Any]) -> tuple[PinRequest, str]:
@@ -48,7 +51,8 @@ def request_of(task: Mapping[str, Any]) -> tuple[PinRequest, str]:
     fields: object = task["request"]
     if not isinstance(fields, Mapping):
         raise InvalidRequest("task", f"has a request of type {type(fields).__name__}", _EXPECTED)
-    return request_from(cast("Mapping[object, object]", fields)), checked_idempotency_key(task["key"])
+    request = request_from(cast("Mapping[object, object]", fields), checked=True)
+    return request, checked_idempotency_key(task["key"])
 
 
 def outcome_of(result: PinResult) -> dict[str, Any]:

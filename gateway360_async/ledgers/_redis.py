@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Final
 
 from .._errors import FleetError, InvalidConfiguration, LedgerError
-from .._guard import reached_gateway
+from .._guard import may_be_an_sms
 from .._payloads import PinRequest
 from .._records import is_settled
 from .._redis._claims import Claims
@@ -154,10 +154,10 @@ class _Session:
         return task
 
     async def _settle(self, index: int, result: PinResult) -> None:
-        reached = reached_gateway(result)
+        counts = may_be_an_sms(result)
         try:
             await self._claims.settle(
-                self._claimed.pop(index), result, reached=reached, patience=self._patience
+                self._claimed.pop(index), result, counts=counts, patience=self._patience
             )
         except FleetError as exc:
             raise _failed(exc) from None
@@ -169,7 +169,7 @@ class _Session:
         unsent = TransportFailure(FailureKind.CANCELLED, Disposition.NOT_SENT, detail="never begun")
         with suppress(FleetError):
             for admission in self._claimed.values():
-                await self._claims.settle(admission, unsent, reached=False, patience=0.0)
+                await self._claims.settle(admission, unsent, counts=False, patience=0.0)
         await self._link.aclose()
 
     def _record_of(self, request: PinRequest) -> str:

@@ -21,8 +21,11 @@ It answers `POST /api/2fa/request` with `{"status":"ok"}`, `POST /api/2fa/verify
 | `INVALID_HLR_LOOKUP_PARAM` | 400 | `hlr_lookup` is neither the number 1 nor the number 0 |
 | `INVALID_SMS_TEXT` | 400 | `sms_text` does not hold `{PIN}` once, or is too long |
 | `INVALID_SENDER` | 400 | the sender is one of `Sandbox(forbidden_senders=…)` |
-| `INVALID_NUMBER` | 200 | the number is no MSISDN; or it begins with `HLR_FAIL_PREFIX`, `99999`, and the HLR lookup is on |
+| `INVALID_NUMBER` | 200 | the number is no MSISDN; or it begins with `HLR_FAIL_PREFIX`, `34744`, and the HLR lookup is on |
 | `NOT_ENOUGH_BALANCE` | 400 | `Sandbox.balance` is used up; an SMS costs 1 |
+
+As the gateway, it takes digits that begin with a calling code and nothing else, and knows no region: what people type is
+read by the client (`Gateway360Client(region="ES")`), before anything is sent.
 
 The vendor publishes the HTTP status of three of them (200, 401, and 400 for `JSON_PARSE_ERROR`); 400 for the
 others is our choice. `UNKNOWN_ERROR` is never given.

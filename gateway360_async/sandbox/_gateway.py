@@ -32,8 +32,8 @@ __all__ = ["HLR_FAIL_PREFIX", "Gateway"]
 _logger = logging.getLogger("gateway360_async.sandbox")
 _T = TypeVar("_T")
 
-HLR_FAIL_PREFIX: Final = "99999"
-"""Numbers that begin with this fail the HLR lookup. No country has 999, so it is never somebody's number."""
+HLR_FAIL_PREFIX: Final = "34744"
+"""Numbers that begin with this fail the HLR lookup. They are valid Spanish mobiles, for a client sends to no others."""
 
 # The vendor's own text is not published.
 _DEFAULT_TEXT: Final = f"Your verification code is {PLACEHOLDER}"

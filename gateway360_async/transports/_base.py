@@ -16,14 +16,16 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Awaitable, Iterator, Mapping
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import attrs
-import httpx
 
 from .._errors import Gateway360Error
 from .._results import FailureKind
 from .._settings import httpx_library
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = ["Answer", "Exchange", "Phase", "Transport", "TransportError", "chain", "scrubbed"]
 

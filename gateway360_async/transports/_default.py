@@ -7,9 +7,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Awaitable
-from typing import Any, Final, cast
-
-import httpx
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from .._errors import InvalidConfiguration
 from .._settings import is_made_by_httpx
@@ -17,8 +15,10 @@ from ._base import Answer, Transport
 from ._direct import DirectTransport
 from ._httpx import HttpxTransport
 from ._interception import intercepted_by
-from ._proxies import environment_proxy
 from ._shared import KEEPALIVE_EXPIRY, checked_limits
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = ["DefaultTransport", "adapted", "default_transport"]
 
@@ -95,6 +95,10 @@ def default_transport(url: str, limits: httpx.Limits | None, concurrency: int) -
     Raises:
         InvalidConfiguration: `limits` is wrong, or the environment names a proxy that cannot be read.
     """
+    import httpx  # noqa: PLC0415  # with the first client
+
+    from ._proxies import environment_proxy  # noqa: PLC0415  # for httpx as well
+
     if limits is None:
         # As many idle connections as busy ones: a lower bound would reconnect at almost every request.
         limits = httpx.Limits(

@@ -16,18 +16,15 @@ import socket
 import ssl
 from collections.abc import Mapping
 from contextvars import Context
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import aiohappyeyeballs
 import attrs
-import httpx
 
 from .._errors import ClientClosed
 from .._results import FailureKind
 from ._base import Answer, Exchange, TransportError, scrubbed
 from ._connection import Connection
 from ._shared import (
-    DEFAULT_LIMITS,
     SPOKEN_ON,
     checked_limits,
     checked_ssl_context,
@@ -36,6 +33,9 @@ from ._shared import (
     tls_kind,
 )
 from ._tls import TlsStream, ssl_context
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = ["DirectTransport"]
 
@@ -72,16 +72,14 @@ class DirectTransport:
     Args:
         verify: The TLS settings; `None`: certifi's certificates, or those that `SSL_CERT_FILE` or `SSL_CERT_DIR`
             names.
-        limits: `max_keepalive_connections` and `keepalive_expiry` (seconds) bound the idle connections. How many
-            are busy, the client's `concurrency` bounds.
+        limits: `max_keepalive_connections` and `keepalive_expiry` (seconds) bound the idle connections; `None`: 4
+            seconds, and any number. How many are busy, the client's `concurrency` bounds.
 
     Raises:
         InvalidConfiguration: A value is of the wrong type.
     """
 
-    def __init__(
-        self, *, verify: ssl.SSLContext | None = None, limits: httpx.Limits = DEFAULT_LIMITS
-    ) -> None:
+    def __init__(self, *, verify: ssl.SSLContext | None = None, limits: httpx.Limits | None = None) -> None:
         limits = checked_limits(limits)
         self._ssl_context = checked_ssl_context(verify)
         self._max_idle = (
@@ -147,6 +145,8 @@ class DirectTransport:
 
     def _prepare(self, url: str, headers: Mapping[str, str]) -> _Target:
         """Make the head of a URL's requests, once for a client."""
+        import httpx  # noqa: PLC0415  # with the first client
+
         parsed = httpx.URL(url)
         host, is_tls = parsed.raw_host.decode("ascii"), parsed.scheme == "https"
         port = parsed.port or (443 if is_tls else 80)
@@ -264,6 +264,8 @@ class DirectTransport:
 
 async def _open(connection: Connection, target: _Target, loop: asyncio.AbstractEventLoop) -> Exception | None:
     """Connect. The error is returned: raised, it would be an event of its own to what watches tasks."""
+    import aiohappyeyeballs  # noqa: PLC0415  # with the first connection
+
     try:
         addresses = target.addresses or await loop.getaddrinfo(
             target.host, target.port, type=socket.SOCK_STREAM

@@ -21,11 +21,8 @@ import asyncio
 import ssl
 import sys
 from collections.abc import Mapping
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import ModuleType
-from typing import Any, Final
-
-import httpx
+from typing import TYPE_CHECKING, Any, Final
 
 from .._errors import ClientClosed, InvalidConfiguration
 from .._results import FailureKind
@@ -34,10 +31,12 @@ from .._waiting import uninterrupted
 from ._base import Answer, Exchange, Phase, TransportError, scrubbed
 from ._interception import intercepted_by
 from ._one_shot import ExchangeTrace, one_shot_request, send_once
-from ._proxies import environment_proxy, read_proxy
 from ._reading import read_answer
-from ._shared import DEFAULT_LIMITS, checked_limits, checked_ssl_context, described, root_of, tls_kind
+from ._shared import checked_limits, checked_ssl_context, described, root_of, tls_kind
 from ._tls import ssl_context
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = ["HttpxTransport"]
 
@@ -84,8 +83,12 @@ class HttpxTransport:
         verify: ssl.SSLContext | None = None,
         proxy: httpx.Proxy | httpx.URL | str | None = None,
         trust_env: bool = True,
-        limits: httpx.Limits = DEFAULT_LIMITS,
+        limits: httpx.Limits | None = None,
     ) -> None:
+        import httpx  # noqa: PLC0415  # with the first client
+
+        from ._proxies import read_proxy  # noqa: PLC0415  # for httpx as well
+
         self._given = client
         library = httpx if client is None else httpx_library(client)
         if library is None:
@@ -106,7 +109,7 @@ class HttpxTransport:
         if client is None:
             return
         for setting, given in (
-            ("limits", limits is not DEFAULT_LIMITS),
+            ("limits", limits is not None),
             ("verify", verify is not None),
             ("proxy", read is not None),
             ("trust_env", not trust_env),
@@ -162,6 +165,12 @@ class HttpxTransport:
         return outcome
 
     def _open(self, url: str) -> Any:
+        from http.cookiejar import CookieJar, DefaultCookiePolicy  # noqa: PLC0415
+
+        import httpx  # noqa: PLC0415
+
+        from ._proxies import environment_proxy  # noqa: PLC0415
+
         library = self._library
         verify = self._verify or (
             ssl_context() if self._trust_env else httpx.create_ssl_context(trust_env=False)

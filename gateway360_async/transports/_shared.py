@@ -5,17 +5,17 @@
 from __future__ import annotations
 
 import ssl
-from typing import Final
-
-import httpx
+from typing import TYPE_CHECKING, Final
 
 from .._errors import InvalidConfiguration
 from .._results import FailureKind
 from .._settings import is_made_by_httpx
 from ._base import chain
 
+if TYPE_CHECKING:
+    import httpx
+
 __all__ = [
-    "DEFAULT_LIMITS",
     "KEEPALIVE_EXPIRY",
     "SPOKEN_ON",
     "checked_limits",
@@ -27,9 +27,6 @@ __all__ = [
 
 KEEPALIVE_EXPIRY: Final = 4.0
 """Seconds. A connection that is reused just as the server closes it loses an answer, so ours expire first."""
-
-DEFAULT_LIMITS: Final = httpx.Limits(keepalive_expiry=KEEPALIVE_EXPIRY)
-"""No bound on idle connections: there are never more than the client's `concurrency` has made."""
 
 SPOKEN_ON: Final = "the peer closed the connection, or spoke, before the request"
 
@@ -51,8 +48,12 @@ def checked_ssl_context(verify: ssl.SSLContext | None) -> ssl.SSLContext | None:
     raise InvalidConfiguration("verify", f"is of type {type(verify).__name__}", "an ssl.SSLContext, or None")
 
 
-def checked_limits(limits: httpx.Limits) -> httpx.Limits:
-    """Check the setting `limits`, which httpx2 spells as httpx does."""
+def checked_limits(limits: httpx.Limits | None) -> httpx.Limits:
+    """Check the setting `limits`, which httpx2 spells as httpx does; `None`: as many idle ones as there were busy."""
+    if limits is None:
+        import httpx  # noqa: PLC0415  # with the first client
+
+        return httpx.Limits(keepalive_expiry=KEEPALIVE_EXPIRY)
     if is_made_by_httpx("Limits", limits):
         return limits
     raise InvalidConfiguration("limits", f"is of type {type(limits).__name__}", "an httpx.Limits")

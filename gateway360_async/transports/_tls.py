@@ -13,8 +13,6 @@ import ssl
 from pathlib import Path
 from typing import Final
 
-import certifi
-
 from .._results import FailureKind
 from ._base import TransportError
 
@@ -42,6 +40,8 @@ def ssl_context() -> ssl.SSLContext:
             if not any(Path(part).is_dir() for part in folder.split(os.pathsep)):
                 raise FileNotFoundError(2, "No such folder")  # OpenSSL says nothing of it
             return ssl.create_default_context(capath=folder)
+        import certifi  # noqa: PLC0415  # with the first connection over TLS
+
         return ssl.create_default_context(cafile=certifi.where())
     except OSError as exc:  # an ssl.SSLError is one: the file is empty, or holds something else
         problem = f"no certificates can be read from {path!r}, which {variable} names: {exc.strerror or exc}"

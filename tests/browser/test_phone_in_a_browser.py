@@ -246,7 +246,7 @@ async def test_an_empty_balance(page, client, gateway):
 
 async def test_the_hlr_lookup_fails_for_a_prefix(page, client, gateway):
     prefix = page.get_by_label("HLR lookup fails for")
-    await expect(prefix).to_have_value("99999")
+    await expect(prefix).to_have_value("34744")
     await prefix.fill("346")
     await prefix.press("Enter")
     while gateway.hlr_fail_prefix != "346":
@@ -281,7 +281,7 @@ async def test_a_wrong_value_says_what_is_right(page, trouble, gateway, label, t
     await expect(page.get_by_role("alert").filter(has_text=problem)).to_be_visible()
     await expect(field).to_have_attribute("aria-invalid", "true")
     await expect(field).to_have_accessible_description(re.compile(re.escape(problem)))
-    assert (gateway.latency, gateway.balance, gateway.hlr_fail_prefix) == (0.0, None, "99999")
+    assert (gateway.latency, gateway.balance, gateway.hlr_fail_prefix) == (0.0, None, "34744")
     # The browser itself logs an answer that is no success.
     trouble[:] = [item for item in trouble if "400 (Bad Request)" not in item]
 
@@ -570,7 +570,7 @@ async def filled(page, client, gateway, clock, app):
     clock.now += 5
     text = "Your PIN is {PIN}. Enjoy your pizza!"
     await client.request_pin(NUMBER, sms_text=text)
-    await client.request_pin("99999123456")
+    await client.request_pin("34744123456")
     clock.now += 30
     gateway.lose_next_answer()
     await client.request_pin(NUMBER, sms_text=text, report_url=app)

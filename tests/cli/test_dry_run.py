@@ -109,6 +109,7 @@ def test_of_many_invalid_rows_the_first_are_shown_and_json_has_them_all(cli, tmp
         "invalid": 1234,
         "duplicates": 1,
         "requests": 1,
+        "two_readings": 0,
         "seconds_at_rate": 0.0,
         "ledger_looked_at": False,
         "problem": None,

@@ -281,7 +281,7 @@ def test_what_came_from_outside_is_masked_and_what_the_page_says_is_not():
 
 def test_every_word_has_a_meaning():
     for word in (*ErrorId, *FailureKind, *SkipReason):
-        if not word.endswith(("not_allowed", "ceiling")):  # a guard's, and a batch of the command has none
+        if not word.endswith(("not_allowed", "limit")):  # a guard's, and a batch of the command has none
             assert "not published" not in meaning_of("TransportFailure", word)
     assert meaning_of("ApiError", "NEW") == "an error of the gateway's that is not published"
 

@@ -113,7 +113,7 @@ async def test_where_nobody_knows_it_says_whether_the_try_counted(answer, says, 
     monkeypatch.setenv("GATEWAY360_API_KEY", "key")
     monkeypatch.setattr(_verify, "_pin", lambda: "123456")
     async with Server(answer) as server:
-        options = VerifyOptions(NUMBER, 5.0, server.url, "/api", as_json)
+        options = VerifyOptions(NUMBER, None, "sms", 5.0, server.url, "/api", as_json)
         assert await verify(options) == 1
     captured = capsys.readouterr()
     if as_json:

@@ -21,7 +21,7 @@ NUMBER = "34666666111"
 PROPERTY = settings(deadline=None, max_examples=200, derandomize=True)
 SECRETS = st.binary(min_size=16, max_size=64)
 REPORT_IDS = st.binary(min_size=16, max_size=16).map(bytes.hex)
-NUMBERS = st.from_regex(r"[1-9][0-9]{6,14}", fullmatch=True)
+NUMBERS = st.from_regex(r"346[0-9]{8}", fullmatch=True)
 
 
 def token_of(url):

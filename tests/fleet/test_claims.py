@@ -43,8 +43,8 @@ def ask(claims):
 
 @pytest.fixture
 def settle(claims):
-    async def settle(admission, result, *, reached=True):
-        await claims.settle(admission, result, reached=reached, patience=0.0)
+    async def settle(admission, result, *, counts=True):
+        await claims.settle(admission, result, counts=counts, patience=0.0)
 
     return settle
 
@@ -96,7 +96,7 @@ async def test_saying_twice_what_became_of_it_changes_nothing(ask, settle, redis
     admission = (await ask(COUNTED)).admission
     await ask(COUNTED, record="fleet:wish:2")
     for _ in range(3):
-        await settle(admission, UNSENT, reached=False)
+        await settle(admission, UNSENT, counts=False)
     assert redis.client.get("fleet:total:") == "1"
     assert redis.client.zcard("fleet:all:") == redis.client.zcard("fleet:prefix:34") == 1
 
@@ -133,7 +133,7 @@ async def test_whose_claim_was_taken_over_has_no_word(ask, settle, redis):
 
 @pytest.mark.parametrize("result", [UNSENT, NO_BALANCE], ids=["not sent", "no balance"])
 async def test_what_was_not_sent_can_be_claimed_again_by_another_request_too(ask, settle, look, result):
-    await settle((await ask()).admission, result, reached=False)
+    await settle((await ask()).admission, result, counts=False)
     left = await look()
     assert (left.verdict, left.result) == (Verdict.GRANTED, result)
     assert (await ask(fingerprint=b"another")).verdict is Verdict.GRANTED
@@ -178,7 +178,7 @@ async def test_what_may_have_been_sent_stays_so_though_it_is_not_sent_this_time(
         again = (await ask(resend_unknown=True)).admission
         left = await look()
         assert (left.again, left.before) == (True, known)
-        await settle(again, UNSENT, reached=False)
+        await settle(again, UNSENT, counts=False)
         left = await look()
         assert (left.verdict, left.result) == (Verdict.UNSETTLED, known)
         await settle((await ask(resend_unknown=True)).admission, LOST)
@@ -196,7 +196,7 @@ async def test_a_number_is_sent_to_by_one_at_a_time(ask, settle):
     answer = await ask(TALKING, record="fleet:wish:2")
     assert (answer.verdict, answer.report_id) == (Verdict.NUMBER, "mine")
     assert 0 < answer.left <= A_MINUTE
-    await settle(admission, UNSENT, reached=False)
+    await settle(admission, UNSENT, counts=False)
     assert (await ask(TALKING, record="fleet:wish:2")).verdict is Verdict.GRANTED
 
 
@@ -224,20 +224,20 @@ async def test_a_wish_without_a_report_has_no_id_of_one(ask, redis):
 
 
 @pytest.mark.parametrize("rule", ["prefix", "everybody", "total"])
-async def test_a_ceiling_is_the_whole_fleets(ask, settle, rule):
+async def test_a_limit_is_the_whole_fleets(ask, settle, rule):
     key = f"fleet:{rule}:x"
     wish = attrs.evolve(WISH, limits=Limits(**{rule: (key, 1)}, window=A_MINUTE))
     admission = (await ask(wish)).admission
     refused = {"prefix": Verdict.PREFIX, "everybody": Verdict.CLIENT, "total": Verdict.TOTAL}[rule]
     assert (await ask(wish, record="fleet:wish:2")).verdict is refused
-    await settle(admission, UNSENT, reached=False)
+    await settle(admission, UNSENT, counts=False)
     second = (await ask(wish, record="fleet:wish:2")).admission
     assert second is not None
     await settle(second, NO_BALANCE)  # the gateway had it, so it counts
     assert (await ask(wish, record="fleet:wish:3")).verdict is refused
 
 
-async def test_a_ceiling_of_nothing_admits_nothing(ask):
+async def test_a_limit_of_nothing_admits_nothing(ask):
     for rule in ("prefix", "everybody", "total"):
         answer = await ask(limits=Limits(**{rule: ("fleet:none", 0)}, window=A_MINUTE))
         assert answer.admission is None

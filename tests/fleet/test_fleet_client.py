@@ -17,6 +17,7 @@ from gateway360_async import (
     FailureKind,
     FleetError,
     Gateway360Client,
+    InvalidConfiguration,
     InvalidRequest,
     LedgerError,
     NotVerified,
@@ -27,7 +28,7 @@ from gateway360_async import (
     TransportFailure,
 )
 from gateway360_async.delivery import DeliveryReports
-from gateway360_async.fleet import FleetSession, _session
+from gateway360_async.fleet import Fleet, FleetSession, _session
 from gateway360_async.ledgers import RedisLedger
 from gateway360_async.sandbox import Sandbox
 
@@ -515,12 +516,12 @@ async def test_who_cannot_wait_for_its_number_was_not_sent(redis):
 @pytest.mark.parametrize(
     ("rule", "kind"),
     [
-        ({"per_prefix": 1}, FailureKind.PREFIX_CEILING),
-        ({"per_client": 1}, FailureKind.CLIENT_CEILING),
-        ({"total": 1}, FailureKind.TOTAL_CEILING),
+        ({"per_prefix": 1}, FailureKind.PREFIX_LIMIT),
+        ({"per_client": 1}, FailureKind.CLIENT_LIMIT),
+        ({"total": 1}, FailureKind.TOTAL_LIMIT),
     ],
 )
-async def test_the_guards_ceilings_are_the_whole_fleets(redis, rule, kind):
+async def test_the_guards_limits_are_the_whole_fleets(redis, rule, kind):
     guard = SpendGuard(allowed_prefixes={"34"}, **rule)
     one, two, three = (PinRequest(number, "PIZZA") for number in NUMBERS[:3])
     async with Server(in_turn(status(429), ok)) as server:
@@ -534,6 +535,32 @@ async def test_the_guards_ceilings_are_the_whole_fleets(redis, rule, kind):
     assert [result.disposition.value for result in results] == ["not_sent", "sent", "not_sent"]
     assert [short(result) for result in (results[2], *keyed)] == [(kind, "not_sent", False)] * 3
     assert (told.result.kind, keyed[0].attempts, server.posts) == (kind, 0, 2)
+
+
+@pytest.mark.parametrize("name", ["per_number", "attempts_per_number", "attempts"])
+def test_limit_that_a_fleet_does_not_count_is_refused(name):
+    with pytest.raises(
+        InvalidConfiguration, match=f"^guard: has {name}, which a fleet does not count"
+    ) as caught:
+        Gateway360Client("k", fleet=Fleet("redis://127.0.0.1:1"), guard=SpendGuard(**{name: 1}))
+    assert caught.value.setting == "guard"
+
+
+async def test_region_that_is_not_allowed_is_refused_in_a_fleet(redis):
+    guard = SpendGuard(allowed_regions={"PT"})
+    async with Server() as server, client_on(redis, server, guard=guard) as client:
+        results = [await client.send(REQUEST, idempotency_key=KEY), await client.send(REQUEST)]
+    assert [result.kind for result in results] == [FailureKind.REGION_NOT_ALLOWED] * 2
+    assert server.posts == 0
+
+
+async def test_failed_lookup_uses_up_no_sms_of_a_fleet(redis):
+    refusal = status(200, b'{"status":"error","error_id":"INVALID_NUMBER"}')
+    async with Server(in_turn(refusal, ok)) as server:
+        async with client_on(redis, server, guard=SpendGuard(total=1)) as client:
+            results = [await client.send(PinRequest(number, "PIZZA")) for number in NUMBERS[:3]]
+    assert [result.disposition.value for result in results] == ["not_sent", "sent", "not_sent"]
+    assert (results[2].kind, server.posts) == (FailureKind.TOTAL_LIMIT, 2)
 
 
 async def test_a_prefix_that_is_not_allowed_is_refused_with_redis_or_without(restarting):

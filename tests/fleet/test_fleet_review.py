@@ -48,7 +48,7 @@ async def test_a_claim_that_comes_after_it_was_given_up_is_not_made(redis):
         wish = Wish(
             "fleet:wish:1", b"request", keep=60_000, lease=60_000, limits=Limits(total=("fleet:total:", 9))
         )
-        await claims.settle(Admission(wish, "late"), UNSENT, reached=False, patience=0.0)
+        await claims.settle(Admission(wish, "late"), UNSENT, counts=False, patience=0.0)
         with pytest.raises(FleetError):
             await claims.admit(wish, "late", patience=0.0)
         assert not redis.client.exists(wish.record, "fleet:total:")
@@ -61,7 +61,7 @@ async def test_what_was_sent_is_no_claim_that_was_given_up(redis):
     async with linked(redis) as link:
         claims = Claims(link, NAMES)
         wish = Wish("fleet:wish:1", b"request", keep=60_000, lease=60_000)
-        await claims.settle(Admission(wish, "gone"), OK, reached=True, patience=0.0)
+        await claims.settle(Admission(wish, "gone"), OK, counts=True, patience=0.0)
         assert not redis.client.exists(NAMES.given_up("gone"))
 
 

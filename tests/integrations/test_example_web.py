@@ -78,7 +78,33 @@ async def test_a_second_click_is_no_second_sms(shop, source):
 
 async def test_a_number_that_nobody_has_is_the_persons_matter(shop):
     async with shop(FASTAPI) as shop:
-        assert await sign_up(shop, "99999666111") == (422, "no SMS can be sent to this number")
+        assert await sign_up(shop, "34744666111") == (422, "no SMS can be sent to this number")
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [("+1 876 555 0100", 403), ("+44 7911 123456", 403), ("+351 911 111 111", 202)]
+)
+async def test_sign_up_of_forbidden_region_says_so(shop, number, status):
+    async with shop(FASTAPI) as shop:
+        answer = await sign_up(shop, number)
+        assert answer[0] == status
+        assert (answer[1] == "we do not send to numbers of this country") is (status == 403)
+        assert len(shop.gateway.requests) == (status == 202)
+
+
+async def test_sign_up_past_its_limit_says_so(shop):
+    async with shop(FASTAPI) as shop:
+        for _ in range(10):
+            assert (await sign_up(shop, "34744666111"))[0] == 422
+        answer = await sign_up(shop, "34744666111")
+        assert answer == (429, "this number has had enough for now: try again in an hour")
+        assert len(shop.gateway.requests) == 10
+
+
+async def test_sign_up_with_national_number_is_understood(shop):
+    async with shop(FASTAPI) as shop:
+        assert (await sign_up(shop, "666 666 111"))[0] == 202
+        assert [message.msisdn for message in shop.gateway.messages] == [NUMBER]
 
 
 async def test_a_pin_is_verified(shop):

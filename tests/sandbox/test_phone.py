@@ -156,7 +156,7 @@ async def test_the_state_has_the_inbox_the_log_and_the_switches(gateway, http):
         "blocked": False,
         "latency": 0.0,
         "balance": None,
-        "hlr_fail_prefix": "99999",
+        "hlr_fail_prefix": "34744",
     }
     assert shown["totals"] == {"messages": 1, "requests": 1}
 

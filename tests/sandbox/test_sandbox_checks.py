@@ -268,7 +268,7 @@ INVALID_NUMBER = (200, "INVALID_NUMBER", "HLR query returned error.")
 
 @pytest.mark.parametrize("hlr_lookup", [1, LEFT_OUT])
 def test_a_number_whose_lookup_fails(hlr_lookup):
-    assert HLR_FAIL_PREFIX == "99999"
+    assert HLR_FAIL_PREFIX == "34744"
     assert refused(changed(msisdn=HLR_FAIL_PREFIX + "1234", hlr_lookup=hlr_lookup)) == INVALID_NUMBER
 
 

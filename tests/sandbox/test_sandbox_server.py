@@ -81,7 +81,7 @@ async def test_the_path_of_the_vendors_other_example():
 
 async def test_the_published_refusals_to_the_byte():
     async with Sandbox() as sandbox, client(sandbox) as http:
-        hlr = await http.post(PATH, json=request(sandbox, "999991234567"))
+        hlr = await http.post(PATH, json=request(sandbox, "34744123456"))
         key = await http.post(PATH, json=request(sandbox, api_key="another"))
         parse = await http.post(PATH, content=b"{", headers={"content-type": "application/json"})
         form = await http.post(PATH, data=request(sandbox))
@@ -122,10 +122,10 @@ async def test_the_settings_change_while_it_runs():
         sandbox.unblock("another")
         sandbox.unblock("never blocked")
         assert await ask(api_key="another") == "UNAUTHORIZED"
-        assert sandbox.hlr_fail_prefix == "99999"
+        assert sandbox.hlr_fail_prefix == "34744"
         sandbox.hlr_fail_prefix = "346"
         assert await ask() == "INVALID_NUMBER"
-        assert await ask(msisdn="999991234567") == "ok"
+        assert await ask(msisdn="34744123456") == "ok"
 
 
 def test_whether_the_accounts_key_is_blocked():
@@ -624,7 +624,7 @@ def test_settings_that_are_wrong():
     for prefix in ("", "+34", "\ud800"):
         with pytest.raises(ValueError, match=r"^hlr_fail_prefix: expected a string of digits, one or more$"):
             sandbox.hlr_fail_prefix = prefix
-    assert (sandbox.balance, sandbox.latency, sandbox.hlr_fail_prefix) == (3, 1, "99999")
+    assert (sandbox.balance, sandbox.latency, sandbox.hlr_fail_prefix) == (3, 1, "34744")
 
 
 @pytest.mark.parametrize("name", ["starlette", "uvicorn"])

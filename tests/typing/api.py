@@ -40,6 +40,7 @@ from gateway360_async import (
     TransportFailure,
     Verified,
     WrongEventLoop,
+    parse_msisdn,
 )
 from gateway360_async.delivery import DeliveryReport, DeliveryReports, parse_delivery_reports
 from gateway360_async.observers import CallFinished, Event, LoggingObserver
@@ -245,6 +246,16 @@ def guards(prefixes: list[str]) -> None:
     assert_type(guard.per_prefix, int | None)
     assert_type(guard.window, float)
     SpendGuard(allowed_prefixes={"+34", "351"})
+    regional = SpendGuard(allowed_regions={"ES", "PT"}, per_number=5, attempts_per_number=10, attempts=100)
+    assert_type(regional.allowed_regions, frozenset[str] | None)
+    assert_type(regional.attempts, int | None)
+
+
+def numbers() -> None:
+    assert_type(parse_msisdn("666 666 111", region="ES"), str)
+    assert_type(parse_msisdn("+34 912 345 678", line_types="any"), str)
+    Gateway360Client(region="ES", line_types="any")
+    PinRequest("+34 912 345 678", "GOOD PIZZA", line_types="any")
 
 
 def with_fixtures(gateway360_sandbox: ThreadedSandbox, gateway360_clock: FakeClock) -> None:

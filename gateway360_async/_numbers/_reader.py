@@ -1,0 +1,318 @@
+"""Reading: one choice of region and lines, and what its numbers are."""
+
+
+# The annotations are for users' type checkers; the checks are for everybody else at run time.
+# pyright: reportUnnecessaryIsInstance=false
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, cast
+
+from .._errors import InvalidConfiguration, InvalidRequest, without_arguments
+from ._cleaning import NUMBER_EXPECTED, cleaned, refused
+from ._plans import (
+    NO_REGION,
+    REGION_EXPECTED,
+    Home,
+    Plan,
+    home_of,
+    ordinary_kind,
+    plan_by_code,
+    plan_of,
+    region_problem,
+)
+
+if TYPE_CHECKING:
+    from phonenumbers import PhoneNumber
+
+__all__ = [
+    "LineTypes",
+    "Msisdn",
+    "NumberReader",
+    "checked_before",
+    "checked_line_types",
+    "number_reader",
+    "parse_msisdn",
+    "read_number",
+]
+
+LineTypes: TypeAlias = Literal["sms", "any"]
+"""Which lines a number may be of: those that receive SMS, or any."""
+
+_LINE_TYPES_EXPECTED: Final = "'sms' (lines that receive SMS) or 'any'"
+_BOTH_CURES: Final = (
+    'the country calling code before it (+34…), or a region for national numbers (region="ES", --region ES)'
+)
+_ANY_LINE: Final = 'a mobile number, or line_types="any" (--line-types any) to send all the same'
+_ON_THE_WIRE: Final = re.compile(r"[1-9][0-9]{6,14}")
+_NO_SMS: Final = {
+    "fixed_line": "a fixed line",
+    "toll_free": "a toll-free number",
+    "premium_rate": "a premium-rate number",
+    "shared_cost": "a shared-cost number",
+    "uan": "a company's access number",
+    "voicemail": "a voice mailbox",
+    "pager": "a pager",
+}
+
+
+class Msisdn(str):
+    """The digits of a number that was checked, and is not checked again."""
+
+    __slots__ = ()
+
+
+class MsisdnOfAnyLine(Msisdn):
+    """The same, of a number whose line may be one that receives no SMS."""
+
+    __slots__ = ()
+
+
+class _Reading(NamedTuple):
+    """What a text was found to be."""
+
+    digits: str
+    plan: Plan
+    region: str | None
+    kind: str | None
+    number: PhoneNumber
+
+
+class NumberReader:
+    """Reads numbers, for one region and choice of lines.
+
+    Args:
+        region: The region whose national numbers are understood, such as `"ES"`; `None`: none are.
+        line_types: Whether only lines that receive SMS may be sent to, or any.
+    """
+
+    __slots__ = ("_any", "_home", "_mark", "_not_meant", "line_types", "region")
+
+    def __init__(self, region: str | None, line_types: LineTypes) -> None:
+        self.region = region
+        self.line_types: LineTypes = line_types
+        self._any = line_types == "any"
+        self._not_meant = frozenset[str]() if self._any else _NO_SMS.keys()
+        self._mark = MsisdnOfAnyLine if self._any else Msisdn
+        self._home: Home | None = None if region is None else home_of(region)
+        plan_by_code(1)  # imports phonenumbers now, rather than in the middle of a batch
+
+    def read(self, value: object) -> str:
+        """Read a number. Raises `InvalidRequest`, with this frame and so the number: see `without_arguments`."""
+        if type(value) is Msisdn or (self._any and isinstance(value, Msisdn)):
+            return value
+        if not isinstance(value, str):
+            raise refused(*_no_text(value))
+        if self._home is None and (kind := ordinary_kind(value)) is not None and kind not in self._not_meant:
+            return self._mark(value)
+        if value.isascii() and value.isdigit() and self._is_plain(value):
+            return self._mark(value)
+        if isinstance(value, Msisdn):
+            return self._international(value, value)
+        digits, international, body = cleaned(value, national=self._home is not None)
+        if international:
+            return self._mark(digits) if self._is_ordinary(digits) else self._international(digits, body)
+        return self._mark(digits) if self._is_plain(digits) else self._without_plus(digits)
+
+    def two_readings(self, value: object) -> bool:
+        """Whether a number that `read` takes for a national one is a valid international one as well."""
+        if self._home is None or not isinstance(value, str) or isinstance(value, Msisdn):
+            return False
+        digits, international, _ = cleaned(value, national=True)
+        if international or self._is_plain(digits):
+            return False
+        national, abroad = self._home_reading(digits), _valid_abroad(digits)
+        if national is None or abroad is None or national.digits == abroad.digits:
+            return False
+        return not self._means_abroad(national, abroad)
+
+    def _is_plain(self, digits: str) -> bool:
+        """Whether digits without a plus certainly are an international number that needs no change."""
+        home = self._home
+        return (home is None or home.leaves(digits, self._not_meant)) and self._is_ordinary(digits)
+
+    def _is_ordinary(self, digits: str) -> bool:
+        """Whether international digits certainly need no change and no error."""
+        kind = ordinary_kind(digits)
+        if kind is None:
+            plan = plan_of(digits)
+            kind = None if plan is None or not 7 <= len(digits) <= 15 else plan.kind_of_ordinary(digits)
+        return kind is not None and (self._any or kind not in _NO_SMS)
+
+    def _international(self, digits: str, body: str) -> str:
+        """Read what a plus or 00 marks as international: it has to be possible for its country."""
+        reading = _parsed(f"+{digits}", None)
+        if isinstance(reading, str):
+            raise refused(reading, NUMBER_EXPECTED)
+        problem = reading.plan.length_problem(reading.number)
+        if problem is None and not 7 <= len(reading.digits) <= 15:
+            problem = f"has {len(reading.digits)} digits"
+        if problem is None and reading.kind is None:
+            problem = _doubt(reading, body)
+        if problem is not None:
+            raise refused(problem, NUMBER_EXPECTED)
+        return self._of_line(reading)
+
+    def _without_plus(self, digits: str) -> str:
+        """Read digits that may be national, or international without a plus: valid as the one or the other."""
+        national = None if self._home is None else self._home_reading(digits)
+        abroad = _valid_abroad(digits)
+        if national is None and abroad is None:
+            raise refused(*self._why_neither(digits))
+        if national is None or abroad is None or national.digits == abroad.digits:
+            return self._of_line(national or cast("_Reading", abroad))
+        if self._means_abroad(national, abroad):
+            return self._of_line(abroad)
+        if not cast("Home", self._home).lacks_trunk_prefix(national.number, digits):
+            return self._of_line(national)
+        problem = (
+            f"can be read in two ways, as a number of {self.region} without its trunk prefix and as one of "
+            f"+{abroad.plan.code}"
+        )
+        raise refused(problem, f"+{national.plan.code}… or +{abroad.plan.code}…, whichever is meant")
+
+    def _means_abroad(self, national: _Reading, abroad: _Reading) -> bool:
+        """Whether digits begin with this region's calling code: 491711234567 is 0171 1234567, and no line of 0491."""
+        return national.plan is abroad.plan and national.kind in self._not_meant
+
+    def _home_reading(self, digits: str) -> _Reading | None:
+        reading = _parsed(digits, self.region)
+        return None if isinstance(reading, str) or not _is_valid(reading) else reading
+
+    def _why_neither(self, digits: str) -> tuple[str, str]:
+        if self.region is not None:
+            problem = f"is neither a valid number of {self.region} nor a valid international one"
+            return problem, f"a number as it is dialled within {self.region}, or with its calling code (+34…)"
+        if digits.startswith("0"):
+            return "starts with 0, as national numbers do, and no region says which country's", _BOTH_CURES
+        if not 7 <= len(digits) <= 15:
+            return f"has {len(digits)} digits", _BOTH_CURES
+        return "is no valid international number, and no region says which country's it is", _BOTH_CURES
+
+    def _of_line(self, reading: _Reading) -> str:
+        line = None if self._any else _NO_SMS.get(reading.kind or "")
+        if line is not None:
+            of = "" if reading.region in (None, NO_REGION) else f" of {reading.region}"
+            raise refused(f"is {line}{of}, which receives no SMS", _ANY_LINE)
+        return self._mark(reading.digits)
+
+
+def _no_text(value: object) -> tuple[str, str]:
+    if value is None:
+        return "is missing", NUMBER_EXPECTED
+    name = type(value).__name__
+    article = "an" if name[0] in "aeiou" else "a"
+    return f"is {article} {name}", f"a number as text, such as '+34666666111', not {article} {name}"
+
+
+def _parsed(text: str, region: str | None) -> _Reading | str:
+    """Have `phonenumbers` read digits, or say why it does not."""
+    import phonenumbers  # noqa: PLC0415  # see the module's text
+
+    problem = None
+    try:
+        number = phonenumbers.parse(text, region)
+    except phonenumbers.NumberParseException as exc:
+        unknown = exc.error_type == phonenumbers.NumberParseException.INVALID_COUNTRY_CODE
+        problem = (
+            "starts with no country calling code that there is"
+            if unknown
+            else f"has {sum(map(str.isdigit, text))} digits"
+        )
+        number = None
+    if number is None or number.country_code is None:
+        return problem or "is no number"
+    national = phonenumbers.national_significant_number(number)
+    plan = plan_by_code(number.country_code)
+    found, kind = plan.find(national)
+    return _Reading(f"{plan.code}{national}", plan, found, kind, number)
+
+
+def _valid_abroad(digits: str) -> _Reading | None:
+    plan = plan_of(digits)
+    if plan is None:
+        return None
+    national = digits[len(plan.code) :]
+    if plan.keeps(national) and plan.find(national)[1] is None:
+        return None  # as mostly: to be parsed would take 15 µs more
+    reading = _parsed(f"+{digits}", None)
+    return None if isinstance(reading, str) or not _is_valid(reading) else reading
+
+
+def _is_valid(reading: _Reading) -> bool:
+    return reading.kind is not None and 7 <= len(reading.digits) <= 15
+
+
+def _doubt(reading: _Reading, body: str) -> str | None:
+    """Say what is wrong with a number that is possible and not valid, if a part of it would be valid."""
+    national = reading.digits[len(reading.plan.code) :]
+    if national.startswith("0") and reading.plan.find(national.lstrip("0"))[1] is not None:
+        return "holds a national trunk 0, which is not dialled from abroad"
+    *head, last = re.split(r"[ ./()-]+", body.rstrip(" ./()-"))
+    if head and last and reading.plan.find(national.removesuffix(last))[1] is not None:
+        return "holds more digits after a valid number, such as an extension, which gets no SMS"
+    return None
+
+
+@lru_cache(maxsize=512)  # regions and choices of lines, as far as an application has them
+def number_reader(region: str | None, line_types: LineTypes) -> NumberReader:
+    """Give the reader of a region and a choice of lines, which were checked."""
+    return NumberReader(region, line_types)
+
+
+def checked_region(
+    region: object, error: type[InvalidRequest | InvalidConfiguration] = InvalidConfiguration
+) -> str | None:
+    """Check a region, and give it in upper case. Raises the error that is given."""
+    problem = None if region is None else region_problem(region)
+    if problem is not None:
+        raise error("region", problem, REGION_EXPECTED)
+    return None if region is None else cast("str", region).upper()
+
+
+def checked_line_types(
+    line_types: object, error: type[InvalidRequest | InvalidConfiguration] = InvalidConfiguration
+) -> LineTypes:
+    """Check a choice of lines. Raises the error that is given."""
+    if line_types in ("sms", "any"):
+        return line_types
+    problem = f"is {line_types!r}" if line_types is None else f"is of type {type(line_types).__name__}"
+    raise error("line_types", "is neither" if isinstance(line_types, str) else problem, _LINE_TYPES_EXPECTED)
+
+
+def checked_before(digits: str, line_types: LineTypes) -> str:
+    """Mark digits as a number that was checked where they come from, if that can be true."""
+    return (
+        (MsisdnOfAnyLine if line_types == "any" else Msisdn)(digits)
+        if _ON_THE_WIRE.fullmatch(digits)
+        else digits
+    )
+
+
+read_number: Final = without_arguments(NumberReader.read)
+"""Read a number with a reader; what is raised shows no number in its frames."""
+
+
+@without_arguments
+def parse_msisdn(text: str, *, region: str | None = None, line_types: LineTypes = "sms") -> str:
+    """Read a phone number as people type it, and give the digits that go on the wire.
+
+    Spaces, dots, dashes, slashes, parentheses and invisible characters are removed, digits of any script become ASCII,
+    and what spreadsheets add (`="…"`, a leading apostrophe, a trailing `.0`) is dropped. A number with `+` or `00`
+    has to be possible for its country, any other one valid. The rules are those of Google's libphonenumber.
+
+    Args:
+        text: The number, such as `"+34 666 666 111"`.
+        region: The region whose national numbers are understood as well, as an ISO 3166 code such as `"ES"`.
+        line_types: `"sms"` refuses fixed lines and other lines that receive no SMS; `"any"` accepts them.
+
+    Returns:
+        The digits. `PinRequest` does not check them again, unless they were stored and read in between.
+
+    Raises:
+        InvalidRequest: That is no number, or not certainly one; `.problem` says why, without the number.
+    """
+    lines = checked_line_types(line_types, InvalidRequest)
+    return number_reader(checked_region(region, InvalidRequest), lines).read(text)
