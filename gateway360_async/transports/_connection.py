@@ -210,7 +210,9 @@ class Connection(asyncio.BufferedProtocol):
             data = self._decrypt(data)
             if data:
                 self._received(data)
-            if self._tls.closed_by_peer:
+            if self._tls.broken is not None:
+                self._fail(FailureKind.DISCONNECTED, "the TLS connection is broken", self._tls.broken)
+            elif self._tls.closed_by_peer:
                 self._ended(clean=True)
         else:
             self._received(data)
