@@ -1,6 +1,6 @@
 """Compare this library with what people write by hand, side by side, on this machine.
 
-    python3 -m uv run --all-extras --group bench python -m benchmarks
+    .venv/bin/uv run --all-extras --group bench python -m benchmarks
 
 A run takes about seven minutes and writes benchmarks/results/: `latest.json` (every measurement of every
 round, and the versions), `table.md`, `chart.svg`, `profile.txt`, and the duplicate table (`duplicates.md` and

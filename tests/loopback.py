@@ -266,7 +266,7 @@ class Server:
                 received.body = await reader.readexactly(int(received.header("content-length") or 0))
                 await self.take(received)
                 await self.behaviour(received)
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
             pass
         finally:
             writer.transport.abort()

@@ -1,6 +1,6 @@
 """The duplicate table: how many POSTs a server saw whole for one logical call, under the same faults.
 
-    python3 -m uv run --all-extras --group bench python -m benchmarks.duplicates
+    .venv/bin/uv run --all-extras --group bench python -m benchmarks.duplicates
 
 Why: the gateway has no idempotency key, so each POST that it has read whole can be a paid SMS, and voids
 the PIN of the one before. A second POST after a lost answer is a duplicate; the only POST that may be

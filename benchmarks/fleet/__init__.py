@@ -1,6 +1,6 @@
 """The fleet's proof, on real servers: Redis, the engine's own workers in their processes, and a gateway that counts.
 
-    python3 -m uv run --all-extras --group bench python -m benchmarks.fleet
+    .venv/bin/uv run --all-extras --group bench python -m benchmarks.fleet
 
 A run takes about ten minutes and writes `fleet.json` and `fleet.md` to benchmarks/results/. `--only chaos`,
 `rate`, `doubles` or `throughput` runs one part; it prints, and writes nowhere unless `--out` says so. The exit

@@ -1,6 +1,6 @@
 """The soak: mixed faults and cancellations for minutes on end, and at the end every SMS accounted for.
 
-    python3 -m uv run --all-extras --group bench python -m benchmarks.soak --minutes 10
+    .venv/bin/uv run --all-extras --group bench python -m benchmarks.soak --minutes 10
 
 A fault server in a process of its own keeps, for each number, how often it read a request to that number
 whole and how many SMS it "sent". The client's process sends to each number once (single calls, double clicks

@@ -18,7 +18,7 @@ import math
 import re
 import select
 import ssl
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from .._results import FailureKind
 from .._secret import SecretBytes
@@ -26,30 +26,12 @@ from ._base import Answer, Exchange, Phase, TransportError, scrubbed
 from ._http1 import AnswerReader, HttpParserError
 
 if TYPE_CHECKING:
+    from ._pool import ConnectionPool
     from ._tls import TlsStream
 
-__all__ = ["Connection", "ConnectionPool"]
+__all__ = ["Connection"]
 
 _KEEP_ALIVE_TIMEOUT: Final = re.compile(r"\btimeout=(\d{1,6})\b", re.IGNORECASE)
-
-
-class ConnectionPool(Protocol):
-    """The owner of connections, as a connection sees it.
-
-    Attributes:
-        buffer: Where received bytes are put, of one connection at a time, until it has taken them out at once.
-    """
-
-    buffer: memoryview
-
-    def released(self, connection: Connection) -> None:
-        """Take back a connection whose exchange ended cleanly."""
-
-    def lost(self, connection: Connection) -> None:
-        """Forget a connection that is closed."""
-
-    def watch(self, connection: Connection) -> None:
-        """Call `Connection.expire` once the time `Connection.expires` has passed."""
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -228,7 +210,9 @@ class Connection(asyncio.BufferedProtocol):
             data = self._decrypt(data)
             if data:
                 self._received(data)
-            if self._tls.closed_by_peer:
+            if self._tls.broken is not None:
+                self._fail(FailureKind.DISCONNECTED, "the TLS connection is broken", self._tls.broken)
+            elif self._tls.closed_by_peer:
                 self._ended(clean=True)
         else:
             self._received(data)

@@ -148,10 +148,9 @@ class HttpxTransport:
         try:
             # An explicit length, or httpx would send a stream in chunks.
             fields = {**headers, "Content-Length": str(len(body))}
-            if client.event_hooks["response"] and _is_http1(library, client, url):
-                fields["Connection"] = (
-                    "close"  # a hook that reads the answer gives its connection back unseen
-                )
+            if _may_read_the_answer(client) and _is_http1(library, client, url):
+                # The connection would be given back to the pool before it is looked at here.
+                fields["Connection"] = "close"
             request = client.build_request("POST", url, headers=fields, content=_no_body())
             request = one_shot_request(library, request, body, trace)
             request.extensions |= {"timeout": timeout.as_dict(), "trace": trace}
@@ -222,6 +221,11 @@ def _engine_reports(library: ModuleType, client: Any, url: str) -> bool:
     if pool is None or not type(pool).__module__.startswith("httpcore"):
         return False
     return intercepted_by(library.__name__, engine_only=True) is None
+
+
+def _may_read_the_answer(client: Any) -> bool:
+    """Whether a hook or an authentication flow of the client may read an answer before this module does."""
+    return bool(client.event_hooks["response"]) or getattr(client.auth, "requires_response_body", False)
 
 
 def _is_http1(library: ModuleType, client: Any, url: str) -> bool:

@@ -58,9 +58,19 @@ class TlsStream:
     Attributes:
         established: Whether the handshake is over.
         closed_by_peer: Whether the peer has said that nothing follows (`close_notify`).
+        broken: The error behind bytes that came with it and are whole; else `None`.
     """
 
-    __slots__ = ("_header", "_incoming", "_outgoing", "_record_left", "_ssl", "closed_by_peer", "established")
+    __slots__ = (
+        "_header",
+        "_incoming",
+        "_outgoing",
+        "_record_left",
+        "_ssl",
+        "broken",
+        "closed_by_peer",
+        "established",
+    )
 
     def __init__(self, context: ssl.SSLContext, host: str) -> None:
         self._incoming = ssl.MemoryBIO()
@@ -70,6 +80,7 @@ class TlsStream:
         self._record_left = 0
         self.established = False
         self.closed_by_peer = False
+        self.broken: ssl.SSLError | None = None
 
     @property
     def between_records(self) -> bool:
@@ -100,6 +111,11 @@ class TlsStream:
                 break
             except ssl.SSLZeroReturnError:
                 piece = b""
+            except ssl.SSLError as exc:
+                if not pieces:
+                    raise
+                self.broken = exc
+                break
             if not piece:
                 self.closed_by_peer = True
                 break

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import ModuleType
 from typing import Any
 
 from engines import over_wrapped_streams, retrying_over_streams
 from loopback import Behaviour, ok, rst, status
 from matrix import Row
-from rows_surplus import KINDS, in_one_segment, placed
-from scenes import Scene, Setting, second_call, serving
+from rows_surplus import KINDS, in_its_own_record, in_one_segment, placed
+from scenes import OTHER, REQUEST, Scene, Setting, pass_by, second_call, serving
 from scenes_unsent import nobody_listens
 
-from gateway360_async import Disposition, FailureKind
+from gateway360_async import Disposition, FailureKind, Ok, PinResult
 from gateway360_async.transports import Phase
 
 NO_HOOKS = dict.fromkeys(("direct", "proxy"), "it has no hooks, and no engine of the user's")
@@ -28,6 +29,25 @@ async def _reads_the_stream(request: Any) -> None:
 
 async def _reads_the_answer(response: Any) -> None:
     await response.aread()
+
+
+def answer_hook_that_waits(library: ModuleType, scene: Scene) -> dict[str, Any]:
+    """A hook that reads the answer, and in which the next call is made."""
+
+    async def reads_and_waits(response: Any) -> None:
+        await response.aread()
+        scene.reached.set()
+        await pass_by()
+
+    return hook(response=reads_and_waits)
+
+
+async def within_the_hook(scene: Scene) -> PinResult:
+    first = asyncio.create_task(scene.client.send(OTHER))
+    await scene.reached.wait()
+    result = await scene.client.send(REQUEST)
+    assert isinstance(await first, Ok)
+    return result
 
 
 def hook(*, request: Any = None, response: Any = None) -> dict[str, Any]:
@@ -56,6 +76,24 @@ def signing(library: Any, scene: Scene) -> dict[str, Any]:
             yield request
 
     return {"auth": Signature()}
+
+
+def reading_the_answer(library: Any, scene: Scene) -> dict[str, Any]:
+    """An authentication that wants the answer's body, over a pool in which the next call waits."""
+
+    class Reader(library.Auth):
+        requires_response_body = True
+
+        def auth_flow(self, request: Any) -> Any:
+            yield request
+
+    return {"auth": Reader(), "limits": library.Limits(max_connections=1)}
+
+
+async def beside_another(scene: Scene) -> PinResult:
+    first, second = (asyncio.create_task(scene.client.send(request)) for request in (OTHER, REQUEST))
+    assert isinstance(await first, Ok)
+    return await second
 
 
 def asking_twice(library: Any, scene: Scene) -> dict[str, Any]:
@@ -94,6 +132,7 @@ READERS = (
     ("a hook that reads the body", body_hook),
     ("an authentication that reads the body", signing),
 )
+SURPLUS = (("ok", in_one_segment), ("429", in_its_own_record))
 STOPPED: dict[str, Any] = {"phase": Phase.SENT, "kinds": {FailureKind.UNEXPECTED}}
 
 ROWS = (
@@ -125,6 +164,28 @@ ROWS = (
             connections=2,
         )
         for kind in KINDS
+    ),
+    *(
+        _row(
+            f"a call within a hook that reads the answer, and a surplus {kind} behind it",
+            placed(place, KINDS[kind], refused=kind == "ok"),
+            answer_hook_that_waits,
+            Disposition.NOT_SENT if kind == "ok" else Disposition.SENT,
+            act=within_the_hook,
+            connections=2,
+        )
+        for kind, place in SURPLUS
+    ),
+    *(
+        _row(
+            f"an authentication that reads the answer, and a surplus {kind} behind it",
+            placed(place, KINDS[kind], refused=kind == "ok"),
+            reading_the_answer,
+            Disposition.NOT_SENT if kind == "ok" else Disposition.SENT,
+            act=beside_another,
+            connections=2,
+        )
+        for kind, place in SURPLUS
     ),
     *(
         row

@@ -33,6 +33,7 @@ KINDS = {
     "line end": b"\r\n",
     "byte": b"H",
 }
+NO_RECORD = b"\x17\x03\x03\x00\x20" + b"x" * 32
 INTERIM = b"HTTP/1.1 103 Early Hints\r\nlink: %s\r\n\r\n"
 
 Place = Callable[[Received, bytes], tuple[bytes, bytes]]
@@ -80,6 +81,11 @@ def behind_full_records(received: Received, surplus: bytes) -> tuple[bytes, byte
     """After an answer of exactly four records: as many plain bytes as one receive buffer holds."""
     body = OK.ljust(4 * RECORD - len(http(b" " * 20_000)) + 20_000)
     return received.records(http(body), surplus), b""
+
+
+def no_record(received: Received, surplus: bytes) -> tuple[bytes, bytes]:
+    """Behind the answer's record, one that is not encrypted with the connection's key."""
+    return received.records(http(OK)) + NO_RECORD, b""
 
 
 def placed(place: Place | None, surplus: bytes, *, refused: bool, close_notify: bool = False) -> Setting:
@@ -159,6 +165,16 @@ ROWS = (
         for kind in KINDS
     ),
     *(_row("late, read while idle", kind, None, act=late(KINDS[kind], passes=PASSES)) for kind in KINDS),
+    Row(
+        "a record that cannot be read in the answer's segment",
+        placed(no_record, b"", refused=False),
+        Phase.ANSWERED,
+        Disposition.SENT,
+        posts=1,
+        connections=2,
+        act=second_call,
+        layers=TLS,
+    ),
     Row(
         "the end of TLS in the answer's segment, and no FIN",
         placed(in_one_segment, b"", refused=False, close_notify=True),

@@ -10,9 +10,9 @@ from typing import Any
 
 import attrs
 from loopback import OK, Behaviour, Received, raw, status
-from matrix import PLAIN, Row
+from matrix import PLAIN, TLS, Row
 from rows_sent import HEAD_OR_NOT, past_its_deadline
-from rows_surplus import http
+from rows_surplus import NO_RECORD, http
 from scenes import Act, send, serving
 
 from gateway360_async import Disposition, FailureKind
@@ -40,6 +40,11 @@ async def endless_body(received: Received) -> None:
 async def rst_in_the_body(received: Received) -> None:
     await received.write(http(OK)[:-3])
     received.reset()
+
+
+async def no_record_in_the_body(received: Received) -> None:
+    received.wire(received.records(http(OK)[:-3]) + NO_RECORD)
+    await received.until_gone()
 
 
 @cache
@@ -127,6 +132,10 @@ ROWS = (
     _said("bare 503", status(503), HTTP_STATUS),
     _said("503 with Retry-After", status(503, retry_after="0"), HTTP_STATUS),
     _said("ok under 500", status(500, OK), HTTP_STATUS),
+    attrs.evolve(
+        _row("a record that cannot be read, behind a part of the body", no_record_in_the_body, BROKEN),
+        layers=TLS,
+    ),
     # An answer, to HTTP: the request may have been taken before the protocol was given up.
     _row(
         "unexpected 101",

@@ -158,7 +158,7 @@ RETRIED = (
     _row(
         "an answer before the request, in the handshake's last segment",
         tls_that_speaks_first,
-        {FailureKind.CONNECT},
+        {FailureKind.CONNECT, FailureKind.TLS},  # by DirectTransport: it was part of the handshake
         retried=True,
         recovers=False,
         layers=("TLS 1.2",),  # in 1.3 the client has the last word

@@ -170,9 +170,12 @@ async def transport_of(mode: str, scene: Scene) -> AsyncIterator[Transport]:
                 await transport.aclose()  # before the proxy, which waits for it
     else:
         library: Any = READY[mode]
-        limits = library.Limits(max_connections=100, max_keepalive_connections=100, keepalive_expiry=4)
-        more = {} if scene.ready is None else scene.ready(library, scene)
-        async with library.AsyncClient(
-            limits=limits, verify=scene.verify, proxy=scene.proxy, trust_env=False, **more
-        ) as client:
+        settings = {
+            "limits": library.Limits(max_connections=100, max_keepalive_connections=100, keepalive_expiry=4),
+            "verify": scene.verify,
+            "proxy": scene.proxy,
+            "trust_env": False,
+        }
+        settings |= {} if scene.ready is None else scene.ready(library, scene)
+        async with library.AsyncClient(**settings) as client:
             yield HttpxTransport(client)

@@ -3,7 +3,7 @@
 The whole size, which takes minutes:
 
     GATEWAY360_FLEET_WORKERS=4 GATEWAY360_FLEET_REQUESTS=20000 GATEWAY360_FLEET_KILLS=80 GATEWAY360_FLEET_DOUBLES=1000 \\
-    python3 -m uv run --all-extras pytest tests/fleet/test_fleet_chaos.py
+    .venv/bin/uv run --all-extras pytest tests/fleet/test_fleet_chaos.py
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ from gateway360_async.integrations import taskiq as integration
 from gateway360_async.integrations.taskiq import PIN_TASK, broker_from_environment, fleet_broker, pin_task
 from gateway360_async.integrations.worker import PinWorker
 from gateway360_async.sandbox import Sandbox
-from gateway360_async.transports import DirectTransport
 
 NUMBER = "34666666111"
 REDIS = "redis://:a-s3cret@localhost:6379/0"
@@ -118,11 +117,9 @@ async def test_a_worker_is_made_of_the_environment(environment, monkeypatch):
     with pytest.raises(InvalidConfiguration, match="make_client"):
         await PinWorker(maker_of(broker)).start()
     (settings,) = made
-    fleet, transport = settings.pop("fleet"), settings.pop("transport")
+    fleet = settings.pop("fleet")
     assert (fleet.name, fleet.rate) == ("shop", pytest.approx(10.0))
-    assert isinstance(transport, DirectTransport)
     assert settings == {"cooldown": 60.0, "concurrency": 50}
-    await transport.aclose()
 
 
 def maker_of(broker):
@@ -133,14 +130,13 @@ def maker_of(broker):
 async def test_what_the_environment_does_not_name_has_its_default(environment, monkeypatch):
     made = []
     monkeypatch.setattr(integration, "Gateway360Client", lambda **settings: made.append(settings))
-    monkeypatch.setattr(integration, "find_spec", lambda name: None)
     environment(FLEET=REDIS, FLEET_NAME="", FLEET_RATE="", COOLDOWN="", CONCURRENCY="")
     broker = broker_from_environment()
     assert broker.queue_name == "gateway360:queue"
     maker_of(broker)()
     (settings,) = made
     assert settings.pop("fleet").rate is None
-    assert settings == {"cooldown": None, "concurrency": 100, "transport": None}
+    assert settings == {"cooldown": None, "concurrency": 100}
 
 
 @pytest.mark.parametrize(

@@ -251,7 +251,7 @@ def test_no_plugin_for_asyncio_and_a_run_that_does_not_use_it_loads_next_to_noth
                 asyncio.run(calls(gateway360_client, gateway360_sandbox))
         """,
     )
-    run(pytester, *NO_PLUGINS, "-p", "no:respx").assert_outcomes(passed=2)
+    run(pytester, *NO_PLUGINS, "-p", "no:respx", "-p", "no:pytest_httpx").assert_outcomes(passed=2)
 
 
 def test_unittest(pytester):

@@ -17,7 +17,7 @@ from certificates import authority, client_context, server_context
 from loopback import OK, Received, Server, free_port, ok, silence, status
 
 from gateway360_async import ClientClosed, FailureKind, Gateway360Client, Ok, RetryPolicy, TransportFailure
-from gateway360_async.transports import Answer, DirectTransport, Exchange, Phase, TransportError, _direct
+from gateway360_async.transports import Answer, DirectTransport, Exchange, Phase, TransportError, _pool
 from gateway360_async.transports._connection import Connection
 
 BODY = b'{"api_key":"k3y"}'
@@ -81,7 +81,7 @@ async def test_idle_connection_past_its_time_is_not_used_even_before_the_timer(t
 async def test_idle_connection_ends_before_the_server_ends_it(transport, said, seconds):
     async with Server(status(200, OK, keep_alive=said)) as server:
         await post(transport, server.url)
-        (connection,) = transport._target_of
+        (connection,) = transport._pool._target_of
         assert connection.expires - asyncio.get_running_loop().time() == pytest.approx(seconds, abs=0.5)
 
 
@@ -155,7 +155,7 @@ async def test_read_timeout_counts_from_the_last_part(transport, later):
         exchange = Exchange()
         call = asyncio.create_task(post(transport, server.url, exchange, timeout=httpx.Timeout(5, read=60)))
         await server.wait(lambda: server.posts == 1)
-        (connection,) = transport._target_of
+        (connection,) = transport._pool._target_of
         while connection._reader._head_bytes == 0:  # the first part has come
             await asyncio.sleep(0)
         later(61)
@@ -169,7 +169,7 @@ async def test_waits_without_a_bound_set_no_timer(transport):
     async with Server(silence) as server:
         call = asyncio.create_task(post(transport, server.url, timeout=httpx.Timeout(None)))
         await server.wait(lambda: server.posts == 1)
-        assert transport._timer is None
+        assert transport._pool._timer is None
         call.cancel()
         await asyncio.wait((call,))
 
@@ -205,7 +205,7 @@ async def test_connect_timeout_is_a_connection_that_failed(transport, monkeypatc
     with pytest.raises(TransportError, match="no connection was made within 7 s") as caught:
         await call
     assert (caught.value.kind, exchange.phase) == (FailureKind.CONNECT, Phase.UNSENT)
-    assert not transport._target_of
+    assert not transport._pool._target_of
 
 
 @pytest.mark.parametrize("end", ["FIN", "RST", "a byte"])
@@ -226,8 +226,8 @@ async def test_connection_that_ends_before_the_request_is_not_sent(transport, mo
             await asyncio.sleep(0)
         return error
 
-    opened = _direct._open
-    monkeypatch.setattr(_direct, "_open", then_let_it_end)
+    opened = _pool._open
+    monkeypatch.setattr(_pool, "_open", then_let_it_end)
     async with Server(before=on_accept) as server:
         exchange = Exchange()
         with pytest.raises(TransportError, match="before the request") as caught:
