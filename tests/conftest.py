@@ -40,11 +40,12 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy, key or certificate of the machine's reaches a test."""
+    """No proxy, certificate or setting of the machine's, or of the shell's, reaches a test."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-    for name in ("API_KEY", "BASE_URL", "FLEET", "FLEET_NAME", "FLEET_RATE", "REGION"):
+    settings = "API_KEY BASE_URL CONCURRENCY COOLDOWN FLEET FLEET_NAME FLEET_RATE LOG REGION"
+    for name in settings.split():
         monkeypatch.delenv(f"GATEWAY360_{name}", raising=False)
 
 
