@@ -644,3 +644,8 @@ def test_signature_is_the_documented_one():
     assert str(inspect.signature(parse_msisdn)) == (
         "(text: 'str', *, region: 'str | None' = None, line_types: 'LineTypes' = 'sms') -> 'str'"
     )
+
+
+def test_international_digits_of_the_own_region_are_no_fixed_line():
+    """0491 1711234567 would be a valid fixed line in Leer, and no fixed line receives an SMS."""
+    assert parse_msisdn("491711234567", region="DE") == "491711234567"

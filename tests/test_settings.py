@@ -237,6 +237,23 @@ REMOTE = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("base_url", "prefix"),
+    [
+        ("https://api.gateway360.com/api", "/api"),
+        ("https://api.gateway360.com/api/", "/api"),
+        ("https://api.gateway360.com/api/3.0", "/api/3.0"),
+        ("https://proxy.example/gateway/api", "/api"),
+    ],
+)
+def test_base_url_that_ends_in_the_prefix_is_refused_with_the_cure(base_url, prefix):
+    error = refusal(url_of, base_url, prefix)
+    assert error.setting == "base_url"
+    assert prefix in error.problem
+    assert "path_prefix=''" in error.expected
+    assert url_of(base_url, "") == f"{base_url.rstrip('/')}/2fa/request"
+
+
 @pytest.mark.parametrize("base_url", REMOTE)
 def test_plain_http_to_another_machine_is_refused(base_url):
     error = refusal(url_of, base_url)

@@ -107,10 +107,7 @@ class Connection(asyncio.BufferedProtocol):
             return False
         if self._poll is not None:
             return not self._poll.poll(0)
-        sock = cast("asyncio.Transport", self._transport).get_extra_info(
-            "socket"
-        )  # pragma: no cover  # Windows
-        return not select.select((sock,), (), (), 0)[0]  # pragma: no cover
+        return not select.select((transport.get_extra_info("socket"),), (), (), 0)[0]  # Windows
 
     def send(
         self,
@@ -239,7 +236,7 @@ class Connection(asyncio.BufferedProtocol):
         self._unwritten = False
         if self._answered_early:
             self._finish(reusable=False)
-        elif self._exchange is not None:
+        else:
             self.wait(self._timeouts[0])
 
     # --- Within

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
@@ -57,7 +58,9 @@ def _replaced_in(name: str) -> str | None:
         pass
     replaced = _search(module)
     if replaced is None and intact is None:
-        _intact[module] = _look_at_httpx(module) if module.__name__ in _ENGINES else _look_at_httpcore(module)
+        look_at = _look_at_httpx if module.__name__ in _ENGINES else _look_at_httpcore
+        with suppress(AttributeError):  # the same
+            _intact[module] = look_at(module)
     return replaced
 
 

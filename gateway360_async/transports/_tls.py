@@ -109,8 +109,6 @@ class TlsStream:
                 piece = self._ssl.read(_RECORD_BYTES)
             except ssl.SSLWantReadError:
                 break
-            except ssl.SSLZeroReturnError:
-                piece = b""
             except ssl.SSLError as exc:
                 if not pieces:
                     raise

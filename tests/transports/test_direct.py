@@ -6,6 +6,8 @@ import asyncio
 import contextvars
 import gc
 import math
+import os
+import select
 import socket
 import ssl
 
@@ -19,6 +21,7 @@ from loopback import OK, Received, Server, free_port, ok, silence, status
 from gateway360_async import ClientClosed, FailureKind, Gateway360Client, Ok, RetryPolicy, TransportFailure
 from gateway360_async.transports import Answer, DirectTransport, Exchange, Phase, TransportError, _pool
 from gateway360_async.transports._connection import Connection
+from gateway360_async.transports._tls import TlsStream
 
 BODY = b'{"api_key":"k3y"}'
 HEADERS = {"Content-Type": "application/json"}
@@ -109,6 +112,68 @@ async def test_idle_connection_that_speaks_is_closed_at_once(transport):
         await post(transport, server.url)
         await server.requests[0].write(b"x")
         await server.wait(lambda: not server.open)
+
+
+async def test_idle_connection_is_asked_without_poll_too(monkeypatch):
+    """As on Windows."""
+    monkeypatch.delattr(select, "poll")
+    transport = DirectTransport()
+    async with Server() as server:
+        for _ in range(2):
+            await post(transport, server.url)
+        assert server.connections == 1
+        server.requests[0].writer.write(b"x")
+        await post(transport, server.url)
+        assert server.connections == 2
+        await transport.aclose()
+
+
+async def test_idle_tls_connection_with_a_part_of_a_record_is_dropped():
+    transport = DirectTransport(verify=client_context())
+    async with Server(tls=server_context("TLS 1.3")) as server:
+        await post(transport, server.url)
+        (connection,) = transport._pool._target_of
+        os.write(server.requests[0].writer.get_extra_info("socket").fileno(), b"\x17\x03\x03")
+        while connection._tls.between_records:
+            await asyncio.sleep(0)
+        await post(transport, server.url)
+        assert server.connections == 2
+        await transport.aclose()
+
+
+async def test_request_that_tls_cannot_write_may_have_been_sent(monkeypatch):
+    def broken(self, data):
+        raise ssl.SSLError(1, "protocol is shutdown")
+
+    transport = DirectTransport(verify=client_context())
+    monkeypatch.setattr(TlsStream, "encrypt", broken)
+    async with Server(tls=server_context("TLS 1.3")) as server:
+        exchange = Exchange()
+        with pytest.raises(TransportError, match="shutdown") as caught:
+            await post(transport, server.url, exchange)
+        await transport.aclose()
+    assert (caught.value.kind, exchange.phase) == (FailureKind.DISCONNECTED, Phase.SENT)
+
+
+async def test_surplus_behind_an_early_answer_is_no_other_answer(transport):
+    """The answer counts once the request is written whole, and its connection is not used again."""
+
+    async def answers_early(received: Received) -> None:
+        await received.reader.readuntil(b"\r\n\r\n")
+        await received.write(b"HTTP/1.1 200 OK\r\ncontent-length: 15\r\n\r\n" + OK)
+        (connection,) = transport._pool._target_of
+        while not connection._answered_early:
+            await asyncio.sleep(0)
+        await received.write(b"HTTP/1.1 429 x\r\ncontent-length: 0\r\n\r\n")
+        await received.reader.readexactly(20_000_000)
+        await received.silence()
+
+    async with Server(before=answers_early, receive_buffer=4096) as server:
+        answer = await post(transport, server.url, body=b"x" * 20_000_000)
+        assert (answer.http_status, answer.body) == (200, OK)
+        server.before = None
+        assert (await post(transport, server.url)).body == OK
+    assert server.connections == 2
 
 
 async def test_two_urls_of_one_gateway_have_connections_of_their_own(transport):

@@ -179,6 +179,16 @@ def test_originals_are_learned_however_late(monkeypatch):
         assert intercepted_by("httpx") is None
 
 
+def test_library_without_one_of_the_classes_is_looked_at_by_the_others(monkeypatch):
+    import httpcore
+
+    monkeypatch.setattr(_interception, "_intact", {})
+    monkeypatch.delattr(httpcore, "AsyncHTTP11Connection")
+    assert intercepted_by("httpx") is None
+    monkeypatch.setattr(httpcore.AsyncConnectionPool, "handle_async_request", wrapped)
+    assert intercepted_by("httpx") == "httpcore.AsyncConnectionPool.handle_async_request"
+
+
 def test_library_that_is_not_imported_is_not_intercepted(monkeypatch):
     monkeypatch.delitem(sys.modules, "httpcore2")
     monkeypatch.delitem(sys.modules, "httpx2")

@@ -33,6 +33,7 @@ from gateway360_async.transports import (
     TransportError,
     scrubbed,
 )
+from gateway360_async.transports._httpx import _pool_of
 
 BODY = b'{"api_key":"k3y"}'
 TIMEOUT = httpx.Timeout(5)
@@ -317,6 +318,25 @@ async def test_a_ready_client_that_follows_redirects_does_not_follow_ours():
         async with httpx.AsyncClient(follow_redirects=True) as client:
             assert (await post(HttpxTransport(client), server.url)).http_status == 307
     assert other.posts == 0
+
+
+async def test_request_that_httpx_cannot_build_is_not_sent():
+    async with httpx.AsyncClient(verify=False) as client:
+        exchange = Exchange()
+        with pytest.raises(TransportError) as caught:
+            await HttpxTransport(client).post(
+                "http://127.0.0.1:9",
+                headers={"X": "\ud800"},
+                body=BODY,
+                timeout=TIMEOUT,
+                max_bytes=MAX,
+                exchange=exchange,
+            )
+    assert (caught.value.kind, exchange.phase) == (FailureKind.UNEXPECTED, Phase.UNSENT)
+
+
+def test_client_that_does_not_show_its_pool_is_not_taken_for_httpcores():
+    assert _pool_of(httpx, object(), "http://gateway.test") is None
 
 
 class SendsAgain(httpx.AsyncBaseTransport):
