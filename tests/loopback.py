@@ -78,7 +78,7 @@ class Received:
     def wire(self, data: bytes) -> None:
         """Write bytes below TLS, in one piece."""
         if not self.writer.is_closing():
-            self._below_tls.write(data)
+            self.below_tls.write(data)
 
     def fin(self) -> None:
         """Send a FIN and nothing else: over TLS, without a word of it."""
@@ -89,7 +89,8 @@ class Received:
         return self.writer.transport._ssl_protocol  # asyncio has no public way below its TLS
 
     @property
-    def _below_tls(self) -> asyncio.WriteTransport:
+    def below_tls(self) -> Any:
+        """The transport that the kernel's bytes pass."""
         plain = self.writer.get_extra_info("ssl_object") is None
         return self.writer.transport if plain else self._tls_protocol._transport
 

@@ -13,7 +13,7 @@ from typing import Any
 from certificates import server_context
 from loopback import OK, Received, Server
 from matrix import TLS, Row
-from scenes import LAYERS, OTHER, PASSES, REQUEST, Scene, Setting, pass_by, second_call
+from scenes import LAYERS, OTHER, PASSES, REQUEST, Scene, Setting, pass_by, second_call, unheard
 
 from gateway360_async import Disposition, Ok, PinResult
 from gateway360_async.transports import Phase
@@ -84,7 +84,11 @@ def behind_full_records(received: Received, surplus: bytes) -> tuple[bytes, byte
 
 
 def no_record(received: Received, surplus: bytes) -> tuple[bytes, bytes]:
-    """Behind the answer's record, one that is not encrypted with the connection's key."""
+    """Behind the answer's record, one that is not encrypted with the connection's key.
+
+    The server does not hear of it, or it would close the connection by itself.
+    """
+    received.below_tls.pause_reading()
     return received.records(http(OK)) + NO_RECORD, b""
 
 
@@ -172,7 +176,7 @@ ROWS = (
         Disposition.SENT,
         posts=1,
         connections=2,
-        act=second_call,
+        act=unheard(second_call),
         layers=TLS,
     ),
     Row(

@@ -13,7 +13,7 @@ from loopback import OK, Behaviour, Received, raw, status
 from matrix import PLAIN, TLS, Row
 from rows_sent import HEAD_OR_NOT, past_its_deadline
 from rows_surplus import NO_RECORD, http
-from scenes import Act, send, serving
+from scenes import Act, send, serving, unheard
 
 from gateway360_async import Disposition, FailureKind
 from gateway360_async.transports import Phase
@@ -43,6 +43,7 @@ async def rst_in_the_body(received: Received) -> None:
 
 
 async def no_record_in_the_body(received: Received) -> None:
+    received.below_tls.pause_reading()
     received.wire(received.records(http(OK)[:-3]) + NO_RECORD)
     await received.until_gone()
 
@@ -133,7 +134,12 @@ ROWS = (
     _said("503 with Retry-After", status(503, retry_after="0"), HTTP_STATUS),
     _said("ok under 500", status(500, OK), HTTP_STATUS),
     attrs.evolve(
-        _row("a record that cannot be read, behind a part of the body", no_record_in_the_body, BROKEN),
+        _row(
+            "a record that cannot be read, behind a part of the body",
+            no_record_in_the_body,
+            BROKEN,
+            act=unheard(send),
+        ),
         layers=TLS,
     ),
     # An answer, to HTTP: the request may have been taken before the protocol was given up.

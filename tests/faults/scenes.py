@@ -17,7 +17,7 @@ from certificates import client_context, server_context
 from forward_proxy import ForwardProxy
 from loopback import Behaviour, Received, Server, ok
 
-from gateway360_async import Gateway360Client, PinRequest, PinResult
+from gateway360_async import Gateway360Client, Ok, PinRequest, PinResult
 from gateway360_async.transports import DirectTransport, HttpxTransport, Transport
 
 KEY: Final = "k3y-0f-the-account"
@@ -118,8 +118,19 @@ async def send(scene: Scene) -> PinResult:
 
 async def second_call(scene: Scene) -> PinResult:
     """Call over a connection that has carried another call, if it is still fit for it."""
-    await scene.client.send(OTHER)
+    assert isinstance(await scene.client.send(OTHER), Ok)
     return await scene.client.send(REQUEST)
+
+
+def unheard(act: Act) -> Act:
+    """Do so, and only then let a server that has stopped reading hear of it."""
+
+    async def acts(scene: Scene) -> PinResult:
+        result = await act(scene)
+        scene.gateway.requests[0].below_tls.resume_reading()
+        return result
+
+    return acts
 
 
 def as_time_passes(
