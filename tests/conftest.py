@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import gc
 import os
 import shutil
 import signal
@@ -36,6 +37,12 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Run single files and tests in this process, where a start is quick; folders of them run on every core."""
     return None if all(Path(argument).is_dir() for argument in config.args) else 0
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector leave alone what stays to the end: thousands of tests, which it went through again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
