@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import AbstractAsyncContextManager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from types import TracebackType
 from typing import Any, Final
 
@@ -97,8 +97,8 @@ class Turns(AbstractAsyncContextManager[None]):
         turn: asyncio.Future[None] = loop.create_future()
         self._waiting.append((turn, loop.time() + patience))
         if self._giving is None:
-            # Not the caller's own: a caller can be cancelled, and others wait as well.
-            self._giving = asyncio.Task(self._give(), loop=loop)
+            # Neither the caller's own nor in its context: a caller can be cancelled, and others wait as well.
+            self._giving = asyncio.Task(self._give(), loop=loop, context=Context())
         await turn
 
     async def aclose(self) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import Any, Final
 
 import attrs
@@ -184,7 +185,7 @@ class Dispatcher:
             entry.before = left.token
         self._entries[key] = entry
         if self._looking is None:
-            self._looking = asyncio.Task(self._look(), loop=loop)
+            self._looking = asyncio.Task(self._look(), loop=loop, context=Context())
         return entry
 
     def _leave(self, entry: _Entry) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from importlib.resources import files
 
 import pytest
@@ -128,6 +129,25 @@ async def test_whoever_gives_up_leaves_its_turn_to_the_next():
     assert first.cancelled()
     assert link.wanted == [2]
     await turns.aclose()
+
+
+REQUEST_ID = contextvars.ContextVar("request id", default="none")
+
+
+async def test_loop_of_permits_runs_in_no_callers_context():
+    """Else the trace of the first request would collect the questions for all that come later."""
+    seen = []
+
+    class Noting(Scripted):
+        async def run(self, *args, **settings):
+            seen.append(REQUEST_ID.get())
+            return await super().run(*args, **settings)
+
+    turns = turns_on(Noting((1, 0)))
+    REQUEST_ID.set("the first request")
+    await turns.wait(5.0)
+    await turns.aclose()
+    assert seen == ["none"]
 
 
 async def test_a_turn_that_nobody_wants_any_more_is_nobodys():
