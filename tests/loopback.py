@@ -114,10 +114,16 @@ class Received:
         reset(self.writer)
 
 
+def abort(writer: asyncio.StreamWriter) -> None:
+    """Close at once. Up to Python 3.11.2, a TLS transport that was closed twice cannot be aborted: it is closing."""
+    with contextlib.suppress(AttributeError):
+        writer.transport.abort()
+
+
 def reset(writer: asyncio.StreamWriter) -> None:
     """Close with a RST rather than a FIN."""
     linger_none(writer)
-    writer.transport.abort()
+    abort(writer)
 
 
 def linger_none(connection: asyncio.StreamWriter | asyncio.BaseTransport | socket.socket) -> None:
@@ -235,7 +241,7 @@ class Server:
         assert self._server is not None
         self._server.close()
         for writer in self.open:
-            writer.transport.abort()
+            abort(writer)
         await self.wait(lambda: not self.open)
 
     async def wait(self, condition: Callable[[], bool]) -> None:
@@ -270,7 +276,7 @@ class Server:
         except (asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
             pass
         finally:
-            writer.transport.abort()
+            abort(writer)
             self.open.discard(writer)
             await self._notify()
 
