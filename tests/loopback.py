@@ -117,7 +117,13 @@ class Received:
 def reset(writer: asyncio.StreamWriter) -> None:
     """Close with a RST rather than a FIN."""
     linger_none(writer)
-    writer.transport.abort()
+    drop(writer)
+
+
+def drop(writer: asyncio.StreamWriter) -> None:
+    """End a connection at once; one over TLS that has been closed twice ends by itself."""
+    with contextlib.suppress(AttributeError):  # which CPython before 3.11.4 raises then
+        writer.transport.abort()
 
 
 def linger_none(connection: asyncio.StreamWriter | asyncio.BaseTransport | socket.socket) -> None:
@@ -235,7 +241,7 @@ class Server:
         assert self._server is not None
         self._server.close()
         for writer in self.open:
-            writer.transport.abort()
+            drop(writer)
         await self.wait(lambda: not self.open)
 
     async def wait(self, condition: Callable[[], bool]) -> None:
@@ -270,7 +276,7 @@ class Server:
         except (asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
             pass
         finally:
-            writer.transport.abort()
+            drop(writer)
             self.open.discard(writer)
             await self._notify()
 
