@@ -648,4 +648,8 @@ def test_signature_is_the_documented_one():
 
 def test_international_digits_of_the_own_region_are_no_fixed_line():
     """0491 1711234567 would be a valid fixed line in Leer, and no fixed line receives an SMS."""
-    assert parse_msisdn("491711234567", region="DE") == "491711234567"
+    for text in ("491711234567", "49 171 1234567"):
+        assert parse_msisdn(text, region="DE") == "491711234567"
+    # As of Indonesia a fixed line in either reading, and said so of the international one.
+    with pytest.raises(InvalidRequest, match="is a fixed line of ID"):
+        parse_msisdn("62218350123", region="ID")

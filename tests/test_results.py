@@ -53,6 +53,7 @@ def test_an_accepted_request_was_sent():
 @pytest.mark.parametrize("reason", SkipReason)
 def test_what_was_skipped_was_not_sent(reason):
     assert str(Skipped(reason, "why")) == f"not sent, skipped as {reason}: why"
+    assert str(Skipped(reason, "why", Ok())) == f"{Ok()}; skipped as {reason}: why"
     assert Skipped(reason).disposition is NOT_SENT
 
 

@@ -515,13 +515,14 @@ def test_the_help_and_the_version_are_no_failure(monkeypatch, capsys):
 
 def test_the_package_can_be_run_where_the_script_is_not_on_the_path(monkeypatch, capsys):
     # Not `runpy`: pytest imports the package of a plugin in a way of its own, which that does not know.
-    path = importlib.util.find_spec("gateway360_async.cli.__main__").origin
-    code = compile(Path(path).read_text(encoding="utf-8"), path, "exec")
+    spec = importlib.util.find_spec("gateway360_async.cli.__main__")
+    code = compile(Path(spec.origin).read_text(encoding="utf-8"), spec.origin, "exec")
+    within = {"__package__": "gateway360_async.cli", "__spec__": spec}
     monkeypatch.setattr(sys, "argv", ["gateway360", "--version"])
     with pytest.raises(SystemExit) as caught:
-        exec(code, {"__name__": "__main__", "__package__": "gateway360_async.cli"})
+        exec(code, {"__name__": "__main__", **within})
     assert caught.value.code == 0
-    exec(code, {"__name__": "imported", "__package__": "gateway360_async.cli"})
+    exec(code, {"__name__": spec.name, **within})
     assert capsys.readouterr().out.count("gateway360-async") == 1
 
 
