@@ -6,6 +6,7 @@
     ├── ClientClosed          (RuntimeError)  the client was closed; nothing was sent
     ├── WrongEventLoop        (RuntimeError)  another event loop, or after a fork; nothing was sent
     ├── LedgerError                           a batch's ledger cannot be used, or has failed
+    ├── StoreError                            a store of idempotency records cannot be used
     ├── FleetError                            the memory that a fleet shares cannot be used
     ├── InvalidReports        (ValueError)    delivery reports that cannot be read (see `delivery`)
     ├── ForgedReport                          a delivery report without a token of ours (see `delivery`)
@@ -35,6 +36,7 @@ __all__ = [
     "Gateway360Error",
     "InvalidConfiguration",
     "InvalidRequest",
+    "StoreError",
     "LedgerError",
     "WrongEventLoop",
     "kind_of",
@@ -157,6 +159,27 @@ class FleetError(Gateway360Error):
 
     def __str__(self) -> str:
         return f"the fleet's Redis {self.problem}; expected {self.expected}"
+
+
+class StoreError(Gateway360Error):
+    """A store of idempotency records cannot be used. What it could not record was not sent.
+
+    A call never raises it: its result is a `TransportFailure` of the kind `STORE`, `NOT_SENT`.
+
+    Attributes:
+        problem: What is wrong with it, without its URL, which may hold a password.
+        expected: What would be right, or what to do.
+        passing: Whether it may be over in a moment, as an outage is.
+    """
+
+    def __init__(self, problem: str, expected: str, *, passing: bool = False) -> None:
+        super().__init__(problem, expected)
+        self.problem = problem
+        self.expected = expected
+        self.passing = passing
+
+    def __str__(self) -> str:
+        return f"the store {self.problem}; expected {self.expected}"
 
 
 def without_arguments(function: Callable[_P, _T]) -> Callable[_P, _T]:
