@@ -188,7 +188,7 @@ class PostgresStore(Store):
         """Grant permits of a shared rate."""
         numbers = (_bytes(repr(number)) for number in (count, float(interval), HORIZON, CATCH_UP))
         granted, seconds = await self._ask("permits", _bytes(f"p{key.hex()}"), *numbers)
-        return granted, seconds
+        return granted, float(seconds)
 
     async def header(self, key: bytes, value: str, *, replace: bool = False) -> str:
         """Give the header, or set it."""
@@ -418,7 +418,7 @@ def _answer(found: list[Any]) -> Answer:
         token=token,
         result=_text(result),
         report_id=_text(report_id),
-        remaining=remaining,
+        remaining=float(remaining),
         mismatch=mismatch,
         cooldown=cooldown,
         limit=limit[0] if limit else None,

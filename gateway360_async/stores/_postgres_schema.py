@@ -178,7 +178,7 @@ DECLARE
     answers json[] := array_fill(NULL::json, ARRAY[json_array_length(p_items)]);
     got integer[] := '{}'; rest integer[]; refused integer[];
     item record; r gateway360.records; c gateway360.records;
-    count json; answer json; takes text[]; resent boolean;
+    count json; answer json; takes text[]; again boolean;
 BEGIN
     IF now IS NULL THEN RETURN NULL; END IF;
     IF p_plain THEN
@@ -205,7 +205,7 @@ BEGIN
                 AND t.namespace = p_namespace AND t.key = i.key AND t.token = i.token;
     END IF;
     FOR item IN SELECT * FROM gateway360.items(p_items) AS i WHERE i.n = ANY (rest || refused) ORDER BY i.n LOOP
-        answer := NULL; takes := '{}'; resent := false; r := NULL; c := NULL;
+        answer := NULL; takes := '{}'; again := false; r := NULL; c := NULL;
         IF item.n = ANY (refused) THEN
             answers[item.n + 1] := '["free"]';
             CONTINUE;
@@ -214,7 +214,8 @@ BEGIN
             WHERE t.namespace = p_namespace AND t.key = item.key AND t.expires > now;
         SELECT * INTO c FROM gateway360.records AS t
             WHERE t.namespace = p_namespace AND t.key = item.cooldown AND t.expires > now;
-        IF r.token = item.token AND r.state = 'leased' OR c.token = item.token AND c.state = 'leased' THEN
+        IF r.token = item.token AND r.state = 'leased'
+                OR item.key IS NULL AND c.token = item.token AND c.state = 'leased' THEN
             IF r.token = item.token AND r.resent THEN
                 answers[item.n + 1] := json_build_array('claimed', item.token, r.result);
             END IF;
@@ -224,7 +225,7 @@ BEGIN
             takes := takes || item.key;
         ELSIF r.token = item.resend AND r.state <> 'completed' THEN
             takes := takes || item.key;
-            resent := true;
+            again := true;
         ELSE
             answer := gateway360.answer(r, now, item.fingerprint, false);
         END IF;
@@ -249,13 +250,13 @@ BEGIN
         END LOOP;
         answers[item.n + 1] := answer;
         CONTINUE WHEN answer IS NOT NULL;
-        IF resent THEN
+        IF again THEN
             answers[item.n + 1] := json_build_array('claimed', item.token, r.result);
         END IF;
         UPDATE gateway360.records AS t SET
             token = item.token, state = 'leased', lease_end = now + item.lease, report_id = item.report_id,
-            resent = claim.resent AND t.key = item.key,
-            result = CASE WHEN claim.resent AND t.key = item.key THEN t.result END,
+            resent = again AND t.key = item.key,
+            result = CASE WHEN again AND t.key = item.key THEN t.result END,
             expires = CASE WHEN t.key = item.key AND item.forgets THEN now + item.lease + item.ttl
                 WHEN t.key = item.cooldown AND item.cooldown_forgets THEN now + item.lease + item.cooldown_ttl
                 ELSE 'infinity' END,
