@@ -1,9 +1,9 @@
-"""A wish as a queue carries it, and its outcome as a queue gives it back: plain JSON, both ways.
+"""A request as a queue carries it, and its result as a queue gives it back: plain JSON, both ways.
 
-Rules of this module:
+Invariants:
 
-- A task holds all that a worker needs but the account's key, and the whole number: whoever can read the queue can read it.
-- What comes from a queue is checked like any other input.
+- A task holds all that a worker needs but the account's key, and the whole number: a reader of the queue can read it.
+- A task that comes from a queue is checked like any other input.
 """
 
 # The annotations are for users' type checkers; the checks are for everybody else at run time.
@@ -27,11 +27,11 @@ _EXPECTED = "what task_of() made"
 
 
 def task_of(request: PinRequest, idempotency_key: str) -> dict[str, Any]:
-    """Make the task of a wish.
+    """Make the task of a request.
 
     Args:
-        request: What is to be sent.
-        idempotency_key: What the wish is called: tasks with the same key are one SMS.
+        request: The request.
+        idempotency_key: The name of this wish to send: tasks with the same key are one SMS.
 
     Raises:
         InvalidRequest: An argument is wrong.
