@@ -1,10 +1,10 @@
-"""The fleet's gateway: it answers after a latency, and keeps for each request when it came and its number.
+"""The gateway of the stores' benchmark: it answers after a latency, and keeps for each request when it came and its number.
 
-    python -m benchmarks.fleet.gateway SECONDS
+    python -m benchmarks.stores.gateway SECONDS
 
-Rules of this module:
+Invariants:
 
-- Its own process, which does next to nothing, so that the fleet is the limit. It judges nothing but that a request
+- Its own process, which does next to nothing, so that the clients are the limit. It judges nothing but that a request
   is one of the benchmark's, whole: anything else is a stray.
 - A request counts, and is an SMS, when its last byte has been read. When that was is the system's monotonic clock,
   which is the same for every process of a machine.
