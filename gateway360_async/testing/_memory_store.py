@@ -218,9 +218,9 @@ def _claim(space: _Space, claim: Claim, now: float) -> Answer:
         return Answer(state=State.FREE)
     wanted = [record for record in (claim.record, claim.cooldown) if record is not None]
     found = [_find(space, record.key, now) for record in wanted]
-    for kept in found:
-        if kept is not None and kept.token == claim.token and kept.state is State.CLAIMED:
-            return Answer(state=State.CLAIMED, token=claim.token, result=kept.result, report_id=kept.report_id)
+    own = found[0] if found else None
+    if own is not None and own.token == claim.token and own.state is State.CLAIMED:
+        return Answer(state=State.CLAIMED, token=claim.token, result=own.result, report_id=own.report_id)
     resent: _Kept | None = None
     taken: list[Record] = []
     for record, kept in zip(wanted, found, strict=True):

@@ -18,7 +18,7 @@ from .._store_racer import hashed
 
 __all__ = ["BRIEF", "GRAIN", "LONG", "Bench", "in_loops"]
 
-BRIEF: Final = 0.03
+BRIEF: Final = 0.02
 """Seconds of what is to be over when `lapse` returns."""
 
 LONG: Final = 3600.0
