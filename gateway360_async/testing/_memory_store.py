@@ -146,11 +146,13 @@ class MemoryStore(Store):
         space, now = self._space(), self._memory.now()
         return [_renew(space, claim, now) for claim in claims]
 
-    async def peek(self, keys: Sequence[bytes]) -> list[Answer]:
+    async def peek(self, records: Sequence[Record]) -> list[Answer]:
         """Look at records."""
         space, now = self._space(), self._memory.now()
-        found = [_find(space, key, now) for key in keys]
-        return [Answer(state=State.FREE) if kept is None else _look(kept, now) for kept in found]
+        found = [(_find(space, record.key, now), record) for record in records]
+        return [
+            Answer(state=State.FREE) if kept is None else _look(kept, now, record) for kept, record in found
+        ]
 
     async def permits(self, key: bytes, count: int, interval: float) -> tuple[int, float]:
         """Grant permits by the generic cell rate algorithm (ITU-T I.371)."""
@@ -180,7 +182,9 @@ class MemoryStore(Store):
     async def check(self) -> list[str]:
         """Say that it forgets."""
         self._space()
-        return ["the records are in the memory of this process: they end with it, and no other process sees them"]
+        return [
+            "the records are in the memory of this process: they end with it, and no other process sees them"
+        ]
 
     async def new_epoch(self) -> str:
         """Set a new epoch."""
@@ -229,6 +233,8 @@ def _claim(space: _Space, claim: Claim, now: float) -> Answer:
         elif record is claim.record and kept.token == claim.resend and kept.state is not State.COMPLETED:
             taken.append(record)
             resent = kept
+        elif record is claim.record and kept.token == claim.replace and kept.state is State.COMPLETED:
+            taken.append(record)
         elif record is claim.record or not claim.force:
             return _look(kept, now, record, cooldown=record is claim.cooldown)
     for index, count in enumerate(claim.counts):

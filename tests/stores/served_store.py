@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from gateway360_async.stores import Store, StoreError
 from gateway360_async.testing.stores import Memory, MemoryStore
 
+
 async def receive(reader):
     (size,) = struct.unpack("!I", await reader.readexactly(4))
     return pickle.loads(await reader.readexactly(size))
@@ -147,8 +148,8 @@ class ServedStore(Store):
     async def renew(self, claims):
         return await self._ask("renew", claims)
 
-    async def peek(self, keys):
-        return await self._ask("peek", keys)
+    async def peek(self, records):
+        return await self._ask("peek", records)
 
     async def permits(self, key, count, interval):
         return await self._ask("permits", key, count, interval)

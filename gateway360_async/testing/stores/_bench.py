@@ -146,7 +146,9 @@ class Bench:
         assert (await self.ask(store, claim)).state is State.CLAIMED
         return claim
 
-    async def end(self, store: Store, claim: Claim, state: State, result: str = "result", **more: Any) -> bool:
+    async def end(
+        self, store: Store, claim: Claim, state: State, result: str = "result", **more: Any
+    ) -> bool:
         """Complete alone."""
         completion = Completion(claim=claim, state=state, result=result, **more)
         (done,) = await store.complete([completion])
@@ -154,7 +156,7 @@ class Bench:
 
     async def look(self, store: Store, name: str) -> Answer:
         """Look at the record of this name."""
-        (answer,) = await store.peek([hashed(name)])
+        (answer,) = await store.peek([Record(hashed(name), LONG)])
         return answer
 
     async def lapse(self, store: Store) -> None:
@@ -175,7 +177,11 @@ class Bench:
         return claim
 
     async def ends_after(
-        self, store: Store, seconds: float, begin: Callable[[], Awaitable[Any]], there: Callable[[], Awaitable[bool]]
+        self,
+        store: Store,
+        seconds: float,
+        begin: Callable[[], Awaitable[Any]],
+        there: Callable[[], Awaitable[bool]],
     ) -> None:
         """Check that what begins now is there for so many seconds, and then no more.
 
