@@ -63,9 +63,7 @@ class Walk:
         if kind < 0.6:
             claim = self._claim(seen, brief=False)
             give_back = claim.counts
-            ends = [
-                Completion(claim=claim, state=State.FREE, result="", give_back=give_back, withdrawn=True)
-            ]
+            ends = [Completion(claim=claim, state=State.FREE, result="", give_back=give_back, withdrawn=True)]
 
             async def withdrawn(store: Store) -> Any:
                 await store.complete(ends)
@@ -129,7 +127,9 @@ def comparable(answer: Any) -> Any:
     if answer.state in {State.CLAIMED, State.LIMITED}:
         return answer.state, answer.result, answer.limit
     leased = answer.state is State.IN_PROGRESS
-    return attrs.evolve(answer, result=None if leased else answer.result, remaining=float(answer.remaining > 0))
+    return attrs.evolve(
+        answer, result=None if leased else answer.result, remaining=float(answer.remaining > 0)
+    )
 
 
 @in_loops
