@@ -147,11 +147,13 @@ class MemoryStore(Store):
         space, now = self._space(), self._memory.now()
         return [_renew(space, claim, now) for claim in claims]
 
-    async def peek(self, keys: Sequence[bytes]) -> list[Answer]:
+    async def peek(self, records: Sequence[Record]) -> list[Answer]:
         """Look at records."""
         space, now = self._space(), self._memory.now()
-        found = [_find(space, key, now) for key in keys]
-        return [Answer(state=State.FREE) if kept is None else _look(kept, now) for kept in found]
+        found = [(_find(space, record.key, now), record) for record in records]
+        return [
+            Answer(state=State.FREE) if kept is None else _look(kept, now, record) for kept, record in found
+        ]
 
     async def permits(self, key: bytes, count: int, interval: float) -> tuple[int, float]:
         """Grant permits by the generic cell rate algorithm (ITU-T I.371)."""

@@ -148,8 +148,8 @@ class ServedStore(Store):
     async def renew(self, claims):
         return await self._ask("renew", claims)
 
-    async def peek(self, keys):
-        return await self._ask("peek", keys)
+    async def peek(self, records):
+        return await self._ask("peek", records)
 
     async def permits(self, key, count, interval):
         return await self._ask("permits", key, count, interval)

@@ -158,7 +158,7 @@ class Bench:
 
     async def look(self, store: Store, name: str) -> Answer:
         """Look at the record of this name."""
-        (answer,) = await store.peek([hashed(name)])
+        (answer,) = await store.peek([Record(hashed(name), LONG)])
         return answer
 
     async def lapse(self, store: Store) -> None:

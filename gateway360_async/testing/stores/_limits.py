@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from ...stores import Completion, State
+from ...stores import Completion, Record, State
 from ...stores._base import CATCH_UP, HORIZON
 from .._store_racer import hashed
 from ._bench import BRIEF, GRAIN, LONG, Bench, in_loops
@@ -25,7 +25,7 @@ class CountRules(Bench):
         await self.hold(store, counts=(full,))
         asked = await self.ask(other, self.claim("a", cooldown="c", counts=(room, full)))
         assert (asked.state, asked.limit, asked.cooldown) == (State.LIMITED, 1, False)
-        seen = await other.peek([hashed("a"), hashed("c")])
+        seen = await other.peek([Record(hashed("a"), LONG), Record(hashed("c"), LONG)])
         assert [answer.state for answer in seen] == [State.FREE] * 2
         await self.hold(other, "a", cooldown="c", counts=(room,))
         asked = await self.ask(store, self.claim("b", counts=(room, full)))

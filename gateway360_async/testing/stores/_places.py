@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ..._errors import InvalidConfiguration, StoreError, WrongEventLoop
-from ...stores import Answer, Claim, Completion, State, Store
+from ...stores import Answer, Claim, Completion, Record, State, Store
 from .._store_racer import hashed, until_there
 from ._bench import GRAIN, LONG, Bench, in_loops
 
@@ -28,7 +28,7 @@ def each_method(claim: Claim) -> list[Callable[[Store], Awaitable[Any]]]:
         lambda store: store.claim([claim]),
         lambda store: store.complete([completion]),
         lambda store: store.renew([claim]),
-        lambda store: store.peek([hashed("a")]),
+        lambda store: store.peek([Record(hashed("a"), LONG)]),
         lambda store: store.permits(hashed("a"), 1, 1.0),
         lambda store: store.header(hashed("a"), "x", replace=True),
     ]
@@ -197,7 +197,7 @@ class FaultRules(Bench):
             task.cancel()
             await asyncio.wait([task])
             assert await self.end(store, claim, State.COMPLETED)
-            seen = await store.peek([hashed(f"{turns}"), hashed(f"c{turns}")])
+            seen = await store.peek([Record(hashed(f"{turns}"), LONG), Record(hashed(f"c{turns}"), LONG)])
             assert [answer.state for answer in seen] == [State.COMPLETED] * 2
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")

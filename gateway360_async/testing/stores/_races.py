@@ -13,10 +13,10 @@ from typing import Any
 import attrs
 import pytest
 
-from ...stores import State
+from ...stores import Record, State
 from ...stores._base import CATCH_UP
 from .._store_racer import Job, claimed, hashed
-from ._bench import GRAIN, Bench, in_loops
+from ._bench import GRAIN, LONG, Bench, in_loops
 
 __all__ = ["RaceRules"]
 
@@ -93,7 +93,7 @@ class RaceRules(Bench):
         granted: list[int] = [number for one in racers for number in one.said("claimed")]
         assert sorted(granted) == list(range(120))
         store = await self.open()
-        seen = await store.peek([hashed(f"race {number}") for number in range(120)])
+        seen = await store.peek([Record(hashed(f"race {number}"), LONG) for number in range(120)])
         for one in racers:
             mine: list[int] = one.said("claimed")
             assert [seen[number].token for number in mine] == [f"{one.job.seed}-{number}" for number in mine]
@@ -136,7 +136,7 @@ class RaceRules(Bench):
         ]
         numbers = [number for number, _ in granted]
         assert len(numbers) == len(set(numbers)), "claimed twice"
-        seen = await store.peek([hashed(f"race {number}") for number in range(job.keys)])
+        seen = await store.peek([Record(hashed(f"race {number}"), LONG) for number in range(job.keys)])
         for number, owner in granted:
             assert seen[number].token == f"{owner}-{number}"
         assert {answer.state for answer in seen} <= {State.COMPLETED, State.IN_DOUBT, State.FREE}

@@ -116,7 +116,9 @@ class RecordRules(Bench):
         await self.hold(store, "other")
         claims = [over, ended, doubt, self.claim("other", lease=9 * LONG), self.claim("none")]
         assert await store.renew(claims) == [False] * 5
-        answers = await store.peek([hashed(name) for name in ("over", "ended", "doubt", "other", "none")])
+        answers = await store.peek(
+            [Record(hashed(name), LONG) for name in ("over", "ended", "doubt", "other", "none")]
+        )
         states = [State.IN_DOUBT, State.COMPLETED, State.IN_DOUBT, State.IN_PROGRESS, State.FREE]
         assert [answer.state for answer in answers] == states
         assert answers[3].remaining <= LONG
@@ -210,7 +212,7 @@ class RecordRules(Bench):
             await self.end(store, one, State.FREE, give_back=(limit,), withdrawn=True)
         answers = await other.claim([claim, bare])
         assert [answer.state for answer in answers] == [State.FREE] * 2
-        seen = await store.peek([hashed("a"), hashed("c")])
+        seen = await store.peek([Record(hashed("a"), LONG), Record(hashed("c"), LONG)])
         assert [answer.state for answer in seen] == [State.FREE] * 2
         await self.hold(other, "a", cooldown="c", counts=(limit,))
 
@@ -264,6 +266,34 @@ class RecordRules(Bench):
         first = await self.held(store, "a", State.IN_DOUBT)
         asked = await self.ask(store, self.claim("a", resend="another"))
         assert (asked.state, asked.token) == (State.IN_DOUBT, first.token)
+
+    async def test_peek_with_another_fingerprint_is_a_mismatch(self) -> None:
+        """A look tells another payload as a claim does."""
+        store = await self.open()
+        await self.held(store, "a", State.COMPLETED, fingerprint=b"first")
+        records = [Record(hashed("a"), LONG, fingerprint) for fingerprint in (b"second", b"first", b"")]
+        assert [answer.mismatch for answer in await store.peek(records)] == [True, False, False]
+
+    async def test_replacement_takes_a_completed_record_once(self) -> None:
+        """A corrected request takes the record that the gateway refused, by its token; released, the key is free."""
+        store, other = await self.open(), await self.open()
+        first = await self.held(store, "a", State.COMPLETED, fingerprint=b"wrong")
+        assert (await self.ask(store, self.claim("a", replace="another"))).state is State.COMPLETED
+        one, two = (self.claim("a", replace=first.token, fingerprint=b"right") for _ in range(2))
+        won = await self.ask(store, one)
+        assert (won.state, won.result) == (State.CLAIMED, None)
+        lost = await self.ask(other, two)
+        assert (lost.state, lost.token, lost.mismatch) == (State.IN_PROGRESS, one.token, False)
+        assert not await self.end(store, first, State.COMPLETED, "too late")
+        assert await self.end(store, one, State.FREE)
+        assert (await self.look(other, "a")).state is State.FREE
+
+    @pytest.mark.parametrize("state", [State.IN_PROGRESS, State.IN_DOUBT])
+    async def test_replacement_takes_only_what_is_completed(self, state: State) -> None:
+        """A record that may have been sent is no refused one."""
+        store = await self.open()
+        first = await self.held(store, "a", state)
+        assert (await self.ask(store, self.claim("a", replace=first.token))).state is state
 
     async def test_resend_never_takes_what_is_completed(self) -> None:
         """A late result wins over a resend that was decided before it came."""
@@ -326,7 +356,7 @@ class RecordRules(Bench):
         assert await store.renew(claims) == [True] * 500
         ends = [Completion(claim=claim, state=State.COMPLETED, result=claim.token) for claim in claims]
         assert await store.complete(ends) == [True] * 500
-        answers = await store.peek([hashed(f"{number}") for number in reversed(range(500))])
+        answers = await store.peek([Record(hashed(f"{number}"), LONG) for number in reversed(range(500))])
         assert [(answer.result, answer.report_id) for answer in reversed(answers)] == [
             (claim.token, claim.report_id) for claim in claims
         ]
