@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import pickle
 import struct
 import threading
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 from gateway360_async.stores import Store, StoreError
 from gateway360_async.testing.stores import Memory, MemoryStore
@@ -178,7 +178,7 @@ class ServedHooks:
 
     async def restart(self, *, keep_data):
         self.server.stop()
-        os.unlink(self.server.path)
+        Path(self.server.path).unlink(missing_ok=True)
         if not keep_data:
             self.server.memory.clear()
         self.server.start()
