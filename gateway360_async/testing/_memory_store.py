@@ -226,6 +226,8 @@ def _claim(space: _Space, claim: Claim, now: float) -> Answer:
     own = cooldown if claim.record is None else record
     if own is not None and own.token == claim.token and own.state is State.CLAIMED:
         return Answer(state=State.CLAIMED, token=claim.token, result=own.result, report_id=own.report_id)
+    if record is not None and record.token == claim.replace and record.state is State.COMPLETED:
+        record = None
     resent = record is not None and record.token == claim.resend and record.state is not State.COMPLETED
     if record is not None and not resent:
         return _look(record, now, claim.record)

@@ -390,4 +390,5 @@ class RecordRules(Bench):
         keys = [bytes(16), bytes(15) + b"\1", b"\n" * 16, b"}:*?[a]\\\xff\0\r\n\"' %", b"\xff" * 16]
         claims = [self.claim(record=Record(key, LONG)) for key in keys]
         assert [answer.state for answer in await store.claim(claims)] == [State.CLAIMED] * 5
-        assert [answer.token for answer in await store.peek(keys)] == [claim.token for claim in claims]
+        seen = await store.peek([Record(key, LONG) for key in keys])
+        assert [answer.token for answer in seen] == [claim.token for claim in claims]
