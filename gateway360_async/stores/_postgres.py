@@ -142,7 +142,7 @@ class PostgresStore(Store):
 
     async def claim(self, claims: Sequence[Claim]) -> list[Answer]:
         """Claim many in one transaction."""
-        items = [_item(n, claim) for n, claim in enumerate(claims)]
+        items = [_claimed(n, claim) for n, claim in enumerate(claims)]
         plain = all(claim.record and not claim.cooldown and not claim.counts for claim in claims)
         found = await self._ask("claim", plain, _keys(items), items) if items else await self._nothing()
         return [
@@ -160,12 +160,13 @@ class PostgresStore(Store):
 
     async def renew(self, claims: Sequence[Claim]) -> list[bool]:
         """Let leases begin anew."""
-        items = [_item(n, claim) for n, claim in enumerate(claims)]
+        items = [_claimed(n, claim) for n, claim in enumerate(claims)]
         return await self._ask("renew", _keys(items), items) if items else await self._nothing()
 
-    async def peek(self, keys: Sequence[bytes]) -> list[Answer]:
+    async def peek(self, records: Sequence[Record]) -> list[Answer]:
         """Look at records."""
-        found = await self._ask("peek", tuple(f"r{key.hex()}" for key in keys)) if keys else await self._nothing()
+        items = [_item(n, record) for n, record in enumerate(records)]
+        found = await self._ask("peek", _keys(items), items) if items else await self._nothing()
         return [_answer(one) for one in found]
 
     async def permits(self, key: bytes, count: int, interval: float) -> tuple[int, float]:
@@ -337,32 +338,31 @@ def _sent(value: object) -> bytes:
     return (value if isinstance(value, str) else json.dumps(value)).encode()
 
 
-def _item(n: int, claim: Claim) -> dict[str, Any]:
+def _item(n: int, record: Record | None, prefix: str = "") -> dict[str, Any]:
+    if record is None:
+        return {"n": n}
+    kept = record.ttl, record.forgets, record.fingerprint.hex()
+    names = f"{prefix}ttl", f"{prefix}forgets", f"{prefix}fingerprint"
+    return {"n": n, prefix.rstrip("_") or "key": f"r{record.key.hex()}", **dict(zip(names, kept, strict=True))}
+
+
+def _claimed(n: int, claim: Claim) -> dict[str, Any]:
     # Texts of the caller's are JSON within JSON: what PostgreSQL's text cannot hold is escaped in it.
-    item: dict[str, Any] = {"n": n, "token": claim.token, "lease": claim.lease}
-    if claim.record:
-        item["key"], item["ttl"], item["fingerprint"], item["forgets"] = _record(claim.record)
+    item = _item(n, claim.record) | {"token": claim.token, "lease": claim.lease}
     if claim.cooldown:
-        (item["cooldown"], item["cooldown_ttl"], item["cooldown_fingerprint"], item["cooldown_forgets"]) = _record(
-            claim.cooldown
-        )
+        item |= _item(n, claim.cooldown, "cooldown_")
     if claim.counts:
         item["counts"] = [(f"n{count.key.hex()}", count.most, count.window) for count in claim.counts]
     if claim.report_id is not None:
         item["report_id"] = json.dumps(claim.report_id)
-    if claim.resend is not None:
-        item["resend"] = claim.resend
-    if claim.force:
-        item["force"] = True
+    for name in ("resend", "replace", "force"):
+        if value := getattr(claim, name):
+            item[name] = value
     return item
 
 
-def _record(record: Record) -> tuple[str, float, str, bool]:
-    return f"r{record.key.hex()}", record.ttl, record.fingerprint.hex(), record.forgets
-
-
 def _ended(n: int, completion: Completion) -> dict[str, Any]:
-    item = _item(n, completion.claim) | {"state": completion.state, "result": json.dumps(completion.result)}
+    item = _claimed(n, completion.claim) | {"state": completion.state, "result": json.dumps(completion.result)}
     if completion.give_back:
         item["give_back"] = [f"n{count.key.hex()}" for count in completion.give_back]
     if completion.withdrawn:

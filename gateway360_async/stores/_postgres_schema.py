@@ -24,7 +24,8 @@ __all__ = ["SCHEMA", "VERSION"]
 VERSION: Final = 1
 
 _COLUMNS: Final = """
-    n integer, token text, lease float8, report_id text, resend text, force boolean, counts json,
+    n integer, token text, lease float8, report_id text, resend text, replace text, force boolean,
+    counts json,
     key text, ttl float8, forgets boolean, fingerprint text,
     cooldown text, cooldown_ttl float8, cooldown_forgets boolean, cooldown_fingerprint text,
     state text, result text, give_back text[], withdrawn boolean"""
@@ -201,6 +202,8 @@ BEGIN
         ELSIF r.token = item.resend AND r.state <> 'completed' THEN
             takes := takes || item.key;
             again := true;
+        ELSIF r.token = item.replace AND r.state = 'completed' THEN
+            takes := takes || item.key;
         ELSE
             answer := gateway360.answer(r, now, item.fingerprint, false);
         END IF;
@@ -345,15 +348,15 @@ BEGIN
         FROM gateway360.items(p_items) AS i);
 END $$;
 
-CREATE OR REPLACE FUNCTION gateway360.peek(p_namespace text, p_epoch text, p_wait text, p_keys text[]) RETURNS json
-LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION gateway360.peek(
+    p_namespace text, p_epoch text, p_wait text, p_keys text[], p_items json) RETURNS json LANGUAGE plpgsql AS $$
 DECLARE now float8 := gateway360.start(p_namespace, p_epoch, p_wait);
 BEGIN
     IF now IS NULL THEN RETURN NULL; END IF;
-    RETURN (SELECT json_agg(CASE WHEN t.key IS NULL THEN '["free"]' ELSE gateway360.answer(t, now, '', false) END
-            ORDER BY k.n) FROM unnest(p_keys) WITH ORDINALITY AS k (key, n)
-        LEFT JOIN gateway360.records AS t
-            ON t.namespace = p_namespace AND t.key = ANY (p_keys) AND t.key = k.key AND t.expires > now);
+    RETURN (SELECT json_agg(CASE WHEN t.key IS NULL THEN '["free"]'
+            ELSE gateway360.answer(t, now, i.fingerprint, false) END ORDER BY i.n)
+        FROM gateway360.items(p_items) AS i LEFT JOIN gateway360.records AS t
+            ON t.namespace = p_namespace AND t.key = ANY (p_keys) AND t.key = i.key AND t.expires > now);
 END $$;
 
 -- The generic cell rate algorithm (ITU-T I.371).
