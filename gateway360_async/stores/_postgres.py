@@ -96,6 +96,7 @@ class PostgresStore(Store):
     def __init__(
         self, dsn: str | Pool, *, namespace: str = "gateway360", ttl: float = 604_800.0, timeout: float = 2.0
     ) -> None:
+        super().__init__(namespace=namespace, ttl=ttl, timeout=timeout)
         self._pool: Pool | None = None
         if iscoroutinefunction(getattr(dsn, "getconn", None)):
             self._pool = cast("Pool", dsn)
@@ -105,7 +106,6 @@ class PostgresStore(Store):
         if isinstance(checked, InvalidConfiguration):
             raise checked
         self._dsn = checked
-        super().__init__(namespace=namespace, ttl=ttl, timeout=timeout)
         self._bound = max(_LEAST_BOUND, self.timeout)
         self._idle: list[AsyncConnection[Any]] = []
         self._places: asyncio.Semaphore | None = None
