@@ -4,7 +4,7 @@ Invariants:
 
 - A method is one script, which is asked once. Where its answer is lost, the caller asks again: that changes nothing.
 - All keys begin with `gateway360:{<namespace>}:`. The part in braces decides a cluster's node: all are on one.
-- No error shows the URL, which may hold a password, nor a script's arguments.
+- No error shows the URL, which may hold a password; no text of one shows a script's arguments.
 """
 
 from __future__ import annotations
@@ -91,12 +91,15 @@ class RedisStore(Store):
         self._records, self._counts = self._prefix + b"record:", self._prefix + b"count:"
 
     def __repr__(self) -> str:
-        return f"RedisStore(namespace={self.namespace!r})"
+        return (
+            f"RedisStore(namespace={getattr(self, 'namespace', None)!r})"  # a traceback may show half a store
+        )
 
     async def _open(self, known: Identity | None) -> Identity:
         if isinstance(self._place, Secret) and self._client is None:
             pool = _pool(self._place, self._longest)
-            _require_tls_files(pool.connection_kwargs)
+            if (trouble := _trouble_with_tls(pool.connection_kwargs)) is not None:
+                raise trouble
             self._client = _redis.Redis(connection_pool=pool)
         self._client = self._client or self._place
         fresh = f"{secrets.token_hex(8)}:{secrets.token_hex(32)}"
@@ -284,12 +287,12 @@ def _pool(url: Secret, longest: float) -> Any:
     )
 
 
-def _require_tls_files(options: dict[str, Any]) -> None:
+def _trouble_with_tls(options: dict[str, Any]) -> InvalidConfiguration | None:
     """Read the files that a URL names for TLS: redis-py would only say that it has no connection."""
     authority, certificate = options.get("ssl_ca_certs"), options.get("ssl_certfile")
     key = options.get("ssl_keyfile") or certificate
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    problem, named = "", authority
+    named = authority
     try:
         if authority:
             context.load_verify_locations(authority)
@@ -298,8 +301,8 @@ def _require_tls_files(options: dict[str, Any]) -> None:
             context.load_cert_chain(certificate, key, options.get("ssl_password") or "")
     except OSError as exc:  # as ssl.SSLError is
         problem = f"names {named}, which cannot be read ({exc.strerror or type(exc).__name__})"
-    if problem:
-        raise InvalidConfiguration("url", problem, "files that this user may read, in the format PEM")
+        return InvalidConfiguration("url", problem, "files that this user may read, in the format PEM")
+    return None
 
 
 def _explained(error: BaseException) -> StoreError:
