@@ -119,7 +119,7 @@ async def test_what_a_batch_left_behind_can_be_resolved_too():
         async with Gateway360Client(KEY, base_url=server.url, sender="PIZZA", reports=reports) as client:
             async with client.batch([NUMBER]) as batch:
                 await server.wait(lambda: server.posts == 1)
-            (item,) = batch.report.unread
+            (item,) = batch.report.unconsumed
             assert item.result.disposition is Disposition.MAYBE_SENT
             await report_for(reports, item.result.report_id)
             assert isinstance(await client.resolve(item.result, timeout=5), Ok)
@@ -138,7 +138,7 @@ async def test_what_a_ledger_recorded_can_be_resolved_by_the_next_process(tmp_pa
                 (result,) = await sending
     assert server.posts == 1
     assert isinstance(result, Skipped)
-    assert result.reason is SkipReason.ALREADY_SETTLED
+    assert result.reason is SkipReason.ALREADY_COMPLETED
     await report_for(reports, result.result.report_id)
     assert isinstance(await client.resolve(result, timeout=5), Ok)
 
@@ -158,7 +158,7 @@ async def test_without_a_report_in_time_nothing_is_known():
         Ok(),
         TransportFailure("connect", Disposition.NOT_SENT),
         Skipped(SkipReason.DUPLICATE),
-        Skipped(SkipReason.ALREADY_SETTLED, "", Ok()),
+        Skipped(SkipReason.ALREADY_COMPLETED, "", Ok()),
     ],
     ids=repr,
 )
@@ -217,8 +217,8 @@ async def test_a_repeat_that_is_resolved_is_still_a_repeat(later):
             await report_for(reports, first.report_id)
             known = await client.resolve(again, timeout=5)
     assert server.posts == 1
-    assert again.repeated
-    assert known.repeated
+    assert again.replayed
+    assert known.replayed
 
 
 def test_reports_are_checked_when_the_client_is_made():

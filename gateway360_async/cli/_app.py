@@ -255,10 +255,10 @@ def _batch(
             "its results go to the next free name.",
         ),
     ] = None,
-    resend_unknown: Annotated[
+    resend_maybe_sent: Annotated[
         bool,
         typer.Option(
-            "--resend-unknown", help="Send again what an earlier run may have sent: a second SMS each."
+            "--resend-maybe-sent", help="Send again what an earlier run may have sent: a second SMS each."
         ),
     ] = False,
     fleet: Annotated[
@@ -321,7 +321,7 @@ def _batch(
         rate=rate,
         on_duplicate=on_duplicate.value,
         ledger=ledger,
-        resend_unknown=resend_unknown,
+        resend_maybe_sent=resend_maybe_sent,
         report=report,
         fleet=fleet,
         batch=batch_name,

@@ -137,7 +137,7 @@ class _Run:
             rows,
             on_duplicate=options.on_duplicate,
             ledger=None if options.ledger is None else SqliteLedger(options.ledger),
-            resend_unknown=options.resend_unknown,
+            resend_maybe_sent=options.resend_maybe_sent,
             queue=None if self._queue is None else self._queue.queue,
         )
         problems: list[str] = []
@@ -188,7 +188,7 @@ class _Run:
     def _took_no_turn(self, item: BatchItem) -> bool:
         """Whether nothing was sent for an entry, nor was it to be: what an earlier run left open stays so."""
         if isinstance(item.result, TransportFailure):
-            return item.result.kind is FailureKind.INTERRUPTED and not self._options.resend_unknown
+            return item.result.kind is FailureKind.INTERRUPTED and not self._options.resend_maybe_sent
         return isinstance(item.result, Skipped)
 
     def _watched(self, live: Live) -> AbstractAsyncContextManager[None]:

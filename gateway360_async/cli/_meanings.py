@@ -41,7 +41,7 @@ _MEANINGS: Final[Mapping[str, str]] = {
     SkipReason.DUPLICATE: "the number is there twice: a second PIN would void the first",
     SkipReason.INVALID: "the row makes no valid request",
     SkipReason.HALTED: "not begun: the whole account was refused before",
-    SkipReason.ALREADY_SETTLED: "an earlier run has settled it",
+    SkipReason.ALREADY_COMPLETED: "an earlier run has settled it",
 }
 
 

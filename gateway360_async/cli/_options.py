@@ -34,7 +34,7 @@ class BatchOptions:
     rate: str | None = None
     on_duplicate: Literal["skip", "send"] = "skip"
     ledger: str | None = None
-    resend_unknown: bool = False
+    resend_maybe_sent: bool = False
     report: str | None = None
     fleet: str | None = attrs.field(default=None, repr=False)
     """The URL of its Redis, which may hold a password."""
@@ -68,7 +68,7 @@ class BatchOptions:
         for name, value in options.items():
             if value is not None:
                 words += [f"{name}={value}"] if value.startswith("-") else [name, value]
-        switches = {"--resend-unknown": self.resend_unknown, "--json": self.json}
+        switches = {"--resend-maybe-sent": self.resend_maybe_sent, "--json": self.json}
         words += [name for name, on in switches.items() if on]
         if self.fleet is None:
             return shlex.join(words)

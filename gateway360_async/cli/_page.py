@@ -98,7 +98,7 @@ def _pace(options: BatchOptions) -> list[tuple[str, str]]:
     """Say how fast it is sent, and what remembers it; a fleet's URL may hold a password."""
     if options.fleet is not None:
         return [("sent by", "the workers of a fleet, at their rate"), ("batch", masked(options.batch or ""))]
-    unknown = "sent again" if options.resend_unknown else "left alone"
+    unknown = "sent again" if options.resend_maybe_sent else "left alone"
     return [
         ("rate", options.rate or "as fast as the gateway answers"),
         ("requests at a time", str(options.concurrency)),

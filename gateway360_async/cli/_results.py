@@ -59,7 +59,7 @@ class Results:
 
     def write_unread(self, batch: Batch) -> None:
         """Write down what was settled after the batch was left, by Ctrl-C say."""
-        for item in batch.report.unread:
+        for item in batch.report.unconsumed:
             try:
                 self.write(item)
             except FileProblem as exc:

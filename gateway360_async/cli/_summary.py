@@ -203,7 +203,7 @@ def _maybe_sent(options: BatchOptions, statistics: Statistics) -> list[str]:
         ]
     return [
         (
-            f"{count(number)} may have been sent. Going on leaves them alone; with --resend-unknown it sends them "
+            f"{count(number)} may have been sent. Going on leaves them alone; with --resend-maybe-sent it sends them "
             "again, a second SMS each."
         )
     ]

@@ -27,7 +27,7 @@ from .._errors import InvalidConfiguration, StoreError
 from .._secret import Secret
 from .._waiting import uninterrupted
 from . import _redis_scripts as scripts
-from ._base import Answer, Claim, Completion, Identity, State, Store, milliseconds
+from ._base import Answer, Claim, Completion, Identity, Record, State, Store, milliseconds
 
 __all__ = ["RedisStore"]
 
@@ -124,7 +124,7 @@ class RedisStore(Store):
         args: list[Any] = [len(claims)]
         for claim in claims:
             args += (claim.token.encode(), milliseconds(claim.lease), _optional(claim.report_id))
-            args += ((claim.resend or "").encode(), 1 if claim.force else 0)
+            args += ((claim.resend or "").encode(), (claim.replace or "").encode(), 1 if claim.force else 0)
             self._add_records(claim, keys, args)
             args.append(len(claim.counts))
             for count in claim.counts:
@@ -168,8 +168,9 @@ class RedisStore(Store):
                 keys.append(self._records + hexlify(record.key))
                 args += (milliseconds(record.ttl), 1 if record.forgets else 0, record.fingerprint)
 
-    async def peek(self, keys: Sequence[bytes]) -> list[Answer]:
-        found = await self._ask(scripts.PEEK, [self._records + hexlify(key) for key in keys], ())
+    async def peek(self, records: Sequence[Record]) -> list[Answer]:
+        keys = [self._records + hexlify(record.key) for record in records]
+        found = await self._ask(scripts.PEEK, keys, [record.fingerprint for record in records])
         return [_answer(answer) for answer in found]
 
     async def permits(self, key: bytes, count: int, interval: float) -> tuple[int, float]:

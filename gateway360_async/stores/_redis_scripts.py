@@ -108,7 +108,7 @@ local function claimed(token, held) return held and held.result and answer({{sta
   result = held.result, report = held.report, left = 0}}) or 1 end
 
 local function step()
-  local token, lease, report, resend, force = arg(), number(), arg(), arg(), arg() == '1'
+  local token, lease, report, resend, replace, force = arg(), number(), arg(), arg(), arg(), arg() == '1'
   local rec, cool, counts = record(), record(), {{}}
   for n = 1, number() do
     local count = {{at = key(), most = number(), window = number()}}
@@ -119,7 +119,9 @@ local function step()
   local held, cooling = rec and read(rec.at), cool and read(cool.at)
   local known = held or not rec and cooling
   if known and known.s == 'L' and known.token == token then return claimed(token, known) end
-  if held and (held.s == 'C' or held.token ~= resend) then
+  if held and held.s == 'C' and held.token == replace then
+    held = nil
+  elseif held and (held.s == 'C' or held.token ~= resend) then
     return answer(held, rec.fingerprint ~= '' and held.fingerprint ~= rec.fingerprint and 1)
   end
   if cooling and not force then return answer(cooling, 0, 1) end
@@ -199,8 +201,8 @@ end
 # Gives an answer, or 0 (free), for each key from the third on.
 PEEK: Final = _script(f"""{_CHECKED}
 for n = 3, #KEYS do
-  local held = read(KEYS[n])
-  out[n - 2] = held and answer(held) or 0
+  local held, fingerprint = read(KEYS[n]), ARGV[n - 1]
+  out[n - 2] = held and answer(held, fingerprint ~= '' and held.fingerprint ~= fingerprint and 1) or 0
 end
 return out""")
 

@@ -290,7 +290,7 @@ def test_the_same_command_with_the_same_ledger_goes_on(cli, sandbox, tmp_path):
     again = cli.invoke(app, command)
     assert again.exit_code == 0
     lines = [json.loads(line) for line in again.stdout.splitlines()]
-    assert sorted(line.get("reason", "sent") for line in lines) == ["already_settled"] * 5 + ["sent"] * 3
+    assert sorted(line.get("reason", "sent") for line in lines) == ["already_completed"] * 5 + ["sent"] * 3
     assert {line["disposition"] for line in lines} == {"sent"}
     assert next(line for line in lines if "earlier" in line)["earlier"]["result"] == "Ok"
     assert len(sandbox.messages) == 8
@@ -310,7 +310,7 @@ def test_rows_that_were_settled_do_not_wait_for_the_rate(cli, sandbox, tmp_path)
 def test_a_ledger_of_another_file_is_one_line_and_nothing_is_sent(cli, sandbox, tmp_path):
     file, ledger = tmp_path / "numbers", tmp_path / "batch.ledger"
     file.write_text(numbers(5))
-    command = ["batch", str(file), "--sender", "X", "--ledger", str(ledger), "--resend-unknown"]
+    command = ["batch", str(file), "--sender", "X", "--ledger", str(ledger), "--resend-maybe-sent"]
     cli.invoke(app, command)
     file.write_text("34699999999\n")
     result = cli.invoke(app, command)

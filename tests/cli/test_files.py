@@ -73,13 +73,13 @@ def test_a_name_that_holds_something_gets_a_number(tmp_path):
                 rate="30/s",
                 on_duplicate="send",
                 ledger="a.ledger",
-                resend_unknown=True,
+                resend_maybe_sent=True,
                 report="r.html",
             ),
             (
                 "gateway360 batch 'my file.csv' --out out.jsonl --sender 'GOOD PIZZA' --rate 30/s --concurrency 7 "
                 "--on-duplicate send --ledger a.ledger --report r.html --base-url http://127.0.0.1:1 "
-                "--path-prefix /api/3.0 --resend-unknown"
+                "--path-prefix /api/3.0 --resend-maybe-sent"
             ),
         ),
     ],
@@ -137,7 +137,7 @@ def test_with_a_ledger_the_same_command_goes_on_and_writes_over_nothing(cli, san
     ]
     assert "The report is in r-2.html" in again.stderr
     assert [line["reason"] for line in lines_of((tmp_path / "o-2.jsonl").read_text())] == [
-        "already_settled"
+        "already_completed"
     ] * 3
     third = cli.invoke(app, [*command, "--json"])
     summary = json.loads(third.stderr)

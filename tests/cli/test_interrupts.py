@@ -84,7 +84,7 @@ async def test_ctrl_c_waits_for_the_answers_and_the_command_that_it_names_goes_o
         assert process.returncode == 0, stderr
         assert server.posts == 20
     again = lines_of((tmp_path / "out-2.jsonl").read_text())
-    assert sorted(line.get("reason", "sent") for line in again) == ["already_settled"] * 4 + ["sent"] * 16
+    assert sorted(line.get("reason", "sent") for line in again) == ["already_completed"] * 4 + ["sent"] * 16
     assert (tmp_path / "report-2.html").stat().st_size
 
 

@@ -90,7 +90,7 @@ def test_with_a_ledger_the_command_itself_goes_on():
         "  gateway360 batch numbers.txt --out out.jsonl --sender X --ledger batch.ledger",
     ]
     lines = advice(WITH_LEDGER, counted(Ok(), MAYBE), Ending(code=143, elapsed=1.0))
-    assert lines[0].startswith("1 may have been sent. Going on leaves them alone; with --resend-unknown")
+    assert lines[0].startswith("1 may have been sent. Going on leaves them alone; with --resend-maybe-sent")
     stdin = BatchOptions("-", sender="X", ledger="batch.ledger")
     lines = advice(stdin, counted(Ok()), Ending(code=130, elapsed=1.0))
     assert lines == [
@@ -126,7 +126,7 @@ def test_after_a_halt_the_ledger_goes_on_when_the_account_is_put_right():
     poor = ApiError("NOT_ENOUGH_BALANCE")
     ending = Ending(code=3, elapsed=1.0, halted_by=poor)
     assert advice(WITH_LEDGER, counted(Ok(), MAYBE, poor), ending) == [
-        "1 may have been sent. Going on leaves them alone; with --resend-unknown it sends them again, a second SMS each.",
+        "1 may have been sent. Going on leaves them alone; with --resend-maybe-sent it sends them again, a second SMS each.",
         "When that is put right, go on with:",
         "  gateway360 batch numbers.txt --out out.jsonl --sender X --ledger batch.ledger",
     ]

@@ -52,7 +52,7 @@ async def test_any_broker_opens_and_drains_the_client_and_gives_the_outcome(serv
             result = await (await task.kiq(task=TASK)).wait_result(timeout=5, check_interval=0.01)
             outcomes.append(result_of(result.return_value))
         await broker.shutdown()
-        assert [(outcome.disposition, outcome.repeated) for outcome in outcomes] == [
+        assert [(outcome.disposition, outcome.replayed) for outcome in outcomes] == [
             ("sent", False),
             ("sent", True),
         ]

@@ -53,7 +53,7 @@ async def test_a_task_sends_one_sms_however_often_it_is_delivered(server):
             *await asyncio.gather(other.send_pin(task=task), one.send_pin({"what": "arq gives"}, task=task)),
         ]
         assert [outcome["disposition"] for outcome in outcomes] == ["sent"] * 3
-        assert [result_of(outcome).repeated for outcome in outcomes] == [False, True, True]
+        assert [result_of(outcome).replayed for outcome in outcomes] == [False, True, True]
         assert [message.msisdn for message in gateway.messages] == [NUMBER]
 
 
