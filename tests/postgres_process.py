@@ -62,8 +62,16 @@ class PostgresProcess:
             os.chown(self._data, _NOT_ROOT, _NOT_ROOT)
             os.chown(self.folder, _NOT_ROOT, _NOT_ROOT)
         self._programs = wheel / "pginstall" / "bin"
-        settings = {"unix_socket_directories": str(self.folder), "listen_addresses": "", "max_connections": "40"}
-        settings |= {"fsync": "on" if durable else "off", "shared_buffers": "16MB", "log_min_messages": "fatal"}
+        settings = {
+            "unix_socket_directories": str(self.folder),
+            "listen_addresses": "",
+            "max_connections": "40",
+        }
+        settings |= {
+            "fsync": "on" if durable else "off",
+            "shared_buffers": "16MB",
+            "log_min_messages": "fatal",
+        }
         settings |= {"autovacuum": "off", "dynamic_shared_memory_type": "mmap", "max_wal_size": "1GB"}
         settings |= options
         self._settings = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
@@ -104,6 +112,12 @@ class PostgresProcess:
                 cursor = connection.execute(statement)  # type: ignore[call-overload]
                 rows = cursor.fetchall() if cursor.description else []
         return rows
+
+    def pids(self) -> set[int]:
+        """The server's processes: the postmaster and its children."""
+        assert self._process is not None
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
+        return {self._process.pid, *map(int, children.split())}
 
     def start(self) -> None:
         """Begin to serve."""

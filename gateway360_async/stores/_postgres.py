@@ -42,8 +42,12 @@ _PASSING: Final = frozenset(
 _REFUSES: Final = ("authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry",
     "certificate", "not permitted to log in", "permission denied", "does not support SSL")  # fmt: skip
 """How libpq, which hides the error's code, words that a connection is refused for good."""
-_RIGHTS: Final = "a user with USAGE on the schema gateway360, and SELECT, INSERT, UPDATE and DELETE on its tables"
-_EXPECTED: Final = "a DSN of PostgreSQL (postgresql://…, or host=… dbname=…) or a psycopg_pool.AsyncConnectionPool"
+_RIGHTS: Final = (
+    "a user with USAGE on the schema gateway360, and SELECT, INSERT, UPDATE and DELETE on its tables"
+)
+_EXPECTED: Final = (
+    "a DSN of PostgreSQL (postgresql://…, or host=… dbname=…) or a psycopg_pool.AsyncConnectionPool"
+)
 
 
 class Pool(Protocol):
@@ -126,7 +130,9 @@ class PostgresStore(Store):
         found = await self._run("SELECT to_regprocedure('gateway360.version()')::text")
         version = 0 if found is None else int(await self._run("SELECT gateway360.version()") or b"")
         if version > VERSION:
-            raise StoreError(f"has tables of version {version}", "a gateway360-async that is as new as they are")
+            raise StoreError(
+                f"has tables of version {version}", "a gateway360-async that is as new as they are"
+            )
         return version
 
     async def _open(self, known: Identity | None) -> Identity:
@@ -135,7 +141,9 @@ class PostgresStore(Store):
             cure = "ALTER ROLE … SET default_transaction_isolation = 'read committed'"
             raise StoreError(f"has the isolation level {(level or b'').decode()}", cure)
         if await self._version() != VERSION:
-            raise StoreError("has no tables in this database", "the ones that `gateway360 store init URL` makes")
+            raise StoreError(
+                "has no tables in this database", "the ones that `gateway360 store init URL` makes"
+            )
         if known is not None:
             await self._ask("now", known=known)
             return known
@@ -152,7 +160,9 @@ class PostgresStore(Store):
         if not claims:
             return await self._nothing()
         plain = all(claim.record and not claim.cooldown and not claim.counts for claim in claims)
-        found = await self._ask("claim", _bool(plain), _json([_item(n, claim) for n, claim in enumerate(claims)]))
+        found = await self._ask(
+            "claim", _bool(plain), _json([_item(n, claim) for n, claim in enumerate(claims)])
+        )
         return [
             _answer(answer) if answer and answer[0] != "claimed" else
             Answer(state=State.CLAIMED, token=claim.token, report_id=claim.report_id, result=_text(answer and answer[2]))
@@ -178,11 +188,15 @@ class PostgresStore(Store):
             "list[bool]", await self._ask("renew", _json([_item(n, claim) for n, claim in enumerate(claims)]))
         )
 
-    async def peek(self, keys: Sequence[bytes]) -> list[Answer]:
+    async def peek(self, records: Sequence[Record]) -> list[Answer]:
         """Look at records."""
-        if not keys:
+        if not records:
             return await self._nothing()
-        return [_answer(answer) for answer in await self._ask("peek", _json([f"r{key.hex()}" for key in keys]))]
+        items = [
+            {"n": n, "key": f"r{record.key.hex()}", "fingerprint": record.fingerprint.hex()}
+            for n, record in enumerate(records)
+        ]
+        return [_answer(answer) for answer in await self._ask("peek", _json(items))]
 
     async def permits(self, key: bytes, count: int, interval: float) -> tuple[int, float]:
         """Grant permits of a shared rate."""
@@ -353,11 +367,15 @@ async def _ready(
 
 def _refusal(result: pq.abc.PGresult) -> StoreError:
     code = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
-    text = (result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b"the connection is lost").decode(errors="replace")
+    text = (result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b"the connection is lost").decode(
+        errors="replace"
+    )
     if not code:
         return StoreError(f"cannot be asked ({text})", "one that is up", passing=True)
     if code in _ABSENT:
-        return StoreError(f"has not all of its tables ({text})", "the ones that `gateway360 store init URL` makes")
+        return StoreError(
+            f"has not all of its tables ({text})", "the ones that `gateway360 store init URL` makes"
+        )
     if code == "42501":
         return StoreError(f"refuses ({text})", _RIGHTS + "; to make them, CREATE on the database")
     passing = code in _PASSING or code[:2] in _PASSING
@@ -378,6 +396,8 @@ def _item(n: int, claim: Claim) -> dict[str, Any]:
         item["report_id"] = json.dumps(claim.report_id)
     if claim.resend is not None:
         item["resend"] = claim.resend
+    if claim.replace is not None:
+        item["replace"] = claim.replace
     if claim.force:
         item["force"] = True
     return item

@@ -96,12 +96,12 @@ END $$;
 CREATE OR REPLACE FUNCTION gateway360.items(p_items json) RETURNS TABLE (
     n integer, token text, lease float8, key text, ttl float8, forgets boolean, fingerprint text, cooldown text,
     cooldown_ttl float8, cooldown_forgets boolean, cooldown_fingerprint text, counts json, report_id text,
-    resend text, force boolean, state text, result text, give_back json, withdrawn boolean)
+    resend text, replace text, force boolean, state text, result text, give_back json, withdrawn boolean)
 LANGUAGE sql IMMUTABLE AS $$
     SELECT * FROM json_to_recordset(p_items) AS item (
         n integer, token text, lease float8, key text, ttl float8, forgets boolean, fingerprint text, cooldown text,
         cooldown_ttl float8, cooldown_forgets boolean, cooldown_fingerprint text, counts json, report_id text,
-        resend text, force boolean, state text, result text, give_back json, withdrawn boolean)
+        resend text, replace text, force boolean, state text, result text, give_back json, withdrawn boolean)
 $$;
 
 -- Locks rows, which are made, free, where there are none. Gives the time, which is read after the last wait.
@@ -226,6 +226,8 @@ BEGIN
         ELSIF r.token = item.resend AND r.state <> 'completed' THEN
             takes := takes || item.key;
             again := true;
+        ELSIF r.token = item.replace AND r.state = 'completed' THEN
+            takes := takes || item.key;
         ELSE
             answer := gateway360.answer(r, now, item.fingerprint, false);
         END IF;
@@ -371,13 +373,13 @@ BEGIN
         FROM gateway360.items(p_items) AS i);
 END $$;
 
-CREATE OR REPLACE FUNCTION gateway360.peek(p_namespace text, p_epoch text, p_wait text, p_keys json)
+CREATE OR REPLACE FUNCTION gateway360.peek(p_namespace text, p_epoch text, p_wait text, p_items json)
 RETURNS json LANGUAGE plpgsql AS $$
 DECLARE now float8 := gateway360.start(p_namespace, p_epoch, p_wait);
 BEGIN
     IF now IS NULL THEN RETURN NULL; END IF;
-    RETURN (SELECT json_agg(CASE WHEN t.key IS NULL THEN '["free"]' ELSE gateway360.answer(t, now, '', false) END ORDER BY k.n)
-        FROM json_array_elements_text(p_keys) WITH ORDINALITY AS k (key, n)
+    RETURN (SELECT json_agg(CASE WHEN t.key IS NULL THEN '["free"]' ELSE gateway360.answer(t, now, k.fingerprint, false) END ORDER BY k.n)
+        FROM gateway360.items(p_items) AS k
         LEFT JOIN gateway360.records AS t ON t.namespace = p_namespace AND t.key = k.key AND t.expires > now);
 END $$;
 
