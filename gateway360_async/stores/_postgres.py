@@ -34,7 +34,15 @@ _SETS_UP_WITHIN: Final = 60.0
 """Seconds."""
 _PASSING: Final = frozenset("08 53 58 40001 40P01 25006 55P03 57014 57P01 57P02 57P03 57P05".split())
 """Errors, or their classes, that end when there is room, a primary or less to do."""
-_REFUSALS: Final = ("authentication", "password", "does not exist", "pg_hba.conf", "certificate", "permi", "SSL")
+_REFUSALS: Final = (
+    "authentication",
+    "password",
+    "does not exist",
+    "pg_hba.conf",
+    "certificate",
+    "permi",
+    "SSL",
+)
 """Words of libpq where a connection is refused for good: it hides the error's code."""
 _TABLES: Final = "the ones that `gateway360 store init URL` makes"
 _RIGHTS: Final = (
@@ -118,7 +126,9 @@ class PostgresStore(Store):
             return False
         version = int(await self._run("SELECT gateway360.version()") or 0)
         if version > VERSION:
-            raise StoreError(f"has tables of version {version}", "a gateway360-async that is as new as they are")
+            raise StoreError(
+                f"has tables of version {version}", "a gateway360-async that is as new as they are"
+            )
         return version == VERSION
 
     async def _open(self, known: Identity | None) -> Identity:
@@ -241,7 +251,9 @@ class PostgresStore(Store):
             passing = not any(word in text for word in _REFUSALS)
         else:
             passing = True
-        expected = "one that is up" if passing else "a DSN with the right user, password, database and certificates"
+        expected = (
+            "one that is up" if passing else "a DSN with the right user, password, database and certificates"
+        )
         return StoreError(f"cannot be asked ({text})", expected, passing=passing)
 
     @asynccontextmanager
@@ -258,7 +270,9 @@ class PostgresStore(Store):
             return
         places = self._places = self._places or asyncio.Semaphore(_CONNECTIONS)
         async with places:
-            connection = await self._kept() or await AsyncConnection.connect(self._dsn.reveal(), autocommit=True)
+            connection = await self._kept() or await AsyncConnection.connect(
+                self._dsn.reveal(), autocommit=True
+            )
             try:
                 yield connection
             finally:
@@ -343,7 +357,11 @@ def _item(n: int, record: Record | None, prefix: str = "") -> dict[str, Any]:
         return {"n": n}
     kept = record.ttl, record.forgets, record.fingerprint.hex()
     names = f"{prefix}ttl", f"{prefix}forgets", f"{prefix}fingerprint"
-    return {"n": n, prefix.rstrip("_") or "key": f"r{record.key.hex()}", **dict(zip(names, kept, strict=True))}
+    return {
+        "n": n,
+        prefix.rstrip("_") or "key": f"r{record.key.hex()}",
+        **dict(zip(names, kept, strict=True)),
+    }
 
 
 def _claimed(n: int, claim: Claim) -> dict[str, Any]:
@@ -362,7 +380,10 @@ def _claimed(n: int, claim: Claim) -> dict[str, Any]:
 
 
 def _ended(n: int, completion: Completion) -> dict[str, Any]:
-    item = _claimed(n, completion.claim) | {"state": completion.state, "result": json.dumps(completion.result)}
+    item = _claimed(n, completion.claim) | {
+        "state": completion.state,
+        "result": json.dumps(completion.result),
+    }
     if completion.give_back:
         item["give_back"] = [f"n{count.key.hex()}" for count in completion.give_back]
     if completion.withdrawn:

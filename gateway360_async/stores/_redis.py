@@ -10,6 +10,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import secrets
 import ssl
@@ -37,7 +38,7 @@ _redis: Any = redis_asyncio
 _LONGEST_EXCHANGE: Final = 2.0
 """Seconds that one exchange lasts at most: a connection that is dead is left for another one."""
 _EXPECTED: Final = "a URL of Redis: redis://…, rediss://… (TLS) or unix://…; or a ready `redis.asyncio.Redis` or `RedisCluster`"
-_LETTERS: Final = {State.COMPLETED: b"C", State.IN_DOUBT: b"D", State.FREE: b"F"}
+_LETTERS: Final = {State.COMPLETED: "C", State.IN_DOUBT: "D", State.FREE: "F"}
 
 _NAME: Final = re.compile(r"(?:^|: -)([A-Z]{3,})\b")
 """The name in an error's text. Redis 6.2 puts it behind the place in the script."""
@@ -123,13 +124,13 @@ class RedisStore(Store):
         keys: list[bytes] = []
         args: list[Any] = [len(claims)]
         for claim in claims:
-            args += (claim.token.encode(), milliseconds(claim.lease), _optional(claim.report_id))
-            args += ((claim.resend or "").encode(), (claim.replace or "").encode(), 1 if claim.force else 0)
+            args += (claim.token, milliseconds(claim.lease), _optional(claim.report_id))
+            args += (claim.resend or "", claim.replace or "", _flag(claim.force))
             self._add_records(claim, keys, args)
             args.append(len(claim.counts))
             for count in claim.counts:
                 keys.append(self._counts + hexlify(count.key))
-                args += (count.most, b"" if count.window is None else milliseconds(count.window))
+                args += (count.most, "" if count.window is None else milliseconds(count.window))
                 if count.window is None:
                     keys.append(self._prefix + b"total:" + hexlify(count.key))
         found = await self._ask(scripts.CLAIM, keys, args)
@@ -145,8 +146,8 @@ class RedisStore(Store):
         args: list[Any] = [len(completions)]
         for completion in completions:
             claim = completion.claim
-            args += (claim.token.encode(), _optional(claim.report_id), _LETTERS[completion.state])
-            args += (completion.result.encode(), 1 if claim.force else 0, 1 if completion.withdrawn else 0)
+            args += (claim.token, _optional(claim.report_id), _LETTERS[completion.state])
+            args += (completion.result, _flag(claim.force), _flag(completion.withdrawn))
             self._add_records(claim, keys, args)
             args.append(len(completion.give_back))
             keys += [self._counts + hexlify(count.key) for count in completion.give_back]
@@ -156,31 +157,31 @@ class RedisStore(Store):
         keys: list[bytes] = []
         args: list[Any] = [len(claims)]
         for claim in claims:
-            args += (claim.token.encode(), milliseconds(claim.lease))
+            args += (claim.token, milliseconds(claim.lease))
             self._add_records(claim, keys, args)
         return [done == 1 for done in await self._ask(scripts.RENEW, keys, args)]
 
     def _add_records(self, claim: Claim, keys: list[bytes], args: list[Any]) -> None:
         for record in (claim.record, claim.cooldown):
             if record is None:
-                args.append(b"")
+                args.append("")
             else:
                 keys.append(self._records + hexlify(record.key))
-                args += (milliseconds(record.ttl), 1 if record.forgets else 0, record.fingerprint)
+                args += (milliseconds(record.ttl), _flag(record.forgets), record.fingerprint.hex())
 
     async def peek(self, records: Sequence[Record]) -> list[Answer]:
         keys = [self._records + hexlify(record.key) for record in records]
-        found = await self._ask(scripts.PEEK, keys, [record.fingerprint for record in records])
+        found = await self._ask(scripts.PEEK, keys, [record.fingerprint.hex() for record in records])
         return [_answer(answer) for answer in found]
 
     async def permits(self, key: bytes, count: int, interval: float) -> tuple[int, float]:
         keys = (self._prefix + b"permit:" + hexlify(key),)
-        granted, delay = await self._ask(scripts.PERMITS, keys, (repr(interval * 1e6), count))
+        granted, delay = await self._ask(scripts.PERMITS, keys, (interval * 1e6, count))
         return granted, delay / 1e6
 
     async def header(self, key: bytes, value: str, *, replace: bool = False) -> str:
         keys = (self._prefix + b"header:" + hexlify(key),)
-        (held,) = await self._ask(scripts.HEADER, keys, (value.encode(), 1 if replace else 0))
+        (held,) = await self._ask(scripts.HEADER, keys, (value, _flag(replace)))
         return cast("bytes", held).decode()
 
     async def now(self) -> float:
@@ -226,7 +227,8 @@ class RedisStore(Store):
         self._require_process()
         if self._client is None or self._identity is None:
             raise StoreError("is not connected", "`connect` first")
-        answer = await self._run(script, keys, (self._identity.epoch, *args))
+        given = json.dumps(list(args), ensure_ascii=False, separators=(",", ":"))
+        answer = await self._run(script, keys, (self._identity.epoch, given.encode()))
         if answer == b"lost":
             raise _lost()
         return answer
@@ -337,8 +339,12 @@ def _lost() -> StoreError:
     )
 
 
-def _optional(text: str | None) -> bytes:
-    return b"" if text is None else b"=" + text.encode()
+def _optional(text: str | None) -> str:
+    return "" if text is None else f"={text}"
+
+
+def _flag(value: bool) -> str:  # noqa: FBT001
+    return "1" if value else ""
 
 
 def _text(value: Any) -> Any:
