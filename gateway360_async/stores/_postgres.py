@@ -267,9 +267,7 @@ class PostgresStore(Store):
             try:
                 yield connection
             finally:
-                if not _is_idle(connection):
-                    await connection.close()
-                await self._pool.putconn(connection)
+                await self._pool.putconn(connection)  # which closes one that a step was cut off on
             return
         places = self._places = self._places or asyncio.Semaphore(_CONNECTIONS)
         async with places:

@@ -550,9 +550,9 @@ async def test_lists_in_any_order_never_deadlock(server, dsn):
 
     async def work(number, store):
         for turn in range(TURNS):
+            counts = (count,) if rng.random() < 0.4 else ()
             claims = [
-                claim(name, f"{number}-{turn}-{name}", counts=(count,) if rng.random() < 0.3 else ())
-                for name in rng.sample(range(30), 12)
+                claim(name, f"{number}-{turn}-{name}", counts=counts) for name in rng.sample(range(30), 12)
             ]
             kinds = [claims[:6], claims[6:]]
             granted = []
@@ -706,6 +706,18 @@ async def test_count_looks_at_few_of_its_entries(server, dsn, store):
     await store._run("SELECT pg_stat_force_next_flush()")
     ((after,),) = server.execute(read, dsn=dsn)
     assert after - before < 10
+
+
+async def test_entries_that_are_over_are_removed_a_few_at_a_time(server, dsn, store):
+    many = (Count(key("count"), 1000, 0.01),)
+    await store.claim([Claim(token=f"{number}", lease=LONG, counts=many) for number in range(90)])
+    until = await store.now() + 0.02
+    while await store.now() < until:
+        pass
+    assert await states(store, Claim(token="next", lease=LONG, counts=many)) == [State.CLAIMED]
+    ((left,),) = server.execute("SELECT count(*) FROM gateway360.entries", dsn=dsn)
+    assert 90 - 40 < left < 91
+    assert server.execute("SELECT value FROM gateway360.records WHERE key LIKE 'n%'", dsn=dsn) == [(left,)]
 
 
 async def test_long_texts_fill_the_socket(store):
