@@ -28,6 +28,10 @@ def key(n):
     return n.to_bytes(16, "big")
 
 
+def at(n):
+    return Record(key(n), 60.0)
+
+
 def wish(token="t1", record=1, **settings):
     return Claim(
         token=token, lease=settings.pop("lease", 30.0), record=Record(key(record), 60.0, b"f"), **settings
@@ -84,7 +88,7 @@ async def all_of_it(store):
     assert await store.renew([one, full("three")]) == [True, False]
     assert await store.complete([sent(one, "ré"), free(two, give_back=two.counts)]) == [True, True]
     assert await store.complete([free(wish("gone", 3), withdrawn=True)]) == [True]
-    completed, none = await store.peek([key(1), key(2)])
+    completed, none = await store.peek([at(1), at(2)])
     assert (completed.state, completed.result, completed.report_id) == (State.COMPLETED, "ré", "é")
     assert none.state is State.FREE
     assert await states(store, wish("gone", 3)) == [State.FREE]
@@ -363,7 +367,7 @@ async def test_a_redis_that_lost_its_data_is_refused_by_those_who_knew_it(restar
             lambda: known.claim([wish("t2")]),
             lambda: known.complete([sent(wish())]),
             lambda: known.renew([wish()]),
-            lambda: known.peek([key(1)]),
+            lambda: known.peek([at(1)]),
             lambda: known.permits(key(5), 1, 1.0),
             lambda: known.header(key(6), "x"),
             known.now,
@@ -442,7 +446,7 @@ async def test_a_full_memory_refuses_claims_whole_and_takes_their_ends(redis):
             late = free(full("late", 4), withdrawn=True)
             ends = [sent(one, "long " * 1000), free(two, give_back=two.counts), late]
             assert await store.complete(ends) == [True, True, True]
-            assert [answer.state for answer in await store.peek([key(1), key(2)])] == [
+            assert [answer.state for answer in await store.peek([at(1), at(2)])] == [
                 State.COMPLETED,
                 State.FREE,
             ]
@@ -564,7 +568,7 @@ async def test_a_caller_that_is_cancelled_leaves_a_store_that_works(restarting):
         assert all(task.cancelled() for task in asking)
         restarting.resume()
         assert await states(store, wish("new", 9)) == [State.CLAIMED]
-        assert [answer.token for answer in await store.peek([key(9)])] == ["new"]
+        assert [answer.token for answer in await store.peek([at(9)])] == ["new"]
 
 
 async def test_a_store_that_closes_while_its_caller_is_cancelled_closes(redis, monkeypatch):
@@ -676,7 +680,7 @@ async def test_a_resend_returns_to_doubt_with_what_was_known(redis):
         ]
         assert answers[1] == answers[3]
         assert await store.complete([sent(first), free(second)]) == [False, True]
-        (held,) = await store.peek([key(1)])
+        (held,) = await store.peek([at(1)])
         assert (held.state, held.token, held.result) == (State.IN_DOUBT, "t2", "maybe")
         assert redis.client.ttl(f"{PREFIX}record:{key(1).hex()}") == -1
 
@@ -689,9 +693,9 @@ async def test_a_forced_claim_leaves_the_cooldown_and_its_result_takes_it(redis)
         assert await states(store, first, forced, first) == [State.CLAIMED] * 3
         assert await store.renew([first, forced]) == [True, False]
         assert await store.complete([sent(forced, "forced")]) == [True]
-        assert (await store.peek([key(2)]))[0].token == "t1"
+        assert (await store.peek([at(2)]))[0].token == "t1"
         assert await store.complete([sent(first, "first"), sent(forced, "forced")]) == [True, True]
-        (held,) = await store.peek([key(2)])
+        (held,) = await store.peek([at(2)])
         assert (held.state, held.token, held.result) == (State.COMPLETED, "t2", "forced")
         (refused,) = await store.claim([Claim(token="t3", lease=1.0, cooldown=cooldown)])
         assert (refused.state, refused.cooldown, refused.mismatch) == (State.COMPLETED, True, False)
