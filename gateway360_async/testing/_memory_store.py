@@ -228,8 +228,25 @@ def _claim(space: _Space, claim: Claim, now: float) -> Answer:
         return Answer(state=State.CLAIMED, token=claim.token, result=own.result, report_id=own.report_id)
     if record is not None and record.token == claim.replace and record.state is State.COMPLETED:
         record = None
-    resent = record is not None and record.token == claim.resend and record.state is not State.COMPLETED
-    if record is not None and not resent:
+    obstacle = _obstacle(space, claim, record, cooldown, now)
+    if obstacle is not None:
+        return obstacle
+    result = record.result if record is not None else None
+    if claim.record is not None:
+        kept = _leased(claim, claim.record, now, result=result, resent=record is not None)
+        space.records[claim.record.key] = kept
+    if claim.cooldown is not None and cooldown is None:
+        space.records[claim.cooldown.key] = _leased(claim, claim.cooldown, now)
+    for count in claim.counts:
+        space.counts[count.key].setdefault(claim.token, now)
+    return Answer(state=State.CLAIMED, token=claim.token, result=result, report_id=claim.report_id)
+
+
+def _obstacle(
+    space: _Space, claim: Claim, record: _Kept | None, cooldown: _Kept | None, now: float
+) -> Answer | None:
+    """Give the first thing that stands in the way of a claim."""
+    if record is not None and (record.token != claim.resend or record.state is State.COMPLETED):
         return _look(record, now, claim.record)
     if cooldown is not None and not claim.force:
         return _look(cooldown, now, cooldown=True)
@@ -237,14 +254,7 @@ def _claim(space: _Space, claim: Claim, now: float) -> Answer:
         entries = _counted(space, count, now)
         if len(entries) >= count.most and claim.token not in entries:
             return Answer(state=State.LIMITED, limit=index)
-    result = record.result if record is not None else None
-    if claim.record is not None:
-        space.records[claim.record.key] = _leased(claim, claim.record, now, result=result, resent=resent)
-    if claim.cooldown is not None and cooldown is None:
-        space.records[claim.cooldown.key] = _leased(claim, claim.cooldown, now)
-    for count in claim.counts:
-        space.counts[count.key].setdefault(claim.token, now)
-    return Answer(state=State.CLAIMED, token=claim.token, result=result, report_id=claim.report_id)
+    return None
 
 
 def _leased(

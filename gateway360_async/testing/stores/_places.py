@@ -232,6 +232,7 @@ class FaultRules(Bench):
     async def test_lost_answers_are_asked_for_again(self) -> None:
         """A step whose answer was lost is done once: the same question has the same answer."""
         store = await self.open()
+        await self.held(store, "warm", State.COMPLETED)  # a service may have to be told first what to do
         two = self.count("n", 2)
         claim, other = self.claim("a", counts=(two,)), self.claim("b", counts=(two,))
         async with self.lose_answers():
