@@ -226,8 +226,27 @@ def _claim(space: _Space, claim: Claim, now: float) -> Answer:
     own = cooldown if claim.record is None else record
     if own is not None and own.token == claim.token and own.state is State.CLAIMED:
         return Answer(state=State.CLAIMED, token=claim.token, result=own.result, report_id=own.report_id)
-    resent = record is not None and record.token == claim.resend and record.state is not State.COMPLETED
-    if record is not None and not resent:
+    if record is not None and record.token == claim.replace and record.state is State.COMPLETED:
+        record = None
+    obstacle = _obstacle(space, claim, record, cooldown, now)
+    if obstacle is not None:
+        return obstacle
+    result = record.result if record is not None else None
+    if claim.record is not None:
+        kept = _leased(claim, claim.record, now, result=result, resent=record is not None)
+        space.records[claim.record.key] = kept
+    if claim.cooldown is not None and cooldown is None:
+        space.records[claim.cooldown.key] = _leased(claim, claim.cooldown, now)
+    for count in claim.counts:
+        space.counts[count.key].setdefault(claim.token, now)
+    return Answer(state=State.CLAIMED, token=claim.token, result=result, report_id=claim.report_id)
+
+
+def _obstacle(
+    space: _Space, claim: Claim, record: _Kept | None, cooldown: _Kept | None, now: float
+) -> Answer | None:
+    """Give the first thing that stands in the way of a claim."""
+    if record is not None and (record.token != claim.resend or record.state is State.COMPLETED):
         return _look(record, now, claim.record)
     if cooldown is not None and not claim.force:
         return _look(cooldown, now, cooldown=True)
@@ -235,14 +254,7 @@ def _claim(space: _Space, claim: Claim, now: float) -> Answer:
         entries = _counted(space, count, now)
         if len(entries) >= count.most and claim.token not in entries:
             return Answer(state=State.LIMITED, limit=index)
-    result = record.result if record is not None else None
-    if claim.record is not None:
-        space.records[claim.record.key] = _leased(claim, claim.record, now, result=result, resent=resent)
-    if claim.cooldown is not None and cooldown is None:
-        space.records[claim.cooldown.key] = _leased(claim, claim.cooldown, now)
-    for count in claim.counts:
-        space.counts[count.key].setdefault(claim.token, now)
-    return Answer(state=State.CLAIMED, token=claim.token, result=result, report_id=claim.report_id)
+    return None
 
 
 def _leased(

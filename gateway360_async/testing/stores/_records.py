@@ -75,7 +75,7 @@ class RecordRules(Bench):
     async def test_lease_over_is_in_doubt_and_not_free(self) -> None:
         """A holder that is gone may have sent: its record stays in doubt, whatever its ttl."""
         store, other = await self.open(), await self.open()
-        claim = await self.lapsed(store, "a", ttl=BRIEF, report_id="r")
+        claim = await self.lapsed(store, "a", ttl=BRIEF, fingerprint=b"1", report_id="r")
         await self.lapse(store)
         asked = await self.ask(other, self.claim("a", fingerprint=b"other"))
         assert (asked.state, asked.token, asked.result, asked.remaining, asked.mismatch, asked.report_id) == (
@@ -390,4 +390,5 @@ class RecordRules(Bench):
         keys = [bytes(16), bytes(15) + b"\1", b"\n" * 16, b"}:*?[a]\\\xff\0\r\n\"' %", b"\xff" * 16]
         claims = [self.claim(record=Record(key, LONG)) for key in keys]
         assert [answer.state for answer in await store.claim(claims)] == [State.CLAIMED] * 5
-        assert [answer.token for answer in await store.peek(keys)] == [claim.token for claim in claims]
+        seen = await store.peek([Record(key, LONG) for key in keys])
+        assert [answer.token for answer in seen] == [claim.token for claim in claims]
