@@ -583,7 +583,7 @@ async def test_queue_of_a_number_takes_as_long_per_flight_however_many_are_in_it
     count = 10_000
     async with Gate() as server, opened(server, deadline=1000) as client:
         requests = [PinRequest(NUMBER, "GOOD PIZZA", sms_text=f"{n} {{PIN}}") for n in range(count)]
-        calls = [asyncio.create_task(client.send(request)) for request in (*requests, *requests)]
+        calls = [asyncio.create_task(client.send(request)) for request in (*requests, *requests[-100:])]
         await server.wait(lambda: server.posts == 1)
         await passes(3)
         assert len(client._sharing._queues[NUMBER].flights) == count
