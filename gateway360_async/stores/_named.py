@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, TypeAlias
 
 import attrs
@@ -18,7 +18,6 @@ from .._bounds import Places
 from .._errors import StoreError
 from .._payloads import PinRequest
 from .._permits import Permits
-from .._records import read_result
 from .._results import (
     BatchResult,
     Disposition,
@@ -29,7 +28,8 @@ from .._results import (
 )
 from ._base import Answer, Record, State
 from ._keys import KeyBuilder, is_gone
-from ._session import Lease, StoreSession, in_doubt, not_sent
+from ._outcomes import in_doubt, not_sent, of_resend, result_of
+from ._session import Lease, StoreSession
 
 __all__ = ["AHEAD", "NamedBatch", "Row"]
 
@@ -122,9 +122,9 @@ class NamedBatch:
         """
         keys = self._keys = await self._session.keys()
         store = self._session.store
-        now = await store.now()
+        now = await self._session.now()
         fresh = {"scheme": _SCHEME, "began": now, "ttl": store.ttl}
-        header = json.loads(await store.header(keys.batch(self._name), json.dumps(fresh)))
+        header = json.loads(await self._session.header(keys.batch(self._name), json.dumps(fresh)))
         if header["scheme"] != _SCHEME:
             problem = f"holds the batch {self._name!r} of another version of this library"
             raise StoreError(problem, "the version that began it, or another name")
@@ -169,16 +169,29 @@ class NamedBatch:
             while seen.claims:
                 seen = await self._claimed(row, seen, halted)
         except asyncio.CancelledError:
-            return not_sent(FailureKind.CANCELLED, "cancelled before its claim was answered"), None
+            unsent = not_sent(FailureKind.CANCELLED, "cancelled before its claim was answered")
         except StoreError as exc:
             if not exc.passing:
                 raise
-            return not_sent(FailureKind.STORE, str(exc)), None
-        return seen.outcome
+            unsent = not_sent(FailureKind.STORE, str(exc))
+        else:
+            return seen.outcome
+        return (unsent if seen.resend is None else of_resend(unsent, seen.report_id)), None
 
     async def left(self, row: Row) -> BatchResult | None:
-        """Say what an earlier run left of a row that this one is not to send. Raises `StoreError`."""
-        (answer,) = await self._peek([row])
+        """Say what an earlier run left of a row that this one is not to send; `None`: nothing that is known.
+
+        Raises:
+            StoreError: The store cannot be used any more.
+        """
+        try:
+            (answer,) = await self._peek([row])
+        except asyncio.CancelledError:
+            return None
+        except StoreError as exc:
+            if not exc.passing:
+                raise
+            return not_sent(FailureKind.STORE, str(exc))
         if answer.state is State.IN_PROGRESS:
             return in_doubt("another process sends it", answer.report_id)
         seen = _Seen() if answer.state is State.FREE else self._seen(row, answer)
@@ -187,6 +200,14 @@ class NamedBatch:
     def next_freed(self) -> Row | None:
         """Give a row that another holder did not send after all."""
         return self._freed.popleft() if self._freed else None
+
+    def left_aside(self) -> Iterator[tuple[Row, PinResult]]:
+        """Give the rows that are set aside once the batch is left, and what is known of them."""
+        while self._freed:
+            unsent = not_sent(FailureKind.CANCELLED, "another process did not send it, nor did this one")
+            yield self._freed.popleft(), unsent
+        while self._aside:
+            yield self._aside.popleft(), in_doubt("another process had it when the batch was left", None)
 
     @property
     def freed(self) -> int:
@@ -217,12 +238,13 @@ class NamedBatch:
                     if not isinstance(exc, StoreError) or not exc.passing:
                         raise
                     # Everything ends: they are in doubt for this run.
+                    rows = list(self._aside)
                     self._aside.clear()
                     return [(row, in_doubt(f"another process had it, and {exc}", None)) for row in rows]
                 for row, answer in zip(rows, answers, strict=True):
                     seen = _Seen() if answer.state is State.FREE else self._seen(row, answer)
                     if seen.claims:
-                        self._freed.append(row)
+                        self._freed.append(row)  # a resend as well: to be looked at again
                     elif seen.outcome is not None:
                         settled.append((row, seen.outcome[0]))
             return settled
@@ -260,7 +282,14 @@ class NamedBatch:
             if granted is not None and permits is not None:
                 permits.give_back(granted)
         if answer.state is State.LIMITED:
-            return _Seen(claims=False, outcome=(session.refused(row.request, answer, refusal), None))
+            refused = session.refused(row.request, answer, refusal)
+            if seen.resend is not None:
+                refused = of_resend(refused, seen.report_id)
+            return _Seen(claims=False, outcome=(refused, None))
+        if answer.state is State.FREE:
+            return _Seen(
+                claims=False, outcome=(not_sent(FailureKind.STORE, "the claim was withdrawn"), None)
+            )
         return self._seen(row, answer)
 
     async def _leased(
@@ -272,8 +301,11 @@ class NamedBatch:
             if not self._slots.take_now():
                 await self._slots.take()
         except asyncio.CancelledError:
+            if granted is not None and self._permits is not None:
+                self._permits.give_back(granted)
             unsent = not_sent(FailureKind.CANCELLED, "cancelled before it was sent")
-            return unsent, session.complete(lease, unsent)
+            recorded = session.complete(lease, unsent)
+            return (unsent if lease.claim.resend is None else lease.of_resend(unsent)), recorded
         try:
             result = await self._send(row.request, halted, lease, granted)
         except Exception:
@@ -294,7 +326,7 @@ class NamedBatch:
                 self._aside.append(row)
                 return _Seen(claims=False)
             state = State.IN_DOUBT
-        known = None if answer.result is None else read_result(answer.result)
+        known = result_of(answer)
         if answer.cooldown:
             replayed = in_doubt("an earlier call to this number left no result", answer.report_id)
             return _Seen(claims=False, outcome=(attrs.evolve(known or replayed, replayed=True), None))
@@ -302,7 +334,7 @@ class NamedBatch:
         if state is State.COMPLETED and answer.mismatch and refused:
             return _Seen(replace=answer.token)  # the gateway refused it, and the row was corrected
         if state is State.IN_DOUBT and self._resend:
-            return _Seen(resend=answer.token)
+            return _Seen(resend=answer.token, report_id=answer.report_id)
         if known is None:
             detail = "another run of this batch ended before its result was known"
             return _Seen(claims=False, outcome=(in_doubt(detail, answer.report_id), None))
@@ -326,4 +358,5 @@ class _Seen:
     claims: bool = True
     resend: str | None = None
     replace: str | None = None
+    report_id: str | None = None
     outcome: Outcome | None = None
