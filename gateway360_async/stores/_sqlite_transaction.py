@@ -12,7 +12,13 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
-__all__ = ["Row", "Transaction"]
+from .._errors import StoreError
+
+__all__ = ["DAMAGE_CURE", "Transaction", "micros"]
+
+DAMAGE_CURE: Final = (
+    "the file set aside, or an intact copy in its place, and then `gateway360 store new-epoch URL`"
+)
 
 Row: TypeAlias = tuple[Any, ...]  # the first is when it expires on the store's clock; `None`: never
 
@@ -93,10 +99,10 @@ class Transaction:
         self._given_back.append((key, at, token))
 
     def require_intact(self) -> None:
-        """Look for damage in the whole file. Raises `sqlite3.DatabaseError`."""
+        """Raise `StoreError` where SQLite finds damage. It reads the whole file."""
         ((found,),) = self._connection.execute("PRAGMA integrity_check(1)").fetchall()
         if found != "ok":
-            raise sqlite3.DatabaseError(found)
+            raise StoreError(f"is damaged: {found}", DAMAGE_CURE)
 
     def write(self, prune_at: float) -> float:
         """Write what is changed, delete some of what has expired, and give when to do that again."""
