@@ -36,6 +36,7 @@ from ._bounds import Places
 from ._error_ids import ErrorId
 from ._errors import InvalidConfiguration, InvalidRequest, StoreError
 from ._payloads import PinRequest
+from ._permits import PacedRows, Permits
 from ._reports import BatchItem, BatchReport, Tally
 from ._results import (
     ApiError,
@@ -60,9 +61,10 @@ _logger = logging.getLogger("gateway360_async")
 HALT_ON: Final[frozenset[ErrorId | str]] = frozenset({ErrorId.UNAUTHORIZED, ErrorId.NOT_ENOUGH_BALANCE})
 """The errors of the whole account: every other request would get them too."""
 
-Send: TypeAlias = Callable[[PinRequest, Callable[[], bool]], Awaitable[BatchResult]]
+Send: TypeAlias = Callable[..., Awaitable[BatchResult]]
 """Sends a request. Before its first byte it asks the second argument whether the batch has halted; a
-cancellation it turns into a result; and it raises only where nothing was sent."""
+cancellation it turns into a result; and it raises only where nothing was sent. Where there is a rate, the third argument
+is when the row's permit was granted."""
 
 
 class Progress(Protocol):
@@ -93,6 +95,8 @@ class Batch:
         cancel: Callable[[Iterable[asyncio.Task[None]]], None] | None = None,
         named: NamedBatch | None = None,
         progress: Progress | None = None,
+        permits: Permits | None = None,
+        patience: float = 0.0,
         concurrency: int,
         on_duplicate: Literal["skip", "send"],
         halt_on: Collection[ErrorId | str],
@@ -102,6 +106,12 @@ class Batch:
         if isinstance(halt_on, str) or not isinstance(halt_on, Collection):
             raise InvalidConfiguration(
                 "halt_on", f"is of type {type(halt_on).__name__}", "a collection of error ids"
+            )
+        self._permits = permits
+        self._paced = None
+        if permits is not None and named is None:
+            self._paced = rows = PacedRows(
+                rows, permits, patience, is_over=self._is_over, is_halted=self._has_halted
             )
         self._source = Source(rows)
         self._build = build
@@ -125,6 +135,7 @@ class Batch:
         self._unconsumed: list[BatchItem] = []
         self._halted_by: ApiError | None = None
         self._error: BaseException | None = None
+        self._stopped = False
         self._stopping = False
         self._began: float | None = None
         self._ended: float | None = None
@@ -135,6 +146,20 @@ class Batch:
         return self._tally.report(
             halted_by=self._halted_by, elapsed=self._elapsed(), unconsumed=tuple(self._unconsumed)
         )
+
+    def stop(self) -> None:
+        """Begin nothing more. The results of what is on its way come as before; entries that were not begun do not."""
+        self._stopped = True
+        self._source.ended = True
+        self._let_go()
+
+    def _is_over(self) -> bool:
+        return self._stopped or self._halted_by is not None
+
+    def _let_go(self) -> None:
+        """Let rows wait no longer for permits to be sent."""
+        if self._permits is not None:
+            self._permits.let_go()
 
     def _elapsed(self) -> float:
         began = time.monotonic() if self._began is None else self._began
@@ -256,7 +281,10 @@ class Batch:
                 await self._deliver(request, worker)
                 continue
             try:
-                result: BatchResult = await self._send(request, halted)
+                if self._paced is None:
+                    result: BatchResult = await self._send(request, halted)
+                else:
+                    result = await self._send(request, halted, self._paced.take())
             except Exception as exc:
                 await self._deliver(BatchItem(index, request, _unsent(exc), row), worker)
                 raise
@@ -269,7 +297,7 @@ class Batch:
     async def _work_on(self, named: NamedBatch) -> None:
         """Work as `_work` does, on rows that are claimed in a store."""
         worker = cast("asyncio.Task[None]", asyncio.current_task())
-        while not self._stopping:
+        while not (self._stopping or self._stopped):
             row = named.next_freed() or await self._next_row(named, worker)
             if (row is None or named.is_due) and not await self._looked_aside(named, worker) and row is None:
                 return
@@ -294,7 +322,7 @@ class Batch:
             await self._deliver(item(result=left or self._skipped_as_halted(self._halted_by)), worker)
             return
         try:
-            outcome = await named.send(row, self._has_halted)
+            outcome = await named.send(row, self._has_halted, self._is_over)
         except Exception as exc:
             await self._deliver(item(result=_unsent(exc)), worker)
             raise
@@ -351,6 +379,7 @@ class Batch:
         if isinstance(result, ApiError):
             if result.error_id in self._halt_on and self._halted_by is None:
                 self._halted_by = result
+                self._let_go()
             return result
         if isinstance(result, (Ok, Skipped)):
             return result

@@ -212,7 +212,7 @@ class Caller:
             call.report_id = own if result is None else result.report_id
 
         permits = self._permits
-        if permits is not None:
+        if permits is not None and call.permit is None:
             try:
                 call.permit = await permits.wait(store.store.timeout)
             except StoreError as exc:
@@ -233,8 +233,9 @@ class Caller:
             call.lease = admission
             return await self._leased(call, body, admission)
         finally:
-            if permits is not None and call.permit is not None:
-                permits.give_back(call.permit)  # no attempt was made
+            if permits is not None and call.permit is not None:  # no attempt was made
+                permits.give_back(call.permit)
+                call.permit = None
 
     async def _leased(self, call: Call[Ok], body: SecretBytes, lease: Lease) -> PinResult:
         """Make the attempts of a call that has its lease, and complete the claim."""

@@ -153,11 +153,18 @@ class NamedBatch:
         key = keys.row(self._name, request.msisdn, occurrence)
         return Row(index, entry, request, Record(key, ttl, keys.fingerprint(request)))
 
-    async def send(self, row: Row, halted: Callable[[], bool]) -> Outcome | None:
+    async def send(
+        self, row: Row, halted: Callable[[], bool], is_over: Callable[[], bool]
+    ) -> Outcome | None:
         """Claim a row and send it. A cancellation becomes a result.
 
+        Args:
+            row: The row.
+            halted: Says whether the batch has halted: nothing is sent then.
+            is_over: Says whether no more rows are to be begun.
+
         Returns:
-            The outcome; `None`: another holder has the row, which is set aside.
+            The outcome; `None`: another holder has the row, which is set aside, or it was not begun.
 
         Raises:
             StoreError: The store cannot be used any more.
@@ -167,7 +174,7 @@ class NamedBatch:
             if self._permits is not None:
                 seen = await self._looked_at(row)
             while seen.claims:
-                seen = await self._claimed(row, seen, halted)
+                seen = await self._claimed(row, seen, halted, is_over)
         except asyncio.CancelledError:
             return not_sent(FailureKind.CANCELLED, "cancelled before its claim was answered"), None
         except StoreError as exc:
@@ -237,10 +244,17 @@ class NamedBatch:
         (answer,) = await self._peek([row])
         return _Seen() if answer.state is State.FREE else self._seen(row, answer)
 
-    async def _claimed(self, row: Row, seen: _Seen, halted: Callable[[], bool]) -> _Seen:
+    async def _claimed(
+        self, row: Row, seen: _Seen, halted: Callable[[], bool], is_over: Callable[[], bool]
+    ) -> _Seen:
         keys, session, permits = self._opened(), self._session, self._permits
         loop = asyncio.get_running_loop()
-        granted = None if permits is None else await permits.wait(session.store.timeout)
+        granted = None if permits is None else await permits.wait(session.store.timeout, is_over)
+        if is_over():
+            if granted is not None and permits is not None:
+                permits.give_back(granted)
+            unsent = not_sent(FailureKind.CANCELLED, "the batch was halted before")
+            return _Seen(claims=False, outcome=(unsent, None) if halted() else None)
         claim, refusal = session.claim_of(
             keys,
             row.request,
