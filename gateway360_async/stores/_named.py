@@ -10,7 +10,7 @@ import asyncio
 import json
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 import attrs
 
@@ -31,7 +31,7 @@ from ._base import Answer, Record, State
 from ._keys import KeyBuilder, is_gone
 from ._session import Lease, StoreSession, in_doubt, not_sent
 
-__all__ = ["AHEAD", "NamedBatch", "Row"]
+__all__ = ["AHEAD", "NamedBatch", "NamedRecords", "Row"]
 
 AHEAD: Final = 20
 """Rows that are claimed ahead of the exchanges, at most, or wait for their results to be on record."""
@@ -63,6 +63,31 @@ class Row:
     entry: object
     request: PinRequest
     record: Record
+
+
+class NamedRecords:
+    """The records of the rows of a batch with a name.
+
+    Args:
+        name: The batch's name.
+        keys: Makes the keys.
+        numbered: Whether a number may come several times.
+    """
+
+    def __init__(self, name: str, keys: KeyBuilder, *, numbered: bool) -> None:
+        self._name = name
+        self._keys = keys
+        self._occurrences: Counter[int] | None = Counter() if numbered else None
+
+    def next(self, request: PinRequest, ttl: float) -> Record:
+        """Make the record of the next row of the input."""
+        occurrence = 0
+        if self._occurrences is not None:
+            number = int(request.msisdn)
+            occurrence = self._occurrences[number]
+            self._occurrences[number] += 1
+        key = self._keys.row(self._name, request.msisdn, occurrence)
+        return Record(key, ttl, self._keys.fingerprint(request))
 
 
 class NamedBatch:
@@ -101,7 +126,8 @@ class NamedBatch:
         self._permits = permits
         self._slots = Places(concurrency)
         self._deadline = deadline
-        self._occurrences: Counter[int] | None = Counter() if numbered else None
+        self._numbered = numbered
+        self._records: NamedRecords | None = None
         self._force = force
         self._resend = resend_maybe_sent
         self._new_report_id = new_report_id
@@ -121,6 +147,7 @@ class NamedBatch:
             InvalidConfiguration: The store is set up in a way that cannot keep the promise.
         """
         keys = self._keys = await self._session.keys()
+        self._records = NamedRecords(self._name, keys, numbered=self._numbered)
         store = self._session.store
         now = await store.now()
         fresh = {"scheme": _SCHEME, "began": now, "ttl": store.ttl}
@@ -141,17 +168,12 @@ class NamedBatch:
 
     def row(self, index: int, entry: object, request: PinRequest) -> Row:
         """Make a row of an entry. Each entry once, in the input's order."""
-        keys, occurrence = self._opened(), 0
-        if self._occurrences is not None:
-            number = int(request.msisdn)
-            occurrence = self._occurrences[number]
-            self._occurrences[number] += 1
+        self._opened()
         ttl = self._kept_until - asyncio.get_running_loop().time()
         if ttl <= 0:
             problem = f"keeps the rows of the batch {self._name!r} no longer"
             raise StoreError(problem, "another name, for a batch that begins anew")
-        key = keys.row(self._name, request.msisdn, occurrence)
-        return Row(index, entry, request, Record(key, ttl, keys.fingerprint(request)))
+        return Row(index, entry, request, cast("NamedRecords", self._records).next(request, ttl))
 
     async def send(
         self, row: Row, halted: Callable[[], bool], is_over: Callable[[], bool]
