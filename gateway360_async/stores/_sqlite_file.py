@@ -1,0 +1,363 @@
+"""The file of a `SqliteStore`: short transactions, one at a time among all processes of the machine.
+
+Invariants:
+
+- A transaction, an opening and a closing hold an `flock` on the file `<path>-lock`. SQLite's own locks are not enough:
+  this process drops them when it closes any other descriptor of the database.
+- The lock file holds the number of commits, written after each. A database with fewer has lost data, as it has when its
+  `-wal` is missing or damaged. It is in WAL mode because SQLite checks each page of a `-wal`, but not of a `-journal`.
+- A checkpoint is marked there while it runs: without its `-wal`, a half copied database may show the last number.
+- A commit counts only if the names of the files still lead to those that are open.
+- This module never opens a descriptor of a database that exists.
+- The clock never goes back: after a step back it goes on from the latest time, at the usual speed. A step ahead is
+  believed. So neither direction stops a lease, a window or a rate.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final, TypeVar
+
+try:
+    import fcntl
+except ImportError:  # Windows: its locks belong to a handle, and SQLite's own are enough
+    fcntl = None  # type: ignore[assignment]
+
+from .._errors import StoreError
+from ._sqlite_transaction import Transaction
+
+__all__ = ["DAMAGE_CURE", "SqliteFile"]
+
+_T = TypeVar("_T")
+
+_CURE: Final = "the file as it was; or, if the loss is understood, `gateway360 store new-epoch URL`"
+DAMAGE_CURE: Final = (
+    "the file set aside, or an intact copy in its place, and then `gateway360 store new-epoch URL`"
+)
+_APPLICATION: Final = 0x67333630  # "g360"
+_VERSION: Final = 1
+_SCHEMA: Final = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS entry (key TEXT NOT NULL UNIQUE, expires REAL, body TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS entry_expires ON entry (expires) WHERE expires IS NOT NULL;
+CREATE TABLE IF NOT EXISTS counted (id TEXT PRIMARY KEY, key TEXT NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS counted_at ON counted (key, at);
+PRAGMA application_id = {_APPLICATION};
+PRAGMA user_version = {_VERSION};
+COMMIT;
+"""
+_SIDE: Final = struct.Struct("<8sQQ")  # magic; number of commits; 1: a checkpoint runs
+_MAGIC: Final = b"g360lock"
+_CHECKPOINT_BYTES: Final = 4 << 20
+_MOUNTS: Final = Path("/proc/self/mountinfo")
+_REMOTE: Final = frozenset(
+    [
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "9p",
+        "afs",
+        "ceph",
+        "lustre",
+        "glusterfs",
+        "gpfs",
+        "ocfs2",
+        "gfs2",
+        "beegfs",
+        "virtiofs",
+        "vboxsf",
+        "fuse.sshfs",
+        "fuse.s3fs",
+        "fuse.rclone",
+        "fuse.glusterfs",
+        "fuse.ceph",
+        "fuse.ceph-fuse",
+        "fuse.gcsfuse",
+        "fuse.smbnetfs",
+        "fuse.grpcfuse",
+        "fuse.osxfs",
+    ]
+)
+_LOCKED: Final = ("is locked by another program", "no other program that writes to its file")
+_PASSING: Final = {
+    sqlite3.SQLITE_FULL: ("cannot be written: its disk is full", "room on the disk"),
+    sqlite3.SQLITE_IOERR: (
+        "cannot be read or written: its disk is full or fails",
+        "a disk that works and has room",
+    ),
+    sqlite3.SQLITE_NOMEM: ("has no memory left", "free memory"),
+    sqlite3.SQLITE_BUSY: _LOCKED,
+    sqlite3.SQLITE_LOCKED: _LOCKED,
+}
+_files: set[SqliteFile] = set()  # those of this process that are open
+
+
+class SqliteFile:
+    """The database and its lock file, for one thread. Its first transaction opens it.
+
+    Args:
+        path: The database, an absolute path without symbolic links. Where there is none it is made, for its owner only.
+        timeout: Seconds to wait for a program that writes to the database without the lock file.
+        repair: Whether to accept the database as it is, whatever it has lost.
+    """
+
+    def __init__(self, path: Path, timeout: float, *, repair: bool = False) -> None:
+        self.path = path
+        self._timeout = timeout
+        self._repair = repair
+        self._side = -1
+        self._connection: sqlite3.Connection | None = None
+        self._opened: list[tuple[int, int] | None] = []
+        self._prune_at = 0.0
+
+    def transact(self, keys: Sequence[str], ids: Sequence[str], work: Callable[[Transaction], _T]) -> _T:
+        """Read what the keys hold, let `work` change it, and commit. All of it is applied, or an error raised.
+
+        Args:
+            keys: The keys of the entries that `work` looks at.
+            ids: The ids of what was counted that `work` looks at.
+            work: Gets the transaction and gives the result. It may be called again.
+
+        Raises:
+            StoreError: It failed, or data were lost.
+        """
+        try:
+            with self._locked():
+                # A second time where another process, which took itself for the last one, has deleted the -wal.
+                done = self._transact_once(keys, ids, work) or self._transact_once(keys, ids, work)
+        except (sqlite3.Error, OSError) as exc:
+            raise _explained(exc) from exc
+        if done is None:
+            problem = "was not written: another program deletes its -wal or its -shm"
+            raise StoreError(problem, "no other program that opens its file", passing=True)
+        return done[0]
+
+    def close(self) -> None:
+        """Close it. A database that no other process has open is one file then, without a `-wal`."""
+        with suppress(StoreError, OSError, sqlite3.Error), self._locked():
+            self._disconnect()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        self.close_side()
+
+    def close_side(self) -> None:
+        """Close the lock file, as a forked child has to: it would keep the lock of a parent that was killed."""
+        _files.discard(self)
+        side, self._side = self._side, -1
+        if side >= 0:
+            os.close(side)
+
+    def _transact_once(
+        self, keys: Sequence[str], ids: Sequence[str], work: Callable[[Transaction], _T]
+    ) -> tuple[_T] | None:
+        commits, broken_off = self._read_side()
+        connection = self._connected(commits)
+        try:
+            if broken_off:
+                ((_, frames, _),) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                if frames < 1 and not self._repair:
+                    raise StoreError("has lost its -wal in the middle of a checkpoint", _CURE)
+            connection.execute("BEGIN IMMEDIATE")
+            transaction = Transaction(connection, keys, ids)
+            lost = commits - transaction.commits
+            if lost > 0 and not self._repair:
+                raise StoreError(
+                    f"has lost its last {lost} commits: its -wal is missing, damaged or old", _CURE
+                )
+            result = work(transaction)
+            if transaction.is_changed:
+                self._prune_at = transaction.write(self._prune_at)
+            connection.execute("COMMIT")
+        except BaseException:
+            # At once: the error's traceback may keep cursors, and with them SQLite's locks.
+            self._disconnect()
+            raise
+        identities, size = self._identities()
+        if identities != self._opened:
+            self._disconnect()
+            self._require_database(identities[0])
+            return None
+        if broken_off or lost or transaction.is_changed:
+            self._write_side(transaction.commits)
+        if size > _CHECKPOINT_BYTES:
+            with suppress(sqlite3.Error):  # it stays marked, and is done again
+                self._mark(checkpoint=True)
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").close()
+                self._mark(checkpoint=False)
+        return (result,)
+
+    # --- the connection
+
+    def _connected(self, commits: int) -> sqlite3.Connection:
+        if self._connection is not None:
+            return self._connection
+        kind = self.file_system()
+        if kind in _REMOTE:
+            problem = f"is on a network file system ({kind}), whose locks do not keep two machines apart"
+            raise StoreError(problem, "a path on a disk of this machine, or RedisStore or PostgresStore")
+        if self._opened:
+            self._require_database(_identity(f"{self.path}")[0])
+        elif not os.path.exists(self.path):
+            if commits and not self._repair:
+                raise StoreError("has lost its file: only its -lock is there", _CURE)
+            with suppress(FileExistsError):
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        connection = sqlite3.connect(
+            f"{self.path.as_uri()}?mode=rw",
+            self._timeout,
+            isolation_level=None,
+            check_same_thread=False,
+            uri=True,
+        )
+        try:
+            self._set_up(connection)
+            self._opened = self._identities()[0]
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        _files.add(self)
+        return connection
+
+    def _set_up(self, connection: sqlite3.Connection) -> None:
+        ((application,),) = connection.execute("PRAGMA application_id").fetchall()
+        ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+        ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        if tables and application != _APPLICATION:
+            raise StoreError("is a database of another program", "a path of its own")
+        if tables and version != _VERSION:
+            raise StoreError(
+                f"has schema {version}, not {_VERSION}", "the version of this library that made it"
+            )
+        ((mode,),) = connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        if mode != "wal":
+            raise StoreError("cannot have a -wal on its file system", "a path on a disk of this machine")
+        settings = "synchronous = FULL", "fullfsync = 1", "checkpoint_fullfsync = 1", "wal_autocheckpoint = 0"
+        for setting in (*settings, "journal_size_limit = 0"):
+            connection.execute(f"PRAGMA {setting}").close()
+        if not tables:
+            connection.executescript(_SCHEMA).close()
+        connection.execute("SELECT key FROM entry LIMIT 1").close()  # opens the -wal
+
+    def _disconnect(self) -> None:
+        """Close the connections of this process, under the lock: SQLite has them share what they see of the -shm."""
+        self._mark(checkpoint=True)  # SQLite makes one, where it closes the last one of all
+        for file in [file for file in _files if file.path == self.path] if fcntl else [self]:
+            connection, file._connection = file._connection, None  # noqa: SLF001
+            if connection is not None:
+                connection.close()
+        if not os.path.exists(f"{self.path}-wal"):
+            self._mark(checkpoint=False)  # it was whole; otherwise the next transaction looks
+
+    # --- names and identities
+
+    def _identities(self) -> tuple[list[tuple[int, int] | None], int]:
+        found = [_identity(f"{self.path}{suffix}") for suffix in ("", "-wal", "-shm")]
+        return [identity for identity, _ in found], found[1][1]
+
+    def _require_database(self, identity: tuple[int, int] | None) -> None:
+        if identity != self._opened[0]:
+            problem = "was deleted or replaced while this program had it open"
+            raise StoreError(problem, "a restart of the program, when the file is the right one")
+
+    def file_system(self) -> str:
+        """Give the type of the file system, as Linux calls it; empty: unknown."""
+        with suppress(OSError):
+            device = os.stat(self.path.parent).st_dev
+            wanted = f"{os.major(device)}:{os.minor(device)}"
+            for line in _MOUNTS.read_text("utf-8", "replace").splitlines():
+                mount, _, rest = line.partition(" - ")
+                if mount.split(" ", 3)[2] == wanted:
+                    return rest.split(" ", 1)[0]
+        return ""
+
+    # --- the lock file
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        if fcntl is None:
+            yield
+            return
+        name = f"{self.path}-lock"
+        if self._side < 0:
+            self._side = os.open(name, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(self._side, fcntl.LOCK_EX)  # the store bounds the time that its callers wait for this
+        try:
+            mine = os.fstat(self._side)
+            if _identity(name)[0] != (mine.st_dev, mine.st_ino):
+                problem = "has lost its -lock: it was deleted or replaced while this program had it open"
+                raise StoreError(problem, "a restart of the program, when the file is the right one")
+            yield
+        finally:
+            fcntl.flock(self._side, fcntl.LOCK_UN)
+
+    def _read_side(self) -> tuple[int, bool]:
+        """Give the number of commits, and whether a checkpoint was broken off."""
+        if fcntl is None:
+            return 0, False
+        data = os.pread(self._side, _SIDE.size, 0)
+        if len(data) == _SIDE.size:
+            magic, commits, checkpoint = _SIDE.unpack(data)
+            if magic == _MAGIC:
+                return commits, bool(checkpoint)
+        if not self._repair and (data or _identity(f"{self.path}")[1]):
+            raise StoreError("has lost its -lock, which tells whether its file is the newest", _CURE)
+        self._write_side(0)
+        return 0, False
+
+    def _write_side(self, commits: int) -> None:
+        if fcntl is not None:
+            os.pwrite(self._side, _SIDE.pack(_MAGIC, commits, 0), 0)
+
+    def _mark(self, *, checkpoint: bool) -> None:
+        if fcntl is not None:
+            os.pwrite(self._side, _SIDE.pack(_MAGIC, 0, checkpoint)[16:], 16)
+
+
+def _identity(name: str) -> tuple[tuple[int, int] | None, int]:
+    try:
+        found = os.stat(name)
+    except FileNotFoundError:
+        return None, 0
+    return (found.st_dev, found.st_ino), found.st_size
+
+
+def _explained(error: sqlite3.Error | OSError) -> StoreError:
+    if isinstance(error, OSError):
+        passing = error.errno not in {
+            errno.EACCES,
+            errno.EPERM,
+            errno.EROFS,
+            errno.ENOENT,
+            errno.ENOTDIR,
+            errno.EISDIR,
+        }
+        expected = (
+            "a disk that works and has room" if passing else "a path in a folder that this user can write to"
+        )
+        return StoreError(f"cannot use its files: {error.strerror}", expected, passing=passing)
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in _PASSING:
+        problem, expected = _PASSING[code]
+        return StoreError(problem, expected, passing=True)
+    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        return StoreError(f"is damaged: {error}", DAMAGE_CURE)
+    return StoreError(f"cannot be used: {error}", "a file, in a folder, that this user can read and write")
+
+
+def _in_child() -> None:
+    for file in list(_files):
+        file.close_side()
+
+
+if fcntl is not None:
+    os.register_at_fork(after_in_child=_in_child)
