@@ -332,7 +332,8 @@ class Batch:
         result = self._noted(result)
         if recorded is not None:
             await uninterrupted(recorded)
-        await self._deliver(item(result=result), worker)
+        if not (self._stopped and _was_not_begun(result)):
+            await self._deliver(item(result=result), worker)
 
     async def _next_row(self, named: NamedBatch, worker: asyncio.Task[None]) -> Row | None:
         """Read on to a row that is to be sent; entries that are not are handed over on the way. `None`: the end."""
@@ -422,6 +423,13 @@ class Batch:
 def _cancel(workers: Iterable[asyncio.Task[None]]) -> None:
     for worker in workers:
         worker.cancel()
+
+
+def _was_not_begun(result: BatchResult) -> bool:
+    """Whether a batch ended before it made the first attempt at an entry."""
+    return (
+        isinstance(result, TransportFailure) and result.kind is FailureKind.CANCELLED and not result.attempts
+    )
 
 
 def _unsent(error: Exception) -> TransportFailure:

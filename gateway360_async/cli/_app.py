@@ -110,12 +110,16 @@ def _demo(
         ),
     ] = None,
     concurrency: Annotated[
-        int, typer.Option(min=1, max=1000, metavar="N", help="Requests at a time, 1 to 1000, of each process.")
+        int,
+        typer.Option(min=1, max=1000, metavar="N", help="Requests at a time, 1 to 1000, of each process."),
     ] = CONCURRENCY,
     processes: Annotated[
         int,
         typer.Option(
-            min=1, max=2, metavar="N", help="2: two share the batch through a store, and one is killed on the way."
+            min=1,
+            max=2,
+            metavar="N",
+            help="2: two share the batch through a store, and one is killed on the way.",
         ),
     ] = 1,
     json: Json = False,
@@ -235,8 +239,7 @@ def _batch(
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Check every row, and say what would be sent, and what the store knows. Nothing is "
-            "sent: no key needed. A --report is then about what the store knows.",
+            "--dry-run", help="Check every row, and say what would be sent. Nothing is: no key needed."
         ),
     ] = False,
     rate: Annotated[
@@ -291,7 +294,9 @@ def _batch(
     and pin_params.type, .length, .expires_in, .max_tries.
 
     Ctrl-C begins nothing more, waits for the answers that are on their way,
-    and says how to go on; a second one gives up on them.
+    and says how to go on; a second one gives up on them. With --store, the same
+    command goes on by itself; --dry-run says what the store knows, and a
+    --report of it is about that.
 
     Exit code: 0 all were sent, 1 some were not, 2 usage,
     3 halted by an error of the whole account, 130 interrupted, 143 terminated.
@@ -357,7 +362,8 @@ app.add_typer(stores, name="store")
 
 @stores.command("init")
 def _init(
-    url: Store, sql: Annotated[bool, typer.Option("--sql", help="Show the SQL in place of running it.")] = False
+    url: Store,
+    sql: Annotated[bool, typer.Option("--sql", help="Show the SQL in place of running it.")] = False,
 ) -> None:
     """Make the tables of a store in PostgreSQL. The others set themselves up."""
     run(init(url, sql=sql))
@@ -373,9 +379,7 @@ def _check(url: Store) -> None:
 
 
 @stores.command("new-epoch")
-def _new_epoch(
-    url: Store, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False
-) -> None:
+def _new_epoch(url: Store, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Give a store a new epoch, after a backup of it was restored.
 
     What was sent after the backup is not in it. Programs that are still
@@ -383,5 +387,7 @@ def _new_epoch(
     restarted.
     """
     if not yes:
-        typer.confirm("Each program that uses the store has to be restarted then. Go on?", abort=True, err=True)
+        typer.confirm(
+            "Each program that uses the store has to be restarted then. Go on?", abort=True, err=True
+        )
     run(new_epoch(url))

@@ -121,7 +121,11 @@ class _Command:
             for name, value in os.environ.items()
             if not name.upper().endswith("_PROXY") and not name.startswith("GATEWAY360_")
         }
-        own = {API_KEY_VARIABLE: gateway.api_key, BASE_URL_VARIABLE: gateway.base_url, "PYTHONUNBUFFERED": "1"}
+        own = {
+            API_KEY_VARIABLE: gateway.api_key,
+            BASE_URL_VARIABLE: gateway.base_url,
+            "PYTHONUNBUFFERED": "1",
+        }
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "gateway360_async.cli", "batch", str(folder / "numbers.txt")),
             *("--sender", "GOOD PIZZA", "--store", str(folder / "records.db"), "--name", "demo", "--json"),
@@ -192,7 +196,9 @@ async def demo_of_processes(count: int, concurrency: int, *, json: bool = False)
             except TimeoutError:
                 await second.end()
                 said = await second.last_line()
-                raise UsageProblem(f"nothing happened for {_STALLED:.0f} s; a process said last: {said}") from None
+                raise UsageProblem(
+                    f"nothing happened for {_STALLED:.0f} s; a process said last: {said}"
+                ) from None
             live.end()
         if not account.statistics.total:
             raise UsageProblem(f"a process did not begin; it said: {await second.last_line()}")

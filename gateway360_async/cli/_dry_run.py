@@ -58,6 +58,7 @@ async def dry_run(options: BatchOptions) -> int:
     looked = _Look(options)
     began = datetime.now().astimezone()
     problem: str | None = None
+    reported = False
     stderr = console_on(stderr=True)
     with ExitStack() as files:
         file = open_input(options.file, files)
@@ -80,6 +81,7 @@ async def dry_run(options: BatchOptions) -> int:
                 if known is not None:
                     await known.ask()
         if known is not None and options.report is not None:
+            reported = True
             note = f"Nothing was sent: this is what the store knows. Rows that are free: {known.counts()['free']}"
             ending = Ending(code=OK, elapsed=0.0, problems=[note, *([] if problem is None else [problem])])
             write_page(create(options.report, files), options, known.statistics, known.notable, ending, began)
@@ -89,6 +91,8 @@ async def dry_run(options: BatchOptions) -> int:
         typer.echo("\n".join(looked.lines(apart, problem)))
         if problem is not None:
             complain(problem)
+        if reported:
+            typer.echo(f"The report is in {options.report}", err=True)
     return OK if problem is None and not looked.invalid else FAILED
 
 
@@ -220,7 +224,12 @@ class _Look:
         if problem is not None:
             lines.insert(-1, "              and more, maybe: the file cannot be read to its end")
         if self.known is not None:
-            lines += [f"In the store, the batch {printable(options.name or '')} has", "", *self._in_store(), ""]
+            lines += [
+                f"In the store, the batch {printable(options.name or '')} has",
+                "",
+                *self._in_store(),
+                "",
+            ]
         if apart is None:
             lines.append(f"Without --rate, {options.concurrency} requests are on their way at a time.")
         else:
@@ -241,7 +250,9 @@ class _Look:
             "free": "that would be sent",
         }
         counts = {} if self.known is None else self.known.counts()
-        return [f"  {count(counts[state]):>10}  {said}" for state, said in sentences.items() if state in counts]
+        return [
+            f"  {count(counts[state]):>10}  {said}" for state, said in sentences.items() if state in counts
+        ]
 
     def _about_texts(self) -> list[str]:
         lines = [

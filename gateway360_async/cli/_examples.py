@@ -46,7 +46,7 @@ EXAMPLES: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
             ),
         ),
         (
-            "On as many machines as you like, each with the same file: they share the work",
+            "On any number of machines with the same file: they share it",
             (
                 "export GATEWAY360_STORE=redis://localhost:6379/0\n"
                 'gateway360 batch customers.csv --sender "GOOD PIZZA" --name welcome \\\n'
@@ -66,7 +66,10 @@ EXAMPLES: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
         ),
     ],
     "store": [
-        ("The tables of a store in PostgreSQL, before it is used", "gateway360 store init postgresql://localhost/pins"),
+        (
+            "The tables of a store in PostgreSQL, before its first use",
+            "gateway360 store init postgresql://localhost/pins",
+        ),
         ("Whether it may forget what was sent", "gateway360 store check redis://localhost:6379/0"),
         ("After a backup was restored", "gateway360 store new-epoch postgresql://localhost/pins"),
     ],

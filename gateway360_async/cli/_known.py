@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from gateway360_async import PinRequest
+from gateway360_async import PinRequest, PinResult
 from gateway360_async._records import read_result
 from gateway360_async.stores import Answer, Record, State, Store
 from gateway360_async.stores._keys import KeyBuilder, is_gone
@@ -70,7 +70,7 @@ class Known:
         self.states[state] += 1
         if state is State.FREE:
             return
-        result = in_doubt("no result is on record", answer.report_id)
+        result: PinResult = in_doubt("no result is on record", answer.report_id)
         if answer.result is not None:
             result = read_result(answer.result)
         self.statistics.add(result, 0.0)

@@ -40,7 +40,10 @@ def with_name(options: BatchOptions) -> BatchOptions:
         UsageProblem: An option is wrong, or wants a store.
     """
     if options.store is None:
-        for option, given in {"--name": options.name, "--resend-maybe-sent": options.resend_maybe_sent}.items():
+        for option, given in {
+            "--name": options.name,
+            "--resend-maybe-sent": options.resend_maybe_sent,
+        }.items():
             if given or given == "":
                 raise UsageProblem(f"{option}: needs a store; give --store, or {STORE_VARIABLE}")
         return options
@@ -126,5 +129,7 @@ async def new_epoch(url: str) -> int:
     """Set a store's new epoch. Gives the exit code."""
     async with opened_store(url) as store:
         await store.new_epoch()
-    typer.echo("The store has a new epoch: programs that were connected before send nothing until they are restarted.")
+    typer.echo(
+        "The store has a new epoch: programs that were connected before send nothing until they are restarted."
+    )
     return OK

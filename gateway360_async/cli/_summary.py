@@ -182,7 +182,11 @@ def advice(options: BatchOptions, statistics: Statistics, ending: Ending) -> lis
 
 def _of_store(options: BatchOptions) -> list[str]:
     """Say what the command leaves out."""
-    return [f"{STORE_VARIABLE} stands for the store's URL, which is not shown."] if options.store_is_secret else []
+    return (
+        [f"{STORE_VARIABLE} stands for the store's URL, which is not shown."]
+        if options.store_is_secret
+        else []
+    )
 
 
 def _maybe_sent(statistics: Statistics) -> list[str]:

@@ -175,9 +175,7 @@ class NamedBatch:
             raise StoreError(problem, "another name, for a batch that begins anew")
         return Row(index, entry, request, cast("NamedRecords", self._records).next(request, ttl))
 
-    async def send(
-        self, row: Row, halted: Callable[[], bool], is_over: Callable[[], bool]
-    ) -> Outcome | None:
+    async def send(self, row: Row, halted: Callable[[], bool], is_over: Callable[[], bool]) -> Outcome | None:
         """Claim a row and send it. A cancellation becomes a result.
 
         Args:
@@ -186,7 +184,7 @@ class NamedBatch:
             is_over: Says whether no more rows are to be begun.
 
         Returns:
-            The outcome; `None`: another holder has the row, which is set aside, or it was not begun.
+            The outcome; `None`: another holder has the row, which is set aside.
 
         Raises:
             StoreError: The store cannot be used any more.
@@ -198,7 +196,7 @@ class NamedBatch:
             while seen.claims:
                 seen = await self._claimed(row, seen, halted, is_over)
         except asyncio.CancelledError:
-            return not_sent(FailureKind.CANCELLED, "cancelled before its claim was answered"), None
+            return _not_begun(), None
         except StoreError as exc:
             if not exc.passing:
                 raise
@@ -275,8 +273,7 @@ class NamedBatch:
         if is_over():
             if granted is not None and permits is not None:
                 permits.give_back(granted)
-            unsent = not_sent(FailureKind.CANCELLED, "the batch was halted before")
-            return _Seen(claims=False, outcome=(unsent, None) if halted() else None)
+            return _Seen(claims=False, outcome=(_not_begun(), None))
         claim, refusal = session.claim_of(
             keys,
             row.request,
@@ -291,7 +288,8 @@ class NamedBatch:
             answer = await session.claim(claim, until=loop.time() + session.store.timeout, gap=_GAP)
             if isinstance(answer, Lease):
                 leased, granted_to_call, granted = answer, granted, None
-                return _Seen(claims=False, outcome=await self._leased(row, leased, granted_to_call, halted))
+                outcome = await self._leased(row, leased, granted_to_call, halted, is_over)
+                return _Seen(claims=False, outcome=outcome)
         finally:
             if granted is not None and permits is not None:
                 permits.give_back(granted)
@@ -300,7 +298,12 @@ class NamedBatch:
         return self._seen(row, answer)
 
     async def _leased(
-        self, row: Row, lease: Lease, granted: float | None, halted: Callable[[], bool]
+        self,
+        row: Row,
+        lease: Lease,
+        granted: float | None,
+        halted: Callable[[], bool],
+        is_over: Callable[[], bool],
     ) -> Outcome:
         """Send a row that is claimed, once one of the batch's slots is free."""
         session = self._session
@@ -308,8 +311,10 @@ class NamedBatch:
             if not self._slots.take_now():
                 await self._slots.take()
         except asyncio.CancelledError:
-            unsent = not_sent(FailureKind.CANCELLED, "cancelled before it was sent")
-            return unsent, session.complete(lease, unsent)
+            return (unsent := _not_begun()), session.complete(lease, unsent)
+        if is_over():
+            self._slots.give()
+            return (unsent := _not_begun()), session.complete(lease, unsent)
         try:
             result = await self._send(row.request, halted, lease, granted)
         except Exception:
@@ -353,6 +358,10 @@ class NamedBatch:
         if self._keys is None:
             raise StoreError("is not connected", "a batch inside its `async with` block")
         return self._keys
+
+
+def _not_begun() -> PinResult:
+    return not_sent(FailureKind.CANCELLED, "the batch ended before it was begun")
 
 
 @attrs.frozen
