@@ -28,6 +28,7 @@ from collections.abc import (
     Iterable,
     Mapping,
 )
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, Protocol, Self, TypeAlias, cast
@@ -331,7 +332,9 @@ class Batch:
         result, recorded = outcome
         result = self._noted(result)
         if recorded is not None:
-            await uninterrupted(recorded)
+            # A store that is away is waited for no longer than its timeout. Cancelled, the worker delivers what it has.
+            with suppress(StoreError, asyncio.CancelledError):
+                await recorded
         if not (self._stopped and _was_not_begun(result)):
             await self._deliver(item(result=result), worker)
 

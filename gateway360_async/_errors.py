@@ -33,6 +33,7 @@ __all__ = [
     "Gateway360Error",
     "InvalidConfiguration",
     "InvalidRequest",
+    "LedgerError",
     "StoreError",
     "WrongEventLoop",
     "kind_of",

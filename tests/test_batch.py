@@ -77,9 +77,9 @@ class Sender:
             await self.changed.wait()
 
 
-def batch_of(requests, send, *, concurrency=4, on_duplicate="skip", halt_on=HALT_ON) -> Batch:
+def batch_of(rows, send, *, concurrency=4, on_duplicate="skip", halt_on=HALT_ON) -> Batch:
     return Batch(
-        requests,
+        rows,
         build=lambda row: request_from(row, sender="PIZZA"),
         send=send,
         concurrency=concurrency,

@@ -28,7 +28,7 @@ async def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     for kind in arguments.store or _KINDS:
         parts = found[kind] = {}
         for part in arguments.only or _PARTS:
-            with site(kind) as here:  # each with an empty store
+            async with site(kind) as here:  # each with an empty store
                 if part == "throughput":
                     parts[part] = await throughput(kind, here, arguments.rounds, arguments.rows, _say)
                 elif part == "keyed":

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -150,8 +150,8 @@ class Site:
     cpu: Callable[[], float]
 
 
-@contextlib.contextmanager
-def site(kind: str) -> Iterator[Site]:
+@contextlib.asynccontextmanager
+async def site(kind: str) -> AsyncGenerator[Site, None]:
     """Start what a store needs: `sqlite`, `redis` or `postgres`."""
     sys.path.insert(0, str(ROOT / "tests"))  # the tests' servers
     if kind == "sqlite":
@@ -171,8 +171,17 @@ def site(kind: str) -> Iterator[Site]:
     else:
         import postgres_process
 
-        with postgres_process.benchmark_server() as postgres:
-            yield Site(postgres.url, postgres.restart, lambda: _cpu_seconds(postgres.pids()))
+        from gateway360_async.stores import PostgresStore
+
+        with postgres_process.PostgresProcess(durable=True) as postgres:
+
+            def restart_postgres() -> None:
+                postgres.kill()
+                postgres.start()
+
+            dsn = postgres.database()
+            await PostgresStore(dsn).init()
+            yield Site(dsn, restart_postgres, lambda: _cpu_seconds(postgres.pids()))
 
 
 def _cpu_seconds(pids: set[int]) -> float:

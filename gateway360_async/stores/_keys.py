@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+import attrs
+
 from .._payloads import PinRequest
 from .._wire import canonical
 
@@ -20,6 +22,8 @@ __all__ = ["KeyBuilder", "is_gone", "new_token"]
 
 _VERSION: Final = b"1"
 _DIGEST_BYTES: Final = 16
+_ANY_NUMBER: Final = "34600000000"
+_length = struct.Struct(">I").pack
 
 
 class KeyBuilder:
@@ -37,6 +41,9 @@ class KeyBuilder:
     def __init__(self, secret: bytes, namespace: str, url: str) -> None:
         self._secret = secret
         self._scope = (namespace.encode(), url.encode())
+        self._begun: dict[bytes, hashlib.blake2b] = {}
+        self._payload_of: dict[str, object] = {}
+        self._payload = b""
 
     def __repr__(self) -> str:
         return "<KeyBuilder>"
@@ -71,19 +78,34 @@ class KeyBuilder:
 
     def fingerprint(self, request: PinRequest) -> bytes:
         """The fingerprint of a request as it goes on the wire, without the API key."""
-        return self._key(b"payload", canonical(request))
+        # Requests in a row mostly differ in their number alone: the rest is hashed once, and kept for the next.
+        fields = attrs.asdict(request, recurse=False, filter=_is_payload)
+        if fields != self._payload_of:
+            self._payload = self._key(b"payload", canonical(attrs.evolve(request, msisdn=_ANY_NUMBER)))
+            self._payload_of = fields
+        return self._key(b"request", self._payload, request.msisdn.encode())
 
     def account(self, api_key: str) -> str:
         """The fingerprint of an API key, in hexadecimal digits."""
         return self._key(b"account", api_key.encode()).hex()
 
     def _key(self, kind: bytes, *parts: bytes) -> bytes:
-        digest = hashlib.blake2b(_VERSION, digest_size=_DIGEST_BYTES, key=self._secret, person=kind)
+        begun = self._begun.get(kind)
+        if begun is None:
+            begun = self._begun[kind] = hashlib.blake2b(
+                _VERSION, digest_size=_DIGEST_BYTES, key=self._secret, person=kind
+            )
+            for part in self._scope:
+                begun.update(_length(len(part)) + part)
+        digest = begun.copy()
         # Each with its length before it, so that no two lists of parts are the same bytes.
-        for part in (*self._scope, *parts):
-            digest.update(struct.pack(">I", len(part)))
-            digest.update(part)
+        for part in parts:
+            digest.update(_length(len(part)) + part)
         return digest.digest()
+
+
+def _is_payload(attribute: attrs.Attribute[object], _: object) -> bool:
+    return attribute.name not in {"msisdn", "line_types"}
 
 
 def new_token() -> str:

@@ -4,12 +4,13 @@ Invariants:
 
 - A method is one script, which is asked once. Where its answer is lost, the caller asks again: that changes nothing.
 - All keys begin with `gateway360:{<namespace>}:`. The part in braces decides a cluster's node: all are on one.
-- No error shows the URL, which may hold a password, nor a script's arguments.
+- No error shows the URL, which may hold a password; no text of one shows a script's arguments.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import secrets
 import ssl
@@ -37,7 +38,7 @@ _redis: Any = redis_asyncio
 _LONGEST_EXCHANGE: Final = 2.0
 """Seconds that one exchange lasts at most: a connection that is dead is left for another one."""
 _EXPECTED: Final = "a URL of Redis: redis://…, rediss://… (TLS) or unix://…; or a ready `redis.asyncio.Redis` or `RedisCluster`"
-_LETTERS: Final = {State.COMPLETED: b"C", State.IN_DOUBT: b"D", State.FREE: b"F"}
+_LETTERS: Final = {State.COMPLETED: "C", State.IN_DOUBT: "D", State.FREE: "F"}
 
 _NAME: Final = re.compile(r"(?:^|: -)([A-Z]{3,})\b")
 """The name in an error's text. Redis 6.2 puts it behind the place in the script."""
@@ -91,12 +92,15 @@ class RedisStore(Store):
         self._records, self._counts = self._prefix + b"record:", self._prefix + b"count:"
 
     def __repr__(self) -> str:
-        return f"RedisStore(namespace={self.namespace!r})"
+        return (
+            f"RedisStore(namespace={getattr(self, 'namespace', None)!r})"  # a traceback may show half a store
+        )
 
     async def _open(self, known: Identity | None) -> Identity:
         if isinstance(self._place, Secret) and self._client is None:
             pool = _pool(self._place, self._longest)
-            _require_tls_files(pool.connection_kwargs)
+            if (trouble := _trouble_with_tls(pool.connection_kwargs)) is not None:
+                raise trouble
             self._client = _redis.Redis(connection_pool=pool)
         self._client = self._client or self._place
         fresh = f"{secrets.token_hex(8)}:{secrets.token_hex(32)}"
@@ -120,13 +124,13 @@ class RedisStore(Store):
         keys: list[bytes] = []
         args: list[Any] = [len(claims)]
         for claim in claims:
-            args += (claim.token.encode(), milliseconds(claim.lease), _optional(claim.report_id))
-            args += ((claim.resend or "").encode(), (claim.replace or "").encode(), 1 if claim.force else 0)
+            args += (claim.token, milliseconds(claim.lease), _optional(claim.report_id))
+            args += (claim.resend or "", claim.replace or "", _flag(claim.force))
             self._add_records(claim, keys, args)
             args.append(len(claim.counts))
             for count in claim.counts:
                 keys.append(self._counts + hexlify(count.key))
-                args += (count.most, b"" if count.window is None else milliseconds(count.window))
+                args += (count.most, "" if count.window is None else milliseconds(count.window))
                 if count.window is None:
                     keys.append(self._prefix + b"total:" + hexlify(count.key))
         found = await self._ask(scripts.CLAIM, keys, args)
@@ -142,8 +146,8 @@ class RedisStore(Store):
         args: list[Any] = [len(completions)]
         for completion in completions:
             claim = completion.claim
-            args += (claim.token.encode(), _optional(claim.report_id), _LETTERS[completion.state])
-            args += (completion.result.encode(), 1 if claim.force else 0, 1 if completion.withdrawn else 0)
+            args += (claim.token, _optional(claim.report_id), _LETTERS[completion.state])
+            args += (completion.result, _flag(claim.force), _flag(completion.withdrawn))
             self._add_records(claim, keys, args)
             args.append(len(completion.give_back))
             keys += [self._counts + hexlify(count.key) for count in completion.give_back]
@@ -153,31 +157,31 @@ class RedisStore(Store):
         keys: list[bytes] = []
         args: list[Any] = [len(claims)]
         for claim in claims:
-            args += (claim.token.encode(), milliseconds(claim.lease))
+            args += (claim.token, milliseconds(claim.lease))
             self._add_records(claim, keys, args)
         return [done == 1 for done in await self._ask(scripts.RENEW, keys, args)]
 
     def _add_records(self, claim: Claim, keys: list[bytes], args: list[Any]) -> None:
         for record in (claim.record, claim.cooldown):
             if record is None:
-                args.append(b"")
+                args.append("")
             else:
                 keys.append(self._records + hexlify(record.key))
-                args += (milliseconds(record.ttl), 1 if record.forgets else 0, record.fingerprint)
+                args += (milliseconds(record.ttl), _flag(record.forgets), record.fingerprint.hex())
 
     async def peek(self, records: Sequence[Record]) -> list[Answer]:
         keys = [self._records + hexlify(record.key) for record in records]
-        found = await self._ask(scripts.PEEK, keys, [record.fingerprint for record in records])
+        found = await self._ask(scripts.PEEK, keys, [record.fingerprint.hex() for record in records])
         return [_answer(answer) for answer in found]
 
     async def permits(self, key: bytes, count: int, interval: float) -> tuple[int, float]:
         keys = (self._prefix + b"permit:" + hexlify(key),)
-        granted, delay = await self._ask(scripts.PERMITS, keys, (repr(interval * 1e6), count))
+        granted, delay = await self._ask(scripts.PERMITS, keys, (interval * 1e6, count))
         return granted, delay / 1e6
 
     async def header(self, key: bytes, value: str, *, replace: bool = False) -> str:
         keys = (self._prefix + b"header:" + hexlify(key),)
-        (held,) = await self._ask(scripts.HEADER, keys, (value.encode(), 1 if replace else 0))
+        (held,) = await self._ask(scripts.HEADER, keys, (value, _flag(replace)))
         return cast("bytes", held).decode()
 
     async def now(self) -> float:
@@ -223,7 +227,8 @@ class RedisStore(Store):
         self._require_process()
         if self._client is None or self._identity is None:
             raise StoreError("is not connected", "`connect` first")
-        answer = await self._run(script, keys, (self._identity.epoch, *args))
+        given = json.dumps(list(args), ensure_ascii=False, separators=(",", ":"))
+        answer = await self._run(script, keys, (self._identity.epoch, given.encode()))
         if answer == b"lost":
             raise _lost()
         return answer
@@ -285,12 +290,12 @@ def _pool(url: Secret, longest: float) -> Any:
     )
 
 
-def _require_tls_files(options: dict[str, Any]) -> None:
+def _trouble_with_tls(options: dict[str, Any]) -> InvalidConfiguration | None:
     """Read the files that a URL names for TLS: redis-py would only say that it has no connection."""
     authority, certificate = options.get("ssl_ca_certs"), options.get("ssl_certfile")
     key = options.get("ssl_keyfile") or certificate
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    problem, named = "", authority
+    named = authority
     try:
         if authority:
             context.load_verify_locations(authority)
@@ -299,8 +304,8 @@ def _require_tls_files(options: dict[str, Any]) -> None:
             context.load_cert_chain(certificate, key, options.get("ssl_password") or "")
     except OSError as exc:  # as ssl.SSLError is
         problem = f"names {named}, which cannot be read ({exc.strerror or type(exc).__name__})"
-    if problem:
-        raise InvalidConfiguration("url", problem, "files that this user may read, in the format PEM")
+        return InvalidConfiguration("url", problem, "files that this user may read, in the format PEM")
+    return None
 
 
 def _explained(error: BaseException) -> StoreError:
@@ -334,8 +339,12 @@ def _lost() -> StoreError:
     )
 
 
-def _optional(text: str | None) -> bytes:
-    return b"" if text is None else b"=" + text.encode()
+def _optional(text: str | None) -> str:
+    return "" if text is None else f"={text}"
+
+
+def _flag(value: bool) -> str:  # noqa: FBT001
+    return "1" if value else ""
 
 
 def _text(value: Any) -> Any:

@@ -11,6 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import sys
 import time
@@ -169,20 +170,23 @@ class StoreSession:
 
     async def _compare_settings(self, keys: KeyBuilder) -> None:
         """Say where this client contradicts the one that connected before it."""
-        account = keys.account(self._api_key.reveal())
-        before = await self.store.header(keys.settings(), f"{account} {self._rate}", replace=True)
-        account_before, _, rate_before = before.partition(" ")
-        if account_before != account:
+        guard = None if self._rules is None else repr(self._rules.guard)
+        settings = {"rate": self._rate, "cooldown": self._cooldown, "guard": guard}
+        ours = json.dumps({"account": keys.account(self._api_key.reveal()), **settings})
+        before = json.loads(await self.store.header(keys.settings(), ours, replace=True))
+        if before["account"] != keys.account(self._api_key.reveal()):
             _logger.warning(
                 "the client before this one used another API key with this store: its records count for both. If "
                 "it is of another account, give each account's store a namespace of its own"
             )
-        if rate_before != str(self._rate):
-            _logger.warning(
-                "the client before this one had rate=%s, and this one has %s: each keeps to its own",
-                rate_before,
-                self._rate,
-            )
+        for name, value in settings.items():
+            if before[name] != value:
+                _logger.warning(
+                    "the client before this one had %s=%s, and this one has %s: each keeps to its own",
+                    name,
+                    before[name],
+                    value,
+                )
 
     async def aclose(self) -> None:
         """Complete what is not yet on record, and close the store."""

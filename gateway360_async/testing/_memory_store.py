@@ -19,6 +19,7 @@ from ..stores._base import (
     Answer,
     Claim,
     Completion,
+    Count,
     Identity,
     Record,
     State,
@@ -220,80 +221,89 @@ def _look(kept: _Kept, now: float, record: Record | None = None, *, cooldown: bo
 def _claim(space: _Space, claim: Claim, now: float) -> Answer:
     if space.withdrawn.get(claim.token, now) > now:
         return Answer(state=State.FREE)
-    wanted = [record for record in (claim.record, claim.cooldown) if record is not None]
-    found = [_find(space, record.key, now) for record in wanted]
-    own = found[0] if found else None
+    record = None if claim.record is None else _find(space, claim.record.key, now)
+    cooldown = None if claim.cooldown is None else _find(space, claim.cooldown.key, now)
+    own = cooldown if claim.record is None else record
     if own is not None and own.token == claim.token and own.state is State.CLAIMED:
         return Answer(state=State.CLAIMED, token=claim.token, result=own.result, report_id=own.report_id)
-    resent: _Kept | None = None
-    taken: list[Record] = []
-    for record, kept in zip(wanted, found, strict=True):
-        if kept is None:
-            taken.append(record)
-        elif record is claim.record and kept.token == claim.resend and kept.state is not State.COMPLETED:
-            taken.append(record)
-            resent = kept
-        elif record is claim.record and kept.token == claim.replace and kept.state is State.COMPLETED:
-            taken.append(record)
-        elif record is claim.record or not claim.force:
-            return _look(kept, now, record, cooldown=record is claim.cooldown)
-    for index, count in enumerate(claim.counts):
-        if claim.token not in _counted(space, count.key, count.window, now):
-            if len(space.counts[count.key]) >= count.most:
-                return Answer(state=State.LIMITED, limit=index)
-    for record in taken:
-        lease_end = now + claim.lease
-        space.records[record.key] = _Kept(
-            token=claim.token,
-            fingerprint=record.fingerprint,
-            report_id=claim.report_id,
-            lease_end=lease_end,
-            expires=lease_end + record.ttl if record.forgets else math.inf,
-            result=resent.result if resent and record is claim.record else None,
-            resent=resent is not None and record is claim.record,
-        )
+    if record is not None and record.token == claim.replace and record.state is State.COMPLETED:
+        record = None
+    obstacle = _obstacle(space, claim, record, cooldown, now)
+    if obstacle is not None:
+        return obstacle
+    result = record.result if record is not None else None
+    if claim.record is not None:
+        kept = _leased(claim, claim.record, now, result=result, resent=record is not None)
+        space.records[claim.record.key] = kept
+    if claim.cooldown is not None and cooldown is None:
+        space.records[claim.cooldown.key] = _leased(claim, claim.cooldown, now)
     for count in claim.counts:
         space.counts[count.key].setdefault(claim.token, now)
-    result = resent.result if resent else None
     return Answer(state=State.CLAIMED, token=claim.token, result=result, report_id=claim.report_id)
 
 
-def _counted(space: _Space, key: bytes, window: float | None, now: float) -> dict[str, float]:
+def _obstacle(
+    space: _Space, claim: Claim, record: _Kept | None, cooldown: _Kept | None, now: float
+) -> Answer | None:
+    """Give the first thing that stands in the way of a claim."""
+    if record is not None and (record.token != claim.resend or record.state is State.COMPLETED):
+        return _look(record, now, claim.record)
+    if cooldown is not None and not claim.force:
+        return _look(cooldown, now, cooldown=True)
+    for index, count in enumerate(claim.counts):
+        entries = _counted(space, count, now)
+        if len(entries) >= count.most and claim.token not in entries:
+            return Answer(state=State.LIMITED, limit=index)
+    return None
+
+
+def _leased(
+    claim: Claim, record: Record, now: float, *, result: str | None = None, resent: bool = False
+) -> _Kept:
+    end = now + claim.lease
+    expires = end + record.ttl if record.forgets else math.inf
+    return _Kept(claim.token, record.fingerprint, claim.report_id, end, expires, result=result, resent=resent)
+
+
+def _counted(space: _Space, count: Count, now: float) -> dict[str, float]:
     """Give the tokens that count, the earliest first, with their times. What has left the window is removed."""
-    entries = space.counts[key]
-    while window is not None and entries:
+    entries = space.counts[count.key]
+    while count.window is not None and entries:
         token, since = next(iter(entries.items()))
-        if since + window > now:
+        if since + count.window > now:
             break
         del entries[token]
     return entries
 
 
 def _complete(space: _Space, completion: Completion, now: float) -> bool:
-    claim, state = completion.claim, completion.state
+    claim = completion.claim
     if completion.withdrawn:
         space.withdrawn[claim.token] = now + WITHDRAWN_TTL
     for count in completion.give_back:
         space.counts[count.key].pop(claim.token, None)
     if claim.record is not None:
         kept = _find(space, claim.record.key, now)
-        if kept is None:
-            if state is not State.FREE:
-                return False
-        elif kept.token != claim.token:
+        if kept is None and completion.state is not State.FREE:
             return False
-        else:
+        if kept is not None and kept.token != claim.token:
+            return False
+        if kept is not None:
             _end(space, claim.record, kept, completion, now)
     if claim.cooldown is not None:
-        kept = _find(space, claim.cooldown.key, now)
-        if kept is None or (kept.token != claim.token and claim.force and not _look(kept, now).remaining):
-            if state is State.FREE:
-                return True
-            kept = _Kept(claim.token, claim.cooldown.fingerprint, claim.report_id, now, now)
-            space.records[claim.cooldown.key] = kept
-        if kept.token == claim.token:
-            _end(space, claim.cooldown, kept, completion, now)
+        _complete_cooldown(space, claim.cooldown, completion, now)
     return True
+
+
+def _complete_cooldown(space: _Space, cooldown: Record, completion: Completion, now: float) -> None:
+    claim = completion.claim
+    kept = _find(space, cooldown.key, now)
+    forced = kept is not None and claim.force and not _look(kept, now).remaining
+    if kept is not None and kept.token == claim.token:
+        _end(space, cooldown, kept, completion, now)
+    elif completion.state is not State.FREE and (kept is None or forced):
+        space.records[cooldown.key] = kept = _leased(claim, cooldown, now)
+        _end(space, cooldown, kept, completion, now)
 
 
 def _end(space: _Space, record: Record, kept: _Kept, completion: Completion, now: float) -> None:

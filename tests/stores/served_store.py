@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import pickle
 import struct
 import threading
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 from gateway360_async.stores import Store, StoreError
 from gateway360_async.testing.stores import Memory, MemoryStore
@@ -51,17 +51,20 @@ class Server:
         started.set()
         await self._stopping.wait()
         server.close()
-        for user in self._users:
+        for user in (users := list(self._users)):
             user.cancel()
-        await asyncio.gather(*self._users, return_exceptions=True)
+        await asyncio.gather(*users, return_exceptions=True)
 
-    async def _meet(self, reader, writer):
-        self._users.add(asyncio.current_task())
+    def _meet(self, reader, writer):
+        user = asyncio.ensure_future(self._serve_user(reader, writer))
+        self._users.add(user)
+        user.add_done_callback(self._users.discard)
+        user.add_done_callback(lambda _: writer.close())  # also of one that was cancelled before it began
+
+    async def _serve_user(self, reader, writer):
         # Ended by the other side, or with the server: both are the end of a connection, and no error.
         with suppress(OSError, EOFError, asyncio.CancelledError):
             await self._answer(reader, writer)
-        self._users.discard(asyncio.current_task())
-        writer.close()
 
     async def _answer(self, reader, writer):
         namespace, known, password = await receive(reader)
@@ -178,7 +181,7 @@ class ServedHooks:
 
     async def restart(self, *, keep_data):
         self.server.stop()
-        os.unlink(self.server.path)
+        Path(self.server.path).unlink(missing_ok=True)
         if not keep_data:
             self.server.memory.clear()
         self.server.start()

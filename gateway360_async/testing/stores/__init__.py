@@ -43,15 +43,19 @@ import pytest
 
 # An assert that fails shows what it compared, as those of a test module do.
 pytest.register_assert_rewrite(
-    *(f"{__name__}.{name}" for name in ("_bench", "_limits", "_model", "_places", "_races", "_records"))
+    *(
+        f"{__name__}.{name}"
+        for name in ("_bench", "_cooldowns", "_limits", "_model", "_places", "_races", "_records")
+    )
 )
 
 from .._memory_store import Memory, MemoryStore  # noqa: E402
+from ._cooldowns import CooldownRules  # noqa: E402
 from ._limits import CountRules, PermitRules  # noqa: E402
 from ._model import ModelRules  # noqa: E402
 from ._places import FaultRules, PlaceRules  # noqa: E402
 from ._races import RaceRules  # noqa: E402
-from ._records import CooldownRules, RecordRules  # noqa: E402
+from ._records import RecordRules  # noqa: E402
 
 __all__ = ["Memory", "MemoryStore", "StoreConformance"]
 

@@ -10,7 +10,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import wraps
 from typing import Any, Final, NoReturn, TypeVar
 
-import attrs
 import pytest
 
 from ...stores import Answer, Claim, Completion, Count, Record, State, Store
@@ -42,7 +41,7 @@ def _in_a_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     @wraps(test)
     def run(self: Bench, **arguments: Any) -> None:
         async def body() -> None:
-            async with AsyncExitStack() as self._opened:
+            async with AsyncExitStack() as self._opened:  # pyright: ignore[reportPrivateUsage]
                 await test(self, **arguments)
 
         asyncio.run(body())
@@ -54,6 +53,8 @@ class Bench:
     """The hooks that a store's own test class fills in. Where one is missing, the tests that need it are skipped."""
 
     _opened: AsyncExitStack
+    """What is closed when the test ends."""
+
     _numbers = itertools.count(1)
 
     def make_store(self, *, namespace: str = "gateway360") -> Store:
@@ -72,7 +73,7 @@ class Bench:
             seconds: How many.
         """
         until = await store.now() + seconds
-        while await store.now() < until:
+        while await store.now() < until:  # noqa: ASYNC110  # no event tells the time of a store
             await asyncio.sleep(BRIEF / 8)
 
     def factory(self) -> tuple[str, ...]:
@@ -83,7 +84,7 @@ class Bench:
         """
         self._skip("factory")
 
-    async def restart(self, *, keep_data: bool) -> None:
+    async def restart(self, *, keep_data: bool) -> None:  # noqa: ARG002
         """End the service and start it again, or have the same effect.
 
         Args:
@@ -125,11 +126,12 @@ class Bench:
             changes: Fields of the claim, and `ttl` and `fingerprint` of its record. `cooldown` is a name or a record.
         """
         ttl, fingerprint = changes.pop("ttl", LONG), changes.pop("fingerprint", b"")
+        fields: dict[str, Any] = {"token": f"token-{next(self._numbers)}", "lease": LONG} | changes
         if name is not None:
-            changes["record"] = Record(hashed(name), ttl, fingerprint)
-        if isinstance(changes.get("cooldown"), str):
-            changes["cooldown"] = Record(hashed(changes["cooldown"]), ttl, forgets=True)
-        return Claim(**{"token": f"token-{next(self._numbers)}", "lease": LONG} | changes)
+            fields["record"] = Record(hashed(name), ttl, fingerprint)
+        if isinstance(fields.get("cooldown"), str):
+            fields["cooldown"] = Record(hashed(fields["cooldown"]), ttl, forgets=True)
+        return Claim(**fields)
 
     def count(self, name: str, most: int, window: float | None = None) -> Count:
         """Make a limit of this name."""
@@ -199,8 +201,3 @@ class Bench:
             assert asked_after <= begun_before + seconds + GRAIN, "it is there for too long"
             await self.advance(store, seconds / 4)
         assert asked_before >= begun_after + seconds - GRAIN, "it has ended too early"
-
-
-def changed(claim: Claim, **changes: Any) -> Claim:
-    """Give a claim with other fields."""
-    return attrs.evolve(claim, **changes)

@@ -87,9 +87,10 @@ class Walk:
     def _claim(self, seen: dict[bytes, Answer], *, brief: bool) -> Claim:
         rng, short = self.rng, BRIEF if brief else LONG
         record = Record(rng.choice(KEYS), short, rng.choice([b"one", b"two"])) if rng.random() < 0.9 else None
-        resend = None
+        resend = replace = None
         if record is not None and seen[record.key].state is not State.FREE:
             resend = rng.choice([None, "another", seen[record.key].token])
+            replace = rng.choice([None, "another", seen[record.key].token])
         return self.make(
             record=record,
             lease=short,
@@ -97,6 +98,7 @@ class Walk:
             counts=tuple(one for one in COUNTS[: 2 + brief] if rng.random() < 0.2),
             report_id=rng.choice([None, f"report {rng.random()}"]),
             resend=resend,
+            replace=replace,
             force=resend is not None or rng.random() < 0.3,
         )
 

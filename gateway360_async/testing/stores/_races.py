@@ -81,7 +81,7 @@ class RaceRules(Bench):
                 await asyncio.gather(*(one.run((kills or {}).get(one.job.seed)) for one in racers))
         finally:
             await asyncio.gather(*(one.stop() for one in racers))
-        assert len({tuple(one.said("ready")) for one in racers}) == 1, "several identities"
+        assert len({tuple[str, ...](one.said("ready")) for one in racers}) == 1, "several identities"
         assert all(line.get("all", True) for one in racers for line in one.lines), "a completion was refused"
         return racers
 
@@ -90,15 +90,15 @@ class RaceRules(Bench):
         """Processes that all want the same keys share them, and connect to one identity."""
         factory = self.factory()
         racers = await self._race(*(Job(factory=factory, seed=seed, keys=120) for seed in range(processes)))
-        granted = [number for one in racers for number in one.said("claimed")]
+        granted: list[int] = [number for one in racers for number in one.said("claimed")]
         assert sorted(granted) == list(range(120))
         store = await self.open()
         seen = await store.peek([Record(hashed(f"race {number}"), LONG) for number in range(120)])
         for one in racers:
-            assert {seen[number].token for number in one.said("claimed")} <= {
-                f"{one.job.seed}-{number}" for number in range(120)
-            }
-            assert {seen[number].state for number in one.said("completed")} <= {State.COMPLETED}
+            mine: list[int] = one.said("claimed")
+            assert [seen[number].token for number in mine] == [f"{one.job.seed}-{number}" for number in mine]
+            completed: list[int] = one.said("completed")
+            assert {seen[number].state for number in completed} <= {State.COMPLETED}
 
     async def test_processes_never_exceed_a_limit(self) -> None:
         """A count that processes share is reached and not passed."""
@@ -131,14 +131,16 @@ class RaceRules(Bench):
         racers += await self._race(attrs.evolve(job, seed=10 * seed + 9))
         store = await self.open()
         await self.advance(store, job.lease + GRAIN)
-        granted = [(number, one.job.seed) for one in racers for number in one.said("claimed")]
+        granted: list[tuple[int, int]] = [
+            (number, one.job.seed) for one in racers for number in one.said("claimed")
+        ]
         numbers = [number for number, _ in granted]
         assert len(numbers) == len(set(numbers)), "claimed twice"
         seen = await store.peek([Record(hashed(f"race {number}"), LONG) for number in range(job.keys)])
         for number, owner in granted:
             assert seen[number].token == f"{owner}-{number}"
         assert {answer.state for answer in seen} <= {State.COMPLETED, State.IN_DOUBT, State.FREE}
-        completed = {number for one in racers for number in one.said("completed")}
+        completed: set[int] = {number for one in racers for number in one.said("completed")}
         assert {seen[number].state for number in completed} <= {State.COMPLETED}
         assert sum(answer.state is not State.FREE for answer in seen) == job.most, (
             "a count without its record"
