@@ -199,6 +199,10 @@ class Batch:
             self._cancel(self._workers)
             await asyncio.wait(self._workers)
         self._keep_untaken()
+        if self._named is not None:
+            for row, result in self._named.left_aside():
+                self._tally.count(result)
+                self._unconsumed.append(BatchItem(row.index, row.request, result, row.entry))
         self._end()
 
     def _keep_untaken(self) -> None:
@@ -299,17 +303,25 @@ class Batch:
         """Work as `_work` does, on rows that are claimed in a store."""
         worker = cast("asyncio.Task[None]", asyncio.current_task())
         while not (self._stopping or self._stopped):
+            if named.is_due:
+                await self._looked_aside(named, worker)
             row = named.next_freed() or await self._next_row(named, worker)
-            if (row is None or named.is_due) and not await self._looked_aside(named, worker) and row is None:
-                return
             if row is not None:
                 await self._send_row(named, row, worker)
+            elif not await self._looked_aside(named, worker):
+                return
 
     async def _looked_aside(self, named: NamedBatch, worker: asyncio.Task[None]) -> bool:
         """Hand over the rows of other holders that are known now. Gives whether there are any, or some are free."""
         settled = await named.look_aside()
+        cancelled: asyncio.CancelledError | None = None
         for row, result in settled:
-            await self._deliver(BatchItem(row.index, row.request, result, row.entry), worker)
+            try:
+                await self._deliver(BatchItem(row.index, row.request, result, row.entry), worker)
+            except asyncio.CancelledError as exc:
+                cancelled = exc  # the others are counted all the same
+        if cancelled is not None:
+            raise cancelled
         for _ in range(min(named.freed, self._most_workers - len(self._workers))):
             self._add_worker()
         return bool(settled or named.freed)
@@ -319,7 +331,11 @@ class Batch:
         item = partial(BatchItem, row.index, row.request, source=row.entry)
         if self._halted_by is not None:
             # What an earlier run left of it is true all the same.
-            left = await named.left(row)
+            try:
+                left = await named.left(row)
+            except Exception as exc:
+                await self._deliver(item(result=_unsent(exc)), worker)
+                raise
             await self._deliver(item(result=left or self._skipped_as_halted(self._halted_by)), worker)
             return
         try:
@@ -347,7 +363,11 @@ class Batch:
             index, given = entry
             request = self._built(index, given)
             if isinstance(request, PinRequest):
-                return named.row(index, given, request)
+                try:
+                    return named.row(index, given, request)
+                except StoreError as exc:
+                    await self._deliver(BatchItem(index, request, _unsent(exc), given), worker)
+                    raise
             await self._deliver(request, worker)
         return None
 

@@ -98,7 +98,9 @@ class Permits:
                 permit.set_result(False)
 
     def give_back(self, granted: float) -> None:
-        """Take a permit back that was not used: it is the next caller's."""
+        """Take a permit back that was not used: it is the next caller's, while it holds."""
+        if asyncio.get_running_loop().time() - granted > HOLDS:
+            return
         while self._waiting:
             permit, *_ = self._waiting.popleft()
             if not permit.done():
@@ -124,8 +126,9 @@ class Permits:
                 else:
                     try:
                         given, delay = await self._grant(wanted, self._interval)
-                    except StoreError as exc:
-                        self._refuse(exc, loop.time())
+                    except Exception as exc:  # noqa: BLE001  # none of the callers may wait in vain
+                        error = exc if isinstance(exc, StoreError) else _failed(exc)
+                        self._refuse(error, loop.time())
                         await asyncio.sleep(HORIZON)
                         continue
                 if given:
@@ -164,8 +167,13 @@ class Permits:
             if error.passing and until > now:
                 still.append(waiting)
             else:
-                permit.set_exception(error)
+                # Each gets one of its own: tracebacks grow where one is raised often.
+                permit.set_exception(StoreError(error.problem, error.expected, passing=error.passing))
         self._waiting = still
+
+
+def _failed(error: Exception) -> StoreError:
+    return StoreError(f"grants no permits ({type(error).__name__}: {error})", "one that works")
 
 
 class PacedRows(AsyncIterator[object]):

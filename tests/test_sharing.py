@@ -257,8 +257,8 @@ async def test_a_turn_that_comes_as_its_flight_is_cancelled_goes_to_the_next():
         async def __aenter__(self) -> None: ...
 
         async def __aexit__(self, *exc_info) -> None:
-            flight = client._sharing._flights[NUMBER].behind
-            if flight is not None and flight.request == OTHER:
+            queue = client._sharing._queues.get(NUMBER)
+            if queue is not None and (flight := list(queue.flights)[1]).request == OTHER:
                 flight.task.cancel()
 
     async with Gate() as server, opened(server, limiter=CancelsTheNext()) as client:

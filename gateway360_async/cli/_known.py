@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Final
 
-from gateway360_async import PinRequest, PinResult
-from gateway360_async._records import read_result
+from gateway360_async import PinRequest
 from gateway360_async.stores import Answer, Record, State, Store
 from gateway360_async.stores._keys import KeyBuilder, is_gone
 from gateway360_async.stores._named import NamedRecords
-from gateway360_async.stores._session import in_doubt
+from gateway360_async.stores._outcomes import in_doubt, result_of
 
 from ._notable import Notable
 from ._options import BatchOptions
@@ -70,9 +69,7 @@ class Known:
         self.states[state] += 1
         if state is State.FREE:
             return
-        result: PinResult = in_doubt("no result is on record", answer.report_id)
-        if answer.result is not None:
-            result = read_result(answer.result)
+        result = result_of(answer) or in_doubt("no result is on record", answer.report_id)
         self.statistics.add(result, 0.0)
         self.notable.add(line, request.msisdn, result)
 
@@ -98,7 +95,7 @@ async def known_of(options: BatchOptions, url: str) -> AsyncIterator[Known | Non
         yield None
         return
     store = opened_store(options.store)
-    if options.store_file is not None and not Path(options.store_file).exists():
+    if options.store_file is not None and not os.path.exists(options.store_file):  # noqa: PTH110
         yield Known()  # opening it would make the file
         return
     identity = await store.connect()

@@ -60,8 +60,7 @@ REDIS = "redis://localhost:6379/0"
         line
         for command in ("demo", "request", "batch")
         for _, line in EXAMPLES[command]
-        if REDIS not in line
-        and "--processes" not in line  # a run of seconds: test_demo_processes.py has it
+        if REDIS not in line and "--processes" not in line  # a run of seconds: test_demo_processes.py has it
     ]
     + [EXAMPLES["verify"][1][1]],
 )

@@ -352,9 +352,7 @@ async def test_what_a_killed_run_left_open_does_not_wait_for_the_rate(tmp_path, 
         process.kill()
         await process.communicate()
         monkeypatch.setenv("GATEWAY360_API_KEY", "key")
-        options = BatchOptions(
-            file=str(file), sender="X", base_url=server.url, store=str(store), rate="1/h"
-        )
+        options = BatchOptions(file=str(file), sender="X", base_url=server.url, store=str(store), rate="1/h")
         assert await batch(options) == 1
         assert server.posts == 4
     assert [line["kind"] for line in lines_of(capsys.readouterr().out)] == ["interrupted"] * 4
