@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final
 
 from gateway360_async import PinRequest
@@ -95,7 +95,7 @@ async def known_of(options: BatchOptions, url: str) -> AsyncIterator[Known | Non
         yield None
         return
     store = opened_store(options.store)
-    if options.store_file is not None and not os.path.exists(options.store_file):  # noqa: PTH110
+    if _is_missing(options.store_file):
         yield Known()  # opening it would make the file
         return
     identity = await store.connect()
@@ -105,3 +105,7 @@ async def known_of(options: BatchOptions, url: str) -> AsyncIterator[Known | Non
         yield Known(store, NamedRecords(options.name or "", keys, numbered=numbered))
     finally:
         await store.aclose()
+
+
+def _is_missing(file: str | None) -> bool:
+    return file is not None and not Path(file).exists()
