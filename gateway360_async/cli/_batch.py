@@ -27,7 +27,7 @@ from ._problems import FAILED, HALTED, INTERRUPTED, OK, api_key, complain
 from ._progress import Live
 from ._results import Results
 from ._rows import FileProblem, Row, from_thread
-from ._store import Warnings, opened_store, with_name
+from ._store import Warnings, store_of, with_name
 from ._summary import Ending, advice, show_summary, summary_object
 
 __all__ = ["batch"]
@@ -39,7 +39,7 @@ async def batch(options: BatchOptions) -> int:
     if options.dry_run:
         return await dry_run(options)
     apart = seconds_apart(options.rate)
-    store = None if options.store is None else opened_store(options.store)
+    store = None if options.store is None else store_of(options.store)
     client = Gateway360Client(
         api_key(),
         sender=options.sender,

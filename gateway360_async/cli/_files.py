@@ -29,7 +29,7 @@ from ._options import BatchOptions, free_name
 from ._problems import UsageProblem, complain
 from ._rows import Rows
 
-__all__ = ["check_writable", "count_lines", "create", "is_regular", "open_input", "rows_of", "free_files"]
+__all__ = ["check_writable", "count_lines", "create", "free_files", "is_regular", "open_input", "rows_of"]
 
 _BLOCK: Final = 1 << 20
 _LINE: Final = re.compile(rb"[^\r\n]+")

@@ -17,7 +17,7 @@ from gateway360_async.stores._outcomes import in_doubt, result_of
 from ._notable import Notable
 from ._options import BatchOptions
 from ._stats import Statistics, Timeline
-from ._store import opened_store
+from ._store import store_of
 
 __all__ = ["Known", "known_of"]
 
@@ -94,7 +94,7 @@ async def known_of(options: BatchOptions, url: str) -> AsyncIterator[Known | Non
     if options.store is None:
         yield None
         return
-    store = opened_store(options.store)
+    store = store_of(options.store)
     if _is_missing(options.store_file):
         yield Known()  # opening it would make the file
         return

@@ -13,7 +13,7 @@ import attrs
 from gateway360_async._numbers import LineTypes
 from gateway360_async._settings import STORE_VARIABLE
 
-__all__ = ["CONCURRENCY", "PATH_PREFIX", "BatchOptions", "argument", "free_name"]
+__all__ = ["CONCURRENCY", "PATH_PREFIX", "BatchOptions", "argument", "file_of", "free_name"]
 
 CONCURRENCY = 100
 PATH_PREFIX = "/api"
@@ -71,8 +71,7 @@ class BatchOptions:
     @property
     def store_file(self) -> str | None:
         """The file of the store, if it is one."""
-        path = (self.store or "").removeprefix("sqlite://")
-        return path if path and "://" not in path else None
+        return file_of(self.store)
 
     @property
     def store_is_secret(self) -> bool:
@@ -81,6 +80,12 @@ class BatchOptions:
             return False
         parts = urlsplit(self.store or "")
         return "@" in parts.netloc or bool(parse_qs(parts.query).keys() - {"db"})
+
+
+def file_of(store: str | None) -> str | None:
+    """Give the file of a store; `None`: it is a server, or there is none."""
+    path = (store or "").removeprefix("sqlite://")
+    return path if path and "://" not in path else None
 
 
 def argument(file: str) -> str:

@@ -24,10 +24,10 @@ from gateway360_async._payloads import checked_idempotency_key
 from gateway360_async._settings import LOG_VARIABLE, STORE_VARIABLE
 from gateway360_async.stores import Store, store_at
 
-from ._options import BatchOptions
+from ._options import BatchOptions, file_of
 from ._problems import FAILED, OK, UsageProblem, complain
 
-__all__ = ["Warnings", "check", "init", "new_epoch", "opened_store", "with_name"]
+__all__ = ["Warnings", "check", "init", "new_epoch", "store_of", "with_name"]
 
 _TIMEOUT: Final = 30.0
 """Seconds that a batch waits for a store that is away: a server that is started anew is back by then."""
@@ -58,12 +58,12 @@ def with_name(options: BatchOptions) -> BatchOptions:
         raise UsageProblem(f"--name: {exc.problem}; expected {exc.expected}") from None
 
 
-def opened_store(url: str, *, timeout: float = _TIMEOUT) -> Store:
+def store_of(url: str) -> Store:
     """Make the store of a URL or a file; it is not connected yet. Raises `UsageProblem`."""
     if not url:
         raise UsageProblem(f"--store: is empty; give a file or a URL, or none and unset {STORE_VARIABLE}")
     try:
-        return store_at(url, timeout=timeout)
+        return store_at(url, timeout=_TIMEOUT)
     except InvalidConfiguration as exc:
         # The settings of ours are right: it is the URL, whatever the store calls it.
         problem = f"--store: {exc.problem}; expected {exc.expected}"
@@ -101,9 +101,17 @@ class Warnings(logging.Handler):
         logging.getLogger("gateway360_async").removeHandler(self)
 
 
+def _present(url: str) -> Store:
+    """Make a store that is there already: a file is not made."""
+    file = file_of(url)
+    if file is not None and not Path(file).exists():
+        raise UsageProblem(f"{file}: there is no such file")
+    return store_of(url)
+
+
 async def init(url: str, *, sql: bool) -> int:
     """Make the tables of a store in PostgreSQL, or show the SQL that does. Gives the exit code."""
-    store: Any = opened_store(url)
+    store: Any = store_of(url)
     if not hasattr(store, "init"):
         typer.echo("Nothing is needed: this store sets itself up.")
     elif sql:
@@ -116,7 +124,7 @@ async def init(url: str, *, sql: bool) -> int:
 
 async def check(url: str) -> int:
     """Say what of the promise is lost by how a store is set up. Gives the exit code: 1 if anything is."""
-    async with opened_store(url) as store:
+    async with _present(url) as store:
         warnings = await store.check()
     for warning in warnings:
         complain(warning)
@@ -127,7 +135,7 @@ async def check(url: str) -> int:
 
 async def new_epoch(url: str) -> int:
     """Set a store's new epoch. Gives the exit code."""
-    async with opened_store(url) as store:
+    async with _present(url) as store:
         await store.new_epoch()
     typer.echo(
         "The store has a new epoch: programs that were connected before send nothing until they are restarted."

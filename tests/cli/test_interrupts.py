@@ -358,6 +358,82 @@ async def test_what_a_killed_run_left_open_does_not_wait_for_the_rate(tmp_path, 
     assert [line["kind"] for line in lines_of(capsys.readouterr().out)] == ["interrupted"] * 4
 
 
+async def test_a_dry_run_knows_what_another_run_is_at_and_what_one_that_is_gone_had(
+    tmp_path, monkeypatch, capsys
+):
+    file, store = tmp_path / "numbers.txt", tmp_path / "batch.db"
+    file.write_text(numbers(4))
+    async with Server(Held()) as server:
+        process = await started(["batch", str(file), "--sender", "X", "--store", str(store)], server.url)
+        await server.wait(lambda: server.posts == 4)
+        options = BatchOptions(
+            str(file), sender="X", base_url=server.url, store=str(store), dry_run=True, json=True
+        )
+        assert await batch(options) == 0
+        known = json.loads(capsys.readouterr().err)["store"]
+        assert known == {"completed": 0, "in_doubt": 0, "in_progress": 4, "free": 0}
+        process.kill()
+        await process.communicate()
+        assert await batch(options) == 0
+        assert json.loads(capsys.readouterr().err)["store"]["in_doubt"] == 4
+        assert server.posts == 4
+
+
+async def test_a_second_ctrl_c_leaves_rows_in_doubt_and_the_command_that_it_names_goes_on(tmp_path):
+    gateway = Held()
+    file, out, store = tmp_path / "numbers.txt", tmp_path / "out.jsonl", tmp_path / "batch.db"
+    file.write_text(numbers(50))
+    arguments = [
+        "batch",
+        str(file),
+        "--sender",
+        "X",
+        "--out",
+        str(out),
+        "--concurrency",
+        "4",
+        "--store",
+        str(store),
+    ]
+    async with Server(gateway) as server:
+        process = await started(arguments, server.url)
+        await server.wait(lambda: server.posts == 4)
+        process.send_signal(signal.SIGINT)
+        assert b"stopping" in await process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        _, stderr = await process.communicate()
+        assert process.returncode == 130
+        assert [line["disposition"] for line in lines_of(out.read_text())] == ["maybe_sent"] * 4
+        said = stderr.decode()
+        assert "4 may have been sent. Going on leaves them alone; with --resend-maybe-sent" in said
+        (command,) = [line.strip() for line in said.splitlines() if line.startswith("  gateway360 ")]
+        gateway.released.set()
+        process = await started([*shlex.split(command)[1:], "--resend-maybe-sent"], server.url)
+        await process.communicate()
+        assert process.returncode == 0
+        assert server.posts == 4 + 50
+    assert {line["result"] for line in lines_of((tmp_path / "out-2.jsonl").read_text())} == {"Ok"}
+
+
+async def test_at_a_slow_rate_ctrl_c_ends_the_batch_at_once(tmp_path):
+    """At one an hour: all rows but one wait, with a store and without."""
+    file = tmp_path / "numbers.txt"
+    file.write_text(numbers(300))
+    gateway = Held()
+    gateway.released.set()
+    for options in ([], ["--store", str(tmp_path / "batch.db")]):
+        async with Server(gateway) as server:
+            process = await started(
+                ["batch", str(file), "--sender", "X", "--rate", "1/h", *options], server.url
+            )
+            await server.wait(lambda: server.posts == 1)
+            process.send_signal(signal.SIGINT)
+            stdout, stderr = await process.communicate()
+            assert process.returncode == 130, stderr
+            assert [line["disposition"] for line in lines_of(stdout.decode())] == ["sent"]
+            assert server.posts == 1
+
+
 @pytest.mark.parametrize("json", [False, True])
 def test_that_it_stops_is_said_to_people(json, capsys):
     options = BatchOptions("numbers", json=json)
