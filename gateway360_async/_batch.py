@@ -37,7 +37,7 @@ from ._bounds import Places
 from ._error_ids import ErrorId
 from ._errors import InvalidConfiguration, InvalidRequest, StoreError
 from ._payloads import PinRequest
-from ._permits import PacedRows, Permits
+from ._permits import Permits
 from ._reports import BatchItem, BatchReport, Tally
 from ._results import (
     ApiError,
@@ -109,11 +109,8 @@ class Batch:
                 "halt_on", f"is of type {type(halt_on).__name__}", "a collection of error ids"
             )
         self._permits = permits
-        self._paced = None
-        if permits is not None and named is None:
-            self._paced = rows = PacedRows(
-                rows, permits, patience, is_over=self._is_over, is_halted=self._has_halted
-            )
+        self._patience = patience
+        self._pacing = asyncio.Lock()
         self._source = Source(rows)
         self._build = build
         self._send = send
@@ -257,7 +254,10 @@ class Batch:
 
     def _add_worker(self) -> None:
         # Not by the loop's factory, which may begin it here and now, before it is known.
-        work = self._work() if self._named is None else self._work_on(self._named)
+        if self._named is not None:
+            work = self._work_on(self._named)
+        else:
+            work = self._work() if self._permits is None else self._work_at(self._permits)
         worker = asyncio.Task(work, loop=asyncio.get_running_loop())
         self._workers.add(worker)
         worker.add_done_callback(self._worker_ended)
@@ -286,10 +286,7 @@ class Batch:
                 await self._deliver(request, worker)
                 continue
             try:
-                if self._paced is None:
-                    result: BatchResult = await self._send(request, halted)
-                else:
-                    result = await self._send(request, halted, self._paced.take())
+                result: BatchResult = await self._send(request, halted)
             except Exception as exc:
                 await self._deliver(BatchItem(index, request, _unsent(exc), row), worker)
                 raise
@@ -298,6 +295,53 @@ class Batch:
             item = BatchItem(index, request, result, row)
             if not self._handed_over(item, worker):
                 await self._hand_over(item)
+
+    async def _work_at(self, permits: Permits) -> None:
+        """Work as `_work` does, at a rate: one row at a time waits for its permit, and is no call yet."""
+        worker = cast("asyncio.Task[None]", asyncio.current_task())
+        while not self._stopping:
+            async with self._pacing:
+                paced = await self._next_paced(permits, worker)
+            if paced is None:
+                return
+            index, row, request, permit = paced
+            try:
+                result = await self._send(request, self._has_halted, permit)
+            except Exception as exc:
+                await self._deliver(BatchItem(index, request, _unsent(exc), row), worker)
+                raise
+            await self._deliver(BatchItem(index, request, self._noted(result), row), worker)
+
+    async def _next_paced(
+        self, permits: Permits, worker: asyncio.Task[None]
+    ) -> tuple[int, object, PinRequest, float | None] | None:
+        """Read on to a row that is to be sent, and wait for its permit. `None`: no more are to be begun."""
+        source = self._source
+        while (entry := source.read_now() or await source.read()) is not None:
+            if len(self._workers) < self._most_workers and not source.ended:
+                self._add_worker()
+            index, row = entry
+            request = self._sendable(index, row)
+            if isinstance(request, PinRequest):
+                try:
+                    permit = await permits.wait(self._patience, self._is_over)
+                except StoreError:
+                    return (
+                        index,
+                        row,
+                        request,
+                        None,
+                    )  # its attempt asks again, and says so in the row's result
+                except BaseException as exc:
+                    await self._deliver(BatchItem(index, request, _unsent(exc), row), worker)
+                    raise
+                if permit is not None:
+                    return index, row, request, permit
+                if self._halted_by is None:
+                    return None
+                request = BatchItem(index, request, self._skipped_as_halted(self._halted_by), row)
+            await self._deliver(request, worker)
+        return None
 
     async def _work_on(self, named: NamedBatch) -> None:
         """Work as `_work` does, on rows that are claimed in a store."""
@@ -455,8 +499,12 @@ def _was_not_begun(result: BatchResult) -> bool:
     )
 
 
-def _unsent(error: Exception) -> TransportFailure:
+def _unsent(error: BaseException) -> TransportFailure:
     """Say of an entry for which an error was raised rather than returned, a closed client say, that it was not sent."""
+    if isinstance(error, asyncio.CancelledError):
+        return TransportFailure(
+            FailureKind.CANCELLED, Disposition.NOT_SENT, detail="cancelled before it was sent", attempts=0
+        )
     detail = f"{type(error).__name__}: {error}"
     return TransportFailure(FailureKind.UNEXPECTED, Disposition.NOT_SENT, detail=detail)
 

@@ -15,15 +15,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import Final, TypeAlias
 
 from ._errors import ClientClosed, StoreError
 from ._rates import HORIZON, Gcra
-from ._source import Source
 
-__all__ = ["HOLDS", "PacedRows", "Permits"]
+__all__ = ["HOLDS", "Permits"]
 
 HOLDS: Final = 0.1
 """Seconds for which a permit holds: about what a claim takes."""
@@ -174,50 +173,3 @@ class Permits:
 
 def _failed(error: Exception) -> StoreError:
     return StoreError(f"grants no permits ({type(error).__name__}: {error})", "one that works")
-
-
-class PacedRows(AsyncIterator[object]):
-    """A batch's rows, each given when its request may start: a row that waits here has no deadline that runs.
-
-    Args:
-        rows: The rows.
-        permits: Grants each row that becomes a request its permit.
-        patience: Seconds to wait for a store that is away.
-        is_over: Says whether nothing more is to be sent.
-        is_halted: Says whether the rows are to be given all the same then.
-    """
-
-    def __init__(
-        self,
-        rows: Iterable[object] | AsyncIterable[object],
-        permits: Permits,
-        patience: float,
-        *,
-        is_over: Callable[[], bool],
-        is_halted: Callable[[], bool],
-    ) -> None:
-        self._rows = Source(rows)
-        self._permits = permits
-        self._patience = patience
-        self._is_over = is_over
-        self._is_halted = is_halted
-        self._permit: float | None = None
-
-    async def __anext__(self) -> object:
-        entry = self._rows.read_now() or await self._rows.read()
-        if entry is None:
-            raise StopAsyncIteration
-        # The row before may have been none to send.
-        if self._permit is None or asyncio.get_running_loop().time() - self._permit > HOLDS:
-            try:
-                self._permit = await self._permits.wait(self._patience, self._is_over)
-            except StoreError:
-                return entry[1]  # its attempt asks again, and says so in the row's result
-            if self._permit is None and not self._is_halted():
-                raise StopAsyncIteration
-        return entry[1]
-
-    def take(self) -> float | None:
-        """Take the permit of the row that was given last."""
-        permit, self._permit = self._permit, None
-        return permit
