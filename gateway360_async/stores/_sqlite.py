@@ -23,9 +23,9 @@ import attrs
 
 from .._errors import InvalidConfiguration, StoreError
 from ._base import Answer, Claim, Completion, Identity, Store
-from ._sqlite_file import DAMAGE_CURE, SqliteFile
+from ._sqlite_file import SqliteFile
 from ._sqlite_records import Records
-from ._sqlite_transaction import Transaction
+from ._sqlite_transaction import DAMAGE_CURE, Transaction
 
 __all__ = ["SqliteStore"]
 
@@ -188,7 +188,8 @@ class _Worker:
         self._asked: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         # A daemon: this process may end while another one is stopped and has the lock.
-        threading.Thread(target=self._run, name="gateway360-store", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="gateway360-store", daemon=True)
+        self._thread.start()
 
     async def ask(self, work: Callable[[Transaction], _R], keys: Sequence[str]) -> _R:
         done: asyncio.Future[_R] = self._loop.create_future()

@@ -30,16 +30,13 @@ except ImportError:  # Windows: its locks belong to a handle, and SQLite's own a
     fcntl = None  # type: ignore[assignment]
 
 from .._errors import StoreError
-from ._sqlite_transaction import Transaction
+from ._sqlite_transaction import DAMAGE_CURE, Transaction
 
-__all__ = ["DAMAGE_CURE", "SqliteFile"]
+__all__ = ["SqliteFile"]
 
 _T = TypeVar("_T")
 
 _CURE: Final = "the file as it was; or, if the loss is understood, `gateway360 store new-epoch URL`"
-DAMAGE_CURE: Final = (
-    "the file set aside, or an intact copy in its place, and then `gateway360 store new-epoch URL`"
-)
 _APPLICATION: Final = 0x67333630  # "g360"
 _VERSION: Final = 1
 _SCHEMA: Final = f"""

@@ -1,7 +1,7 @@
 """The rows that one transaction of a `SqliteStore` reads and writes.
 
 The module `sqlite3` lets go of the interpreter's lock in each step, and gets it back late beside a busy event loop: so rows
-are read as one text, and written by one statement.
+are read and written as one text.
 """
 
 from __future__ import annotations
@@ -12,17 +12,29 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
-__all__ = ["Row", "Transaction"]
+from .._errors import StoreError
+
+__all__ = ["DAMAGE_CURE", "Transaction", "micros"]
+
+DAMAGE_CURE: Final = (
+    "the file set aside, or an intact copy in its place, and then `gateway360 store new-epoch URL`"
+)
 
 Row: TypeAlias = tuple[Any, ...]  # the first is when it expires on the store's clock; `None`: never
 
 _CLOCK: Final = "/clock"  # no namespace holds a slash
-_MOST_ROWS: Final = 256  # of a statement: SQLite before 3.32 takes 999 parameters
-_READ: Final = "SELECT group_concat('\"' || key || '\":' || body) FROM entry WHERE key IN (VALUES {})"
-_WRITE: Final = """INSERT INTO entry (key, expires, body) VALUES {}
+_DELETED: Final = (0.0,)  # it has expired
+_READ: Final = """SELECT group_concat('"' || key || '":' || body) FROM entry
+    WHERE key IN (SELECT value FROM json_each(?))"""
+_WRITE: Final = """INSERT INTO entry (key, expires, body)
+    SELECT key, json_extract(value, '$[0]'), value FROM json_each(?) WHERE true
     ON CONFLICT (key) DO UPDATE SET expires = excluded.expires, body = excluded.body"""
 _PRUNE: Final = """DELETE FROM entry WHERE rowid IN
     (SELECT rowid FROM entry WHERE expires <= ? ORDER BY expires LIMIT ?)"""
+_COLUMNS: Final = """SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]')
+    FROM json_each(?)"""
+_COUNT: Final = f"INSERT OR IGNORE INTO counted (key, at, token) {_COLUMNS}"
+_GIVE_BACK: Final = f"DELETE FROM counted WHERE (key, at, token) IN ({_COLUMNS})"
 _DROP: Final = """DELETE FROM counted WHERE key = ?1 AND at <= min(?2,
     (SELECT max(at) FROM (SELECT at FROM counted WHERE key = ?1 ORDER BY at LIMIT 256)))"""
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -39,8 +51,8 @@ class Transaction:
 
     def __init__(self, connection: sqlite3.Connection, keys: Sequence[str]) -> None:
         self._connection = connection
-        found = [text for (text,) in self._execute(_READ, [(key,) for key in (_CLOCK, *keys)]) if text]
-        self._rows: dict[str, Row | None] = json.loads(f"{{{','.join(found)}}}")
+        ((found,),) = connection.execute(_READ, (_encode((_CLOCK, *keys)),)).fetchall()
+        self._rows: dict[str, Row | None] = json.loads(f"{{{found or ''}}}")
         self._written: dict[str, Row | None] = {}
         self._counted: dict[tuple[str, int, str], None] = {}
         self._given_back: list[tuple[str, int, str]] = []
@@ -93,38 +105,25 @@ class Transaction:
         self._given_back.append((key, at, token))
 
     def require_intact(self) -> None:
-        """Look for damage in the whole file. Raises `sqlite3.DatabaseError`."""
+        """Raise `StoreError` where SQLite finds damage. It reads the whole file."""
         ((found,),) = self._connection.execute("PRAGMA integrity_check(1)").fetchall()
         if found != "ok":
-            raise sqlite3.DatabaseError(found)
+            raise StoreError(f"is damaged: {found}", DAMAGE_CURE)
 
     def write(self, prune_at: float) -> float:
         """Write what is changed, delete some of what has expired, and give when to do that again."""
         self.commits += 1
         self.put(_CLOCK, (None, self.commits, self.now, self._ahead))
-        rows = [
-            (key, 0.0, "[0]") if row is None else (key, row[0], _encode(row))
-            for key, row in self._written.items()
-        ]
-        self._execute(_WRITE, rows)
-        self._execute("DELETE FROM counted WHERE (key, at, token) IN (VALUES {})", self._given_back)
-        self._execute("INSERT OR IGNORE INTO counted (key, at, token) VALUES {}", list(self._counted))
+        execute = self._connection.execute
+        execute(_WRITE, (_encode({key: row or _DELETED for key, row in self._written.items()}),))
+        if self._given_back:
+            execute(_GIVE_BACK, (_encode(self._given_back),))
+        if self._counted:
+            execute(_COUNT, (_encode(list(self._counted)),))
         if self.now < prune_at <= self.now + 1.0:
             return prune_at
-        limit = 2 * len(rows) + 16  # more than can have come, so that it ends
-        full = self._connection.execute(_PRUNE, (self.now, limit)).rowcount == limit
-        return 0.0 if full else self.now + 1.0
-
-    def _execute(self, statement: str, rows: Sequence[Row]) -> list[Row]:
-        found: list[Row] = []
-        for start in range(0, len(rows), _MOST_ROWS):
-            chunk = [*rows[start : start + _MOST_ROWS]]
-            # As long as a power of two, by its last row again: so few statements are prepared.
-            chunk += chunk[-1:] * ((1 << (len(chunk) - 1).bit_length()) - len(chunk))
-            places = ",".join([f"({','.join('?' * len(chunk[0]))})"] * len(chunk))
-            values = [value for row in chunk for value in row]
-            found += self._connection.execute(statement.format(places), values).fetchall()
-        return found
+        most = 2 * len(self._written) + 16  # more than can have come, so that it ends
+        return 0.0 if execute(_PRUNE, (self.now, most)).rowcount == most else self.now + 1.0
 
 
 def micros(seconds: float) -> int:
