@@ -212,11 +212,11 @@ class StoreSession:
                 "it is of another account, give each account's store a namespace of its own"
             )
         for name, value in settings.items():
-            if before[name] != value:
+            if before.get(name) != value:
                 _logger.warning(
                     "the client before this one had %s=%s, and this one has %s: each keeps to its own",
                     name,
-                    before[name],
+                    before.get(name),
                     value,
                 )
 
@@ -230,14 +230,14 @@ class StoreSession:
                 if not self._opening.cancelled():
                     self._opening.exception()  # taken down as seen: each caller of it may have been cancelled
             await self._claims.aclose(self._longest)
+            await asyncio.sleep(0)  # for callers that withdraw their claims now
             await self._completed()
-        finally:
-            for lane in (self._claims, self._renewals, self._peeks):
-                await lane.aclose(0.0)
-            await asyncio.sleep(0)  # for those that withdraw their claims now
             left = await self._completions.aclose(self._longest)
             if left:
                 _logger.warning("closed before %d claims were ended: others take them for maybe sent", left)
+        finally:
+            for lane in (self._claims, self._completions, self._renewals, self._peeks):
+                await lane.aclose(0.0)
             if self._keys is not None:
                 self._keys = None
                 await self.store.aclose()
