@@ -366,7 +366,7 @@ def _optional(text: str | None) -> str:
     return "" if text is None else f"={text}"
 
 
-def _flag(value: bool) -> str:  # noqa: FBT001
+def _flag(value: bool) -> str:
     return "1" if value else ""
 
 
