@@ -4,12 +4,13 @@ Invariants:
 
 - A method is one script, which is asked once. Where its answer is lost, the caller asks again: that changes nothing.
 - All keys begin with `gateway360:{<namespace>}:`. The part in braces decides a cluster's node: all are on one.
-- No error shows the URL, which may hold a password, nor a script's arguments.
+- No error shows the URL, which may hold a password; no text of one shows a script's arguments.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import secrets
 import ssl
@@ -24,7 +25,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from .._errors import InvalidConfiguration, StoreError
-from .._secret import Secret
+from .._secret import Secret, SecretBytes
 from .._waiting import uninterrupted
 from . import _redis_scripts as scripts
 from ._base import Answer, Claim, Completion, Identity, Record, State, Store, milliseconds
@@ -37,16 +38,33 @@ _redis: Any = redis_asyncio
 _LONGEST_EXCHANGE: Final = 2.0
 """Seconds that one exchange lasts at most: a connection that is dead is left for another one."""
 _EXPECTED: Final = "a URL of Redis: redis://…, rediss://… (TLS) or unix://…; or a ready `redis.asyncio.Redis` or `RedisCluster`"
-_LETTERS: Final = {State.COMPLETED: b"C", State.IN_DOUBT: b"D", State.FREE: b"F"}
+_LETTERS: Final = {State.COMPLETED: "C", State.IN_DOUBT: "D", State.FREE: "F"}
 
-_NAME: Final = re.compile(r"(?:^|: -)([A-Z]{3,})\b")
+_NAME: Final = re.compile(r"(?:^|: -?)([A-Z]{3,})\b")
 """The name in an error's text. Redis 6.2 puts it behind the place in the script."""
-_PASSING: Final = frozenset(("BUSY", "MISCONF", "NOREPLICAS", "OOM", "READONLY"))
+_DENIED: Final = re.compile(r"ACL failure|user executing the script")
+"""The text where a user may run a script, and not all of its commands."""
+_UNNAMED: Final = {
+    "AskError": "ASK",
+    "ClusterDownError": "CLUSTERDOWN",
+    "MasterDownError": "MASTERDOWN",
+    "MovedError": "MOVED",
+    "NoPermissionError": "NOPERM",
+    "OutOfMemoryError": "OOM",
+    "ReadOnlyError": "READONLY",
+    "TryAgainError": "TRYAGAIN",
+}
+"""Errors that redis-py gives without their name, in some versions."""
+_PASSING: Final = frozenset(
+    ("BUSY", "CLUSTERDOWN", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN")
+)
 """The names of errors that are over when room is made, or when Redis is done."""
-_UNNAMED: Final = {"OutOfMemoryError": "OOM", "ReadOnlyError": "READONLY", "NoPermissionError": "NOPERM"}
-"""Errors that redis-py gives without their name."""
-_AWAY: Final = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.MasterDownError, OSError)
-_AWAY_CLUSTER: Final = (exceptions.TryAgainError, exceptions.ClusterError, exceptions.RedisClusterException)
+_AWAY: Final = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.RedisClusterException,
+    OSError,
+)
 
 _NO_FILE: Final = "Redis keeps no append-only file: its end forgets what was sent. Set `appendonly yes`"
 _NOT_ALWAYS: Final = (
@@ -91,20 +109,21 @@ class RedisStore(Store):
         self._records, self._counts = self._prefix + b"record:", self._prefix + b"count:"
 
     def __repr__(self) -> str:
-        return f"RedisStore(namespace={self.namespace!r})"
+        return (
+            f"RedisStore(namespace={getattr(self, 'namespace', None)!r})"  # a traceback may show half a store
+        )
 
     async def _open(self, known: Identity | None) -> Identity:
         if isinstance(self._place, Secret) and self._client is None:
-            pool = _pool(self._place, self._longest)
-            _require_tls_files(pool.connection_kwargs)
-            self._client = _redis.Redis(connection_pool=pool)
+            # In no variable: in some versions, the `repr` of a pool or of a client shows the password.
+            self._client = _redis.Redis(connection_pool=_pool(self._place, self._longest))
+            if (trouble := _trouble_with_tls(self._client.connection_pool.connection_kwargs)) is not None:
+                raise trouble
         self._client = self._client or self._place
-        fresh = f"{secrets.token_hex(8)}:{secrets.token_hex(32)}"
-        (held,) = await self._run(scripts.IDENTITY, (), ("", fresh))
-        found = re.fullmatch(rb"([0-9a-f]{16}):([0-9a-f]{64})", held)
-        if found is None:
+        fresh = SecretBytes(f"{secrets.token_hex(8)}:{secrets.token_hex(32)}".encode())
+        identity = _identity(*await self._run(scripts.IDENTITY, (), ("", fresh)))
+        if identity is None:
             raise StoreError("holds another application's data under its keys", "a namespace of its own")
-        identity = Identity(found[1].decode(), bytes.fromhex(found[2].decode()))
         if known is not None and known.epoch != identity.epoch:
             raise _lost()
         return identity
@@ -120,13 +139,13 @@ class RedisStore(Store):
         keys: list[bytes] = []
         args: list[Any] = [len(claims)]
         for claim in claims:
-            args += (claim.token.encode(), milliseconds(claim.lease), _optional(claim.report_id))
-            args += ((claim.resend or "").encode(), (claim.replace or "").encode(), 1 if claim.force else 0)
+            args += (claim.token, milliseconds(claim.lease), _optional(claim.report_id))
+            args += (claim.resend or "", claim.replace or "", _flag(claim.force))
             self._add_records(claim, keys, args)
             args.append(len(claim.counts))
             for count in claim.counts:
                 keys.append(self._counts + hexlify(count.key))
-                args += (count.most, b"" if count.window is None else milliseconds(count.window))
+                args += (count.most, "" if count.window is None else milliseconds(count.window))
                 if count.window is None:
                     keys.append(self._prefix + b"total:" + hexlify(count.key))
         found = await self._ask(scripts.CLAIM, keys, args)
@@ -142,8 +161,8 @@ class RedisStore(Store):
         args: list[Any] = [len(completions)]
         for completion in completions:
             claim = completion.claim
-            args += (claim.token.encode(), _optional(claim.report_id), _LETTERS[completion.state])
-            args += (completion.result.encode(), 1 if claim.force else 0, 1 if completion.withdrawn else 0)
+            args += (claim.token, _optional(claim.report_id), _LETTERS[completion.state])
+            args += (completion.result, _flag(claim.force), _flag(completion.withdrawn))
             self._add_records(claim, keys, args)
             args.append(len(completion.give_back))
             keys += [self._counts + hexlify(count.key) for count in completion.give_back]
@@ -153,32 +172,32 @@ class RedisStore(Store):
         keys: list[bytes] = []
         args: list[Any] = [len(claims)]
         for claim in claims:
-            args += (claim.token.encode(), milliseconds(claim.lease))
+            args += (claim.token, milliseconds(claim.lease))
             self._add_records(claim, keys, args)
         return [done == 1 for done in await self._ask(scripts.RENEW, keys, args)]
 
     def _add_records(self, claim: Claim, keys: list[bytes], args: list[Any]) -> None:
         for record in (claim.record, claim.cooldown):
             if record is None:
-                args.append(b"")
+                args.append("")
             else:
                 keys.append(self._records + hexlify(record.key))
-                args += (milliseconds(record.ttl), 1 if record.forgets else 0, record.fingerprint)
+                args += (milliseconds(record.ttl), _flag(record.forgets), record.fingerprint.hex())
 
     async def peek(self, records: Sequence[Record]) -> list[Answer]:
         keys = [self._records + hexlify(record.key) for record in records]
-        found = await self._ask(scripts.PEEK, keys, [record.fingerprint for record in records])
+        found = await self._ask(scripts.PEEK, keys, [record.fingerprint.hex() for record in records])
         return [_answer(answer) for answer in found]
 
     async def permits(self, key: bytes, count: int, interval: float) -> tuple[int, float]:
         keys = (self._prefix + b"permit:" + hexlify(key),)
-        granted, delay = await self._ask(scripts.PERMITS, keys, (repr(interval * 1e6), count))
+        granted, delay = await self._ask(scripts.PERMITS, keys, (interval * 1e6, count))
         return granted, delay / 1e6
 
     async def header(self, key: bytes, value: str, *, replace: bool = False) -> str:
         keys = (self._prefix + b"header:" + hexlify(key),)
-        (held,) = await self._ask(scripts.HEADER, keys, (value.encode(), 1 if replace else 0))
-        return cast("bytes", held).decode()
+        (held,) = await self._ask(scripts.HEADER, keys, (value, _flag(replace)))
+        return cast("str", _text(held))
 
     async def now(self) -> float:
         (now,) = await self._ask(scripts.NOW, (), ())
@@ -207,12 +226,11 @@ class RedisStore(Store):
 
     async def _told(self, command: str, about: str) -> dict[str, Any]:
         """Ask what few users may; give nothing, where this one may not: nothing is guessed."""
-        client: Any = self._client
         node: dict[str, Any] = {}
-        if isinstance(client, _redis.RedisCluster):
-            node["target_nodes"] = client.get_node_from_key(self._shared[0].decode())
+        if isinstance(self._client, _redis.RedisCluster):
+            node["target_nodes"] = self._client.get_node_from_key(self._shared[0].decode())
         try:
-            told = await self._exchange(lambda: getattr(client, command)(about, **node))
+            told = await self._exchange(lambda: getattr(self._client, command)(about, **node))
         except StoreError as exc:
             if exc.passing:
                 raise
@@ -223,21 +241,21 @@ class RedisStore(Store):
         self._require_process()
         if self._client is None or self._identity is None:
             raise StoreError("is not connected", "`connect` first")
-        answer = await self._run(script, keys, (self._identity.epoch, *args))
-        if answer == b"lost":
+        given = json.dumps(list(args), ensure_ascii=False, separators=(",", ":"))
+        answer = await self._run(script, keys, (self._identity.epoch, given.encode()))
+        if _text(answer) == "lost":
             raise _lost()
         return answer
 
     async def _run(self, script: scripts.Script, keys: Iterable[bytes], args: Iterable[Any]) -> Any:
-        client = self._client
+        execute = _executor(self._client)
         all_keys = (*self._shared, *keys)
         given = (len(all_keys), *all_keys, *args)
 
         async def run() -> Any:
-            # Answers are bytes, whatever the URL or a ready client asks for: `NEVER_DECODE`.
             with suppress(exceptions.NoScriptError):
-                return await client.execute_command("EVALSHA", script.sha, *given, NEVER_DECODE=[])
-            return await client.execute_command("EVAL", script.text, *given, NEVER_DECODE=[])
+                return await execute("EVALSHA", script.sha, *given)
+            return await execute("EVAL", script.text, *given)
 
         return await self._exchange(run)
 
@@ -285,12 +303,17 @@ def _pool(url: Secret, longest: float) -> Any:
     )
 
 
-def _require_tls_files(options: dict[str, Any]) -> None:
+def _executor(client: Any) -> Callable[..., Awaitable[Any]]:
+    """Keep a client from the frames of a traceback. Answers are bytes, whatever it was made to give."""
+    return lambda *given: client.execute_command(*given, NEVER_DECODE=[])
+
+
+def _trouble_with_tls(options: dict[str, Any]) -> InvalidConfiguration | None:
     """Read the files that a URL names for TLS: redis-py would only say that it has no connection."""
     authority, certificate = options.get("ssl_ca_certs"), options.get("ssl_certfile")
     key = options.get("ssl_keyfile") or certificate
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    problem, named = "", authority
+    named = authority
     try:
         if authority:
             context.load_verify_locations(authority)
@@ -299,8 +322,8 @@ def _require_tls_files(options: dict[str, Any]) -> None:
             context.load_cert_chain(certificate, key, options.get("ssl_password") or "")
     except OSError as exc:  # as ssl.SSLError is
         problem = f"names {named}, which cannot be read ({exc.strerror or type(exc).__name__})"
-    if problem:
-        raise InvalidConfiguration("url", problem, "files that this user may read, in the format PEM")
+        return InvalidConfiguration("url", problem, "files that this user may read, in the format PEM")
+    return None
 
 
 def _explained(error: BaseException) -> StoreError:
@@ -316,15 +339,20 @@ def _explained(error: BaseException) -> StoreError:
     named = _NAME.search(str(error))
     name = _UNNAMED.get(type(error).__name__) or (named[1] if named else type(error).__name__)
     expected = "one that is up, and takes what it is told"
-    if isinstance(error, (exceptions.MovedError, exceptions.AskError)):
+    if name in ("ASK", "MOVED"):
         name, expected = "a Redis Cluster", "a ready `redis.asyncio.RedisCluster` client in the URL's place"
-    elif name == "NOPERM":
-        expected = "a user with `~gateway360:* +@all -@admin -@dangerous`"
-    elif isinstance(error, (*_AWAY, *_AWAY_CLUSTER)):
+    elif name == "NOPERM" or _DENIED.search(str(error)):
+        name, expected = "NOPERM", "a user with `~gateway360:* +@all -@admin -@dangerous`"
+    elif name not in _PASSING and isinstance(error, _AWAY):
         # Of a connection that was refused, redis-py hides why.
         cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
         return StoreError(f"cannot be asked ({type(cause).__name__})", expected, passing=True)
     return StoreError(f"refuses ({name})", expected, passing=name in _PASSING)
+
+
+def _identity(held: Any) -> Identity | None:
+    found = re.fullmatch("([0-9a-f]{16}):([0-9a-f]{64})", _text(held))
+    return None if found is None else Identity(found[1], bytes.fromhex(found[2]))
 
 
 def _lost() -> StoreError:
@@ -334,11 +362,16 @@ def _lost() -> StoreError:
     )
 
 
-def _optional(text: str | None) -> bytes:
-    return b"" if text is None else b"=" + text.encode()
+def _optional(text: str | None) -> str:
+    return "" if text is None else f"={text}"
+
+
+def _flag(value: bool) -> str:  # noqa: FBT001
+    return "1" if value else ""
 
 
 def _text(value: Any) -> Any:
+    # redis-py 5.0 decodes all the same, where a ready client wants that.
     return value.decode() if isinstance(value, bytes) else value
 
 

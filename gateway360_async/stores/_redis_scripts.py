@@ -4,6 +4,7 @@ Invariants:
 
 - A script touches the keys that it was given, and no others. `KEYS[1]` is the identity: the epoch, `:`, the secret.
 - `ARGV[1]` is the epoch that the caller knows. With another one a script gives `lost`, and changes nothing.
+- `ARGV[2]` is a list in JSON: redis-py would take longer over as many arguments than the rest of a question takes.
 - Asking twice changes nothing the second time. A script that is refused (a full memory) has changed nothing.
 
 A record is a hash: `s`, its state (`L` leased, `C` completed, `D` in doubt); `t`, the token; `l`, the lease's end (us);
@@ -47,11 +48,11 @@ def _script(text: str) -> Script:
 
 # Checks the epoch, and reads arguments: `record` reads a record's, of which '' says that there is none.
 _CHECKED: Final = """
-local call, a, k, out = redis.call, 1, 2, {}
+local call, args, a, k, out = redis.call, cjson.decode(ARGV[2]), 0, 2, {}
 if call('GETRANGE', KEYS[1], 0, 15) ~= ARGV[1] then return 'lost' end
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
-local function arg() a = a + 1 return ARGV[a] end
+local function arg() a = a + 1 return args[a] end
 local function number() return tonumber(arg()) end
 local function key() k = k + 1 return KEYS[k] end
 
@@ -201,7 +202,7 @@ end
 # Gives an answer, or 0 (free), for each key from the third on.
 PEEK: Final = _script(f"""{_CHECKED}
 for n = 3, #KEYS do
-  local held, fingerprint = read(KEYS[n]), ARGV[n - 1]
+  local held, fingerprint = read(KEYS[n]), arg()
   out[n - 2] = held and answer(held, fingerprint ~= '' and held.fingerprint ~= fingerprint and 1) or 0
 end
 return out""")
@@ -219,9 +220,9 @@ return {{given, math.floor(at - now)}}""")
 
 # `KEYS[3]`: the header. Gives the one from before, or else the new one.
 HEADER: Final = _script(f"""{_CHECKED}
-local held = call('GET', KEYS[3])
-if not held or ARGV[3] == '1' then call('SET', KEYS[3], ARGV[2]) end
-return {{held or ARGV[2]}}""")
+local held, value, replace = call('GET', KEYS[3]), arg(), arg()
+if not held or replace == '1' then call('SET', KEYS[3], value) end
+return {{held or value}}""")
 
 NOW: Final = _script(f"{_CHECKED} return {{now}}")
 
@@ -232,4 +233,4 @@ if not held then redis.call('SET', KEYS[1], ARGV[2]) end
 return {held or ARGV[2]}""")
 
 # Puts `ARGV[2]` in the place of the epoch.
-NEW_EPOCH: Final = _script(f"{_CHECKED} call('SETRANGE', KEYS[1], 0, ARGV[2]) return {{1}}")
+NEW_EPOCH: Final = _script(f"{_CHECKED} call('SETRANGE', KEYS[1], 0, arg()) return {{1}}")
