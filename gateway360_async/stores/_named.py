@@ -287,9 +287,7 @@ class NamedBatch:
                 refused = of_resend(refused, seen.report_id)
             return _Seen(claims=False, outcome=(refused, None))
         if answer.state is State.FREE:
-            return _Seen(
-                claims=False, outcome=(not_sent(FailureKind.STORE, "the claim was withdrawn"), None)
-            )
+            return _Seen(claims=False, outcome=(not_sent(FailureKind.STORE, "the claim was withdrawn"), None))
         return self._seen(row, answer)
 
     async def _leased(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 
-import attrs
 import pytest
 from loopback import Server, in_turn, ok, silence, status
 from scripted_store import AWAY, BROKEN, Gate, ScriptedStore, failing
@@ -21,13 +19,12 @@ from gateway360_async import (
     PinRequest,
     RetryPolicy,
     Skipped,
-    SkipReason,
     SpendGuard,
     StoreError,
     TransportFailure,
 )
 from gateway360_async.delivery import DeliveryReports
-from gateway360_async.stores import State, _lanes, _named, _session
+from gateway360_async.stores import State, _lanes, _named, _opening, _session
 from gateway360_async.testing import FakeClock
 from gateway360_async.testing._memory_store import Memory
 
@@ -41,6 +38,7 @@ UNPAID = status(400, b'{"status":"error","error_id":"NOT_ENOUGH_BALANCE","error_
 def short_pauses(monkeypatch):
     monkeypatch.setattr(_lanes, "_FIRST_PAUSE", 0.0)
     monkeypatch.setattr(_session, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(_opening, "_FIRST_PAUSE", 0.0)
     monkeypatch.setattr(_named, "_POLL", 0.001)
     monkeypatch.setattr(_named, "_GAP", 1e-9)
 
@@ -453,9 +451,7 @@ async def test_row_whose_store_is_away_is_not_sent_and_one_whose_store_breaks_en
     async with Server() as server, client_for(server, store) as client:
         store.before["claim"] = failing(AWAY)
         results = await client.send_all(NUMBERS[:2], name="1")
-        assert [(outcome(result), result.kind) for result in results] == [
-            ("not_sent", FailureKind.STORE)
-        ] * 2
+        assert [(outcome(result), result.kind) for result in results] == [("not_sent", FailureKind.STORE)] * 2
         store.before["claim"] = failing(BROKEN)
         items = []
         with pytest.raises(StoreError, match="is broken"):
