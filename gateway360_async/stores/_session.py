@@ -183,14 +183,15 @@ class StoreSession:
             self._is_away = True  # said once, for all that follow
             _logger.warning("results are put on record later: %s", error)
 
-    async def look(self, claim: Claim, *, until: float) -> Answer:
+    async def look(
+        self, record: Record | None, cooldown: Record | None, *, until: float, gap: float = 0.0
+    ) -> Answer:
         """Say which of a claim's records stands in its way; `FREE`: none does. Raises `StoreError`."""
-        wanted = (claim.record, None if claim.force else claim.cooldown)
-        records = [record for record in wanted if record is not None]
-        answers = await self.peek(records, until=until)
-        for record, answer in zip(records, answers, strict=True):
+        records = [each for each in (record, cooldown) if each is not None]
+        answers = await self.peek(records, until=until, gap=gap)
+        for each, answer in zip(records, answers, strict=True):
             if answer.state is not State.FREE:
-                return attrs.evolve(answer, cooldown=record is claim.cooldown)
+                return attrs.evolve(answer, cooldown=each is cooldown)
         return Answer(state=State.FREE)
 
     async def peek(self, records: Sequence[Record], *, until: float, gap: float = 0.0) -> list[Answer]:
@@ -313,14 +314,11 @@ class StoreSession:
                     )
                     for limit in self._rules.limits
                 )
-        cooldown = None
-        if self._cooldown is not None:
-            cooldown = Record(keys.cooldown(request.msisdn), self._cooldown, forgets=True)
         claim = Claim(
             token=new_token(),
             lease=max(deadline, self._deadline) + _GRACE,
             record=record,
-            cooldown=cooldown,
+            cooldown=self.cooldown_of(keys, request),
             counts=counts,
             report_id=report_id,
             force=force,
@@ -328,6 +326,12 @@ class StoreSession:
             replace=replace,
         )
         return claim, refusal
+
+    def cooldown_of(self, keys: KeyBuilder, request: PinRequest) -> Record | None:
+        """Make the number's record of the cooldown; `None`: there is none."""
+        if self._cooldown is None:
+            return None
+        return Record(keys.cooldown(request.msisdn), self._cooldown, forgets=True)
 
     def refused(self, request: PinRequest, answer: Answer, refusal: Refusal | None) -> PinResult:
         """Say why the guard refused a claim whose answer is `LIMITED`."""
@@ -406,7 +410,8 @@ class StoreSession:
         granted = None
         if permits is not None:
             # A key that is not claimed takes no permit, nor waits for one.
-            answer = await self.look(claim, until=min(expires, loop.time() + timeout))
+            cooldown = None if claim.force else claim.cooldown
+            answer = await self.look(claim.record, cooldown, until=min(expires, loop.time() + timeout))
             if answer.state is not State.FREE:
                 return answer
             granted = await permits.wait(timeout)
