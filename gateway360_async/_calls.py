@@ -221,13 +221,15 @@ class Caller:
             expires=call.expires,
             force=call.force,
             meanwhile=meanwhile,
-            permits=self._permits,
+            permits=self._permits if call.permit is None else None,
         )
         if isinstance(admission, (Ok, ApiError, TransportFailure)):
             known = admission if admission.replayed else _timed(call, call.final(admission))
             call.report_id = known.report_id  # of the call that sent it, if one did
             return known
-        call.lease, call.permit = admission, admission.permit
+        call.lease = admission
+        if call.permit is None:
+            call.permit = admission.permit
         return await self._leased(call, body, admission)
 
     async def _leased(self, call: Call[Ok], body: SecretBytes, lease: Lease) -> PinResult:

@@ -17,7 +17,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from typing import Final
+from typing import Final, TypeAlias
 
 from ._errors import ClientClosed, StoreError
 from ._rates import HORIZON, Gcra
@@ -33,6 +33,9 @@ be more in a moment than the rate allows. But for one of each answer, or a proce
 Grant = Callable[[int, float], Awaitable[tuple[int, float]]]
 """Grants permits: how many are wanted and the seconds between two, to how many and the seconds until the first."""
 
+_Waiting: TypeAlias = tuple["asyncio.Future[bool]", float, Callable[[], bool] | None]
+"""What is done when a caller has its permit, until when it waits for a store that is away, and whether it needs none."""
+
 
 class Permits:
     """Grants permits to callers in the order of asking.
@@ -46,19 +49,20 @@ class Permits:
         self._interval = 1.0 / rate
         self._grant = grant
         self._own = Gcra(self._interval)
-        self._waiting: deque[tuple[asyncio.Future[None], float]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._returned: deque[float] = deque()
         self._granting: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def wait(self, patience: float) -> float:
+    async def wait(self, patience: float, is_over: Callable[[], bool] | None = None) -> float | None:
         """Wait for a permit.
 
         Args:
             patience: Seconds to wait for a store that is away.
+            is_over: Says whether the caller needs none any more; `let_go` asks it again.
 
         Returns:
-            When it was granted, on the event loop's clock.
+            When it was granted, on the event loop's clock; `None`: the caller needs none any more.
 
         Raises:
             StoreError: The store is away, or refuses.
@@ -66,32 +70,40 @@ class Permits:
         """
         if self._closed:
             raise ClientClosed
+        if is_over is not None and is_over():
+            return None
         loop = asyncio.get_running_loop()
         while self._returned:
             granted = self._returned.popleft()
             if loop.time() - granted <= HOLDS:
                 return granted
-        permit: asyncio.Future[None] = loop.create_future()
-        self._waiting.append((permit, loop.time() + patience))
+        permit: asyncio.Future[bool] = loop.create_future()
+        self._waiting.append((permit, loop.time() + patience, is_over))
         if self._granting is None:
             # Neither the caller's own nor in its context: a caller can be cancelled, and others wait as well.
             self._granting = asyncio.Task(self._give(loop), loop=loop, context=Context())
         try:
-            await permit
+            granted = await permit
         except asyncio.CancelledError:
-            if permit.done() and not permit.cancelled() and permit.exception() is None:
+            if permit.done() and not permit.cancelled() and permit.exception() is None and permit.result():
                 self.give_back(loop.time())
             raise
-        return loop.time()
+        return loop.time() if granted else None
+
+    def let_go(self) -> None:
+        """Let go of the callers that need no permit any more, as those of a batch that was halted."""
+        for permit, _, is_over in self._waiting:
+            if is_over is not None and not permit.done() and is_over():
+                permit.set_result(False)
 
     def give_back(self, granted: float) -> None:
         """Take a permit back that was not used: it is the next caller's, while it holds."""
         if asyncio.get_running_loop().time() - granted > HOLDS:
             return
         while self._waiting:
-            permit, _ = self._waiting.popleft()
+            permit, *_ = self._waiting.popleft()
             if not permit.done():
-                permit.set_result(None)
+                permit.set_result(True)
                 return
         self._returned.append(granted)
 
@@ -136,7 +148,7 @@ class Permits:
             if left > 0:
                 await asyncio.sleep(left)
             if self._wanted() and (place == 0 or loop.time() <= latest + after):
-                self._waiting.popleft()[0].set_result(None)
+                self._waiting.popleft()[0].set_result(True)
 
     def _wanted(self) -> int:
         """How many callers wait, at least: those that have given up are dropped from the front."""
@@ -146,12 +158,13 @@ class Permits:
 
     def _refuse(self, error: StoreError, now: float) -> None:
         """Refuse the callers whose patience is over; all of them, where waiting would not help."""
-        still: deque[tuple[asyncio.Future[None], float]] = deque()
-        for permit, until in self._waiting:
+        still: deque[_Waiting] = deque()
+        for waiting in self._waiting:
+            permit, until, _ = waiting
             if permit.done():
                 continue
             if error.passing and until > now:
-                still.append((permit, until))
+                still.append(waiting)
             else:
                 # Each gets one of its own: tracebacks grow where one is raised often.
                 permit.set_exception(StoreError(error.problem, error.expected, passing=error.passing))

@@ -10,7 +10,7 @@ import asyncio
 import json
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 import attrs
 
@@ -31,7 +31,7 @@ from ._keys import KeyBuilder, is_gone
 from ._outcomes import in_doubt, not_sent, of_resend, result_of
 from ._session import Lease, StoreSession
 
-__all__ = ["AHEAD", "NamedBatch", "Row"]
+__all__ = ["AHEAD", "NamedBatch", "NamedRecords", "Row"]
 
 AHEAD: Final = 20
 """Rows that are claimed ahead of the exchanges, at most, or wait for their results to be on record."""
@@ -43,6 +43,7 @@ _BLOCK: Final = 200
 """Rows that are set aside before they are looked at."""
 _POLL: Final = 0.25
 """Seconds between two looks at rows that are set aside."""
+_OVER: Final = "the batch ended before it was begun"
 
 Outcome: TypeAlias = "tuple[BatchResult, asyncio.Future[bool] | None]"
 """A result, and what is done when it is on record; `None`: it is, or there is nothing to record."""
@@ -67,6 +68,31 @@ class Row:
     record: Record
     in_doubt: bool = False
     report_id: str | None = None
+
+
+class NamedRecords:
+    """The records of the rows of a batch with a name.
+
+    Args:
+        name: The batch's name.
+        keys: Makes the keys.
+        numbered: Whether a number may come several times.
+    """
+
+    def __init__(self, name: str, keys: KeyBuilder, *, numbered: bool) -> None:
+        self._name = name
+        self._keys = keys
+        self._occurrences: Counter[int] | None = Counter() if numbered else None
+
+    def next(self, request: PinRequest, ttl: float) -> Record:
+        """Make the record of the next row of the input."""
+        occurrence = 0
+        if self._occurrences is not None:
+            number = int(request.msisdn)
+            occurrence = self._occurrences[number]
+            self._occurrences[number] += 1
+        key = self._keys.row(self._name, request.msisdn, occurrence)
+        return Record(key, ttl, self._keys.fingerprint(request))
 
 
 class NamedBatch:
@@ -105,7 +131,8 @@ class NamedBatch:
         self._permits = permits
         self._slots = Places(concurrency)
         self._deadline = deadline
-        self._occurrences: Counter[int] | None = Counter() if numbered else None
+        self._numbered = numbered
+        self._records: NamedRecords | None = None
         self._force = force
         self._resend = resend_maybe_sent
         self._new_report_id = new_report_id
@@ -125,6 +152,7 @@ class NamedBatch:
             InvalidConfiguration: The store is set up in a way that cannot keep the promise.
         """
         keys = self._keys = await self._session.keys()
+        self._records = NamedRecords(self._name, keys, numbered=self._numbered)
         store = self._session.store
         now = await self._session.now()
         fresh = {"scheme": _SCHEME, "began": now, "ttl": store.ttl}
@@ -145,20 +173,20 @@ class NamedBatch:
 
     def row(self, index: int, entry: object, request: PinRequest) -> Row:
         """Make a row of an entry. Each entry once, in the input's order."""
-        keys, occurrence = self._opened(), 0
-        if self._occurrences is not None:
-            number = int(request.msisdn)
-            occurrence = self._occurrences[number]
-            self._occurrences[number] += 1
+        self._opened()
         ttl = self._kept_until - asyncio.get_running_loop().time()
         if ttl <= 0:
             problem = f"keeps the rows of the batch {self._name!r} no longer"
             raise StoreError(problem, "another name, for a batch that begins anew")
-        key = keys.row(self._name, request.msisdn, occurrence)
-        return Row(index, entry, request, Record(key, ttl, keys.fingerprint(request)))
+        return Row(index, entry, request, cast("NamedRecords", self._records).next(request, ttl))
 
-    async def send(self, row: Row, halted: Callable[[], bool]) -> Outcome | None:
+    async def send(self, row: Row, halted: Callable[[], bool], is_over: Callable[[], bool]) -> Outcome | None:
         """Claim a row and send it. A cancellation becomes a result.
+
+        Args:
+            row: The row.
+            halted: Says whether the batch has halted: nothing is sent then.
+            is_over: Says whether no more rows are to be begun.
 
         Returns:
             The outcome; `None`: another holder has the row, which is set aside.
@@ -171,7 +199,7 @@ class NamedBatch:
             if self._permits is not None:
                 seen = await self._looked_at(row)
             while seen.claims:
-                seen = await self._claimed(row, seen, halted)
+                seen = await self._claimed(row, seen, halted, is_over)
         except asyncio.CancelledError:
             unsent = not_sent(FailureKind.CANCELLED, "cancelled before its claim was answered")
         except StoreError as exc:
@@ -278,10 +306,16 @@ class NamedBatch:
         answer = await session.look(row.record, cooldown, until=until, gap=_GAP)
         return _Seen() if answer.state is State.FREE else self._seen(row, answer)
 
-    async def _claimed(self, row: Row, seen: _Seen, halted: Callable[[], bool]) -> _Seen:
+    async def _claimed(
+        self, row: Row, seen: _Seen, halted: Callable[[], bool], is_over: Callable[[], bool]
+    ) -> _Seen:
         keys, session, permits = self._opened(), self._session, self._permits
         loop = asyncio.get_running_loop()
-        granted = None if permits is None else await permits.wait(session.store.timeout)
+        granted = None if permits is None else await permits.wait(session.store.timeout, is_over)
+        if is_over():
+            if granted is not None and permits is not None:
+                permits.give_back(granted)
+            return _Seen(claims=False, outcome=(not_sent(FailureKind.CANCELLED, _OVER), None))
         claim, refusal = session.claim_of(
             keys,
             row.request,
@@ -296,7 +330,8 @@ class NamedBatch:
             answer = await session.claim(claim, until=loop.time() + session.store.timeout, gap=_GAP)
             if isinstance(answer, Lease):
                 leased, granted_to_call, granted = answer, granted, None
-                return _Seen(claims=False, outcome=await self._leased(row, leased, granted_to_call, halted))
+                outcome = await self._leased(row, leased, granted_to_call, halted, is_over)
+                return _Seen(claims=False, outcome=outcome)
         finally:
             if granted is not None and permits is not None:
                 permits.give_back(granted)
@@ -308,7 +343,12 @@ class NamedBatch:
         return self._seen(row, answer)
 
     async def _leased(
-        self, row: Row, lease: Lease, granted: float | None, halted: Callable[[], bool]
+        self,
+        row: Row,
+        lease: Lease,
+        granted: float | None,
+        halted: Callable[[], bool],
+        is_over: Callable[[], bool],
     ) -> Outcome:
         """Send a row that is claimed, once one of the batch's slots is free."""
         session = self._session
@@ -316,10 +356,10 @@ class NamedBatch:
             if not self._slots.take_now():
                 await self._slots.take()
         except asyncio.CancelledError:
-            if granted is not None and self._permits is not None:
-                self._permits.give_back(granted)
-            unsent = not_sent(FailureKind.CANCELLED, "cancelled before it was sent")
-            return unsent, session.complete(lease, unsent)
+            return self._released(lease, granted, "cancelled before it was sent")
+        if is_over():
+            self._slots.give()
+            return self._released(lease, granted, _OVER)
         try:
             result = await self._send(row.request, halted, lease, granted)
         except Exception:
@@ -331,6 +371,13 @@ class NamedBatch:
             self._slots.give()
         # A call that ended while it waited for its number's turn has nothing on record yet.
         return result, lease.recorded or session.complete(lease, result)
+
+    def _released(self, lease: Lease, granted: float | None, why: str) -> Outcome:
+        """Release a row that was claimed and is not begun after all."""
+        if granted is not None and self._permits is not None:
+            self._permits.give_back(granted)
+        unsent = not_sent(FailureKind.CANCELLED, why)
+        return unsent, self._session.complete(lease, unsent)
 
     def _seen(self, row: Row, answer: Answer) -> _Seen:
         """Say what a record that is not free means for its row; one in progress is set aside."""

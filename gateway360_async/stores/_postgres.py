@@ -11,7 +11,7 @@ import asyncio
 import json
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from inspect import iscoroutinefunction
 from typing import Any, Final, Protocol, cast
@@ -32,7 +32,9 @@ _LEAST_BOUND: Final = 2.0
 """Seconds in which PostgreSQL connects and answers, at least."""
 _SETS_UP_WITHIN: Final = 60.0
 """Seconds."""
-_PASSING: Final = frozenset("08 53 58 40001 40P01 25006 55P03 57014 57P01 57P02 57P03 57P05".split())
+_PASSING: Final = frozenset(
+    ("08", "53", "58", "40001", "40P01", "25006", "55P03", "57014", "57P01", "57P02", "57P03", "57P05")
+)
 """Errors, or their classes, that end when there is room, a primary or less to do."""
 _REFUSALS: Final = (
     "authentication",
@@ -94,6 +96,7 @@ class PostgresStore(Store):
     def __init__(
         self, dsn: str | Pool, *, namespace: str = "gateway360", ttl: float = 604_800.0, timeout: float = 2.0
     ) -> None:
+        super().__init__(namespace=namespace, ttl=ttl, timeout=timeout)
         self._pool: Pool | None = None
         if iscoroutinefunction(getattr(dsn, "getconn", None)):
             self._pool = cast("Pool", dsn)
@@ -103,7 +106,6 @@ class PostgresStore(Store):
         if isinstance(checked, InvalidConfiguration):
             raise checked
         self._dsn = checked
-        super().__init__(namespace=namespace, ttl=ttl, timeout=timeout)
         self._bound = max(_LEAST_BOUND, self.timeout)
         self._idle: list[AsyncConnection[Any]] = []
         self._places: asyncio.Semaphore | None = None
@@ -257,7 +259,7 @@ class PostgresStore(Store):
         return StoreError(f"cannot be asked ({text})", expected, passing=passing)
 
     @asynccontextmanager
-    async def _connection(self, bound: float) -> AsyncIterator[AsyncConnection[Any]]:
+    async def _connection(self, bound: float) -> AsyncGenerator[AsyncConnection[Any], None]:
         """Give a connection for one step. It is closed where the step is cut off."""
         if self._pool is not None:
             connection = await self._pool.getconn(bound)
