@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+import attrs
 import pytest
 from loopback import Server, in_turn, ok, silence, status
 from scripted_store import AWAY, BROKEN, Gate, ScriptedStore, failing
