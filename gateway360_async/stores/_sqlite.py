@@ -97,7 +97,7 @@ class SqliteStore(Store):
             await worker.close()
 
     async def claim(self, claims: Sequence[Claim]) -> list[Answer]:
-        return await self._each(self._records.claim, claims, self._records.keys(claims))
+        return await self._each(self._records.claim, claims, self._records.keys(claims, is_new=True))
 
     async def complete(self, completions: Sequence[Completion]) -> list[bool]:
         claims = [completion.claim for completion in completions]

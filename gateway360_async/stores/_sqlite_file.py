@@ -48,9 +48,7 @@ PRAGMA application_id = {_APPLICATION};
 PRAGMA user_version = {_VERSION};
 COMMIT;
 """
-_SIDE: Final = struct.Struct(
-    "<8sQQQ"
-)  # magic; number of commits; bytes in the -wal, about; 1: a checkpoint runs
+_SIDE: Final = struct.Struct("<8sQQQ")  # magic; commits; bytes in the -wal, about; 1: a checkpoint runs
 _MAGIC: Final = b"g360lock"
 _CHECKPOINT_BYTES: Final = 4 << 20
 _MOUNTS: Final = Path("/proc/self/mountinfo")
@@ -79,7 +77,6 @@ _REMOTE: Final = frozenset(
         "fuse.ceph",
         "fuse.ceph-fuse",
         "fuse.gcsfuse",
-        "fuse.smbnetfs",
         "fuse.grpcfuse",
         "fuse.osxfs",
     ]
@@ -87,10 +84,7 @@ _REMOTE: Final = frozenset(
 _LOCKED: Final = ("is locked by another program", "no other program that writes to its file")
 _PASSING: Final = {
     sqlite3.SQLITE_FULL: ("cannot be written: its disk is full", "room on the disk"),
-    sqlite3.SQLITE_IOERR: (
-        "cannot be read or written: its disk is full or fails",
-        "a disk that works and has room",
-    ),
+    sqlite3.SQLITE_IOERR: ("cannot be read or written: its disk fails or is full", "a disk with room"),
     sqlite3.SQLITE_NOMEM: ("has no memory left", "free memory"),
     sqlite3.SQLITE_BUSY: _LOCKED,
     sqlite3.SQLITE_LOCKED: _LOCKED,
@@ -122,7 +116,7 @@ class SqliteFile:
 
         Args:
             keys: The keys of the entries that `work` looks at.
-            work: Gets the transaction and gives the result. It may be called again.
+            work: Gets the transaction and gives the result.
 
         Raises:
             StoreError: It failed, or data were lost.

@@ -623,7 +623,7 @@ async def test_a_file_that_cannot_grow_is_passing_and_usable_at_once_with_room_a
         names = [f"n{number}" for number in range(400)]
         with no_file_larger_than(room if timing == "wal" else 60_000):
             for _ in range(3):
-                with pytest.raises(StoreError, match="disk is full or fails") as caught:
+                with pytest.raises(StoreError, match="disk fails or is full") as caught:
                     await claimed(store, *names)
                 assert caught.value.passing
         with process(path) as other:
