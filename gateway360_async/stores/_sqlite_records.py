@@ -215,7 +215,9 @@ class Records:
         main = claim.cooldown if claim.record is None else claim.record
         if main is not None and not (held and held[0][0] is main):
             # A claim that overrode another's cooldown, and has no record, holds nothing that could end.
-            return claim.record is None and claim.force and (cooldown is None or cooldown.token != claim.token)
+            return (
+                claim.record is None and claim.force and (cooldown is None or cooldown.token != claim.token)
+            )
         end = now + claim.lease
         for wanted, kept in held:
             expires = end + wanted.ttl if wanted.forgets else None

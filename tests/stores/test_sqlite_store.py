@@ -15,6 +15,7 @@ import stat
 import struct
 import subprocess
 import sys
+import threading
 import warnings
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
@@ -597,6 +598,49 @@ async def test_after_a_fork_the_child_is_refused_and_keeps_no_lock(path):
             os._exit(4)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert await claimed(store, "a") == ["claimed"]
+
+
+# --- the disk
+
+
+async def test_a_claim_is_answered_when_the_disk_has_it_and_the_lock_is_free_meanwhile(path, monkeypatch):
+    reached, go_on = threading.Event(), threading.Event()
+
+    def sync(_):
+        reached.set()
+        go_on.wait()
+
+    async with SqliteStore(path) as store:
+        monkeypatch.setattr(file_module, "_sync", sync)
+        task = asyncio.ensure_future(claimed(store, "a"))
+        await asyncio.to_thread(reached.wait)
+        with process(path) as other:
+            assert other.ask("claim b") == ["claimed"]
+        assert not task.done()
+        go_on.set()
+        assert await task == ["claimed"]
+
+
+async def test_a_disk_that_fails_is_passing(path, monkeypatch):
+    def fail(_):
+        raise OSError(5, "Input/output error")
+
+    async with SqliteStore(path) as store:
+        with monkeypatch.context() as patched:
+            patched.setattr(file_module, "_sync", fail)
+            with pytest.raises(StoreError, match="Input/output error") as caught:
+                await claimed(store, "a")
+            assert caught.value.passing
+        assert await claimed(store, "a") == ["claimed"]
+
+
+def test_macos_has_a_call_of_its_own_for_what_is_on_the_disk(monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        file_module, "fcntl", SimpleNamespace(F_FULLFSYNC=51, fcntl=lambda *args: calls.append(args))
+    )
+    file_module._sync(7)
+    assert calls == [(7, 51)]
 
 
 # --- no room
