@@ -16,7 +16,7 @@ from typing import Any
 from .driver import API_KEY, SENDER, Job, Load
 from .others import Httpx, ssl_context
 
-__all__ = ["NullTransport", "Ours", "OursHttpx", "OursLedger", "null_client"]
+__all__ = ["NullTransport", "Ours", "OursHttpx", "OursStored", "null_client"]
 
 
 class Ours:
@@ -41,6 +41,7 @@ class Ours:
             base_url=self._job.base_url,
             concurrency=self._job.concurrency,
             transport=await self._transport(),
+            **self._settings(),
         )
 
     async def run(self, load: Load) -> None:
@@ -52,6 +53,9 @@ class Ours:
                     load.ok(item.result.elapsed)
                 else:
                     load.error(str(getattr(item.result, "kind", type(item.result).__name__)))
+
+    def _settings(self) -> dict[str, Any]:
+        return {}
 
     def _batch_settings(self) -> dict[str, Any]:
         return {}
@@ -73,19 +77,22 @@ class OursHttpx(Ours):
         await self._httpx.close()
 
 
-class OursLedger(Ours):
-    """The same, with each intent on the disk before its request, and each outcome after. A file a run."""
+class OursStored(Ours):
+    """The same on a `SqliteStore`: each claim is on the disk before its request, and each result after. A file a run."""
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
         self._directory = tempfile.TemporaryDirectory(prefix="gateway360-bench-")
         self._runs = 0
 
-    def _batch_settings(self) -> dict[str, Any]:
-        from gateway360_async.ledgers import SqliteLedger
+    def _settings(self) -> dict[str, Any]:
+        from gateway360_async.stores import SqliteStore
 
+        return {"store": SqliteStore(f"{self._directory.name}/bench.db")}
+
+    def _batch_settings(self) -> dict[str, Any]:
         self._runs += 1
-        return {"ledger": SqliteLedger(f"{self._directory.name}/{self._runs}.ledger")}
+        return {"name": f"run {self._runs}"}
 
     async def close(self) -> None:
         await super().close()

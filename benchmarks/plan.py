@@ -30,7 +30,7 @@ LABELS: Final = {
     "pyreqwest": "pyreqwest + semaphore",
     "ours": "ours, as it comes",
     "ours-httpx": "ours, over a ready httpx.AsyncClient",
-    "ours-ledger": "ours, with a ledger",
+    "ours-stored": "ours, with a SqliteStore",
     "floor": "floor: bare protocol, prepared bytes",
 }
 
@@ -85,7 +85,7 @@ CASES: Final = (
             Row("pyreqwest", 2000),
             Row("ours", 2000),
             _quiet(Row("ours-httpx", 2000, cap=1.0)),
-            _quiet(Row("ours-ledger", 2000)),
+            _quiet(Row("ours-stored", 2000)),
             Row("floor", 2000),
         ),
     ),

@@ -37,7 +37,7 @@ CONTENDERS: Final[dict[str, type[Contender]]] = {
     "pyreqwest": others.Pyreqwest,
     "ours": ours.Ours,
     "ours-httpx": ours.OursHttpx,
-    "ours-ledger": ours.OursLedger,
+    "ours-stored": ours.OursStored,
     "floor": floor.Floor,
 }
 

@@ -32,11 +32,10 @@ from ._client import Gateway360Client
 from ._error_ids import ErrorId, ErrorScope
 from ._errors import (
     ClientClosed,
-    FleetError,
     Gateway360Error,
     InvalidConfiguration,
     InvalidRequest,
-    LedgerError,
+    StoreError,
     WrongEventLoop,
 )
 from ._guard import SpendGuard
@@ -74,12 +73,10 @@ __all__ = [
     "ErrorId",
     "ErrorScope",
     "FailureKind",
-    "FleetError",
     "Gateway360Client",
     "Gateway360Error",
     "InvalidConfiguration",
     "InvalidRequest",
-    "LedgerError",
     "MaybeSentError",
     "NotSentError",
     "NotVerified",
@@ -95,6 +92,7 @@ __all__ = [
     "SkipReason",
     "Skipped",
     "SpendGuard",
+    "StoreError",
     "TransportFailure",
     "Verified",
     "VerifyResult",

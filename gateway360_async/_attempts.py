@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 import attrs
 
 from ._bounds import Deadline, Places
-from ._errors import FleetError
+from ._errors import StoreError
+from ._permits import HOLDS, Permits
 from ._results import ApiError, Disposition, FailureKind, Ok, TransportFailure
 from ._retry import BudgetAccount, RetryPolicy, parse_retry_after
 from ._secret import Secret, SecretBytes, mask_msisdn
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     import httpx
 
     from .observers import CallWatch
+    from .stores._session import Lease
 
 __all__ = ["Attempts", "Call", "Operation"]
 
@@ -86,6 +88,10 @@ class Call(Deadline, Generic[_Taken]):
     """The last attempt that may have been sent. Whatever follows it, the call may have been."""
     report_id: str | None = attrs.field(default=None, init=False)
     """What ties it to its delivery report."""
+    lease: Lease | None = attrs.field(default=None, init=False)
+    """The lease of its record in the client's store, which covers each attempt."""
+    permit: float | None = attrs.field(default=None, init=False)
+    """When it was granted a permit ahead of its first attempt, on the event loop's clock."""
     watch: CallWatch | None = attrs.field(default=None, init=False)
     """Who is told of it."""
     joined: bool = attrs.field(default=False, init=False)
@@ -122,6 +128,8 @@ class Attempts:
         transport: The way to the network.
         policy: When a call is tried again.
         limiter: Entered around each attempt, or `None`.
+        permits: Grants each attempt its permit; `None`: there is no rate.
+        patience: Seconds that an attempt waits for its permit while the store that shares the rate is away.
         concurrency: Exchanges at a time, at most.
     """
 
@@ -132,12 +140,16 @@ class Attempts:
         transport: Transport,
         policy: RetryPolicy,
         limiter: AbstractAsyncContextManager[Any] | None,
+        permits: Permits | None,
+        patience: float,
         concurrency: int,
     ) -> None:
         self._api_key = api_key
         self._transport = transport
         self._policy = policy
         self._limiter = limiter
+        self._permits = permits
+        self._patience = patience
         self._places = Places(concurrency)
         self._budget: BudgetAccount | None = None
 
@@ -153,10 +165,10 @@ class Attempts:
             try:
                 if self._places.take_now() or await self._take_place(call.timeout.pool):
                     try:
-                        if self._limiter is None:
+                        if self._limiter is None and self._permits is None:
                             result = await self._exchange(call, body)
                         else:
-                            result = await self._limited(call, body, self._limiter)
+                            result = await self._limited(call, body)
                     finally:
                         self._places.give()
                 else:
@@ -194,6 +206,11 @@ class Attempts:
             call.watch.retry_waiting(delay, result)
         return delay
 
+    def _has_permit(self, call: Call[_Taken]) -> bool:
+        """Whether a call has a permit from before its claim, for this attempt."""
+        granted, call.permit = call.permit, None
+        return granted is not None and call.loop.time() - granted <= HOLDS
+
     def _tell_broken_off(self, call: Call[_Taken], error: BaseException) -> None:
         if call.watch is not None:
             cancelled = isinstance(error, asyncio.CancelledError)
@@ -222,7 +239,18 @@ class Attempts:
             return False
         return True
 
-    async def _limited(
+    async def _limited(self, call: Call[_Taken], body: SecretBytes) -> _Taken | ApiError | TransportFailure:
+        """Make an exchange once the rate and the caller's limiter let it start."""
+        if self._permits is not None and not self._has_permit(call):
+            try:
+                await self._permits.wait(self._patience)
+            except StoreError as exc:
+                return self.failed(call, FailureKind.STORE, str(exc))
+        if self._limiter is None:
+            return await self._exchange(call, body)
+        return await self._within(call, body, self._limiter)
+
+    async def _within(
         self, call: Call[_Taken], body: SecretBytes, limiter: AbstractAsyncContextManager[Any]
     ) -> _Taken | ApiError | TransportFailure:
         results: list[_Taken | ApiError | TransportFailure] = []
@@ -230,10 +258,6 @@ class Attempts:
         try:
             async with limiter:
                 results.append(await self._exchange(call, body))
-        except FleetError as exc:
-            if not results and call.exchange.phase is Phase.UNSENT:
-                return self.failed(call, FailureKind.FLEET, str(exc))
-            problem = str(exc)
         except Exception as exc:
             if not results and call.exchange.phase is Phase.UNSENT and call.maybe_sent is None:
                 raise
@@ -250,6 +274,9 @@ class Attempts:
     async def _exchange(self, call: Call[_Taken], body: SecretBytes) -> _Taken | ApiError | TransportFailure:
         if call.halted is not None and call.halted():
             return self.failed(call, FailureKind.CANCELLED, "the batch was halted before")
+        if call.lease is not None and not await call.lease.reaches(call.expires - call.loop.time()):
+            # A byte that leaves after the lease could be a second SMS beside a resend.
+            return self.failed(call, FailureKind.STORE, "its lease has ended, or could not be renewed")
         handled = sys.exception()
         try:
             call.exchange.answer = await self._transport.post(

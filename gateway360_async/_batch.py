@@ -7,7 +7,7 @@ Rules of this module:
   is known as well as what was answered.
 - The input is read when a worker is free, and a worker waits until its result has been taken: memory
   grows with the concurrency, not with the input, but for one integer for each number sent to.
-- Nothing is lost: every entry that was read comes out as an item, or in `report.unread` if the block was
+- Nothing is lost: every entry that was read comes out as an item, or in `report.unconsumed` if the block was
   left before.
 """
 
@@ -28,16 +28,16 @@ from collections.abc import (
     Iterable,
     Mapping,
 )
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, Protocol, Self, TypeAlias, cast
 
-import attrs
-
 from ._bounds import Places
 from ._error_ids import ErrorId
-from ._errors import InvalidConfiguration, InvalidRequest, LedgerError
+from ._errors import InvalidConfiguration, InvalidRequest, StoreError
 from ._payloads import PinRequest
+from ._permits import Permits
 from ._reports import BatchItem, BatchReport, Tally
 from ._results import (
     ApiError,
@@ -53,7 +53,7 @@ from ._source import Source
 from ._waiting import uninterrupted
 
 if TYPE_CHECKING:
-    from .ledgers import Recorder
+    from .stores._named import NamedBatch, Row
 
 __all__ = ["HALT_ON", "Batch", "Send"]
 
@@ -62,12 +62,10 @@ _logger = logging.getLogger("gateway360_async")
 HALT_ON: Final[frozenset[ErrorId | str]] = frozenset({ErrorId.UNAUTHORIZED, ErrorId.NOT_ENOUGH_BALANCE})
 """The errors of the whole account: every other request would get them too."""
 
-Send: TypeAlias = Callable[[PinRequest, Callable[[], bool]], Awaitable[BatchResult]]
+Send: TypeAlias = Callable[..., Awaitable[BatchResult]]
 """Sends a request. Before its first byte it asks the second argument whether the batch has halted; a
-cancellation it turns into a result; and it raises only where nothing was sent."""
-
-Left: TypeAlias = Callable[[int, PinRequest], Awaitable[BatchResult | None]]
-"""Says what an earlier run left of an entry that this one is not to send; `None`: nothing."""
+cancellation it turns into a result; and it raises only where nothing was sent. Where there is a rate, the third argument
+is when the row's permit was granted."""
 
 
 class Progress(Protocol):
@@ -83,7 +81,7 @@ class Batch:
 
     Iterate over it for a `BatchItem` an entry, as they complete. Leaving the block early, by `break`,
     `return`, an exception or a cancellation, cancels what is in flight, waits until each of those calls
-    is settled, and reads nothing more; `report.unread` then holds what was settled and not taken.
+    is settled, and reads nothing more; `report.unconsumed` then holds what was settled and not taken.
 
     An error in the input itself, and an error that is raised rather than returned (a closed client), ends
     the batch: what is in flight is settled and given out first, then the error is raised.
@@ -91,14 +89,15 @@ class Batch:
 
     def __init__(
         self,
-        requests: Iterable[object] | AsyncIterable[object],
+        rows: Iterable[object] | AsyncIterable[object],
         *,
         build: Callable[[object], PinRequest],
         send: Send,
         cancel: Callable[[Iterable[asyncio.Task[None]]], None] | None = None,
-        recorder: Recorder | None = None,
+        named: NamedBatch | None = None,
         progress: Progress | None = None,
-        left: Left | None = None,
+        permits: Permits | None = None,
+        patience: float = 0.0,
         concurrency: int,
         on_duplicate: Literal["skip", "send"],
         halt_on: Collection[ErrorId | str],
@@ -109,14 +108,18 @@ class Batch:
             raise InvalidConfiguration(
                 "halt_on", f"is of type {type(halt_on).__name__}", "a collection of error ids"
             )
-        self._source = Source(requests)
+        self._permits = permits
+        self._patience = patience
+        self._pacing = asyncio.Lock()
+        self._source = Source(rows)
         self._build = build
         self._send = send
         self._cancel = cancel or _cancel
-        self._recorder = recorder
+        self._named = named
         self._progress = progress
-        self._left = left if recorder is None else recorder.left
         self._concurrency = concurrency
+        # Rows are claimed ahead of the exchanges, which the named batch bounds itself.
+        self._most_workers = concurrency if named is None else concurrency + named.ahead
         self._halt_on = frozenset(halt_on)
         # Digits are kept as an int: 32 bytes and a place in the set, where a string takes twice that.
         self._seen: set[int] | None = set() if on_duplicate == "skip" else None
@@ -127,12 +130,11 @@ class Batch:
         self._room = Places(concurrency)
         self._workers: set[asyncio.Task[None]] = set()
         self._tally = Tally()
-        self._unread: list[BatchItem] = []
+        self._unconsumed: list[BatchItem] = []
         self._halted_by: ApiError | None = None
         self._error: BaseException | None = None
+        self._stopped = False
         self._stopping = False
-        self._unrecorded = 0
-        """Items whose outcomes are not on record yet."""
         self._began: float | None = None
         self._ended: float | None = None
 
@@ -140,8 +142,22 @@ class Batch:
     def report(self) -> BatchReport:
         """What has become of the batch so far; whole once the block has been left."""
         return self._tally.report(
-            halted_by=self._halted_by, elapsed=self._elapsed(), unread=tuple(self._unread)
+            halted_by=self._halted_by, elapsed=self._elapsed(), unconsumed=tuple(self._unconsumed)
         )
+
+    def stop(self) -> None:
+        """Begin nothing more. The results of what is on its way come as before; entries that were not begun do not."""
+        self._stopped = True
+        self._source.ended = True
+        self._let_go()
+
+    def _is_over(self) -> bool:
+        return self._stopped or self._halted_by is not None
+
+    def _let_go(self) -> None:
+        """Let rows wait no longer for permits to be sent."""
+        if self._permits is not None:
+            self._permits.let_go()
 
     def _elapsed(self) -> float:
         began = time.monotonic() if self._began is None else self._began
@@ -152,8 +168,8 @@ class Batch:
         if self._began is not None:
             raise RuntimeError("a batch can be used once: make another with client.batch()")
         self._began = time.monotonic()
-        if self._recorder is not None:
-            await self._recorder.open()
+        if self._named is not None:
+            await self._named.open()
         self._add_worker()
         return self
 
@@ -167,36 +183,29 @@ class Batch:
         settled.result()
         if cancelled is not None:
             raise cancelled
-        if isinstance(self._error, LedgerError):  # outcomes that are not on record, and nobody knows it yet
+        if isinstance(self._error, StoreError):  # nothing was taken since
             error, self._error = self._error, None
             _leave_our_frames(error)
             if exc is None:
                 raise error
             exc.add_note(str(error))
-            _logger.warning("%s", error)
 
     async def _settle(self) -> None:
         self._keep_untaken()
         while self._workers:
             self._cancel(self._workers)
             await asyncio.wait(self._workers)
-        if self._recorder is not None:
-            try:
-                await self._recorder.aclose()
-            except Exception as exc:  # noqa: BLE001  # whatever a ledger raises, no result is lost for it
-                failed = (
-                    exc
-                    if isinstance(exc, LedgerError)
-                    else LedgerError(f"has failed: {exc}", "one that works")
-                )
-                self._error = self._error or failed
         self._keep_untaken()
+        if self._named is not None:
+            for row, result in self._named.left_aside():
+                self._tally.count(result)
+                self._unconsumed.append(BatchItem(row.index, row.request, result, row.entry))
         self._end()
 
     def _keep_untaken(self) -> None:
         while self._items:
             if (item := self._items.popleft()) is not None:
-                self._unread.append(item)
+                self._unconsumed.append(item)
 
     def _end(self) -> None:
         """Tell whoever iterates, now or later, that there is nothing more."""
@@ -245,7 +254,11 @@ class Batch:
 
     def _add_worker(self) -> None:
         # Not by the loop's factory, which may begin it here and now, before it is known.
-        worker = asyncio.Task(self._work(), loop=asyncio.get_running_loop())
+        if self._named is not None:
+            work = self._work_on(self._named)
+        else:
+            work = self._work() if self._permits is None else self._work_at(self._permits)
+        worker = asyncio.Task(work, loop=asyncio.get_running_loop())
         self._workers.add(worker)
         worker.add_done_callback(self._worker_ended)
 
@@ -258,34 +271,24 @@ class Batch:
         self._end_if_over()
 
     def _end_if_over(self) -> None:
-        if not (self._workers or self._unrecorded or self._stopping):
+        if not (self._workers or self._stopping):
             self._end()
 
     async def _work(self) -> None:
-        source, recorder, halted = self._source, self._recorder, self._has_halted
+        source, halted = self._source, self._has_halted
         worker = cast("asyncio.Task[None]", asyncio.current_task())
         while not self._stopping and (entry := source.read_now() or await source.read()) is not None:
-            if len(self._workers) < self._concurrency and not source.ended:
+            if len(self._workers) < self._most_workers and not source.ended:
                 self._add_worker()
             index, row = entry
             request = self._sendable(index, row)
             if not isinstance(request, PinRequest):
-                item = request if self._left is None else await self._as_left(self._left, request)
-                if not self._handed_over(item, worker):
-                    await self._hand_over(item)
+                await self._deliver(request, worker)
                 continue
             try:
-                if recorder is None:
-                    result: BatchResult = await self._send(request, halted)
-                else:
-                    result = await recorder.send(index, request, halted)
+                result: BatchResult = await self._send(request, halted)
             except Exception as exc:
-                # Raised rather than returned, a closed client say: nothing was sent. The entry is not lost for it.
-                detail = f"{type(exc).__name__}: {exc}"
-                failure = TransportFailure(FailureKind.UNEXPECTED, Disposition.NOT_SENT, detail=detail)
-                item = BatchItem(index, request, failure, row)
-                if not self._handed_over(item, worker):
-                    await self._hand_over(item)
+                await self._deliver(BatchItem(index, request, _unsent(exc), row), worker)
                 raise
             if not isinstance(result, Ok):
                 result = self._noted(result)
@@ -293,39 +296,160 @@ class Batch:
             if not self._handed_over(item, worker):
                 await self._hand_over(item)
 
+    async def _work_at(self, permits: Permits) -> None:
+        """Work as `_work` does, at a rate: one row at a time waits for its permit, and is no call yet."""
+        worker = cast("asyncio.Task[None]", asyncio.current_task())
+        while not self._stopping:
+            async with self._pacing:
+                paced = await self._next_paced(permits, worker)
+            if paced is None:
+                return
+            index, row, request, permit = paced
+            try:
+                result = await self._send(request, self._has_halted, permit)
+            except Exception as exc:
+                await self._deliver(BatchItem(index, request, _unsent(exc), row), worker)
+                raise
+            await self._deliver(BatchItem(index, request, self._noted(result), row), worker)
+
+    async def _next_paced(
+        self, permits: Permits, worker: asyncio.Task[None]
+    ) -> tuple[int, object, PinRequest, float | None] | None:
+        """Read on to a row that is to be sent, and wait for its permit. `None`: no more are to be begun."""
+        source = self._source
+        while (entry := source.read_now() or await source.read()) is not None:
+            if len(self._workers) < self._most_workers and not source.ended:
+                self._add_worker()
+            index, row = entry
+            request = self._sendable(index, row)
+            if isinstance(request, PinRequest):
+                try:
+                    permit = await permits.wait(self._patience, self._is_over)
+                except StoreError:
+                    return (
+                        index,
+                        row,
+                        request,
+                        None,
+                    )  # its attempt asks again, and says so in the row's result
+                except BaseException as exc:
+                    await self._deliver(BatchItem(index, request, _unsent(exc), row), worker)
+                    raise
+                if permit is not None:
+                    return index, row, request, permit
+                if self._halted_by is None:
+                    return None
+                request = BatchItem(index, request, self._skipped_as_halted(self._halted_by), row)
+            await self._deliver(request, worker)
+        return None
+
+    async def _work_on(self, named: NamedBatch) -> None:
+        """Work as `_work` does, on rows that are claimed in a store."""
+        worker = cast("asyncio.Task[None]", asyncio.current_task())
+        while not (self._stopping or self._stopped):
+            if named.is_due:
+                await self._looked_aside(named, worker)
+            row = named.next_freed() or await self._next_row(named, worker)
+            if row is not None:
+                await self._send_row(named, row, worker)
+            elif not await self._looked_aside(named, worker):
+                return
+
+    async def _looked_aside(self, named: NamedBatch, worker: asyncio.Task[None]) -> bool:
+        """Hand over the rows of other holders that are known now. Gives whether there are any, or some are free."""
+        settled = await named.look_aside()
+        cancelled: asyncio.CancelledError | None = None
+        for row, result in settled:
+            try:
+                await self._deliver(BatchItem(row.index, row.request, result, row.entry), worker)
+            except asyncio.CancelledError as exc:
+                cancelled = exc  # the others are counted all the same
+        if cancelled is not None:
+            raise cancelled
+        for _ in range(min(named.freed, self._most_workers - len(self._workers))):
+            self._add_worker()
+        return bool(settled or named.freed)
+
+    async def _send_row(self, named: NamedBatch, row: Row, worker: asyncio.Task[None]) -> None:
+        """Claim and send a row, and hand it over once its result is on record."""
+        item = partial(BatchItem, row.index, row.request, source=row.entry)
+        if self._halted_by is not None:
+            # What an earlier run left of it is true all the same.
+            try:
+                left = await named.left(row)
+            except Exception as exc:
+                await self._deliver(item(result=_unsent(exc)), worker)
+                raise
+            await self._deliver(item(result=left or self._skipped_as_halted(self._halted_by)), worker)
+            return
+        try:
+            outcome = await named.send(row, self._has_halted, self._is_over)
+        except Exception as exc:
+            await self._deliver(item(result=_unsent(exc)), worker)
+            raise
+        if outcome is None:
+            return
+        result, recorded = outcome
+        result = self._noted(result)
+        if recorded is not None:
+            # A store that is away is waited for no longer than its timeout. Cancelled, the worker delivers what it has.
+            with suppress(StoreError, asyncio.CancelledError):
+                await recorded
+        if not (self._stopped and _was_not_begun(result)):
+            await self._deliver(item(result=result), worker)
+
+    async def _next_row(self, named: NamedBatch, worker: asyncio.Task[None]) -> Row | None:
+        """Read on to a row that is to be sent; entries that are not are handed over on the way. `None`: the end."""
+        source = self._source
+        while (entry := source.read_now() or await source.read()) is not None:
+            if len(self._workers) < self._most_workers and not source.ended:
+                self._add_worker()
+            index, given = entry
+            request = self._built(index, given)
+            if isinstance(request, PinRequest):
+                try:
+                    return named.row(index, given, request)
+                except StoreError as exc:
+                    await self._deliver(BatchItem(index, request, _unsent(exc), given), worker)
+                    raise
+            await self._deliver(request, worker)
+        return None
+
     def _sendable(self, index: int, row: object) -> PinRequest | BatchItem:
         """Make the request of an entry, or the item of one that is not to be sent."""
+        request = self._built(index, row)
+        if self._halted_by is not None and isinstance(request, PinRequest):
+            return BatchItem(index, request, self._skipped_as_halted(self._halted_by), row)
+        return request
+
+    def _built(self, index: int, row: object) -> PinRequest | BatchItem:
+        """Make the request of an entry, or the item of one that is invalid or a duplicate."""
         try:
             request = self._build(row)
         except InvalidRequest as exc:
             return BatchItem(index, None, Skipped(SkipReason.INVALID, str(exc)), row)
-        if self._halted_by is not None:
-            return BatchItem(index, request, self._skipped_as_halted(self._halted_by), row)
         if self._seen is not None:
             number = int(request.msisdn)
             if number in self._seen:
+                if self._halted_by is not None:
+                    return BatchItem(index, request, self._skipped_as_halted(self._halted_by), row)
                 detail = "an earlier entry has the same number, and another PIN would void the first"
                 return BatchItem(index, request, Skipped(SkipReason.DUPLICATE, detail), row)
-            self._seen.add(number)
+            if self._halted_by is None or self._named is not None:
+                self._seen.add(number)
         return request
-
-    async def _as_left(self, look: Left, item: BatchItem) -> BatchItem:
-        """Say of an entry that a halt keeps back what an earlier run left of it: that is true all the same."""
-        if item.request is None or self._halted_by is None:
-            return item
-        left = await look(item.index, item.request)
-        return item if left is None else attrs.evolve(item, result=left)
 
     def _has_halted(self) -> bool:
         return self._halted_by is not None
 
-    def _noted(self, result: ApiError | TransportFailure | Skipped) -> BatchResult:
+    def _noted(self, result: BatchResult) -> BatchResult:
         """Halt on an error of the account, and call what the halt stopped by its name."""
         if isinstance(result, ApiError):
             if result.error_id in self._halt_on and self._halted_by is None:
                 self._halted_by = result
+                self._let_go()
             return result
-        if isinstance(result, Skipped):
+        if isinstance(result, (Ok, Skipped)):
             return result
         stopped = result.kind is FailureKind.CANCELLED and result.disposition is Disposition.NOT_SENT
         return self._skipped_as_halted(self._halted_by) if stopped and self._halted_by is not None else result
@@ -334,6 +458,11 @@ class Batch:
     def _skipped_as_halted(error: ApiError) -> Skipped:
         return Skipped(SkipReason.HALTED, f"the batch was halted by {error.error_id}")
 
+    async def _deliver(self, item: BatchItem, worker: asyncio.Task[None]) -> None:
+        """Count an item, and hand it over once there is room."""
+        if not self._handed_over(item, worker):
+            await self._hand_over(item)
+
     def _handed_over(self, item: BatchItem, worker: asyncio.Task[None]) -> bool:
         """Count an item, and hand it over if there is room."""
         self._tally.count(item.result)
@@ -341,11 +470,11 @@ class Batch:
             self._tell(self._progress, finished=False)
         if self._stopping or worker.cancelling():
             # `send` made a result of the cancellation; what asked for it still stands.
-            self._unread.append(item)
+            self._unconsumed.append(item)
             raise asyncio.CancelledError
         if not self._room.take_now():
             return False
-        self._give_out(item)
+        self._put(item)
         return True
 
     async def _hand_over(self, item: BatchItem) -> None:
@@ -353,32 +482,31 @@ class Batch:
         try:
             await self._room.take()
         except asyncio.CancelledError:
-            self._unread.append(item)
+            self._unconsumed.append(item)
             raise
-        self._give_out(item)
-
-    def _give_out(self, item: BatchItem) -> None:
-        on_record = None if self._recorder is None else self._recorder.on_record(item.index)
-        if on_record is None:
-            self._put(item)
-        else:
-            # The worker goes on: what it sends next is on record after this one, so both share a commit.
-            self._unrecorded += 1
-            on_record.add_done_callback(partial(self._recorded, item))
-
-    def _recorded(self, item: BatchItem, on_record: asyncio.Future[None]) -> None:
-        self._unrecorded -= 1
-        error = None if on_record.cancelled() else on_record.exception()
-        if error is not None:
-            self._source.ended = True
-            self._error = self._error or error
         self._put(item)
-        self._end_if_over()
 
 
 def _cancel(workers: Iterable[asyncio.Task[None]]) -> None:
     for worker in workers:
         worker.cancel()
+
+
+def _was_not_begun(result: BatchResult) -> bool:
+    """Whether a batch ended before it made the first attempt at an entry."""
+    return (
+        isinstance(result, TransportFailure) and result.kind is FailureKind.CANCELLED and not result.attempts
+    )
+
+
+def _unsent(error: BaseException) -> TransportFailure:
+    """Say of an entry for which an error was raised rather than returned, a closed client say, that it was not sent."""
+    if isinstance(error, asyncio.CancelledError):
+        return TransportFailure(
+            FailureKind.CANCELLED, Disposition.NOT_SENT, detail="cancelled before it was sent", attempts=0
+        )
+    detail = f"{type(error).__name__}: {error}"
+    return TransportFailure(FailureKind.UNEXPECTED, Disposition.NOT_SENT, detail=detail)
 
 
 def _leave_our_frames(error: BaseException) -> None:

@@ -11,6 +11,7 @@ Rules of this module:
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,16 +22,18 @@ from ._bounds import Deadlines
 from ._cooldown import Cooldown
 from ._guard import GuardAccount, Refusal, SpendGuard, may_be_an_sms, reached_gateway
 from ._payloads import PinRequest
+from ._permits import Permits
 from ._results import ApiError, Disposition, FailureKind, Ok, PinResult, TransportFailure
 from ._retry import RetryPolicy
 from ._secret import Secret, SecretBytes
 from ._verification import NotVerified, Verified, VerifyResult, encode_verification
+from ._waiting import uninterrupted
 from ._wire import encoder
 from .transports import Transport
 
 if TYPE_CHECKING:
     from .delivery import DeliveryReports
-    from .fleet import FleetSession
+    from .stores._session import Lease, StoreSession
 
 __all__ = ["Caller"]
 
@@ -48,7 +51,8 @@ class Caller:
         cooldown: Seconds for which a result stands for its number; `None`: none does.
         guard: Where calls may go, and how many; `None`: anywhere, and any number.
         reports: Where the delivery reports of requests go that name no other place; `None`: nowhere.
-        fleet: What others know as well, and count: the cooldown and the guard are its own then. Closed by `aclose`.
+        permits: Grants each attempt its permit; `None`: there is no rate. Closed by `aclose`.
+        store: The client's part of its store: the cooldown and the guard are kept there then. Closed by `aclose`.
     """
 
     def __init__(
@@ -63,26 +67,36 @@ class Caller:
         cooldown: float | None,
         guard: SpendGuard | None,
         reports: DeliveryReports | None,
-        fleet: FleetSession | None = None,
+        permits: Permits | None = None,
+        store: StoreSession | None = None,
     ) -> None:
         self._api_key = api_key
         self._encode = encoder(api_key)
         self._transport = transport
         self._attempts = Attempts(
-            api_key=api_key, transport=transport, policy=policy, limiter=limiter, concurrency=concurrency
+            api_key=api_key,
+            transport=transport,
+            policy=policy,
+            limiter=limiter,
+            permits=permits,
+            patience=math.inf if store is None else store.store.timeout,
+            concurrency=concurrency,
         )
         self._deadlines = Deadlines(deadline)
         self._cooldown = None if cooldown is None else Cooldown(cooldown)
         self._guard = None if guard is None else guard.open()
         self._reports = reports
-        self._fleet = fleet
+        self._permits = permits
+        self._store = store
 
     async def aclose(self) -> None:
         """Close the connections, once no call is under way."""
         self._deadlines.close()
         try:
-            if self._fleet is not None:
-                await self._fleet.aclose()
+            if self._permits is not None:
+                await self._permits.aclose()
+            if self._store is not None:
+                await self._store.aclose()
         finally:
             await self._transport.aclose()
 
@@ -98,15 +112,15 @@ class Caller:
                 earlier = self._cooldown.earlier(call.number, call.loop.time())
                 if earlier is not None:
                     return earlier
-            if self._fleet is not None:
-                result = await self._admitted(call, body, request, key, self._fleet)
+            if self._store is not None:
+                result = await self._stored(call, body, request, key, self._store)
             elif self._guard is None:
                 result = await self._attempts.make(call, body)
             else:
                 result = await self._guarded(call, body, self._guard)
         except asyncio.CancelledError:
             passed = self._deadlines.end(call)
-            result = call.final(self._attempts.broken_off(call, passed=passed))
+            result = _of_resend(call, call.final(self._attempts.broken_off(call, passed=passed)))
             if not passed:
                 self._ended(call, result)  # the number's next call is to know
                 raise
@@ -142,7 +156,7 @@ class Caller:
 
     def cancelled(self, call: Call[Ok]) -> PinResult:
         """Say what is known of a call that was cancelled."""
-        return _tied(call, call.final(self._attempts.broken_off(call, passed=False)))
+        return _tied(call, _of_resend(call, call.final(self._attempts.broken_off(call, passed=False))))
 
     def cancelled_try(self, call: Call[Verified | NotVerified]) -> VerifyResult:
         """Say what is known of a try that was cancelled. Nobody reports on it."""
@@ -150,7 +164,9 @@ class Caller:
 
     def tie(self, call: Call[Ok], request: PinRequest) -> None:
         """Give a call a report of its own, unless its sender has asked for one elsewhere."""
-        if self._reports is not None and request.report_url is None:
+        if call.lease is not None:
+            call.report_id = call.lease.claim.report_id  # which its record has
+        elif self._reports is not None and request.report_url is None:
             call.report_id = self._reports.new_id()
 
     def _reported(self, call: Call[Ok], request: PinRequest) -> PinRequest:
@@ -174,48 +190,89 @@ class Caller:
             if known is None or not may_be_an_sms(known):
                 guard.give_back(admission, attempted=known is not None and reached_gateway(known))
 
-    async def _admitted(
-        self, call: Call[Ok], body: SecretBytes, request: PinRequest, key: str | None, fleet: FleetSession
+    async def _stored(
+        self, call: Call[Ok], body: SecretBytes, request: PinRequest, key: str | None, store: StoreSession
     ) -> PinResult:
-        """Claim a call among the whole fleet, make its attempts, and record what became of it."""
+        """Make a call's attempts, on a claim in the store where the call has anything to claim."""
+        try:
+            if call.lease is not None:
+                return await self._leased(call, body, call.lease)
+            if key is not None or store.claims_all:
+                return await self._admitted(call, body, request, key, store)
+            return await self._attempts.make(call, body)
+        finally:
+            if self._permits is not None and call.permit is not None:
+                self._permits.give_back(call.permit)  # no attempt was made
+
+    async def _admitted(
+        self, call: Call[Ok], body: SecretBytes, request: PinRequest, key: str | None, store: StoreSession
+    ) -> PinResult:
+        """Claim a call's records in the store, make its attempts, and complete the claim."""
         own = call.report_id
 
         def meanwhile(result: TransportFailure | None) -> None:
             call.maybe_sent = result
             call.report_id = own if result is None else result.report_id
 
-        admission = await fleet.admit(
+        admission = await store.admit(
             request,
             idempotency_key=key,
             report_id=call.report_id,
             expires=call.expires,
             force=call.force,
             meanwhile=meanwhile,
+            permits=self._permits if call.permit is None else None,
         )
         if isinstance(admission, (Ok, ApiError, TransportFailure)):
-            known = admission if admission.repeated else _timed(call, call.final(admission))
-            call.report_id = known.report_id  # of whoever sent it, if somebody did
+            known = admission if admission.replayed else _timed(call, call.final(admission))
+            call.report_id = known.report_id  # of the call that sent it, if one did
             return known
+        call.lease = admission
+        if call.permit is None:
+            call.permit = admission.permit
+        return await self._leased(call, body, admission)
+
+    async def _leased(self, call: Call[Ok], body: SecretBytes, lease: Lease) -> PinResult:
+        """Make the attempts of a call that has its lease, and complete the claim."""
+        store = cast("StoreSession", self._store)
         try:
             result = await self._attempts.make(call, body)
         except asyncio.CancelledError:
             known = call.final(self._attempts.broken_off(call, passed=call.passed))
-            recording = fleet.record(admission, _tied(call, known))
+            recorded = store.complete(lease, _tied(call, known))
             if call.passed:  # the call has a result, which is given out when it is on record
-                await fleet.recorded(recording)
+                await _until_recorded(recorded)
             raise
         except BaseException as exc:
             # Raised rather than returned, so nothing was sent.
-            detail = type(exc).__name__
-            fleet.record(admission, self._attempts.failed(call, FailureKind.UNEXPECTED, detail))
+            failed = self._attempts.failed(call, FailureKind.UNEXPECTED, type(exc).__name__)
+            store.complete(lease, call.final(failed))
             raise
-        try:
-            await fleet.recorded(fleet.record(admission, _tied(call, result)))
-        except asyncio.CancelledError:
-            # The deadline's alone takes nothing from a call that has its result.
-            if not call.passed or call.task is None or call.task.cancelling() > call.cancelling + 1:
-                raise
+        recorded = store.complete(lease, _tied(call, result))
+        if not lease.gap:  # otherwise a batch waits for it
+            try:
+                await _until_recorded(recorded)
+            except asyncio.CancelledError:
+                # The deadline's alone takes nothing from a call that has its result.
+                if not call.passed or call.task is None or call.task.cancelling() > call.cancelling + 1:
+                    raise
+        return _of_resend(call, result)
+
+
+async def _until_recorded(recorded: asyncio.Future[bool]) -> None:
+    """Wait until a result is on record, or the store was waited for long enough; a cancellation waits, too."""
+    cancelled = await uninterrupted(recorded)
+    if cancelled is not None:
+        raise cancelled
+
+
+def _of_resend(call: Call[Ok], result: PinResult) -> PinResult:
+    """Say of a resend that was not sent that the request may have been sent before."""
+    lease = call.lease
+    if lease is None or lease.claim.resend is None or result.disposition is not Disposition.NOT_SENT:
         return result
+    call.report_id = None if lease.before is None else lease.before.report_id
+    return lease.of_resend(result)
 
 
 def _timed(call: Call[Ok], result: PinResult) -> PinResult:

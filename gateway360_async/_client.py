@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -25,7 +25,7 @@ from ._error_ids import ErrorId
 from ._errors import ClientClosed, InvalidConfiguration, InvalidRequest, wrong_type
 from ._guard import SpendGuard
 from ._numbers import LineTypes, checked_line_types, checked_region, number_reader, read_number
-from ._optional import dispatcher, fleet_session, recorder, watch_of, watched
+from ._optional import named_batch, store_session, watch_of, watched
 from ._owner import Owner
 from ._payloads import (
     PinParams,
@@ -33,6 +33,7 @@ from ._payloads import (
     checked_idempotency_key,
     request_from,
 )
+from ._permits import Permits
 from ._results import ApiError, BatchResult, Disposition, Ok, PinResult, Skipped, TransportFailure
 from ._retry import RetryPolicy
 from ._settings import (
@@ -40,6 +41,7 @@ from ._settings import (
     checked_cooldown,
     checked_deadline,
     checked_instance,
+    checked_rate,
     checked_sender,
     checked_timeout,
     default_timeout,
@@ -64,9 +66,9 @@ if TYPE_CHECKING:
     import httpx
 
     from .delivery import DeliveryReports
-    from .fleet import Fleet, FleetQueue
-    from .ledgers import Ledger
     from .observers import Observer
+    from .stores import Store
+    from .stores._session import Lease
 
 __all__ = ["Gateway360Client"]
 
@@ -97,19 +99,23 @@ class Gateway360Client:
         retry: When a call is tried again.
         deadline: Seconds that a call takes at most, over all attempts and waits.
         concurrency: Exchanges at a time, at most.
-        limiter: An async context manager that is entered around each attempt, such as an
+        rate: Requests that start per second at most, retries included; with a `store`, of all its clients. `None`: no
+            bound. In any stretch of time there are at most those of its length and a few hundredths of a second more.
+        limiter: An async context manager that is entered around each attempt besides, such as an
             `aiolimiter.AsyncLimiter`. Waiting for it counts towards the deadline. What it raises before the
             request's first byte is raised by the call; later, the call has a result all the same.
         cooldown: Seconds within which a repeat to the same number sends nothing, and gets the earlier result
-            marked as `repeated`; `None`: off. What certainly was not sent may be repeated at once.
+            marked as `replayed`; `None`: off. What certainly was not sent may be repeated at once.
         guard: Where requests may go, and how many. One that it refuses is a `TransportFailure` of a kind of
             its own, `NOT_SENT`.
         observer: Who is told what the client does: an `Observer` of `gateway360_async.observers`, or a
             sequence of them. `GATEWAY360_LOG=info` (or `debug`) in the environment adds one that logs.
         reports: A `DeliveryReports` of `gateway360_async.delivery`: each request that names no `report_url`
             gets one of its own, so that `resolve` can learn what became of a lost answer.
-        fleet: A `Fleet` of `gateway360_async.fleet`: what this client shares with those of other processes. The
-            `cooldown` and the `guard` are the fleet's then, and a call can have an `idempotency_key`.
+        store: Where idempotency records live: a `SqliteStore`, `RedisStore` or `PostgresStore` of
+            `gateway360_async.stores`. The `cooldown`, the `guard` and the `rate` are kept there then, for all clients of
+            the store; a call can have an `idempotency_key`, and a batch a `name`. The client connects and closes it.
+            `None`: this process only.
         allow_insecure: Allow plain `http://` to another machine: everybody on the way can read the key.
 
     Raises:
@@ -131,12 +137,13 @@ class Gateway360Client:
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008  # frozen and without state
         deadline: float = 30.0,
         concurrency: int = 100,
+        rate: float | None = None,
         limiter: AbstractAsyncContextManager[Any] | None = None,
         cooldown: float | None = None,
         guard: SpendGuard | None = None,
         observer: Observer | Sequence[Observer] | None = None,
         reports: DeliveryReports | None = None,
-        fleet: Fleet | None = None,
+        store: Store | None = None,
         allow_insecure: bool = False,
     ) -> None:
         # First, so that a client whose settings are refused below still has a `repr`, for the traceback.
@@ -168,18 +175,21 @@ class Gateway360Client:
             raise InvalidConfiguration("reports", problem, "a DeliveryReports of gateway360_async.delivery")
         watch = watch_of(observer)
         cooldown = None if cooldown is None else checked_cooldown(cooldown)
-        self._given_fleet = fleet
-        session = self._fleet = fleet_session(
-            fleet,
-            gateway_url=self._url,
+        rate = None if rate is None else checked_rate(rate)
+        session = self._store = store_session(
+            store,
+            url=self._url,
             api_key=key,
             deadline=self._deadline,
-            limiter=limiter,
             guard=guard,
             cooldown=cooldown,
+            rate=rate,
         )
         if session is not None:
-            limiter, guard, cooldown = session.turns or limiter, None, None
+            guard, cooldown = None, None
+        self._permits = None
+        if rate is not None:
+            self._permits = Permits(rate, None if session is None else session.permits)
         if transport is None:
             transport, self._concurrency = default_transport(self._url, limits, self._concurrency)
         else:
@@ -195,7 +205,8 @@ class Gateway360Client:
             guard=guard,
             cooldown=cooldown,
             reports=reports,
-            fleet=session,
+            permits=self._permits,
+            store=session,
         )
         self._reports = reports
         self._request_pin = Operation("request_pin", self._url, decode)
@@ -257,7 +268,7 @@ class Gateway360Client:
             deadline: Seconds that this call takes at most; `None`: the client's.
             force: Send even within the client's `cooldown`, and beside an identical request on its way.
             idempotency_key: What this wish is called in the whole fleet: whoever asks for it again, in whatever
-                process, gets the result of the first, marked as `repeated`, or learns that it may have been sent.
+                process, gets the result of the first, marked as `replayed`, or learns that it may have been sent.
                 What certainly was not sent may be asked for again.
 
         Returns:
@@ -301,31 +312,20 @@ class Gateway360Client:
         return await self._sending.send(self._begin(request, timeout, deadline, force=force, key=key))
 
     @property
-    def fleet(self) -> Fleet | None:
-        """The fleet that this client was given; `None`: it shares nothing with other processes."""
-        return self._given_fleet
+    def store(self) -> Store | None:
+        """The store that this client was given; `None`: it remembers for this process only."""
+        return None if self._store is None else self._store.store
 
-    async def join_fleet(self) -> None:
-        """Ask the fleet's Redis whether it takes this client, as a worker does before it takes tasks. Else a call asks.
+    async def connect(self) -> None:
+        """Open the client's store eagerly and check it, as a worker does before it takes tasks. Otherwise a call does.
 
         Raises:
-            FleetError: It does not: it is away (`.passing`), or holds a fleet of this name with another API key.
-            InvalidConfiguration: It is a cluster.
+            StoreError: The store cannot be used; `.passing` says whether it may be in a moment.
+            InvalidConfiguration: It is set up in a way that cannot keep the promise.
         """
         self._require_open()
-        if self._fleet is not None:
-            await self._fleet.join()
-
-    def ahead(self) -> AbstractAsyncContextManager[None]:
-        """Wait for a turn of the fleet's rate before a call begins, as a queue's worker does.
-
-            async with client.ahead():
-                result = await client.send(request, idempotency_key=key)
-
-        Within a call, the wait would count towards its deadline. The block's first attempt uses the turn. Without a
-        rate, there is nothing to wait for.
-        """
-        return nullcontext() if self._fleet is None else self._fleet.ahead()
+        if self._store is not None:
+            await self._store.keys()
 
     async def verify_pin(
         self,
@@ -391,7 +391,7 @@ class Gateway360Client:
 
         Returns:
             An `Ok` with the `.sms_id`, if a report came; otherwise `result` itself. At once where it has no
-            `.report_id`: its request named a `report_url`, or a crash left it open in a batch's ledger.
+            `.report_id`: its request named a `report_url`.
 
         Raises:
             InvalidRequest: That is no result, or no timeout.
@@ -413,119 +413,138 @@ class Gateway360Client:
         return Ok(
             known.attempts,
             known.elapsed,
-            repeated=known.repeated,
+            replayed=known.replayed,
             report_id=known.report_id,
             sms_id=report.sms_id,
         )
 
     def batch(
         self,
-        requests: Iterable[object] | AsyncIterable[object],
+        rows: Iterable[object] | AsyncIterable[object],
         *,
+        name: str | None = None,
         concurrency: int | None = None,
         on_duplicate: Literal["skip", "send"] = "skip",
         halt_on: Collection[ErrorId | str] = HALT_ON,
         force: bool = False,
-        ledger: Ledger | None = None,
-        resend_unknown: bool = False,
-        queue: FleetQueue | None = None,
+        resend_maybe_sent: bool = False,
     ) -> Batch:
         """Send many requests, and get each result as it comes. See `Batch`.
 
-            async with client.batch(requests) as batch:
+            async with client.batch(rows) as batch:
                 async for item in batch:
                     print(item.index, item.result)
             print(batch.report)
 
         Args:
-            requests: `PinRequest`s, numbers, or mappings of `PinRequest`'s fields, in any iterable or
-                async iterable. It is read as places become free, never ahead, and to its end: after a halt
-                as well, when every entry is skipped.
+            rows: `PinRequest`s, numbers, or mappings of `PinRequest`'s fields, in any iterable or async iterable. It is
+                read as workers become free, never ahead, and to its end: after a halt as well, when every row is skipped.
+            name: The batch's name in the client's `store`: each number gets one SMS under it. After a crash the same
+                rows go on where they stopped; several machines that send the same rows share the work.
             concurrency: Requests in flight at a time; `None`: the client's own bound, which holds anyhow.
             on_duplicate: `"skip"` sends to each number once; `"send"` lets a later PIN void an earlier.
             halt_on: The error ids after which nothing more is sent.
             force: Send even within the client's `cooldown`, and beside an identical request on its way.
-            ledger: The batch's durable memory, such as a `SqliteLedger`. After a crash the same requests in
-                the same order with the same ledger go on where they stopped.
-            resend_unknown: Send again what an earlier run may have sent. Each can be a second SMS.
-            queue: A `FleetQueue` of `gateway360_async.fleet`: the entries are handed to the fleet's workers, and
-                their outcomes come back. `concurrency` and `force` are the workers' matter then.
+            resend_maybe_sent: Send again what another run may have sent. Each can be a second SMS.
 
         Raises:
             InvalidConfiguration: An argument is wrong.
-            LedgerError: On entering the block, or while it runs: the ledger cannot be used.
+            StoreError: On entering the block, or while it runs: the store cannot be used.
         """
-        make = partial(
-            Batch,
-            requests,
-            build=partial(request_from, sender=self._sender, reader=self._reader),
-            progress=None if self._watched is None else self._watched.batch(),
-            on_duplicate=on_duplicate,
-            halt_on=halt_on,
-        )
-        if queue is not None:
-            self._require_open()
-            there = dispatcher(queue, self._fleet, ledger, resend_unknown=resend_unknown)
-            return make(send=there.send, left=there.left, concurrency=queue.waiting)
+        bound = self._concurrency if concurrency is None else checked_concurrency(concurrency)
         # Otherwise the second of two would get the first one's SMS.
-        share = on_duplicate == "skip" and not force
+        share = on_duplicate == "skip" and not force and name is None
 
-        def send(request: PinRequest, halted: Callable[[], bool]) -> Awaitable[PinResult]:
+        def send(
+            request: PinRequest, halted: Callable[[], bool], permit: float | None = None
+        ) -> Awaitable[PinResult]:
             call = self._begin(request, None, None, halted, force=force)
+            call.permit = permit
             return self._sending.settled(call, share=share)
 
-        return make(
+        def send_leased(
+            request: PinRequest, halted: Callable[[], bool], lease: Lease, permit: float | None
+        ) -> Awaitable[PinResult]:
+            call = self._begin(request, None, None, halted, force=force, key=lease.claim.token)
+            call.lease, call.permit = lease, permit
+            return self._sending.settled(call, share=False)
+
+        named = None
+        if name is not None:
+            named = named_batch(
+                name,
+                self._store,
+                send=send_leased,
+                permits=self._permits,
+                concurrency=bound,
+                deadline=self._deadline,
+                numbered=on_duplicate == "send",
+                force=force,
+                resend_maybe_sent=resend_maybe_sent,
+                new_report_id=self._new_report_id,
+            )
+        elif resend_maybe_sent:
+            problem = "is given to a batch without a name, which knows of no other run"
+            raise InvalidConfiguration("resend_maybe_sent", problem, "a name, and a client with a store")
+        return Batch(
+            rows,
+            build=partial(request_from, sender=self._sender, reader=self._reader),
             send=send,
             cancel=self._sharing.cancel,
-            recorder=None
-            if ledger is None
-            else recorder(
-                ledger, self._url, self._api_key, self._deadline, send, resend_unknown=resend_unknown
-            ),
-            concurrency=self._concurrency if concurrency is None else checked_concurrency(concurrency),
+            named=named,
+            progress=None if self._watched is None else self._watched.batch(),
+            permits=self._permits,
+            patience=0.0 if self._store is None else self._store.store.timeout,
+            on_duplicate=on_duplicate,
+            halt_on=halt_on,
+            concurrency=bound,
         )
 
     async def send_all(
         self,
-        requests: Iterable[object] | AsyncIterable[object],
+        rows: Iterable[object] | AsyncIterable[object],
         *,
+        name: str | None = None,
         concurrency: int | None = None,
         on_duplicate: Literal["skip", "send"] = "skip",
         halt_on: Collection[ErrorId | str] = HALT_ON,
         force: bool = False,
-        ledger: Ledger | None = None,
-        resend_unknown: bool = False,
+        resend_maybe_sent: bool = False,
     ) -> list[BatchResult]:
-        """Send many requests, and get their results in the order of the requests. See `batch`.
+        """Send many requests, and get their results in the order of the rows. See `batch`.
 
         Where something is raised, an error of the input say, there is no list: use `batch` to have each
         result as it comes. The log then has the counts.
         """
         results: dict[int, BatchResult] = {}
         batch = self.batch(
-            requests,
+            rows,
+            name=name,
             concurrency=concurrency,
             on_duplicate=on_duplicate,
             halt_on=halt_on,
             force=force,
-            ledger=ledger,
-            resend_unknown=resend_unknown,
+            resend_maybe_sent=resend_maybe_sent,
         )
-        del requests  # a list of numbers, mostly: no traceback with local variables shows it
+        del rows  # a list of numbers, mostly: no traceback with local variables shows it
         try:
             async with batch:
                 async for item in batch:
                     results[item.index] = item.result
         except BaseException:
-            # Whoever gets the exception gets no list: what is known goes to the log.
+            # The caller of an exception gets no list: what is known goes to the log.
             _logger.warning("send_all was broken off: %s", batch.report)
             raise
         return [results[index] for index in range(len(results))]
 
+    def _new_report_id(self, request: PinRequest) -> str | None:
+        """Make the id that ties a request to its delivery report, unless it asks for reports elsewhere."""
+        return None if self._reports is None or request.report_url is not None else self._reports.new_id()
+
     def _checked_key(self, idempotency_key: str) -> str:
-        if self._fleet is None:
-            problem = "is given to a client without a fleet, which could not tell it from others"
-            raise InvalidRequest("idempotency_key", problem, "Gateway360Client(fleet=…), or no key")
+        if self._store is None:
+            problem = "is given to a client without a store, which would forget it"
+            raise InvalidRequest("idempotency_key", problem, "Gateway360Client(store=…), or no key")
         return checked_idempotency_key(idempotency_key)
 
     def _begin(

@@ -32,16 +32,16 @@ class Cooldown:
         self._recent: OrderedDict[str, tuple[float, PinResult]] = OrderedDict()
 
     def earlier(self, msisdn: str, now: float) -> PinResult | None:
-        """The result that still stands for a number, marked as `repeated`."""
+        """The result that still stands for a number, marked as `replayed`."""
         if not self._recent:
             return None
         self._forget(now)
         _, result = self._recent.get(msisdn, (now, None))
-        return None if result is None else attrs.evolve(result, repeated=True)
+        return None if result is None else attrs.evolve(result, replayed=True)
 
     def note(self, msisdn: str, result: PinResult, now: float) -> None:
         """Remember a call's result."""
-        if result.disposition is Disposition.NOT_SENT or result.repeated:
+        if result.disposition is Disposition.NOT_SENT or result.replayed:
             return
         self._forget(now)
         self._recent.pop(msisdn, None)  # so that it stands at the end

@@ -5,9 +5,7 @@
     ├── InvalidConfiguration  (ValueError)    a setting is wrong; nothing was sent
     ├── ClientClosed          (RuntimeError)  the client was closed; nothing was sent
     ├── WrongEventLoop        (RuntimeError)  another event loop, or after a fork; nothing was sent
-    ├── LedgerError                           a batch's ledger cannot be used, or has failed
     ├── StoreError                            a store of idempotency records cannot be used
-    ├── FleetError                            the memory that a fleet shares cannot be used
     ├── InvalidReports        (ValueError)    delivery reports that cannot be read (see `delivery`)
     ├── ForgedReport                          a delivery report without a token of ours (see `delivery`)
     └── ResultError                           only `result.unwrap()` raises it (see `_results`)
@@ -32,12 +30,10 @@ from typing import ParamSpec, TypeVar
 
 __all__ = [
     "ClientClosed",
-    "FleetError",
     "Gateway360Error",
     "InvalidConfiguration",
     "InvalidRequest",
     "StoreError",
-    "LedgerError",
     "WrongEventLoop",
     "kind_of",
     "without_arguments",
@@ -121,44 +117,6 @@ class WrongEventLoop(Gateway360Error, RuntimeError):
     Its connections live in the loop, and in the process, that used it first. Two processes that write
     to the same connection would mix up each other's requests.
     """
-
-
-class LedgerError(Gateway360Error):
-    """A batch's ledger cannot be used, or has failed. What it could not record was not sent.
-
-    Attributes:
-        problem: What is wrong with it.
-        expected: What would be right, or what to do.
-    """
-
-    def __init__(self, problem: str, expected: str) -> None:
-        super().__init__(problem, expected)
-        self.problem = problem
-        self.expected = expected
-
-    def __str__(self) -> str:
-        return f"the ledger {self.problem}; expected {self.expected}"
-
-
-class FleetError(Gateway360Error):
-    """The memory that a fleet shares cannot be used. What it could not record was not sent.
-
-    A call never raises it: its result is a `TransportFailure` of the kind `FLEET`, `NOT_SENT`.
-
-    Attributes:
-        problem: What is wrong with it, without its URL, which may hold a password.
-        expected: What would be right, or what to do.
-        passing: Whether it may be over in a moment, as an outage is.
-    """
-
-    def __init__(self, problem: str, expected: str, *, passing: bool = False) -> None:
-        super().__init__(problem, expected)
-        self.problem = problem
-        self.expected = expected
-        self.passing = passing
-
-    def __str__(self) -> str:
-        return f"the fleet's Redis {self.problem}; expected {self.expected}"
 
 
 class StoreError(Gateway360Error):

@@ -22,7 +22,6 @@ Rules of this module:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from operator import attrgetter
 from typing import Any, Final, Literal, TypeAlias
 
 import attrs
@@ -38,6 +37,7 @@ from ._secret import mask_msisdn
 __all__ = [
     "Admission",
     "GuardAccount",
+    "GuardLimit",
     "GuardRules",
     "Refusal",
     "RefusalKind",
@@ -239,19 +239,54 @@ def may_be_an_sms(result: PinResult) -> bool:
     return result.disposition is not Disposition.NOT_SENT
 
 
-class GuardRules:
-    """What a `SpendGuard` says, whoever counts.
+@attrs.frozen
+class GuardLimit:
+    """One limit of a guard.
 
     Args:
-        guard: The rule.
+        kind: The kind of failure of what it refuses.
+        most: Requests that there may be.
+        window: Seconds that it is about, wherever they begin; `None`: ever.
+        of: What is counted apart: each number, each prefix, or nothing.
     """
 
-    __slots__ = ("_lengths", "guard")
+    kind: RefusalKind
+    most: int
+    window: float | None
+    of: Literal["number", "prefix", "all"]
+
+    def scope(self, msisdn: str, prefix: str) -> str:
+        """Give what a request is counted for."""
+        return msisdn if self.of == "number" else prefix if self.of == "prefix" else ""
+
+
+class GuardRules:
+    """The rules of a `SpendGuard`, wherever its counts are kept.
+
+    Args:
+        guard: The guard.
+    """
+
+    __slots__ = ("_lengths", "guard", "limits")
 
     def __init__(self, guard: SpendGuard) -> None:
         self.guard = guard
         # The longest first. Numbers are looked up by so many beginnings, however many prefixes there are.
         self._lengths = sorted({len(prefix) for prefix in guard.allowed_prefixes or ()}, reverse=True)
+        window = guard.window
+        limits: tuple[
+            tuple[RefusalKind, int | None, float | None, Literal["number", "prefix", "all"]], ...
+        ] = (
+            (FailureKind.ATTEMPT_LIMIT, guard.attempts_per_number, window, "number"),
+            (FailureKind.ATTEMPT_LIMIT, guard.attempts, window, "all"),
+            (FailureKind.NUMBER_LIMIT, guard.per_number, window, "number"),
+            (FailureKind.PREFIX_LIMIT, guard.per_prefix, window, "prefix"),
+            (FailureKind.CLIENT_LIMIT, guard.per_client, window, "all"),
+            (FailureKind.TOTAL_LIMIT, guard.total, None, "all"),
+        )
+        self.limits = tuple(
+            GuardLimit(kind, most, within, of) for kind, most, within, of in limits if most is not None
+        )
 
     def prefix_of(self, msisdn: str) -> str | Refusal:
         """Give the prefix that a number counts for, or say that it may not be sent to."""
@@ -297,17 +332,8 @@ class GuardAccount:
 
     def __init__(self, guard: SpendGuard) -> None:
         self._rules = GuardRules(guard)
-        number, prefix, all_of_them = attrgetter("number"), attrgetter("prefix"), _all_of_them
-        limits: tuple[tuple[RefusalKind, int | None, Callable[[Admission], str], float | None], ...] = (
-            (FailureKind.ATTEMPT_LIMIT, guard.attempts_per_number, number, guard.window),
-            (FailureKind.ATTEMPT_LIMIT, guard.attempts, all_of_them, guard.window),
-            (FailureKind.NUMBER_LIMIT, guard.per_number, number, guard.window),
-            (FailureKind.PREFIX_LIMIT, guard.per_prefix, prefix, guard.window),
-            (FailureKind.CLIENT_LIMIT, guard.per_client, all_of_them, guard.window),
-            (FailureKind.TOTAL_LIMIT, guard.total, all_of_them, None),
-        )
         self._limits: list[tuple[RefusalKind, Limit[Admission]]] = [
-            (kind, Limit(most, key_of, window)) for kind, most, key_of, window in limits if most is not None
+            (limit.kind, Limit(limit.most, _scope_of(limit), limit.window)) for limit in self._rules.limits
         ]
 
     def admit(self, msisdn: str, now: float) -> Admission | Refusal:
@@ -343,5 +369,5 @@ class GuardAccount:
                 limit.drop(admission)
 
 
-def _all_of_them(_: Admission) -> str:
-    return ""
+def _scope_of(limit: GuardLimit) -> Callable[[Admission], str]:
+    return lambda admission: limit.scope(admission.number, admission.prefix)

@@ -6,7 +6,13 @@ import math
 import re
 from typing import Final
 
-__all__ = ["RATE_EXPECTED", "is_finite", "seconds_apart"]
+__all__ = ["CATCH_UP", "HORIZON", "RATE_EXPECTED", "Gcra", "is_finite", "seconds_apart"]
+
+HORIZON: Final = 0.05
+"""Seconds of permits that are granted ahead."""
+
+CATCH_UP: Final = 0.05
+"""Seconds of permits that may be made up for: a timer is always late, and a fast rate would lose that each time."""
 
 RATE_EXPECTED: Final = "a number above 0 and a unit, such as 30/s, 1000/m or 5000/h"
 
@@ -41,3 +47,37 @@ def is_finite(value: float) -> bool:
         return math.isfinite(value)
     except OverflowError:
         return False
+
+
+class Gcra:
+    """A rate limiter by the generic cell rate algorithm (ITU-T I.371): the next permit is one interval after the last.
+
+    Args:
+        interval: Seconds between two permits.
+    """
+
+    __slots__ = ("_interval", "_next")
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._next: float | None = None
+
+    def grant(self, now: float, count: int) -> tuple[int, float]:
+        """Grant permits.
+
+        Args:
+            now: The time, in seconds on the caller's clock.
+            count: Permits wanted.
+
+        Returns:
+            How many, and in how many seconds the first one is (less than 0: it was); or 0, and in how many seconds to
+            ask again.
+        """
+        first = now if self._next is None else max(self._next, now - CATCH_UP)
+        if first > now + HORIZON + self._interval + 1.0:
+            first = now  # the clock was set back
+        if first > now + HORIZON:
+            return 0, first - now - HORIZON
+        given = min(count, math.floor((now + HORIZON - first) / self._interval) + 1)
+        self._next = first + given * self._interval
+        return given, first - now

@@ -54,7 +54,7 @@ class BatchReport:
         by_reason: Skipped entries by the reason.
         halted_by: The error that halted the batch, or `None`.
         elapsed: Seconds since the batch began, until it ended.
-        unread: Items that were settled and not taken, because the block was left before: at most twice
+        unconsumed: Items that were settled and not taken, because the block was left before: at most twice
             the concurrency.
     """
 
@@ -66,7 +66,7 @@ class BatchReport:
     by_reason: Counter[SkipReason]
     halted_by: ApiError | None
     elapsed: float
-    unread: tuple[BatchItem, ...] = attrs.field(repr=_counted)
+    unconsumed: tuple[BatchItem, ...] = attrs.field(repr=_counted)
 
     @property
     def halted(self) -> bool:
@@ -104,7 +104,7 @@ class Tally:
         return self._by_disposition + Counter({Disposition.SENT: self._ok} if self._ok else {})
 
     def report(
-        self, *, halted_by: ApiError | None, elapsed: float, unread: tuple[BatchItem, ...]
+        self, *, halted_by: ApiError | None, elapsed: float, unconsumed: tuple[BatchItem, ...]
     ) -> BatchReport:
         """Give the counts so far, and beside them what only the batch knows."""
         ok = {"Ok": self._ok} if self._ok else {}
@@ -118,5 +118,5 @@ class Tally:
             by_reason=self._by_reason.copy(),
             halted_by=halted_by,
             elapsed=elapsed,
-            unread=unread,
+            unconsumed=unconsumed,
         )

@@ -98,9 +98,9 @@ class FailureKind(StrEnum):
     INTERRUPTED = "interrupted"
     """An earlier run of the batch ended between this request's start and its answer."""
 
-    FLEET = "fleet"
-    """The memory that the client shares with its fleet could not be asked, so nothing was sent. What others have sent with
-    the same idempotency key, only that memory knows."""
+    STORE = "store"
+    """The client's store could not be asked, so nothing was sent. Only the store knows the result of an earlier call with
+    the same idempotency key."""
 
     UNEXPECTED = "unexpected"
     """The transport raised something that it should not have; `cause` holds it."""
@@ -139,8 +139,8 @@ class SkipReason(StrEnum):
     HALTED = "halted"
     """The batch was halted before, by an error that every other request would get as well."""
 
-    ALREADY_SETTLED = "already_settled"
-    """The batch's ledger holds this entry's result from an earlier run."""
+    ALREADY_COMPLETED = "already_completed"
+    """The client's store holds the result of this number from the same batch: an earlier run's, or another machine's."""
 
 
 def _seconds(value: float) -> str:
@@ -151,8 +151,8 @@ def _tries(attempts: int) -> str:
     return "1 attempt" if attempts == 1 else f"{attempts} attempts"
 
 
-def _by_whom(repeated: bool) -> str:
-    return ", by an earlier call" if repeated else ""
+def _by_whom(replayed: bool) -> str:
+    return ", by an earlier call" if replayed else ""
 
 
 @attrs.frozen
@@ -162,7 +162,7 @@ class Ok:
     Args:
         attempts: Attempts that were made, one that got no place in time included.
         elapsed: Seconds from the call to its result, over all attempts and waits.
-        repeated: Whether this is the result of an earlier call, to the same number within the client's
+        replayed: Whether this is the result of an earlier call, to the same number within the client's
             `cooldown`, or with the same idempotency key: this call sent nothing.
         report_id: What ties the call to its delivery report; `None` without one
             that the client asked for.
@@ -171,7 +171,7 @@ class Ok:
 
     attempts: int = 1
     elapsed: float = attrs.field(default=0.0, repr=_seconds)
-    repeated: bool = attrs.field(default=False, kw_only=True)
+    replayed: bool = attrs.field(default=False, kw_only=True)
     report_id: str | None = attrs.field(default=None, kw_only=True)
     sms_id: str | None = attrs.field(default=None, kw_only=True)
 
@@ -186,7 +186,7 @@ class Ok:
 
     def __str__(self) -> str:
         told = "" if self.sms_id is None else ", as its delivery report says"
-        return f"sent{told} ({_tries(self.attempts)}, {self.elapsed:.3f} s{_by_whom(self.repeated)})"
+        return f"sent{told} ({_tries(self.attempts)}, {self.elapsed:.3f} s{_by_whom(self.replayed)})"
 
 
 @attrs.frozen
@@ -200,7 +200,7 @@ class ApiError:
         attempts: Attempts that were made, one that got no place in time included.
         elapsed: Seconds from the call to its result, over all attempts and waits.
         retry_after: Seconds that the answer asked to wait (`Retry-After`), or `None`.
-        repeated: Whether this is the result of an earlier call, to the same number within the client's
+        replayed: Whether this is the result of an earlier call, to the same number within the client's
             `cooldown`, or with the same idempotency key: this call sent nothing.
         report_id: What ties the call to its delivery report, which `client.resolve` waits for; `None` without
             one that the client asked for.
@@ -214,7 +214,7 @@ class ApiError:
     attempts: int = 1
     elapsed: float = attrs.field(default=0.0, repr=_seconds)
     retry_after: float | None = None
-    repeated: bool = attrs.field(default=False, kw_only=True)
+    replayed: bool = attrs.field(default=False, kw_only=True)
     report_id: str | None = attrs.field(default=None, kw_only=True)
     raw: Mapping[str, Any] | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
 
@@ -245,7 +245,7 @@ class ApiError:
     def __str__(self) -> str:
         said = f": {self.error_msg}" if self.error_msg else ""
         happened = "may have been sent" if self.disposition is Disposition.MAYBE_SENT else "not sent"
-        tries = f"{_tries(self.attempts)}{_by_whom(self.repeated)}"
+        tries = f"{_tries(self.attempts)}{_by_whom(self.replayed)}"
         return printable(f"{happened}, the gateway answered {self.error_id}{said} ({tries})")
 
 
@@ -264,7 +264,7 @@ class TransportFailure:
             key); `None` if there was none. It does not count in comparisons and stays behind when the
             result is pickled or copied.
         retry_after: Seconds that the answer asked to wait (`Retry-After`), or `None`.
-        repeated: Whether this is the result of an earlier call, to the same number within the client's
+        replayed: Whether this is the result of an earlier call, to the same number within the client's
             `cooldown`, or with the same idempotency key: this call sent nothing.
         report_id: What ties the call to its delivery report, which `client.resolve` waits for; `None` without
             one that the client asked for.
@@ -280,7 +280,7 @@ class TransportFailure:
     elapsed: float = attrs.field(default=0.0, repr=_seconds)
     cause: BaseException | None = attrs.field(default=None, eq=False)
     retry_after: float | None = None
-    repeated: bool = attrs.field(default=False, kw_only=True)
+    replayed: bool = attrs.field(default=False, kw_only=True)
     report_id: str | None = attrs.field(default=None, kw_only=True)
     raw: Mapping[str, Any] | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
 
@@ -293,7 +293,7 @@ class TransportFailure:
     def __str__(self) -> str:
         happened = "not sent" if self.disposition is Disposition.NOT_SENT else "may have been sent"
         why = f"{self.kind}: {self.detail}" if self.detail else self.kind
-        took = f"{_tries(self.attempts)}, {self.elapsed:.3f} s{_by_whom(self.repeated)}"
+        took = f"{_tries(self.attempts)}, {self.elapsed:.3f} s{_by_whom(self.replayed)}"
         return printable(f"{happened}, {why} ({took})")
 
     def __getstate__(self) -> dict[str, Any]:
@@ -311,7 +311,7 @@ class Skipped:
     Args:
         reason: Why, in one word.
         detail: Why, for people.
-        result: The result of an earlier run, if the reason is `ALREADY_SETTLED`.
+        result: The result of an earlier run, if the reason is `ALREADY_COMPLETED`.
     """
 
     reason: SkipReason = attrs.field(repr=str)

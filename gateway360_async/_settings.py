@@ -33,15 +33,14 @@ __all__ = [
     "API_KEY_VARIABLE",
     "BASE_URL_VARIABLE",
     "DEFAULT_BASE_URL",
-    "FLEET_NAME_VARIABLE",
-    "FLEET_RATE_VARIABLE",
-    "FLEET_VARIABLE",
     "LOG_VARIABLE",
     "REGION_VARIABLE",
+    "STORE_VARIABLE",
     "checked_concurrency",
     "checked_cooldown",
     "checked_deadline",
     "checked_instance",
+    "checked_rate",
     "checked_seconds",
     "checked_sender",
     "checked_timeout",
@@ -58,9 +57,7 @@ API_KEY_VARIABLE: Final = "GATEWAY360_API_KEY"
 BASE_URL_VARIABLE: Final = "GATEWAY360_BASE_URL"
 LOG_VARIABLE: Final = "GATEWAY360_LOG"
 REGION_VARIABLE: Final = "GATEWAY360_REGION"
-FLEET_VARIABLE: Final = "GATEWAY360_FLEET"
-FLEET_NAME_VARIABLE: Final = "GATEWAY360_FLEET_NAME"
-FLEET_RATE_VARIABLE: Final = "GATEWAY360_FLEET_RATE"
+STORE_VARIABLE: Final = "GATEWAY360_STORE"
 DEFAULT_BASE_URL: Final = "https://api.gateway360.com"
 
 _LOG_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
@@ -176,6 +173,15 @@ def checked_seconds(setting: str, value: float, expected: str, *, least: float =
     if not is_finite(value) or value < least:
         raise InvalidConfiguration(setting, f"is {value!r}", expected)
     return float(value)
+
+
+def checked_rate(rate: float) -> float:
+    """Check a number of requests per second."""
+    expected = "requests per second, 0.00001 to 1000000, or None"
+    checked = checked_seconds("rate", rate, expected)
+    if not 1e-5 <= checked <= 1e6:
+        raise InvalidConfiguration("rate", f"is {rate!r}", expected)
+    return checked
 
 
 def checked_concurrency(concurrency: int) -> int:

@@ -33,9 +33,9 @@ class Source:
         elif isinstance(requests, Iterable) and not isinstance(requests, (str, bytes, Mapping)):
             self._sync = iter(requests)
         else:
-            expected = "an iterable or async iterable of requests"
+            expected = "an iterable or async iterable of rows"
             name = type(cast("object", requests)).__name__
-            raise InvalidConfiguration("requests", f"is of type {name}", expected)
+            raise InvalidConfiguration("rows", f"is of type {name}", expected)
         self._lock = asyncio.Lock()  # an async generator refuses a second reader
         self._count = 0
         self.ended = False

@@ -74,6 +74,12 @@ class RedisProcess:
         self.client.close()
         shutil.rmtree(self._folder)
 
+    @property
+    def pid(self) -> int:
+        """The server's process."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Begin to serve."""
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

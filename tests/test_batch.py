@@ -77,9 +77,9 @@ class Sender:
             await self.changed.wait()
 
 
-def batch_of(requests, send, *, concurrency=4, on_duplicate="skip", halt_on=HALT_ON) -> Batch:
+def batch_of(rows, send, *, concurrency=4, on_duplicate="skip", halt_on=HALT_ON) -> Batch:
     return Batch(
-        requests,
+        rows,
         build=lambda row: request_from(row, sender="PIZZA"),
         send=send,
         concurrency=concurrency,
@@ -112,7 +112,7 @@ async def test_every_entry_comes_out_once_with_its_index(count, asynchronous):
     assert sorted(item.index for item in items) == list(range(count))
     assert all(item.source == item.request.msisdn == number(item.index) for item in items)
     assert batch.report.total == batch.report.by_result.get("Ok", 0) == count
-    assert batch.report.unread == ()
+    assert batch.report.unconsumed == ()
     assert send.peak <= 4
 
 
@@ -286,8 +286,8 @@ async def test_leaving_early_settles_what_is_in_flight_and_reads_nothing_more():
     report = batch.report
     assert isinstance(first.result, Ok)
     assert report.total == len(read)
-    assert 1 + len(report.unread) == report.total
-    assert sorted([first.index, *(item.index for item in report.unread)]) == read
+    assert 1 + len(report.unconsumed) == report.total
+    assert sorted([first.index, *(item.index for item in report.unconsumed)]) == read
     assert report.by_kind[FailureKind.CANCELLED] == 4
     assert report.by_disposition[Disposition.MAYBE_SENT] == report.by_kind[FailureKind.CANCELLED]
     assert send.active == 0
@@ -301,7 +301,7 @@ async def test_leaving_early_keeps_what_was_settled_and_not_taken():
             for _ in range(50):  # until the items fill their queue and each worker waits with one more
                 await asyncio.sleep(0)
             break
-    unread = batch.report.unread
+    unread = batch.report.unconsumed
     assert len(unread) == 6
     assert sorted([first.index, *(item.index for item in unread)]) == read
     assert all(isinstance(item.result, Ok) for item in unread)
@@ -315,7 +315,7 @@ async def test_an_exception_in_the_block_settles_and_goes_on():
             1 / 0  # noqa: B018
     assert send.active == 0
     assert batch.report.by_kind == {FailureKind.CANCELLED: 3}
-    assert len(batch.report.unread) == 3
+    assert len(batch.report.unconsumed) == 3
 
 
 async def test_cancelling_the_block_settles_even_if_it_is_cancelled_again():
@@ -359,7 +359,7 @@ async def test_workers_that_are_cancelled_from_outside_end_the_batch():
             worker.cancel()
         with pytest.raises(asyncio.CancelledError):
             await anext(batch)
-    assert [type(item.result) for item in batch.report.unread] == [TransportFailure] * 2
+    assert [type(item.result) for item in batch.report.unconsumed] == [TransportFailure] * 2
     assert send.active == 0
 
 
@@ -406,7 +406,7 @@ async def test_an_entry_whose_send_raises_comes_out_all_the_same():
         async with batch:
             async for item in batch:
                 taken.append(item)
-    assert sorted([item.index for item in (*taken, *batch.report.unread)]) == read
+    assert sorted([item.index for item in (*taken, *batch.report.unconsumed)]) == read
     (failed,) = (item.result for item in taken if not isinstance(item.result, Ok))
     assert (failed.kind, failed.disposition) == (FailureKind.UNEXPECTED, Disposition.NOT_SENT)
     assert failed.detail == "RuntimeError: closed"
@@ -454,7 +454,7 @@ async def test_a_consumer_whose_item_was_kept_by_whoever_left_waits_for_the_end(
         batch._put(BatchItem(7, None, Ok(), None))
         batch._keep_untaken()  # in the same step, before the one who waits comes to take it
     assert await taking is None
-    assert 7 in {item.index for item in batch.report.unread}
+    assert 7 in {item.index for item in batch.report.unconsumed}
 
 
 async def test_workers_cancelled_while_they_wait_to_hand_over_are_passed_by():
@@ -468,7 +468,7 @@ async def test_workers_cancelled_while_they_wait_to_hand_over_are_passed_by():
         with pytest.raises(asyncio.CancelledError):
             async for item in batch:
                 taken.append(item)
-    everything = [*taken, *batch.report.unread]
+    everything = [*taken, *batch.report.unconsumed]
     assert sorted(item.index for item in everything) == list(range(len(everything)))
 
 
@@ -494,9 +494,9 @@ async def test_a_batch_is_used_once_and_inside_its_block():
 @pytest.mark.parametrize(
     ("arguments", "setting"),
     [
-        ({"requests": "34600000000"}, "requests"),
-        ({"requests": {"msisdn": "34600000000"}}, "requests"),
-        ({"requests": 3}, "requests"),
+        ({"rows": "34600000000"}, "rows"),
+        ({"rows": {"msisdn": "34600000000"}}, "rows"),
+        ({"rows": 3}, "rows"),
         ({"on_duplicate": "maybe"}, "on_duplicate"),
         ({"halt_on": "UNAUTHORIZED"}, "halt_on"),
         ({"halt_on": 3}, "halt_on"),
@@ -505,7 +505,7 @@ async def test_a_batch_is_used_once_and_inside_its_block():
 )
 async def test_wrong_arguments_name_themselves(arguments, setting):
     with pytest.raises(InvalidConfiguration) as caught:
-        batch_of(**{"requests": [], "send": Sender()} | arguments)
+        batch_of(**{"rows": [], "send": Sender()} | arguments)
     assert caught.value.setting == setting
 
 

@@ -75,7 +75,7 @@ async def test_leaving_a_batch_early_says_what_may_have_been_sent():
             Disposition.MAYBE_SENT: 2,
             Disposition.NOT_SENT: 2,
         }
-        assert {item.result.kind for item in report.unread} == {FailureKind.CANCELLED}
+        assert {item.result.kind for item in report.unconsumed} == {FailureKind.CANCELLED}
         assert server.posts == 3
         server.behaviour = ok
         assert isinstance(await client.request_pin(number(99)), Ok)
@@ -90,7 +90,7 @@ async def test_a_batch_on_a_client_that_is_closed_meanwhile_raises_and_loses_not
                 async for item in batch:
                     taken.append(item)
                     await client.aclose()
-        assert batch.report.total == len(taken) + len(batch.report.unread)
+        assert batch.report.total == len(taken) + len(batch.report.unconsumed)
         assert server.posts == sum(item.result.disposition is not Disposition.NOT_SENT for item in taken)
 
 

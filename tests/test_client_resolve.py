@@ -26,8 +26,8 @@ from gateway360_async import (
 )
 from gateway360_async.delivery import DeliveryReports
 from gateway360_async.integrations.asgi import ReportApp
-from gateway360_async.ledgers import SqliteLedger
 from gateway360_async.sandbox import Sandbox
+from gateway360_async.testing._memory_store import Memory, MemoryStore
 
 KEY = "k3y-0f-the-account"
 NUMBER = "34666666111"
@@ -119,26 +119,26 @@ async def test_what_a_batch_left_behind_can_be_resolved_too():
         async with Gateway360Client(KEY, base_url=server.url, sender="PIZZA", reports=reports) as client:
             async with client.batch([NUMBER]) as batch:
                 await server.wait(lambda: server.posts == 1)
-            (item,) = batch.report.unread
+            (item,) = batch.report.unconsumed
             assert item.result.disposition is Disposition.MAYBE_SENT
             await report_for(reports, item.result.report_id)
             assert isinstance(await client.resolve(item.result, timeout=5), Ok)
 
 
-async def test_what_a_ledger_recorded_can_be_resolved_by_the_next_process(tmp_path, later):
-    reports = DeliveryReports("https://example.com/sms", SECRET)
+async def test_what_a_store_has_on_record_can_be_resolved_by_the_next_process(later):
+    reports, memory = DeliveryReports("https://example.com/sms", SECRET), Memory()
     async with Server(silence) as server:
         for process in range(2):
-            client = Gateway360Client(KEY, base_url=server.url, sender="PIZZA", reports=reports)
-            async with client:
-                sending = asyncio.create_task(client.send_all([NUMBER], ledger=SqliteLedger(tmp_path / "l")))
+            settings = {"base_url": server.url, "reports": reports, "store": MemoryStore(memory)}
+            async with Gateway360Client(KEY, sender="PIZZA", **settings) as client:
+                sending = asyncio.create_task(client.send_all([NUMBER], name="1"))
                 if process == 0:
                     await server.wait(lambda: server.posts == 1)
                     later(60)
                 (result,) = await sending
     assert server.posts == 1
     assert isinstance(result, Skipped)
-    assert result.reason is SkipReason.ALREADY_SETTLED
+    assert result.reason is SkipReason.ALREADY_COMPLETED
     await report_for(reports, result.result.report_id)
     assert isinstance(await client.resolve(result, timeout=5), Ok)
 
@@ -158,7 +158,7 @@ async def test_without_a_report_in_time_nothing_is_known():
         Ok(),
         TransportFailure("connect", Disposition.NOT_SENT),
         Skipped(SkipReason.DUPLICATE),
-        Skipped(SkipReason.ALREADY_SETTLED, "", Ok()),
+        Skipped(SkipReason.ALREADY_COMPLETED, "", Ok()),
     ],
     ids=repr,
 )
@@ -217,8 +217,8 @@ async def test_a_repeat_that_is_resolved_is_still_a_repeat(later):
             await report_for(reports, first.report_id)
             known = await client.resolve(again, timeout=5)
     assert server.posts == 1
-    assert again.repeated
-    assert known.repeated
+    assert again.replayed
+    assert known.replayed
 
 
 def test_reports_are_checked_when_the_client_is_made():

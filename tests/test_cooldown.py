@@ -15,7 +15,7 @@ def test_a_result_stands_for_its_number_until_the_cooldown_is_over():
     cooldown = Cooldown(60.0)
     assert cooldown.earlier(A, 0.0) is None
     cooldown.note(A, Ok(2, 0.5), 10.0)
-    assert cooldown.earlier(A, 69.9) == Ok(2, 0.5, repeated=True)
+    assert cooldown.earlier(A, 69.9) == Ok(2, 0.5, replayed=True)
     assert cooldown.earlier(B, 69.9) is None
     assert cooldown.earlier(A, 70.0) is None
 
@@ -28,7 +28,7 @@ def test_what_may_have_been_sent_stands_too(result):
     cooldown.note(A, result, 0.0)
     earlier = cooldown.earlier(A, 1.0)
     assert earlier is not None
-    assert earlier.repeated
+    assert earlier.replayed
     assert earlier.disposition is result.disposition
 
 
@@ -48,9 +48,9 @@ def test_a_later_result_takes_the_place_of_an_earlier_and_a_repeated_one_extends
     cooldown.note(A, Ok(1), 0.0)
     cooldown.note(B, Ok(1), 1.0)
     cooldown.note(A, Ok(2), 30.0)
-    repeated = cooldown.earlier(A, 61.0)
-    assert repeated == Ok(2, repeated=True)
-    cooldown.note(A, repeated, 61.0)
+    replayed = cooldown.earlier(A, 61.0)
+    assert replayed == Ok(2, replayed=True)
+    cooldown.note(A, replayed, 61.0)
     assert cooldown.earlier(B, 61.0) is None
     assert cooldown.earlier(A, 90.0) is None
 

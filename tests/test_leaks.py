@@ -233,7 +233,7 @@ async def test_no_item_and_no_report_of_a_batch_shows_the_key_or_a_number(mode, 
             seen = list(shown(batch))
         async with client.batch(ENTRIES, on_duplicate="send") as left_early:
             pass
-        values = [*items, *(item.request for item in items), *left_early.report.unread]
+        values = [*items, *(item.request for item in items), *left_early.report.unconsumed]
         values += [item.result for item in items] + [batch.report, left_early.report]
         for value in values:
             seen += shown(value)

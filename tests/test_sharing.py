@@ -257,8 +257,8 @@ async def test_a_turn_that_comes_as_its_flight_is_cancelled_goes_to_the_next():
         async def __aenter__(self) -> None: ...
 
         async def __aexit__(self, *exc_info) -> None:
-            flight = client._sharing._flights[NUMBER].behind
-            if flight is not None and flight.request == OTHER:
+            queue = client._sharing._queues.get(NUMBER)
+            if queue is not None and (flight := list(queue.flights)[1]).request == OTHER:
                 flight.task.cancel()
 
     async with Gate() as server, opened(server, limiter=CancelsTheNext()) as client:
@@ -320,7 +320,7 @@ async def test_a_call_that_shares_with_a_batch_outlives_the_batch():
             leaving.add_done_callback(lambda _: server.gate.set())
         assert isinstance(await call, Ok)
     assert server.posts == 2
-    assert {item.request: item.result.disposition for item in batch.report.unread} == {
+    assert {item.request: item.result.disposition for item in batch.report.unconsumed} == {
         REQUEST: Disposition.SENT,
         ELSEWHERE: Disposition.MAYBE_SENT,
     }
@@ -341,7 +341,7 @@ async def test_a_batch_that_leaves_a_shared_exchange_as_its_answer_comes_knows_t
             await passes()
             server.gate.set()
             assert isinstance(await call, Ok)
-    (item,) = batch.report.unread
+    (item,) = batch.report.unconsumed
     assert isinstance(item.result, Ok)
     assert server.posts == 1
 
@@ -366,7 +366,7 @@ async def test_a_batch_left_while_it_shares_a_calls_exchange_leaves_it_alone():
             await passes()
         server.gate.set()
         assert isinstance(await call, Ok)
-    (item,) = batch.report.unread
+    (item,) = batch.report.unconsumed
     assert isinstance(item.result, TransportFailure)
     assert (item.result.kind, item.result.disposition) == (FailureKind.CANCELLED, Disposition.MAYBE_SENT)
 
@@ -466,19 +466,19 @@ async def test_a_repeat_within_the_cooldown_sends_nothing_and_gets_the_earlier_r
     async with Server() as server, opened(server, cooldown=60) as client:
         first = await client.send(REQUEST)
         second = await client.send(OTHER)  # another text is another SMS all the same
-        assert not first.repeated
-        assert second == Ok(first.attempts, first.elapsed, repeated=True)
+        assert not first.replayed
+        assert second == Ok(first.attempts, first.elapsed, replayed=True)
         assert server.posts == 1
-        assert not (await client.send(ELSEWHERE)).repeated
-        assert not (await client.send(REQUEST, force=True)).repeated
-        assert not (await client.request_pin(NUMBER, force=True)).repeated
+        assert not (await client.send(ELSEWHERE)).replayed
+        assert not (await client.send(REQUEST, force=True)).replayed
+        assert not (await client.request_pin(NUMBER, force=True)).replayed
     assert server.posts == 4
 
 
 async def test_without_a_cooldown_a_repeat_is_sent():
     async with Server() as server, opened(server) as client:
         for _ in range(2):
-            assert not (await client.send(REQUEST)).repeated
+            assert not (await client.send(REQUEST)).replayed
     assert server.posts == 2
 
 
@@ -488,7 +488,7 @@ async def test_one_that_waits_for_its_turn_meets_the_cooldown_too():
         await server.wait(lambda: server.posts == 1)
         server.gate.set()
         first, second = await asyncio.gather(*calls)
-    assert (first.repeated, second.repeated) == (False, True)
+    assert (first.replayed, second.replayed) == (False, True)
     assert server.posts == 1
 
 
@@ -499,7 +499,7 @@ async def test_a_call_cancelled_after_its_first_byte_begins_a_cooldown():
         await cancelled(call)
         repeat = await client.send(REQUEST)
     assert isinstance(repeat, TransportFailure)
-    assert repeat.repeated
+    assert repeat.replayed
     assert repeat.disposition is Disposition.MAYBE_SENT
     assert server.posts == 1
 
@@ -507,8 +507,8 @@ async def test_a_call_cancelled_after_its_first_byte_begins_a_cooldown():
 async def test_a_batch_meets_the_cooldown_and_can_be_forced():
     async with Server() as server, opened(server, cooldown=60) as client:
         await client.send(REQUEST)
-        assert [result.repeated for result in await client.send_all([NUMBER, "34666666222"])] == [True, False]
-        assert [result.repeated for result in await client.send_all([NUMBER], force=True)] == [False]
+        assert [result.replayed for result in await client.send_all([NUMBER, "34666666222"])] == [True, False]
+        assert [result.replayed for result in await client.send_all([NUMBER], force=True)] == [False]
     assert server.posts == 3
 
 
@@ -567,3 +567,47 @@ async def test_closing_waits_for_a_call_that_has_only_just_begun():
         await asyncio.sleep(0)
         await client.aclose()
         assert isinstance(await call, Ok)
+
+
+async def test_queue_of_a_number_takes_as_long_per_flight_however_many_are_in_it(monkeypatch):
+    """10,000 different requests for one number: each is compared with none, or with one, as it comes, is found and goes."""
+    comparisons = 0
+    equal = PinRequest.__eq__
+
+    def counted(self, other):
+        nonlocal comparisons
+        comparisons += 1
+        return equal(self, other)
+
+    monkeypatch.setattr(PinRequest, "__eq__", counted)
+    count = 10_000
+    async with Gate() as server, opened(server, deadline=1000) as client:
+        requests = [PinRequest(NUMBER, "GOOD PIZZA", sms_text=f"{n} {{PIN}}") for n in range(count)]
+        calls = [asyncio.create_task(client.send(request)) for request in (*requests, *requests[-100:])]
+        await server.wait(lambda: server.posts == 1)
+        await passes(3)
+        assert len(client._sharing._queues[NUMBER].flights) == count
+        for call in calls[1:]:
+            call.cancel()
+        await asyncio.wait(calls[1:])
+        assert client._sharing._queues == {}
+        server.gate.set()
+        assert isinstance(await calls[0], Ok)
+    assert comparisons <= 10 * count
+    assert server.posts == 1
+
+
+async def test_flight_that_is_given_up_is_found_by_no_other_call():
+    async with Gate() as server, opened(server) as client:
+        first = asyncio.create_task(client.send(REQUEST))
+        await server.wait(lambda: server.posts == 1)
+        other = asyncio.create_task(client.send(OTHER))
+        await passes()
+        first.cancel()
+        other.cancel()
+        await asyncio.sleep(0)  # both end, and have not landed yet
+        again = [asyncio.create_task(client.send(request)) for request in (REQUEST, OTHER)]
+        server.gate.set()
+        assert all(isinstance(result, Ok) for result in await asyncio.gather(*again))
+        await asyncio.wait((first, other))
+    assert [first.cancelled(), other.cancelled()] == [True, True]

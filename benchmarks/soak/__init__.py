@@ -8,7 +8,7 @@ and batches, cancelled at random moments, with short deadlines, left early) and 
 At the end the two are laid side by side. The bars, all of which have to hold for exit code 0:
 
 - calls = results: every call ended with a result or with its cancellation, every entry that a batch had read
-  came out as an item or in `report.unread`.
+  came out as an item or in `report.unconsumed`.
 - SMS = Ok + at most those that may have been sent: an `Ok` has exactly one SMS, a call that may have been
   sent at most one, and all others none. A cancelled call counts as one that may have been sent.
 - No call is "not sent" whose request the server accepted. What the log says of a cancelled call is held to

@@ -148,7 +148,7 @@ class Soak:
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, _CutError):
             account.wrong[f"a batch raised {type(error).__name__}: {error}"] += 1
-        for item in batch.report.unread:
+        for item in batch.report.unconsumed:
             self._settle(order, item)
         missing = len(order) - batch.report.total
         if missing:

@@ -1,17 +1,17 @@
-"""A fleet's worker, whatever engine runs it: one client, and one task function.
+"""The worker of any task queue: one client, and one task function.
 
-    worker = PinWorker(lambda: Gateway360Client(sender="GOOD PIZZA", fleet=Fleet("redis://…")))
+    worker = PinWorker(lambda: Gateway360Client(sender="GOOD PIZZA", store=RedisStore("redis://…")))
 
 `PinWorker.start` and `PinWorker.stop` are for the engine's start-up and shut-down, `PinWorker.send_pin` is its task. The
-docstring of `gateway360_async.integrations` has it on taskiq and on arq.
+docstring of `gateway360_async.integrations` has it on arq.
 
-Rules of this module:
+Invariants:
 
 - It imports no engine.
-- A task returns when its outcome is on record, so that an engine may acknowledge it then. One that cannot be begun
-  because the fleet's Redis is away does not return: an engine would take that for done.
-- While Redis is away, one task tries for all: a try may have got there, and is taken back for as long as its lease lasts.
-- A task's whole number is in no frame of ours when something is raised.
+- A task returns when its result is on record, so that an engine may acknowledge it then. One that cannot be begun
+  because the store is away does not return: an engine would take that for done.
+- While the store is away, one task tries for all.
+- A task's whole number is in no frame of ours when an error is raised.
 """
 
 # The annotations are for users' type checkers; the checks are for everybody else at run time.
@@ -25,24 +25,24 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from .._client import Gateway360Client
-from .._errors import ClientClosed, FleetError, InvalidConfiguration, InvalidRequest
+from .._errors import ClientClosed, InvalidConfiguration, InvalidRequest, StoreError
 from .._payloads import PinRequest
 from .._results import FailureKind, PinResult, TransportFailure
-from ..fleet import outcome_of, request_of
+from ._tasks import outcome_of, request_of, result_of, task_of
 
-__all__ = ["PinWorker"]
+__all__ = ["PinWorker", "outcome_of", "request_of", "result_of", "task_of"]
 
 _logger = logging.getLogger("gateway360_async")
 
 _PAUSE: Final = 1.0
-"""Seconds between two tries to begin a task while the fleet's Redis is away, each of which waits for it as well."""
+"""Seconds between two tries to begin a task while the store is away, each of which waits for it as well."""
 
 
 class PinWorker:
     """Sends the tasks of a queue, each once, with one client.
 
     Args:
-        make_client: Makes the client, in the process and the event loop that use it. It has to have a `fleet`.
+        make_client: Makes the client, in the process and the event loop that use it. It has to have a `store`.
 
     Raises:
         InvalidConfiguration: That is not callable.
@@ -64,21 +64,20 @@ class PinWorker:
         """Open the client.
 
         Raises:
-            InvalidConfiguration: There is no client with a fleet, or one of its settings is wrong.
-            FleetError: The fleet's Redis refuses this client: its name is of another API key, say. One that is away is
-                waited for by the tasks.
+            InvalidConfiguration: There is no client with a store, or one of its settings is wrong.
+            StoreError: The store refuses this client. One that is away is waited for by the tasks.
         """
         client = self._make_client()
         if not isinstance(client, Gateway360Client):
             problem = f"gives a {type(client).__name__}"
             raise InvalidConfiguration("make_client", problem, "a function that makes a Gateway360Client")
-        if client.fleet is None:
+        if client.store is None:
             await client.aclose()
-            problem = "makes a client without a fleet, which would send again what its queue delivers again"
-            raise InvalidConfiguration("make_client", problem, "Gateway360Client(fleet=…)")
+            problem = "makes a client without a store, which would send again what its queue delivers again"
+            raise InvalidConfiguration("make_client", problem, "Gateway360Client(store=…)")
         try:
-            await client.join_fleet()
-        except FleetError as exc:
+            await client.connect()
+        except StoreError as exc:
             if not exc.passing:  # it would hold tasks that others could send
                 await client.aclose()
                 raise
@@ -96,15 +95,15 @@ class PinWorker:
     async def send_pin(self, ctx: object = None, *, task: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         """Send a task's request, once: the task function.
 
-        While the fleet's Redis is away, or refuses, nothing is sent, and it is tried again until it can be. A task that
-        waits so when the worker stops never returns: its engine ends it, and its queue delivers it again.
+        While the store is away, nothing is sent, and it is tried again until it can be. A task that waits so when the
+        worker stops never returns: its engine ends it, and its queue delivers it again.
 
         Args:
             ctx: What an engine gives first, as arq does. It is not looked at.
-            task: What `gateway360_async.fleet.task_of` made.
+            task: A task that `task_of` made.
 
         Returns:
-            What happened, as `gateway360_async.fleet.outcome_of` makes it.
+            The result, as `outcome_of` makes it.
 
         Raises:
             InvalidRequest: That is no task, or its key belongs to another request. Nothing was sent.
@@ -135,22 +134,17 @@ class PinWorker:
                 self._open.set()
 
     async def _tried(self, client: Gateway360Client, request: PinRequest, key: str) -> PinResult | None:
-        """Send a request; `None`: the fleet's Redis did not let it begin."""
+        """Send a request; `None`: the store could not be asked."""
         try:
-            async with client.ahead():
-                result = await client.send(request, idempotency_key=key)
-        except FleetError as exc:
-            problem = str(exc)
+            result = await client.send(request, idempotency_key=key)
         except ClientClosed:
             # It waited when the worker stopped. Whatever it returned or raised now would be acknowledged.
             never: asyncio.Future[PinResult] = asyncio.get_running_loop().create_future()
             return await never
-        else:
-            if not isinstance(result, TransportFailure) or result.kind is not FailureKind.FLEET:
-                return result
-            problem = result.detail
+        if not isinstance(result, TransportFailure) or result.kind is not FailureKind.STORE:
+            return result
         if self._open.is_set():
-            _logger.warning("no task is begun until the fleet's memory can be asked: %s", problem)
+            _logger.warning("no task is begun until the store can be asked: %s", result.detail)
         return None
 
 

@@ -27,7 +27,7 @@ __all__ = [
     "Kept",
     "disposition_of",
     "error_type_of",
-    "is_repeated",
+    "is_replayed",
     "kind_of",
     "shared_by",
 ]
@@ -113,15 +113,15 @@ def error_type_of(result: CallResult | None, error: type[BaseException] | None) 
 
 
 def shared_by(event: CallFinished) -> str:
-    """Say whose exchange a call's result comes from: `"no"` (its own), `"joined"` or `"repeated"`."""
+    """Say whose exchange a call's result comes from: `"no"` (its own), `"joined"` or `"replayed"`."""
     if event.joined:
         return "joined"
-    return "repeated" if is_repeated(event.result) else "no"
+    return "replayed" if is_replayed(event.result) else "no"
 
 
-def is_repeated(result: CallResult | None) -> bool:
+def is_replayed(result: CallResult | None) -> bool:
     """Say whether it is the result of an earlier call, within the cooldown. No other is, of `verify_pin`."""
-    return isinstance(result, (Ok, ApiError, TransportFailure)) and result.repeated
+    return isinstance(result, (Ok, ApiError, TransportFailure)) and result.replayed
 
 
 class Kept(Generic[_Value]):

@@ -34,7 +34,7 @@ from ._events import (
     Event,
     RetryWaiting,
 )
-from ._labels import disposition_of, is_repeated, kind_of
+from ._labels import disposition_of, is_replayed, kind_of
 
 __all__ = ["LoggingObserver", "observer_from_environment"]
 
@@ -156,7 +156,7 @@ def _fields(event: Event) -> dict[str, object]:
 def _result_fields(result: CallResult | None, error: type[BaseException] | None) -> dict[str, object]:
     fields: dict[str, object] = {"disposition": disposition_of(result)}
     if result is not None:
-        fields |= {"attempts": result.attempts, "repeated": is_repeated(result)}
+        fields |= {"attempts": result.attempts, "replayed": is_replayed(result)}
     kind = kind_of(result, error)
     if kind is not None:
         fields["kind"] = kind

@@ -23,7 +23,7 @@ from opentelemetry import trace
 from .._results import ApiError, TransportFailure
 from .._verification import NotVerified
 from ._events import AttemptFinished, AttemptStarted, CallFinished, CallResult, CallStarted, RetryWaiting
-from ._labels import CANCELLED, OTHER, Kept, disposition_of, error_type_of, is_repeated, kind_of
+from ._labels import CANCELLED, OTHER, Kept, disposition_of, error_type_of, is_replayed, kind_of
 
 __all__ = ["Spans"]
 
@@ -127,7 +127,7 @@ class Spans:
         call.span.set_attribute("gateway360.joined", event.joined)
         if event.result is not None:
             call.span.set_attribute("gateway360.attempts", event.result.attempts)
-            call.span.set_attribute("gateway360.repeated", is_repeated(event.result))
+            call.span.set_attribute("gateway360.replayed", is_replayed(event.result))
         call.span.end()
 
 

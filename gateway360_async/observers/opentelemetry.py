@@ -53,13 +53,13 @@ class OpenTelemetryObserver:
     | `error.type` | call, attempt | an error id (`_OTHER`: one that is not published), a kind of failure, `cancelled`, or the class of what was raised |
     | `gateway360.number` | call | the number, masked |
     | `gateway360.disposition` | call, attempt | `sent`, `not_sent`, `maybe_sent`; `verified` or `not_verified` where a PIN was judged; `unknown` where no result says |
-    | `gateway360.attempts`, `gateway360.joined`, `gateway360.repeated` | call | as the result and the event have them |
+    | `gateway360.attempts`, `gateway360.joined`, `gateway360.replayed` | call | as the result and the event have them |
     | `gateway360.tries_remaining` | call, attempt | as a `NotVerified` has it |
     | `gateway360.error_id` | call, attempt | the gateway's error id, whatever it is |
 
     | metric | kind | attributes |
     |---|---|---|
-    | `gateway360.client.call.duration` (s) | histogram | `gateway360.operation`, `gateway360.disposition`, `gateway360.shared` (`no`, `joined`, `repeated`), `error.type` |
+    | `gateway360.client.call.duration` (s) | histogram | `gateway360.operation`, `gateway360.disposition`, `gateway360.shared` (`no`, `joined`, `replayed`), `error.type` |
     | `gateway360.client.call.active` ({call}) | up-down counter | `gateway360.operation` |
     | `gateway360.client.attempts` ({attempt}) | counter | `gateway360.operation`, `gateway360.disposition`, `error.type` |
     | `gateway360.client.retries` ({retry}) | counter | `gateway360.operation`, `error.type` |

@@ -148,7 +148,7 @@ class PrometheusObserver:
 
     `operation` is `request_pin` or `verify_pin`; `disposition` is `sent`, `not_sent`, `maybe_sent`, `verified` or
     `not_verified` where a PIN was judged, `unknown` where no result says; `kind` is empty where all went well, an error id (`other`: one that is not published),
-    a kind of failure, `cancelled` or `exception`; `shared` is `no`, `joined` or `repeated`.
+    a kind of failure, `cancelled` or `exception`; `shared` is `no`, `joined` or `replayed`.
 
     Args:
         registry: Where to count; `None`: the library's global `REGISTRY`.

@@ -23,6 +23,7 @@ import attrs
 
 from .._errors import InvalidConfiguration, WrongEventLoop
 from .._owner import Owner
+from .._rates import CATCH_UP, HORIZON
 from .._settings import checked_seconds
 
 __all__ = [
@@ -39,12 +40,6 @@ __all__ = [
     "Store",
     "milliseconds",
 ]
-
-HORIZON: Final = 0.05
-"""Seconds of permits that are granted ahead."""
-
-CATCH_UP: Final = 0.05
-"""Seconds of permits that may be made up for: a timer is always late, and a fast rate would lose that each time."""
 
 WITHDRAWN_TTL: Final = 600.0
 """Seconds for which a claim that was withdrawn before it came is remembered: a packet may be that late."""
@@ -124,6 +119,8 @@ class Claim:
         resend: The token of the idempotency record in doubt that is to be sent again all the same (compare and set).
         force: Whether to go on without the cooldown's record where that one is not free. It is overwritten by a
             result then, unless another holder's lease runs.
+        replace: The token of a completed record that a corrected request replaces (compare and set): its result says
+            that the gateway refused it.
     """
 
     token: str
@@ -133,6 +130,7 @@ class Claim:
     counts: tuple[Count, ...] = ()
     report_id: str | None = None
     resend: str | None = None
+    replace: str | None = None
     force: bool = False
 
 
@@ -274,7 +272,9 @@ class Store(ABC):
 
     def _require_process(self) -> None:
         if os.getpid() != self._process:
-            raise WrongEventLoop("this store was made before a fork: make one in each process; nothing was sent")
+            raise WrongEventLoop(
+                "this store was made before a fork: make one in each process; nothing was sent"
+            )
 
     @abstractmethod
     async def _open(self, known: Identity | None) -> Identity:
@@ -312,8 +312,11 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def peek(self, keys: Sequence[bytes]) -> list[Answer]:
-        """Look at records without claiming. Raises `StoreError`."""
+    async def peek(self, records: Sequence[Record]) -> list[Answer]:
+        """Look at records without claiming: `FREE`, or as a claim with their fingerprints would be answered.
+
+        Raises `StoreError`.
+        """
 
     @abstractmethod
     async def permits(self, key: bytes, count: int, interval: float) -> tuple[int, float]:

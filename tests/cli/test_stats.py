@@ -22,7 +22,7 @@ RESULTS = {
     "cancelled": TransportFailure(FailureKind.CANCELLED, Disposition.MAYBE_SENT, elapsed=3.0),
     "interrupted": TransportFailure(FailureKind.INTERRUPTED, Disposition.MAYBE_SENT),
     "invalid": Skipped(SkipReason.INVALID),
-    "already_settled": Skipped(SkipReason.ALREADY_SETTLED, result=Ok()),
+    "already_completed": Skipped(SkipReason.ALREADY_COMPLETED, result=Ok()),
 }
 
 
@@ -34,7 +34,7 @@ def test_each_result_is_counted_by_its_fate_and_why():
     assert statistics.fates == {Fate.SENT: 1, Fate.NOT_SENT: 2, Fate.MAYBE_SENT: 4, Fate.SKIPPED: 2}
     assert statistics.counts() == {"sent": 1, "not sent": 2, "maybe sent": 4, "skipped": 2}
     assert statistics.outcomes[("ApiError", "INVALID_NUMBER", Disposition.NOT_SENT)] == 1
-    assert statistics.outcomes[("Skipped", "already_settled", Disposition.SENT)] == 1
+    assert statistics.outcomes[("Skipped", "already_completed", Disposition.SENT)] == 1
     assert statistics.delivered == 2  # by this run, and by the one before
     assert statistics.repeated == 1
 

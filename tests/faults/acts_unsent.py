@@ -73,7 +73,7 @@ async def left_in_the_handshake(scene: Scene) -> PinResult:
     """A batch is left: it says what became of what it cancelled, which an exception cannot."""
     async with scene.client.batch([REQUEST]) as batch:
         await scene.reached.wait()
-    (item,) = batch.report.unread
+    (item,) = batch.report.unconsumed
     assert not isinstance(item.result, Skipped)
     return item.result
 

@@ -110,7 +110,7 @@ async def wants_a_certificate(layer: str) -> AsyncIterator[Scene]:
 async def left_after_the_request(scene: Scene) -> PinResult:
     async with scene.client.batch([REQUEST]) as batch:
         await scene.gateway.wait(lambda: scene.gateway.posts == 1)
-    (item,) = batch.report.unread
+    (item,) = batch.report.unconsumed
     assert not isinstance(item.result, Skipped)
     return item.result
 
@@ -118,7 +118,7 @@ async def left_after_the_request(scene: Scene) -> PinResult:
 async def left_in_mid_request(scene: Scene) -> PinResult:
     async with scene.client.batch([REQUEST]) as batch:
         await scene.reached.wait()
-    (item,) = batch.report.unread
+    (item,) = batch.report.unconsumed
     assert not isinstance(item.result, Skipped)
     return item.result
 

@@ -107,7 +107,7 @@ async def call(client: Gateway360Client, wanted: PinRequest, draw: Random) -> Pi
     async with client.batch([wanted]) as batch:
         for _ in range(draw.randrange(40)):
             await asyncio.sleep(0)
-    return batch.report.unread[0].result if batch.report.unread else None
+    return batch.report.unconsumed[0].result if batch.report.unconsumed else None
 
 
 async def closed(files: int) -> None:

@@ -230,15 +230,15 @@ async def test_what_is_refused_before_an_attempt_has_none(watched):
 async def test_a_repeat_within_the_cooldown(watched):
     async with watched.client(cooldown=60.0) as client:
         await client.request_pin(NUMBER)
-        repeated = await client.request_pin(NUMBER)
-    assert repeated.repeated
+        replayed = await client.request_pin(NUMBER)
+    assert replayed.replayed
     _, events = watched.seen.calls()
     assert kinds(events) == [CallStarted, CallFinished]
     assert not events[-1].joined
     assert watched.tree() == [("sent", None, [("sent", None)]), ("sent", None, [])]
     calls = {"operation": "request_pin", "disposition": "sent", "kind": ""}
     assert watched.counted("calls_total", **calls, shared="no") == 1
-    assert watched.counted("calls_total", **calls, shared="repeated") == 1
+    assert watched.counted("calls_total", **calls, shared="replayed") == 1
     assert watched.counted("sms_total", disposition="sent") == 1
 
 

@@ -46,7 +46,7 @@ def test_whose_exchange_it_was():
     assert shared_by(finished(result=None)) == "no"
     assert shared_by(finished(result=RIGHT)) == "no"
     assert shared_by(finished(joined=True)) == "joined"
-    assert shared_by(finished(result=attrs.evolve(OK, repeated=True))) == "repeated"
+    assert shared_by(finished(result=attrs.evolve(OK, replayed=True))) == "replayed"
 
 
 def test_the_oldest_goes_for_the_newest():

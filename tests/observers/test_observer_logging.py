@@ -99,7 +99,7 @@ def test_a_call_that_was_tried_twice(log):
                 "kind": "throttled",
                 "http_status": 429,
                 "attempts": 1,
-                "repeated": False,
+                "replayed": False,
             },
         ),
         (
@@ -115,7 +115,7 @@ def test_a_call_that_was_tried_twice(log):
                 "error_id": "NOT_ENOUGH_BALANCE",
                 "http_status": 200,
                 "attempts": 1,
-                "repeated": False,
+                "replayed": False,
             },
         ),
         (
@@ -128,7 +128,7 @@ def test_a_call_that_was_tried_twice(log):
                 "joined": True,
                 "disposition": "sent",
                 "attempts": 1,
-                "repeated": False,
+                "replayed": False,
             },
         ),
         (
@@ -142,7 +142,7 @@ def test_a_call_that_was_tried_twice(log):
                 "disposition": "maybe_sent",
                 "kind": "disconnected",
                 "attempts": 1,
-                "repeated": False,
+                "replayed": False,
             },
         ),
         (
@@ -158,7 +158,7 @@ def test_a_call_that_was_tried_twice(log):
                 "error_id": "SOMETHING_NEW_FOR_34666666111",
                 "http_status": 400,
                 "attempts": 1,
-                "repeated": False,
+                "replayed": False,
             },
         ),
         (
@@ -186,7 +186,7 @@ def test_a_call_that_was_tried_twice(log):
                 "kind": "cancelled",
                 "error": "CancelledError",
                 "attempts": 1,
-                "repeated": False,
+                "replayed": False,
             },
         ),
         (
@@ -238,7 +238,7 @@ def test_a_pin_that_is_judged(result, said, fields, log):
         "elapsed": 0.25,
         "joined": False,
         "attempts": 1,
-        "repeated": False,
+        "replayed": False,
     }
 
 

@@ -108,7 +108,7 @@ def test_a_call_and_its_attempts(sdk):
         "gateway360.disposition": "sent",
         "gateway360.attempts": 2,
         "gateway360.joined": False,
-        "gateway360.repeated": False,
+        "gateway360.replayed": False,
     }
     assert whole.status.status_code is trace.StatusCode.UNSET
     (event,) = whole.events
@@ -279,7 +279,7 @@ def test_a_pin_that_is_judged(result, disposition, tries, sdk):
         assert span.status.status_code is trace.StatusCode.UNSET
         assert "error.type" not in span.attributes
         assert "hunter2" not in span.to_json()
-    assert whole.attributes["gateway360.repeated"] is False
+    assert whole.attributes["gateway360.replayed"] is False
     metrics = sdk.metrics()
     assert "gateway360.client.sms" not in metrics
     (point,) = metrics["gateway360.client.call.duration"]
@@ -318,7 +318,7 @@ def test_texts_of_others_are_cut(sdk):
 def test_the_metrics_of_calls(sdk):
     tell(sdk.observer, retried(1), call(2, LOST), call(3, STRANGE), call(4, NO_FUNDS), cancelled(5))
     tell(sdk.observer, started(6), finished(6, joined=True, elapsed=2.0))
-    tell(sdk.observer, started(7), finished(7, attrs.evolve(LOST, repeated=True)))
+    tell(sdk.observer, started(7), finished(7, attrs.evolve(LOST, replayed=True)))
     tell(sdk.observer, started(8))
 
     def point(disposition, shared=None, error_type=None):
@@ -332,7 +332,7 @@ def test_the_metrics_of_calls(sdk):
             point("sent", "no"): (1, 0.5),
             point("sent", "joined"): (1, 2.0),
             point("maybe_sent", "no", "disconnected"): (1, 0.25),
-            point("maybe_sent", "repeated", "disconnected"): (1, 0.25),
+            point("maybe_sent", "replayed", "disconnected"): (1, 0.25),
             point("not_sent", "no", "_OTHER"): (1, 0.25),
             point("not_sent", "no", "NOT_ENOUGH_BALANCE"): (1, 0.25),
             point("unknown", "no", "cancelled"): (1, 0.25),

@@ -47,7 +47,7 @@ def test_calls(registry):
     observer = PrometheusObserver(registry)
     tell(observer, retried(1), call(2, LOST), call(3, STRANGE), call(4, NO_FUNDS), cancelled(5))
     tell(observer, started(6), finished(6, joined=True, elapsed=2.0))
-    tell(observer, started(7), finished(7, attrs.evolve(LOST, repeated=True)))
+    tell(observer, started(7), finished(7, attrs.evolve(LOST, replayed=True)))
     tell(observer, started(8), call(9, WRONG, operation="verify_pin"))
     pin, verify = "operation=request_pin", "operation=verify_pin"
     calls, attempts = "gateway360_calls_total", "gateway360_attempts_total"
@@ -56,7 +56,7 @@ def test_calls(registry):
         (calls, "disposition=sent", "kind=", pin, "shared=no"): 1,
         (calls, "disposition=sent", "kind=", pin, "shared=joined"): 1,
         (calls, "disposition=maybe_sent", "kind=disconnected", pin, "shared=no"): 1,
-        (calls, "disposition=maybe_sent", "kind=disconnected", pin, "shared=repeated"): 1,
+        (calls, "disposition=maybe_sent", "kind=disconnected", pin, "shared=replayed"): 1,
         (calls, "disposition=not_sent", "kind=other", pin, "shared=no"): 1,
         (calls, "disposition=not_sent", "kind=NOT_ENOUGH_BALANCE", pin, "shared=no"): 1,
         (calls, "disposition=unknown", "kind=cancelled", pin, "shared=no"): 1,

@@ -1,1 +1,0 @@
-"""What several processes know together, in Redis: claims, counts and turns. `fleet` and `ledgers` stand in front of it."""

@@ -1,0 +1,410 @@
+"""A batch with a name: each row is claimed in the client's store just before it is sent.
+
+Machines that run the same file under the same name share the work. Rows that another holder has are set aside, and
+looked at in blocks until they are completed, free or in doubt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final, TypeAlias, cast
+
+import attrs
+
+from .._bounds import Places
+from .._errors import StoreError
+from .._payloads import PinRequest
+from .._permits import Permits
+from .._results import (
+    BatchResult,
+    Disposition,
+    FailureKind,
+    PinResult,
+    Skipped,
+    SkipReason,
+)
+from ._base import Answer, Record, State
+from ._keys import KeyBuilder, is_gone
+from ._outcomes import in_doubt, not_sent, of_resend, result_of
+from ._session import Lease, StoreSession
+
+__all__ = ["AHEAD", "NamedBatch", "NamedRecords", "Row"]
+
+AHEAD: Final = 20
+"""Rows that are claimed ahead of the exchanges, at most, or wait for their results to be on record."""
+_GAP: Final = 0.003
+"""Seconds for which a row's questions wait for others, to share a round trip."""
+_SCHEME: Final = 1
+"""How the keys of a batch's rows are made: the version that its header names."""
+_BLOCK: Final = 200
+"""Rows that are set aside before they are looked at."""
+_POLL: Final = 0.25
+"""Seconds between two looks at rows that are set aside."""
+_OVER: Final = "the batch ended before it was begun"
+
+Outcome: TypeAlias = "tuple[BatchResult, asyncio.Future[bool] | None]"
+"""A result, and what is done when it is on record; `None`: it is, or there is nothing to record."""
+
+
+@attrs.define(eq=False)
+class Row:
+    """A row of the batch.
+
+    Args:
+        index: Its place in the input, from 0.
+        entry: The entry as it came.
+        request: Its request.
+        record: Its record in the store.
+    """
+
+    index: int
+    entry: object
+    request: PinRequest
+    record: Record
+
+
+class NamedRecords:
+    """The records of the rows of a batch with a name.
+
+    Args:
+        name: The batch's name.
+        keys: Makes the keys.
+        numbered: Whether a number may come several times.
+    """
+
+    def __init__(self, name: str, keys: KeyBuilder, *, numbered: bool) -> None:
+        self._name = name
+        self._keys = keys
+        self._occurrences: Counter[int] | None = Counter() if numbered else None
+
+    def next(self, request: PinRequest, ttl: float) -> Record:
+        """Make the record of the next row of the input."""
+        occurrence = 0
+        if self._occurrences is not None:
+            number = int(request.msisdn)
+            occurrence = self._occurrences[number]
+            self._occurrences[number] += 1
+        key = self._keys.row(self._name, request.msisdn, occurrence)
+        return Record(key, ttl, self._keys.fingerprint(request))
+
+
+class NamedBatch:
+    """A batch's way to its store.
+
+    Args:
+        name: The batch's name.
+        session: The client's part of the store.
+        send: Sends a request on its lease, with the time of its permit. A cancellation becomes a result.
+        permits: Grants a row its permit before it is claimed; `None`: there is no rate.
+        concurrency: Exchanges of the batch at a time, at most.
+        deadline: Seconds that a request takes at most.
+        numbered: Whether a number may come several times.
+        force: Whether to send even within the cooldown.
+        resend_maybe_sent: Whether to send again what may have been sent.
+        new_report_id: Gives a row's claim the id that ties it to its delivery report; `None`: there are no reports.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        session: StoreSession,
+        *,
+        send: Callable[[PinRequest, Callable[[], bool], Lease, float | None], Awaitable[PinResult]],
+        permits: Permits | None,
+        concurrency: int,
+        deadline: float,
+        numbered: bool,
+        force: bool,
+        resend_maybe_sent: bool,
+        new_report_id: Callable[[PinRequest], str | None],
+    ) -> None:
+        self._name = name
+        self._session = session
+        self._send = send
+        self._permits = permits
+        self._slots = Places(concurrency)
+        self._deadline = deadline
+        self._numbered = numbered
+        self._records: NamedRecords | None = None
+        self._force = force
+        self._resend = resend_maybe_sent
+        self._new_report_id = new_report_id
+        self._keys: KeyBuilder | None = None
+        self._kept_until = 0.0
+        self._aside: deque[Row] = deque()
+        self._freed: deque[Row] = deque()
+        self._polling = asyncio.Lock()
+
+    ahead = AHEAD
+
+    async def open(self) -> None:
+        """Connect the store, and read the batch's header.
+
+        Raises:
+            StoreError: The store cannot be used, or the batch began so long ago that rows of it are forgotten.
+            InvalidConfiguration: The store is set up in a way that cannot keep the promise.
+        """
+        keys = self._keys = await self._session.keys()
+        self._records = NamedRecords(self._name, keys, numbered=self._numbered)
+        store = self._session.store
+        now = await self._session.now()
+        fresh = {"scheme": _SCHEME, "began": now, "ttl": store.ttl}
+        header = json.loads(await self._session.header(keys.batch(self._name), json.dumps(fresh)))
+        if header["scheme"] != _SCHEME:
+            problem = f"holds the batch {self._name!r} of another version of this library"
+            raise StoreError(problem, "the version that began it, or another name")
+        ended = header["began"] + header["ttl"]
+        if now > ended:
+            problem = (
+                f"kept the rows of the batch {self._name!r} for {header['ttl'] / 86_400:g} days, which are over: "
+                "numbers that it was sent to are forgotten"
+            )
+            raise StoreError(problem, "another name, for a batch that begins anew")
+        # Each row for as long again: a run that begins on the last day does not find its first rows forgotten.
+        loop = asyncio.get_running_loop()
+        self._kept_until = loop.time() + ended + header["ttl"] - now
+
+    def row(self, index: int, entry: object, request: PinRequest) -> Row:
+        """Make a row of an entry. Each entry once, in the input's order."""
+        self._opened()
+        ttl = self._kept_until - asyncio.get_running_loop().time()
+        if ttl <= 0:
+            problem = f"keeps the rows of the batch {self._name!r} no longer"
+            raise StoreError(problem, "another name, for a batch that begins anew")
+        return Row(index, entry, request, cast("NamedRecords", self._records).next(request, ttl))
+
+    async def send(self, row: Row, halted: Callable[[], bool], is_over: Callable[[], bool]) -> Outcome | None:
+        """Claim a row and send it. A cancellation becomes a result.
+
+        Args:
+            row: The row.
+            halted: Says whether the batch has halted: nothing is sent then.
+            is_over: Says whether no more rows are to be begun.
+
+        Returns:
+            The outcome; `None`: another holder has the row, which is set aside.
+
+        Raises:
+            StoreError: The store cannot be used any more.
+        """
+        seen = _Seen()
+        try:
+            if self._permits is not None:
+                seen = await self._looked_at(row)
+            while seen.claims:
+                seen = await self._claimed(row, seen, halted, is_over)
+        except asyncio.CancelledError:
+            unsent = not_sent(FailureKind.CANCELLED, "cancelled before its claim was answered")
+        except StoreError as exc:
+            if not exc.passing:
+                raise
+            unsent = not_sent(FailureKind.STORE, str(exc))
+        else:
+            return seen.outcome
+        return (unsent if seen.resend is None else of_resend(unsent, seen.report_id)), None
+
+    async def left(self, row: Row) -> BatchResult | None:
+        """Say what an earlier run left of a row that this one is not to send; `None`: nothing that is known.
+
+        Raises:
+            StoreError: The store cannot be used any more.
+        """
+        try:
+            (answer,) = await self._peek([row])
+        except asyncio.CancelledError:
+            return None
+        except StoreError as exc:
+            if not exc.passing:
+                raise
+            return not_sent(FailureKind.STORE, str(exc))
+        if answer.state is State.IN_PROGRESS:
+            return in_doubt("another process sends it", answer.report_id)
+        seen = _Seen() if answer.state is State.FREE else self._seen(row, answer)
+        return None if seen.outcome is None else seen.outcome[0]
+
+    def next_freed(self) -> Row | None:
+        """Give a row that another holder did not send after all."""
+        return self._freed.popleft() if self._freed else None
+
+    def left_aside(self) -> Iterator[tuple[Row, PinResult]]:
+        """Give the rows that are set aside once the batch is left, and what is known of them."""
+        while self._freed:
+            unsent = not_sent(FailureKind.CANCELLED, "another process did not send it, nor did this one")
+            yield self._freed.popleft(), unsent
+        while self._aside:
+            yield self._aside.popleft(), in_doubt("another process had it when the batch was left", None)
+
+    @property
+    def freed(self) -> int:
+        """How many rows `next_freed` has."""
+        return len(self._freed)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether so many rows are set aside that they are to be looked at before more of the input is read."""
+        return len(self._aside) >= _BLOCK and not self._polling.locked()
+
+    async def look_aside(self) -> list[tuple[Row, BatchResult]]:
+        """Look at the rows that are set aside until one of them is known or free; none where there are none.
+
+        Another worker that looks at them already is left to it.
+        """
+        if self._polling.locked():
+            return []
+        async with self._polling:
+            settled: list[tuple[Row, BatchResult]] = []
+            while self._aside and not (settled or self._freed):
+                await asyncio.sleep(_POLL)
+                rows = [self._aside.popleft() for _ in range(len(self._aside))]
+                try:
+                    answers = await self._peek(rows)
+                except BaseException as exc:
+                    self._aside.extendleft(reversed(rows))
+                    if not isinstance(exc, StoreError) or not exc.passing:
+                        raise
+                    # Everything ends: they are in doubt for this run.
+                    rows = list(self._aside)
+                    self._aside.clear()
+                    return [(row, in_doubt(f"another process had it, and {exc}", None)) for row in rows]
+                for row, answer in zip(rows, answers, strict=True):
+                    seen = _Seen() if answer.state is State.FREE else self._seen(row, answer)
+                    if seen.claims:
+                        self._freed.append(row)  # a resend as well: to be looked at again
+                    elif seen.outcome is not None:
+                        settled.append((row, seen.outcome[0]))
+            return settled
+
+    async def _peek(self, rows: list[Row]) -> list[Answer]:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._session.store.timeout
+        return await self._session.peek([row.record for row in rows], until=until, gap=_GAP)
+
+    async def _looked_at(self, row: Row) -> _Seen:
+        """Look at a row before it takes a permit: one that is not claimed takes none."""
+        (answer,) = await self._peek([row])
+        return _Seen() if answer.state is State.FREE else self._seen(row, answer)
+
+    async def _claimed(
+        self, row: Row, seen: _Seen, halted: Callable[[], bool], is_over: Callable[[], bool]
+    ) -> _Seen:
+        keys, session, permits = self._opened(), self._session, self._permits
+        loop = asyncio.get_running_loop()
+        granted = None if permits is None else await permits.wait(session.store.timeout, is_over)
+        if is_over():
+            if granted is not None and permits is not None:
+                permits.give_back(granted)
+            unsent: PinResult = not_sent(FailureKind.CANCELLED, _OVER)
+            if seen.resend is not None:
+                unsent = of_resend(unsent, seen.report_id)
+            return _Seen(claims=False, outcome=(unsent, None))
+        claim, refusal = session.claim_of(
+            keys,
+            row.request,
+            row.record,
+            report_id=self._new_report_id(row.request),
+            deadline=self._deadline,
+            force=self._force,
+            resend=seen.resend,
+            replace=seen.replace,
+        )
+        try:
+            answer = await session.claim(claim, until=loop.time() + session.store.timeout, gap=_GAP)
+            if isinstance(answer, Lease):
+                leased, granted_to_call, granted = answer, granted, None
+                outcome = await self._leased(row, leased, granted_to_call, halted, is_over)
+                return _Seen(claims=False, outcome=outcome)
+        finally:
+            if granted is not None and permits is not None:
+                permits.give_back(granted)
+        if answer.state is State.LIMITED:
+            refused = session.refused(row.request, answer, refusal)
+            if seen.resend is not None:
+                refused = of_resend(refused, seen.report_id)
+            return _Seen(claims=False, outcome=(refused, None))
+        if answer.state is State.FREE:
+            return _Seen(claims=False, outcome=(not_sent(FailureKind.STORE, "the claim was withdrawn"), None))
+        return self._seen(row, answer)
+
+    async def _leased(
+        self,
+        row: Row,
+        lease: Lease,
+        granted: float | None,
+        halted: Callable[[], bool],
+        is_over: Callable[[], bool],
+    ) -> Outcome:
+        """Send a row that is claimed, once one of the batch's slots is free."""
+        session = self._session
+        try:
+            if not self._slots.take_now():
+                await self._slots.take()
+        except asyncio.CancelledError:
+            return self._released(lease, granted, "cancelled before it was sent")
+        if is_over():
+            self._slots.give()
+            return self._released(lease, granted, _OVER)
+        try:
+            result = await self._send(row.request, halted, lease, granted)
+        except Exception:
+            # Raised rather than returned, so nothing was sent.
+            if lease.recorded is None:
+                session.complete(lease, not_sent(FailureKind.UNEXPECTED, ""))
+            raise
+        finally:
+            self._slots.give()
+        # A call that ended while it waited for its number's turn has nothing on record yet.
+        return result, lease.recorded or session.complete(lease, result)
+
+    def _released(self, lease: Lease, granted: float | None, why: str) -> Outcome:
+        """Release a row that was claimed and is not begun after all."""
+        if granted is not None and self._permits is not None:
+            self._permits.give_back(granted)
+        unsent = not_sent(FailureKind.CANCELLED, why)
+        recorded = self._session.complete(lease, unsent)
+        return (unsent if lease.claim.resend is None else lease.of_resend(unsent)), recorded
+
+    def _seen(self, row: Row, answer: Answer) -> _Seen:
+        """Say what a record that is not free means for its row; one in progress is set aside."""
+        state = answer.state
+        if state is State.IN_PROGRESS:
+            if not is_gone(answer.token):
+                self._aside.append(row)
+                return _Seen(claims=False)
+            state = State.IN_DOUBT
+        known = result_of(answer)
+        if answer.cooldown:
+            replayed = in_doubt("an earlier call to this number left no result", answer.report_id)
+            return _Seen(claims=False, outcome=(attrs.evolve(known or replayed, replayed=True), None))
+        refused = known is not None and known.disposition is Disposition.NOT_SENT
+        if state is State.COMPLETED and answer.mismatch and refused:
+            return _Seen(replace=answer.token)  # the gateway refused it, and the row was corrected
+        if state is State.IN_DOUBT and self._resend:
+            return _Seen(resend=answer.token, report_id=answer.report_id)
+        if known is None:
+            detail = "another run of this batch ended before its result was known"
+            return _Seen(claims=False, outcome=(in_doubt(detail, answer.report_id), None))
+        detail = "another run of this batch has its result"
+        if answer.mismatch:
+            detail += (
+                ", of a row that was another one then: a correction is not sent after an SMS that may be out"
+            )
+        return _Seen(claims=False, outcome=(Skipped(SkipReason.ALREADY_COMPLETED, detail, known), None))
+
+    def _opened(self) -> KeyBuilder:
+        if self._keys is None:
+            raise StoreError("is not connected", "a batch inside its `async with` block")
+        return self._keys
+
+
+@attrs.frozen
+class _Seen:
+    """What is to be done about a row: claim it, or give its outcome out; or neither, where it is set aside."""
+
+    claims: bool = True
+    resend: str | None = None
+    replace: str | None = None
+    report_id: str | None = None
+    outcome: Outcome | None = None

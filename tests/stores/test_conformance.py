@@ -1,0 +1,42 @@
+"""The conformance suite on the store in memory: in this process with a clock that is moved, and served to others."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from served_store import ServedHooks, Server
+
+from gateway360_async.testing import FakeClock
+from gateway360_async.testing.stores import Memory, MemoryStore, StoreConformance
+
+
+class TestMemoryStore(StoreConformance):
+    @pytest.fixture(autouse=True)
+    def place(self):
+        self.clock = FakeClock()
+        self.memory = Memory(self.clock)
+
+    def make_store(self, *, namespace="gateway360"):
+        return MemoryStore(self.memory, namespace=namespace)
+
+    async def advance(self, store, seconds):
+        self.clock.advance(seconds)
+
+    async def restart(self, *, keep_data):
+        if not keep_data:
+            self.memory.clear()
+
+
+class TestServedStore(ServedHooks, StoreConformance):
+    @pytest.fixture(autouse=True)
+    def place(self):
+        # Not in pytest's folder: the path of a socket has about a hundred characters.
+        folder = tempfile.mkdtemp(prefix="served-")
+        self.server = Server(Path(folder, "socket"))
+        self.server.start()
+        yield
+        self.server.stop()
+        shutil.rmtree(folder)
