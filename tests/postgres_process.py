@@ -13,6 +13,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, Self
@@ -134,31 +135,25 @@ class PostgresProcess:
 
     def stop(self) -> None:
         """End it as an administrator does: connections are closed with a word."""
-        self._end(signal.SIGINT)
+        assert self._process is not None
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(timeout=_STARTS_WITHIN)
+        self._process = None
 
     def kill(self) -> None:
-        """End it as a crash does."""
+        """End all its processes at once: what none of them has written is lost."""
         if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            for pid in self.pids():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             self._process.wait()
-            # Children of the server have sessions of their own: they end when they notice.
             self._process = None
             (self._data / "postmaster.pid").unlink(missing_ok=True)
 
-    def pause(self) -> None:
-        """Let no new connection be answered until `resume`."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
-
-    def _end(self, how: signal.Signals) -> None:
-        assert self._process is not None
-        self._process.send_signal(how)
-        self._process.wait(timeout=_STARTS_WITHIN)
-        self._process = None
+    def program(self, name: str, *words: object, **options: Any) -> subprocess.Popen[bytes]:
+        """Start another program of PostgreSQL's, which connects to this server."""
+        command = [str(self._programs / name), "-h", str(self.folder), "-U", "postgres", *map(str, words)]
+        return subprocess.Popen(command, cwd=self.folder, **self._user, **options)
 
     def _answer(self) -> int:
         command = [str(self._programs / "pg_isready"), "-q", "-h", str(self.folder)]
@@ -167,3 +162,45 @@ class PostgresProcess:
     def _run(self, program: str, *words: object) -> None:
         command = [str(self._programs / program), *map(str, words)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self.folder, **self._user)
+
+
+class PgBouncerProcess:
+    """A PgBouncer in transaction mode with one connection, which forgets its session after each transaction."""
+
+    PROGRAM = "pgbouncer"
+    ABSENT = "no pgbouncer: install Debian's package `pgbouncer`"
+
+    def __init__(self, server: PostgresProcess) -> None:
+        self._server = server
+
+    def __enter__(self) -> Self:
+        self.folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
+        users, settings = self.folder / "users.txt", self.folder / "pgbouncer.ini"
+        users.write_text('"postgres" ""\n')
+        settings.write_text(
+            f"[databases]\n* = host={self._server.folder}\n[pgbouncer]\nlisten_addr =\nlisten_port = 5432\n"
+            f"unix_socket_dir = {self.folder}\nauth_type = trust\nauth_file = {users}\npool_mode = transaction\n"
+            "default_pool_size = 1\nserver_reset_query = DISCARD ALL\nserver_reset_query_always = 1\n"
+        )
+        user = self._server._user
+        if user:
+            self.folder.chmod(0o755)
+            os.chown(self.folder, _NOT_ROOT, _NOT_ROOT)
+        self._process = subprocess.Popen(
+            [self.PROGRAM, "-q", str(settings)], stderr=subprocess.DEVNULL, **user
+        )
+        until = time.monotonic() + _STARTS_WITHIN
+        while not (self.folder / ".s.PGSQL.5432").exists():
+            assert self._process.poll() is None, "pgbouncer has ended"
+            assert time.monotonic() < until, "pgbouncer does not serve"
+            time.sleep(0.02)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        shutil.rmtree(self.folder)
+
+    def dsn(self, dsn: str) -> str:
+        """Where a client finds, through it, the database of a DSN."""
+        return dsn.replace(str(self._server.folder), str(self.folder))

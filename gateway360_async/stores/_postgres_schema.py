@@ -3,7 +3,8 @@
 Invariants:
 
 - Each function is one step, and is asked in a transaction of its own. It looks at rows of `records` behind their locks,
-  which it takes in the order of the keys. The row of a count is its counter, whose lock is that of its entries too.
+  which it takes in the order of the keys, and gives back (a rollback) before it begins anew. The row of a count is its
+  counter, whose lock is that of its entries too.
 - Each statement of a function sees all that was committed before (READ COMMITTED), so also what a lock was waited for.
 - `expires` is put off by more than is needed where a row changes often: a change of what is indexed costs a lookup.
 - What is asked of many rows is asked by `key = ANY (…)`: a join may be planned for a table that was small then.
@@ -101,13 +102,17 @@ DECLARE
     locked integer;
 BEGIN
     LOOP
-        INSERT INTO gateway360.records (namespace, key)
-            SELECT p_namespace, k FROM unnest(wanted) AS k ON CONFLICT DO NOTHING;
-        PERFORM FROM gateway360.records WHERE namespace = p_namespace AND key = ANY (wanted) ORDER BY key FOR UPDATE;
-        GET DIAGNOSTICS locked = ROW_COUNT;
-        EXIT WHEN locked = cardinality(wanted);  -- otherwise one was removed between the two
+        BEGIN
+            INSERT INTO gateway360.records (namespace, key)
+                SELECT p_namespace, k FROM unnest(wanted) AS k ON CONFLICT DO NOTHING;
+            PERFORM FROM gateway360.records
+                WHERE namespace = p_namespace AND key = ANY (wanted) ORDER BY key FOR UPDATE;
+            GET DIAGNOSTICS locked = ROW_COUNT;
+            IF locked = cardinality(wanted) THEN RETURN gateway360.clock(); END IF;
+            RAISE SQLSTATE 'GW001';  -- one was removed between the two
+        EXCEPTION WHEN SQLSTATE 'GW001' THEN NULL;
+        END;
     END LOOP;
-    RETURN gateway360.clock();
 END $$;
 
 CREATE OR REPLACE FUNCTION gateway360.unlock(p_namespace text, p_keys text[]) RETURNS void LANGUAGE plpgsql AS $$
@@ -152,7 +157,7 @@ LANGUAGE sql IMMUTABLE AS $$
 $$;
 
 -- Gives an answer for each claim; NULL: claimed.
--- p_plain: each has a record and nothing else. One statement takes those that are not there.
+-- p_plain: each has a record and nothing else. One statement takes all, if none is there.
 CREATE OR REPLACE FUNCTION gateway360.claim(
     p_namespace text, p_epoch text, p_wait text, p_plain boolean, p_keys text[], p_items json) RETURNS json
 LANGUAGE plpgsql AS $$
@@ -165,13 +170,17 @@ DECLARE
 BEGIN
     IF now IS NULL THEN RETURN NULL; END IF;
     IF p_plain THEN
-        WITH taken AS (
-            INSERT INTO gateway360.records AS t (namespace, key, token, lease_end, expires, fingerprint, report_id)
-            SELECT DISTINCT ON (i.key COLLATE "C") p_namespace, i.key, i.token, now + i.lease,
-                CASE WHEN i.forgets THEN now + i.lease + i.ttl ELSE 'infinity' END, i.fingerprint, i.report_id
-            FROM gateway360.items(p_items) AS i ORDER BY i.key COLLATE "C", i.n
-            ON CONFLICT DO NOTHING RETURNING t.token)
-        SELECT coalesce(array_agg(token), '{{}}') INTO got FROM taken;
+        BEGIN
+            WITH taken AS (
+                INSERT INTO gateway360.records AS t (namespace, key, token, lease_end, expires, fingerprint, report_id)
+                SELECT DISTINCT ON (i.key COLLATE "C") p_namespace, i.key, i.token, now + i.lease,
+                    CASE WHEN i.forgets THEN now + i.lease + i.ttl ELSE 'infinity' END, i.fingerprint, i.report_id
+                FROM gateway360.items(p_items) AS i ORDER BY i.key COLLATE "C", i.n
+                ON CONFLICT DO NOTHING RETURNING t.token)
+            SELECT coalesce(array_agg(token), '{{}}') INTO got FROM taken;
+            IF cardinality(got) < json_array_length(p_items) THEN RAISE SQLSTATE 'GW001'; END IF;
+        EXCEPTION WHEN SQLSTATE 'GW001' THEN got := '{{}}';
+        END;
     END IF;
     IF cardinality(got) < json_array_length(p_items) THEN
         now := gateway360.lock(p_namespace, p_keys);
@@ -397,4 +406,4 @@ BEGIN
     RETURN to_json(coalesce(before, p_value));
 END $$;
 COMMIT;
-"""
+"""  # noqa: S608  # numbers of ours alone
