@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -48,14 +47,12 @@ _LONGEST_PAUSE: Final = 0.5
 
 _Answered = TypeVar("_Answered")
 
-if sys.platform == "linux":
+# On Linux the one, on macOS the other counts the time that the machine sleeps; Python's own on macOS does not.
+_CLOCK: Final = cast("int | None", getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None)))
 
-    def _clock() -> float:
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
 
-else:
-    # Elsewhere, the monotonic clock counts the time that the machine sleeps.
-    _clock = time.monotonic
+def _clock() -> float:
+    return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
 
 
 @attrs.define(eq=False)

@@ -164,8 +164,10 @@ async def test_call_that_is_cancelled_while_the_store_opens_leaves_the_others_wa
     store = ScriptedStore()
     store.before["open"] = gate = Gate()
     async with Server() as server, client_for(server, store) as client:
-        calls = [asyncio.create_task(client.send(REQUEST, idempotency_key=key)) for key in "12"]
+        requests = [REQUEST, PinRequest(ELSEWHERE, "PIZZA")]
+        calls = [asyncio.create_task(client.send(one, idempotency_key=one.msisdn)) for one in requests]
         await gate.reached.wait()
+        await asyncio.sleep(0)
         calls[0].cancel()
         gate.opened.set()
         assert isinstance(await calls[1], Ok)
@@ -438,6 +440,12 @@ async def test_each_attempt_wants_its_lease(clock, at_once):
         assert isinstance(await client.send(REQUEST, idempotency_key="1"), Ok)
     assert len(store.of("renew")) == 1
     assert server.posts == 2
+
+
+@pytest.mark.parametrize("clock", [_session._CLOCK, None])
+def test_clock_of_leases_goes_on(clock, monkeypatch):
+    monkeypatch.setattr(_session, "_CLOCK", clock)
+    assert _session._clock() <= _session._clock()
 
 
 async def test_claim_without_a_key_needs_no_lease(clock):

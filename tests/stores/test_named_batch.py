@@ -42,7 +42,7 @@ def short_pauses(monkeypatch):
     monkeypatch.setattr(_lanes, "_FIRST_PAUSE", 0.0)
     monkeypatch.setattr(_session, "_FIRST_PAUSE", 0.0)
     monkeypatch.setattr(_named, "_POLL", 0.001)
-    monkeypatch.setattr(_named, "_GAP", 0.0)
+    monkeypatch.setattr(_named, "_GAP", 1e-9)
 
 
 @pytest.fixture
@@ -568,17 +568,16 @@ async def test_named_batch_that_is_not_open_sends_nothing():
 
 
 @pytest.mark.usefixtures("gone")
-async def test_batch_that_is_halted_tells_what_earlier_runs_left():
+async def test_batch_that_is_halted_tells_what_earlier_runs_left(monkeypatch):
+    monkeypatch.setattr(_named.NamedBatch, "ahead", 0)
     memory = Memory()
     async with Server() as server:
         await run(server, memory, NUMBERS[:1])
         await leave_in_doubt(server, memory, NUMBERS[1:2])
         server.behaviour = UNPAID
-        rows = [NUMBERS[5], *NUMBERS[:3]]
+        rows = [NUMBERS[5], *NUMBERS[:3], NUMBERS[5]]
         results = await run(server, memory, rows, concurrency=1)
-    assert results[0] == "not_sent"
-    assert results[1:3] == ["already_completed sent", "maybe_sent"]
-    assert results[3] in ("halted", "not_sent")
+    assert results == ["not_sent", "already_completed sent", "maybe_sent", "halted", "halted"]
 
 
 @pytest.mark.parametrize("error", [AWAY, BROKEN, None])
@@ -711,6 +710,48 @@ async def test_client_that_is_closed_while_a_batch_runs_sends_no_more_and_frees_
             async with client.batch(NUMBERS[:5], name="1"):
                 pass
         assert not client.store.opened
+
+
+async def test_client_that_was_closed_claims_no_row():
+    store, closed = ScriptedStore(), asyncio.Event()
+
+    async def rows():
+        yield NUMBER
+        await closed.wait()
+        yield NUMBERS[1]
+
+    async with Server() as server:
+        client = client_for(server, store)
+        with pytest.raises(ClientClosed):
+            async with client.batch(rows(), name="1") as batch:
+                assert isinstance((await anext(batch)).result, Ok)
+                await client.aclose()
+                closed.set()
+                async for item in batch:
+                    assert outcome(item.result) == "not_sent"
+    assert len(store.of("claim")) == 1
+    assert server.posts == 1
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_store_that_breaks_as_the_block_is_left_is_raised_by_leaving(own):
+    store = ScriptedStore()
+    async with Server(silence) as server, client_for(server, store) as client:
+        store.before["claim"] = gate = Gate()
+        store.after["claim"] = failing(BROKEN)
+        with pytest.raises(LookupError if own else StoreError) as caught:
+            async with client.batch([NUMBER], name="1") as batch:
+                await gate.reached.wait()
+                gate.opened.set()
+                while not batch.report.total:
+                    await asyncio.sleep(0)
+                while batch._workers:
+                    await asyncio.sleep(0)
+                if own:
+                    raise LookupError("the block's own")
+        assert ("is broken" in str(caught.value)) is not own
+        assert [str(BROKEN)] == getattr(caught.value, "__notes__", [str(BROKEN)])
+    assert server.posts == 0
 
 
 async def test_row_has_the_report_id_of_its_claim():

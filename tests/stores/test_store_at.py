@@ -25,6 +25,7 @@ def test_store_at_a_url_of_redis_is_one(url):
 
 @pytest.mark.parametrize("url", ["postgres://u:a-s3cret@localhost/db", "postgresql://localhost/db"])
 def test_store_at_a_url_of_postgresql_is_one(url):
+    pytest.importorskip("psycopg")
     assert isinstance(store_at(url), stores.PostgresStore)
 
 
