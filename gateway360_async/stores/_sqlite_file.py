@@ -48,7 +48,9 @@ PRAGMA application_id = {_APPLICATION};
 PRAGMA user_version = {_VERSION};
 COMMIT;
 """
-_SIDE: Final = struct.Struct("<8sQQ")  # magic; number of commits; 1: a checkpoint runs
+_SIDE: Final = struct.Struct(
+    "<8sQQQ"
+)  # magic; number of commits; bytes in the -wal, about; 1: a checkpoint runs
 _MAGIC: Final = b"g360lock"
 _CHECKPOINT_BYTES: Final = 4 << 20
 _MOUNTS: Final = Path("/proc/self/mountinfo")
@@ -114,7 +116,6 @@ class SqliteFile:
         self._connection: sqlite3.Connection | None = None
         self._opened: list[tuple[int, int] | None] = []
         self._prune_at = 0.0
-        self._wal_bytes = 0
 
     def transact(self, keys: Sequence[str], work: Callable[[Transaction], _T]) -> _T:
         """Read what the keys hold, let `work` change it, and commit. All of it is applied, or an error raised.
@@ -128,17 +129,18 @@ class SqliteFile:
         """
         try:
             with self._locked():
-                before, is_marked = self._read_side()
-                connection = self._connected(before)
+                commits, size, is_marked = self._read_side()
+                connection = self._connected(commits)
                 try:
-                    result, commits = self._commit(connection, keys, work, before, is_marked=is_marked)
+                    result, transaction = self._commit(connection, keys, work, commits, is_marked=is_marked)
                 except BaseException:
                     # At once: the error's traceback may keep cursors, and with them SQLite's locks.
                     self._disconnect()
                     raise
-                if is_marked or commits != before:
-                    self._write_side(commits)
-                if self._wal_bytes > _CHECKPOINT_BYTES:
+                if is_marked or transaction.commits != commits:
+                    size += transaction.written
+                    self._write_side(transaction.commits, size, 0)
+                if size > _CHECKPOINT_BYTES:
                     with suppress(sqlite3.Error):  # it stays marked, and is done again
                         self._checkpoint(connection)
                 return result
@@ -153,7 +155,7 @@ class SqliteFile:
         commits: int,
         *,
         is_marked: bool,
-    ) -> tuple[_T, int]:
+    ) -> tuple[_T, Transaction]:
         if is_marked:
             ((_, frames, _),) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             if frames < 1 and not self._repair:
@@ -168,7 +170,7 @@ class SqliteFile:
             self._prune_at = transaction.write(self._prune_at)
         connection.execute("COMMIT")
         self._require_same()
-        return result, transaction.commits
+        return result, transaction
 
     def close(self) -> None:
         """Close it. A database that no other process has open is one file then, without a `-wal`."""
@@ -236,12 +238,12 @@ class SqliteFile:
             )
         connection.execute(
             "PRAGMA page_size = 1024"
-        ).close()  # most pages of a commit have one row that is new
+        ).close()  # a commit changes many pages, and little in each
         ((mode,),) = connection.execute("PRAGMA journal_mode = WAL").fetchall()
         if mode != "wal":
             raise StoreError("cannot have a -wal on its file system", "a path on a disk of this machine")
-        settings = "synchronous = FULL", "fullfsync = 1", "checkpoint_fullfsync = 1", "wal_autocheckpoint = 0"
-        for setting in (*settings, "journal_size_limit = 0"):
+        autocheckpoint = f"wal_autocheckpoint = {1000 if fcntl is None else 0}"
+        for setting in "synchronous = FULL", "fullfsync = 1", "checkpoint_fullfsync = 1", autocheckpoint:
             connection.execute(f"PRAGMA {setting}").close()
         if not tables:
             connection.executescript(_SCHEMA).close()
@@ -260,16 +262,14 @@ class SqliteFile:
                 connection.close()
 
     def _checkpoint(self, connection: sqlite3.Connection) -> None:
-        self._mark(checkpoint=True)
+        self._write_side(None, None, 1)
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").close()
-        self._mark(checkpoint=False)
+        self._write_side(None, 0, 0)  # the next commit begins the -wal anew, in place
 
     # --- names and identities
 
     def _identities(self) -> list[tuple[int, int] | None]:
-        found = [_identity(f"{self.path}{suffix}") for suffix in ("", "-wal", "-shm")]
-        self._wal_bytes = found[1][1]
-        return [identity for identity, _ in found]
+        return [_identity(f"{self.path}{suffix}") for suffix in ("", "-wal", "-shm")]
 
     def _require_same(self, *, only_database: bool = False) -> None:
         found = self._identities()
@@ -305,42 +305,41 @@ class SqliteFile:
             self._side_identity = found.st_dev, found.st_ino
         fcntl.flock(self._side, fcntl.LOCK_EX)  # the store bounds the time that its callers wait for this
         try:
-            if _identity(name)[0] != self._side_identity:
+            if _identity(name) != self._side_identity:
                 problem = "has lost its -lock: it was deleted or replaced while this program had it open"
                 raise StoreError(problem, "a restart of the program, when the file is the right one")
             yield
         finally:
             fcntl.flock(self._side, fcntl.LOCK_UN)
 
-    def _read_side(self) -> tuple[int, bool]:
-        """Give the number of commits, and whether a checkpoint was broken off."""
+    def _read_side(self) -> tuple[int, int, bool]:
+        """Give the number of commits, about how many bytes are in the -wal, and whether a checkpoint was broken off."""
         if fcntl is None:
-            return 0, False
+            return 0, 0, False
         data = os.pread(self._side, _SIDE.size, 0)
         if len(data) == _SIDE.size:
-            magic, commits, checkpoint = _SIDE.unpack(data)
+            magic, commits, size, is_marked = _SIDE.unpack(data)
             if magic == _MAGIC:
-                return commits, bool(checkpoint)
-        if not self._repair and (data or _identity(f"{self.path}")[1]):
+                return commits, size, bool(is_marked)
+        if not self._repair and (data or (self.path.exists() and self.path.stat().st_size)):
             raise StoreError("has lost its -lock, which tells whether its file is the newest", _CURE)
-        self._write_side(0)
-        return 0, False
+        self._write_side(0, 0, 0)
+        return 0, 0, False
 
-    def _write_side(self, commits: int) -> None:
+    def _write_side(self, commits: int | None, size: int | None, mark: int) -> None:
+        """Write the lock file from the first number on that is given."""
         if fcntl is not None:
-            os.pwrite(self._side, _SIDE.pack(_MAGIC, commits, 0), 0)
-
-    def _mark(self, *, checkpoint: bool) -> None:
-        if fcntl is not None:
-            os.pwrite(self._side, _SIDE.pack(_MAGIC, 0, checkpoint)[16:], 16)
+            data = _SIDE.pack(_MAGIC, commits or 0, size or 0, mark)
+            start = 0 if commits is not None else 16 if size is not None else 24
+            os.pwrite(self._side, data[start:], start)
 
 
-def _identity(name: str) -> tuple[tuple[int, int] | None, int]:
+def _identity(name: str) -> tuple[int, int] | None:
     try:
-        found = os.stat(name)  # noqa: PTH116  # thrice in a transaction
+        found = os.stat(name)  # noqa: PTH116  # some six in a transaction
     except FileNotFoundError:
-        return None, 0
-    return (found.st_dev, found.st_ino), found.st_size
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _explained(error: sqlite3.Error | OSError) -> StoreError:

@@ -104,12 +104,12 @@ async def claimed(store, *names):
 
 
 def number_of_commits(path):
-    return struct.unpack("<8sQQ", Path(f"{path}-lock").read_bytes())[1]
+    return struct.unpack("<8sQQQ", Path(f"{path}-lock").read_bytes())[1]
 
 
 def mark(path):
     with Path(f"{path}-lock").open("r+b") as side:
-        side.seek(16)
+        side.seek(24)
         side.write(struct.pack("<Q", 1))
 
 
@@ -407,7 +407,7 @@ async def test_a_lock_file_that_goes_in_mid_run_is_refused_and_afterwards(path):
         with pytest.raises(StoreError, match="has lost its -lock") as caught:
             await claimed(store, "b")
         assert not caught.value.passing
-    for content in (b"", b"x" * 24):
+    for content in (b"", b"x" * 32):
         Path(f"{path}-lock").write_bytes(content)
         with pytest.raises(StoreError, match="has lost its -lock"):
             await SqliteStore(path).connect()
@@ -466,7 +466,7 @@ async def test_a_checkpoint_broken_off_by_a_kill_is_gone_on_with(path):
     killed_after(path, "a")
     mark(path)
     async with SqliteStore(path) as store:
-        assert Path(f"{path}-lock").read_bytes()[16:] == bytes(8)
+        assert Path(f"{path}-lock").read_bytes()[24:] == bytes(8)
         assert await states(store, "a") == ["in_progress"]
 
 
