@@ -105,6 +105,8 @@ class Records:
         if own is not None and own.token == claim.token:
             remaining = max(0.0, own.lease_end - now)
             return attrs.evolve(own.answer(now), state=State.CLAIMED, result=own.before, remaining=remaining)
+        if record is not None and record.token == claim.replace and record.state == State.COMPLETED:
+            record = None
         is_resend = record is not None and record.token == claim.resend and record.state != State.COMPLETED
         if record is not None and claim.record is not None and not is_resend:
             return record.answer(now, claim.record.fingerprint)
@@ -224,9 +226,11 @@ class Records:
                 self._keep(transaction, wanted, kept._replace(expires=expires, lease_end=end))
         return renewed
 
-    def peek(self, transaction: Transaction, key: bytes) -> Answer:
-        row = transaction.get(self.key("r", key))
-        return Answer(state=State.FREE) if row is None else _Kept(*row).answer(transaction.now)
+    def peek(self, transaction: Transaction, record: Record) -> Answer:
+        kept = self._kept(transaction, record)
+        if kept is None:
+            return Answer(state=State.FREE)
+        return kept.answer(transaction.now, record.fingerprint)
 
     def permits(self, transaction: Transaction, key: bytes, count: int, interval: float) -> tuple[int, float]:
         now, name = transaction.now, self.key("p", key)

@@ -21,12 +21,9 @@ from gateway360_async import (
     PinRequest,
     RetryPolicy,
     SpendGuard,
-    StoreError,
-    TransportFailure,
     WrongEventLoop,
 )
 from gateway360_async.delivery import DeliveryReports
-from gateway360_async.stores import State
 from gateway360_async.stores import State, _lanes, _session
 from gateway360_async.testing import FakeClock
 from gateway360_async.testing._memory_store import Memory
@@ -227,7 +224,9 @@ async def test_another_gateway_or_namespace_has_records_of_its_own():
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "again"), [(REFUSED, True), (UNPAID, False), (status(429), False)], ids=["final", "passing", "429"]
+    ("behaviour", "again"),
+    [(REFUSED, True), (UNPAID, False), (status(429), False)],
+    ids=["final", "passing", "429"],
 )
 async def test_refusal_is_replayed_where_it_would_only_be_repeated(behaviour, again):
     async with Server(behaviour) as server, client_for(server, ScriptedStore(), retry=ONCE) as client:
@@ -239,7 +238,10 @@ async def test_refusal_is_replayed_where_it_would_only_be_repeated(behaviour, ag
 
 
 async def test_lost_answer_is_on_record_and_not_sent_again():
-    async with Server(lambda received: _close(received)) as server, client_for(server, ScriptedStore()) as client:
+    async with (
+        Server(lambda received: _close(received)) as server,
+        client_for(server, ScriptedStore()) as client,
+    ):
         first = await client.send(REQUEST, idempotency_key="1")
         second = await client.send(REQUEST, idempotency_key="1")
     assert (told(first)[0], told(second)[0], second.replayed) == ("maybe_sent", "maybe_sent", True)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 
-import attrs
 import pytest
 from loopback import Server, in_turn, ok, silence, status
 from scripted_store import AWAY, BROKEN, Gate, ScriptedStore, failing
@@ -21,7 +19,6 @@ from gateway360_async import (
     PinRequest,
     RetryPolicy,
     Skipped,
-    SkipReason,
     SpendGuard,
     StoreError,
     TransportFailure,
@@ -453,9 +450,7 @@ async def test_row_whose_store_is_away_is_not_sent_and_one_whose_store_breaks_en
     async with Server() as server, client_for(server, store) as client:
         store.before["claim"] = failing(AWAY)
         results = await client.send_all(NUMBERS[:2], name="1")
-        assert [(outcome(result), result.kind) for result in results] == [
-            ("not_sent", FailureKind.STORE)
-        ] * 2
+        assert [(outcome(result), result.kind) for result in results] == [("not_sent", FailureKind.STORE)] * 2
         store.before["claim"] = failing(BROKEN)
         items = []
         with pytest.raises(StoreError, match="is broken"):

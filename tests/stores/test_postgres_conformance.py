@@ -1,9 +1,8 @@
-"""The conformance suite on a real PostgreSQL."""
+"""The conformance suite on a real PostgreSQL. No hook fills a disk: that would need a file system of the server's own."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 import tempfile
 from pathlib import Path
 
@@ -13,8 +12,6 @@ from postgres_process import ABSENT, PostgresProcess, is_installed
 
 from gateway360_async.stores import PostgresStore
 from gateway360_async.testing.stores import StoreConformance
-
-ROOM = "ALTER ROLE postgres RESET default_transaction_read_only"
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +47,13 @@ class TestPostgresStore(StoreConformance):
             self.server.kill()
             self.server.start()
         else:
-            names = ("records", "entries", "places")
             there = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'gateway360'"
             names = [name for (name,) in self.server.execute(there, dsn=self.dsn)]
             self.server.execute(*(f"TRUNCATE gateway360.{name}" for name in names), dsn=self.dsn)
 
     def lose_answers(self):
         return self.proxy.losing()
+
+    async def deny(self):
+        self.server.execute("DROP ROLE IF EXISTS denied", "CREATE ROLE denied LOGIN")
+        return PostgresStore(self.dsn.replace("postgres@", "denied@"))
