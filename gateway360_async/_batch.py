@@ -385,7 +385,7 @@ class Batch:
         try:
             outcome = await named.send(row, self._has_halted, self._is_over)
         except Exception as exc:
-            await self._deliver(item(result=_unsent(exc)), worker)
+            await self._deliver(item(result=named.of_row(row, _unsent(exc))), worker)
             raise
         if outcome is None:
             return
