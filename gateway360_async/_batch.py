@@ -324,7 +324,7 @@ class Batch:
             request = self._sendable(index, row)
             if isinstance(request, PinRequest):
                 try:
-                    permit = await permits.wait(self._patience, self._is_over)
+                    permit = await permits.wait_unless(self._is_over, self._patience)
                 except StoreError:
                     return (
                         index,

@@ -311,7 +311,7 @@ class NamedBatch:
     ) -> _Seen:
         keys, session, permits = self._opened(), self._session, self._permits
         loop = asyncio.get_running_loop()
-        granted = None if permits is None else await permits.wait(session.store.timeout, is_over)
+        granted = None if permits is None else await permits.wait_unless(is_over, session.store.timeout)
         if is_over():
             if granted is not None and permits is not None:
                 permits.give_back(granted)
