@@ -37,6 +37,7 @@ from ._bounds import Places
 from ._error_ids import ErrorId
 from ._errors import InvalidConfiguration, InvalidRequest, StoreError
 from ._payloads import PinRequest
+from ._permits import Permits
 from ._reports import BatchItem, BatchReport, Tally
 from ._results import (
     ApiError,
@@ -61,9 +62,10 @@ _logger = logging.getLogger("gateway360_async")
 HALT_ON: Final[frozenset[ErrorId | str]] = frozenset({ErrorId.UNAUTHORIZED, ErrorId.NOT_ENOUGH_BALANCE})
 """The errors of the whole account: every other request would get them too."""
 
-Send: TypeAlias = Callable[[PinRequest, Callable[[], bool]], Awaitable[BatchResult]]
+Send: TypeAlias = Callable[..., Awaitable[BatchResult]]
 """Sends a request. Before its first byte it asks the second argument whether the batch has halted; a
-cancellation it turns into a result; and it raises only where nothing was sent."""
+cancellation it turns into a result; and it raises only where nothing was sent. Where there is a rate, the third argument
+is when the row's permit was granted."""
 
 
 class Progress(Protocol):
@@ -94,6 +96,8 @@ class Batch:
         cancel: Callable[[Iterable[asyncio.Task[None]]], None] | None = None,
         named: NamedBatch | None = None,
         progress: Progress | None = None,
+        permits: Permits | None = None,
+        patience: float = 0.0,
         concurrency: int,
         on_duplicate: Literal["skip", "send"],
         halt_on: Collection[ErrorId | str],
@@ -104,6 +108,9 @@ class Batch:
             raise InvalidConfiguration(
                 "halt_on", f"is of type {type(halt_on).__name__}", "a collection of error ids"
             )
+        self._permits = permits
+        self._patience = patience
+        self._pacing = asyncio.Lock()
         self._source = Source(rows)
         self._build = build
         self._send = send
@@ -126,6 +133,7 @@ class Batch:
         self._unconsumed: list[BatchItem] = []
         self._halted_by: ApiError | None = None
         self._error: BaseException | None = None
+        self._stopped = False
         self._stopping = False
         self._began: float | None = None
         self._ended: float | None = None
@@ -136,6 +144,20 @@ class Batch:
         return self._tally.report(
             halted_by=self._halted_by, elapsed=self._elapsed(), unconsumed=tuple(self._unconsumed)
         )
+
+    def stop(self) -> None:
+        """Begin nothing more. The results of what is on its way come as before; entries that were not begun do not."""
+        self._stopped = True
+        self._source.ended = True
+        self._let_go()
+
+    def _is_over(self) -> bool:
+        return self._stopped or self._halted_by is not None
+
+    def _let_go(self) -> None:
+        """Let rows wait no longer for permits to be sent."""
+        if self._permits is not None:
+            self._permits.let_go()
 
     def _elapsed(self) -> float:
         began = time.monotonic() if self._began is None else self._began
@@ -174,6 +196,10 @@ class Batch:
             self._cancel(self._workers)
             await asyncio.wait(self._workers)
         self._keep_untaken()
+        if self._named is not None:
+            for row, result in self._named.left_aside():
+                self._tally.count(result)
+                self._unconsumed.append(BatchItem(row.index, row.request, result, row.entry))
         self._end()
 
     def _keep_untaken(self) -> None:
@@ -228,7 +254,10 @@ class Batch:
 
     def _add_worker(self) -> None:
         # Not by the loop's factory, which may begin it here and now, before it is known.
-        work = self._work() if self._named is None else self._work_on(self._named)
+        if self._named is not None:
+            work = self._work_on(self._named)
+        else:
+            work = self._work() if self._permits is None else self._work_at(self._permits)
         worker = asyncio.Task(work, loop=asyncio.get_running_loop())
         self._workers.add(worker)
         worker.add_done_callback(self._worker_ended)
@@ -267,21 +296,76 @@ class Batch:
             if not self._handed_over(item, worker):
                 await self._hand_over(item)
 
+    async def _work_at(self, permits: Permits) -> None:
+        """Work as `_work` does, at a rate: one row at a time waits for its permit, and is no call yet."""
+        worker = cast("asyncio.Task[None]", asyncio.current_task())
+        while not self._stopping:
+            async with self._pacing:
+                paced = await self._next_paced(permits, worker)
+            if paced is None:
+                return
+            index, row, request, permit = paced
+            try:
+                result = await self._send(request, self._has_halted, permit)
+            except Exception as exc:
+                await self._deliver(BatchItem(index, request, _unsent(exc), row), worker)
+                raise
+            await self._deliver(BatchItem(index, request, self._noted(result), row), worker)
+
+    async def _next_paced(
+        self, permits: Permits, worker: asyncio.Task[None]
+    ) -> tuple[int, object, PinRequest, float | None] | None:
+        """Read on to a row that is to be sent, and wait for its permit. `None`: no more are to be begun."""
+        source = self._source
+        while (entry := source.read_now() or await source.read()) is not None:
+            if len(self._workers) < self._most_workers and not source.ended:
+                self._add_worker()
+            index, row = entry
+            request = self._sendable(index, row)
+            if isinstance(request, PinRequest):
+                try:
+                    permit = await permits.wait_unless(self._is_over, self._patience)
+                except StoreError:
+                    return (
+                        index,
+                        row,
+                        request,
+                        None,
+                    )  # its attempt asks again, and says so in the row's result
+                except BaseException as exc:
+                    await self._deliver(BatchItem(index, request, _unsent(exc), row), worker)
+                    raise
+                if permit is not None:
+                    return index, row, request, permit
+                if self._halted_by is None:
+                    return None
+                request = BatchItem(index, request, self._skipped_as_halted(self._halted_by), row)
+            await self._deliver(request, worker)
+        return None
+
     async def _work_on(self, named: NamedBatch) -> None:
         """Work as `_work` does, on rows that are claimed in a store."""
         worker = cast("asyncio.Task[None]", asyncio.current_task())
-        while not self._stopping:
+        while not (self._stopping or self._stopped):
+            if named.is_due:
+                await self._looked_aside(named, worker)
             row = named.next_freed() or await self._next_row(named, worker)
-            if (row is None or named.is_due) and not await self._looked_aside(named, worker) and row is None:
-                return
             if row is not None:
                 await self._send_row(named, row, worker)
+            elif not await self._looked_aside(named, worker):
+                return
 
     async def _looked_aside(self, named: NamedBatch, worker: asyncio.Task[None]) -> bool:
         """Hand over the rows of other holders that are known now. Gives whether there are any, or some are free."""
         settled = await named.look_aside()
+        cancelled: asyncio.CancelledError | None = None
         for row, result in settled:
-            await self._deliver(BatchItem(row.index, row.request, result, row.entry), worker)
+            try:
+                await self._deliver(BatchItem(row.index, row.request, result, row.entry), worker)
+            except asyncio.CancelledError as exc:
+                cancelled = exc  # the others are counted all the same
+        if cancelled is not None:
+            raise cancelled
         for _ in range(min(named.freed, self._most_workers - len(self._workers))):
             self._add_worker()
         return bool(settled or named.freed)
@@ -291,13 +375,17 @@ class Batch:
         item = partial(BatchItem, row.index, row.request, source=row.entry)
         if self._halted_by is not None:
             # What an earlier run left of it is true all the same.
-            left = await named.left(row)
+            try:
+                left = await named.left(row)
+            except Exception as exc:
+                await self._deliver(item(result=_unsent(exc)), worker)
+                raise
             await self._deliver(item(result=left or self._skipped_as_halted(self._halted_by)), worker)
             return
         try:
-            outcome = await named.send(row, self._has_halted)
+            outcome = await named.send(row, self._has_halted, self._is_over)
         except Exception as exc:
-            await self._deliver(item(result=_unsent(exc)), worker)
+            await self._deliver(item(result=named.of_row(row, _unsent(exc))), worker)
             raise
         if outcome is None:
             return
@@ -307,7 +395,8 @@ class Batch:
             # A store that is away is waited for no longer than its timeout. Cancelled, the worker delivers what it has.
             with suppress(StoreError, asyncio.CancelledError):
                 await recorded
-        await self._deliver(item(result=result), worker)
+        if not (self._stopped and _was_not_begun(result)):
+            await self._deliver(item(result=result), worker)
 
     async def _next_row(self, named: NamedBatch, worker: asyncio.Task[None]) -> Row | None:
         """Read on to a row that is to be sent; entries that are not are handed over on the way. `None`: the end."""
@@ -318,7 +407,11 @@ class Batch:
             index, given = entry
             request = self._built(index, given)
             if isinstance(request, PinRequest):
-                return named.row(index, given, request)
+                try:
+                    return named.row(index, given, request)
+                except StoreError as exc:
+                    await self._deliver(BatchItem(index, request, _unsent(exc), given), worker)
+                    raise
             await self._deliver(request, worker)
         return None
 
@@ -354,6 +447,7 @@ class Batch:
         if isinstance(result, ApiError):
             if result.error_id in self._halt_on and self._halted_by is None:
                 self._halted_by = result
+                self._let_go()
             return result
         if isinstance(result, (Ok, Skipped)):
             return result
@@ -398,8 +492,19 @@ def _cancel(workers: Iterable[asyncio.Task[None]]) -> None:
         worker.cancel()
 
 
-def _unsent(error: Exception) -> TransportFailure:
+def _was_not_begun(result: BatchResult) -> bool:
+    """Whether a batch ended before it made the first attempt at an entry."""
+    return (
+        isinstance(result, TransportFailure) and result.kind is FailureKind.CANCELLED and not result.attempts
+    )
+
+
+def _unsent(error: BaseException) -> TransportFailure:
     """Say of an entry for which an error was raised rather than returned, a closed client say, that it was not sent."""
+    if isinstance(error, asyncio.CancelledError):
+        return TransportFailure(
+            FailureKind.CANCELLED, Disposition.NOT_SENT, detail="cancelled before it was sent", attempts=0
+        )
     detail = f"{type(error).__name__}: {error}"
     return TransportFailure(FailureKind.UNEXPECTED, Disposition.NOT_SENT, detail=detail)
 

@@ -20,7 +20,6 @@ import attrs
 from ._attempts import Attempts, Call
 from ._bounds import Deadlines
 from ._cooldown import Cooldown
-from ._errors import StoreError
 from ._guard import GuardAccount, Refusal, SpendGuard, may_be_an_sms, reached_gateway
 from ._payloads import PinRequest
 from ._permits import Permits
@@ -121,7 +120,7 @@ class Caller:
                 result = await self._guarded(call, body, self._guard)
         except asyncio.CancelledError:
             passed = self._deadlines.end(call)
-            result = call.final(self._attempts.broken_off(call, passed=passed))
+            result = _of_resend(call, call.final(self._attempts.broken_off(call, passed=passed)))
             if not passed:
                 self._ended(call, result)  # the number's next call is to know
                 raise
@@ -157,7 +156,7 @@ class Caller:
 
     def cancelled(self, call: Call[Ok]) -> PinResult:
         """Say what is known of a call that was cancelled."""
-        return _tied(call, call.final(self._attempts.broken_off(call, passed=False)))
+        return _tied(call, _of_resend(call, call.final(self._attempts.broken_off(call, passed=False))))
 
     def cancelled_try(self, call: Call[Verified | NotVerified]) -> VerifyResult:
         """Say what is known of a try that was cancelled. Nobody reports on it."""
@@ -195,11 +194,15 @@ class Caller:
         self, call: Call[Ok], body: SecretBytes, request: PinRequest, key: str | None, store: StoreSession
     ) -> PinResult:
         """Make a call's attempts, on a claim in the store where the call has anything to claim."""
-        if call.lease is not None:
-            return await self._leased(call, body, call.lease)
-        if key is not None or store.claims_all:
-            return await self._admitted(call, body, request, key, store)
-        return await self._attempts.make(call, body)
+        try:
+            if call.lease is not None:
+                return await self._leased(call, body, call.lease)
+            if key is not None or store.claims_all:
+                return await self._admitted(call, body, request, key, store)
+            return await self._attempts.make(call, body)
+        finally:
+            if self._permits is not None and call.permit is not None:
+                self._permits.give_back(call.permit)  # no attempt was made
 
     async def _admitted(
         self, call: Call[Ok], body: SecretBytes, request: PinRequest, key: str | None, store: StoreSession
@@ -211,30 +214,23 @@ class Caller:
             call.maybe_sent = result
             call.report_id = own if result is None else result.report_id
 
-        permits = self._permits
-        if permits is not None:
-            try:
-                call.permit = await permits.wait(store.store.timeout)
-            except StoreError as exc:
-                return self._attempts.failed(call, FailureKind.STORE, str(exc))
-        try:
-            admission = await store.admit(
-                request,
-                idempotency_key=key,
-                report_id=call.report_id,
-                expires=call.expires,
-                force=call.force,
-                meanwhile=meanwhile,
-            )
-            if isinstance(admission, (Ok, ApiError, TransportFailure)):
-                known = admission if admission.replayed else _timed(call, call.final(admission))
-                call.report_id = known.report_id  # of the call that sent it, if one did
-                return known
-            call.lease = admission
-            return await self._leased(call, body, admission)
-        finally:
-            if permits is not None and call.permit is not None:
-                permits.give_back(call.permit)  # no attempt was made
+        admission = await store.admit(
+            request,
+            idempotency_key=key,
+            report_id=call.report_id,
+            expires=call.expires,
+            force=call.force,
+            meanwhile=meanwhile,
+            permits=self._permits if call.permit is None else None,
+        )
+        if isinstance(admission, (Ok, ApiError, TransportFailure)):
+            known = admission if admission.replayed else _timed(call, call.final(admission))
+            call.report_id = known.report_id  # of the call that sent it, if one did
+            return known
+        call.lease = admission
+        if call.permit is None:
+            call.permit = admission.permit
+        return await self._leased(call, body, admission)
 
     async def _leased(self, call: Call[Ok], body: SecretBytes, lease: Lease) -> PinResult:
         """Make the attempts of a call that has its lease, and complete the claim."""
@@ -249,7 +245,8 @@ class Caller:
             raise
         except BaseException as exc:
             # Raised rather than returned, so nothing was sent.
-            store.complete(lease, self._attempts.failed(call, FailureKind.UNEXPECTED, type(exc).__name__))
+            failed = self._attempts.failed(call, FailureKind.UNEXPECTED, type(exc).__name__)
+            store.complete(lease, call.final(failed))
             raise
         recorded = store.complete(lease, _tied(call, result))
         if not lease.gap:  # otherwise a batch waits for it
@@ -259,7 +256,7 @@ class Caller:
                 # The deadline's alone takes nothing from a call that has its result.
                 if not call.passed or call.task is None or call.task.cancelling() > call.cancelling + 1:
                     raise
-        return _of_resend(lease, result)
+        return _of_resend(call, result)
 
 
 async def _until_recorded(recorded: asyncio.Future[bool]) -> None:
@@ -269,17 +266,13 @@ async def _until_recorded(recorded: asyncio.Future[bool]) -> None:
         raise cancelled
 
 
-def _of_resend(lease: Lease, result: PinResult) -> PinResult:
+def _of_resend(call: Call[Ok], result: PinResult) -> PinResult:
     """Say of a resend that was not sent that the request may have been sent before."""
-    if lease.claim.resend is None or result.disposition is not Disposition.NOT_SENT:
+    lease = call.lease
+    if lease is None or lease.claim.resend is None or result.disposition is not Disposition.NOT_SENT:
         return result
-    report_id = None if lease.before is None else lease.before.report_id
-    return TransportFailure(
-        FailureKind.INTERRUPTED,
-        Disposition.MAYBE_SENT,
-        detail=f"an earlier run may have sent it; this time: {result}",
-        report_id=report_id,
-    )
+    call.report_id = None if lease.before is None else lease.before.report_id
+    return lease.of_resend(result)
 
 
 def _timed(call: Call[Ok], result: PinResult) -> PinResult:

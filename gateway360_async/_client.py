@@ -455,8 +455,11 @@ class Gateway360Client:
         # Otherwise the second of two would get the first one's SMS.
         share = on_duplicate == "skip" and not force and name is None
 
-        def send(request: PinRequest, halted: Callable[[], bool]) -> Awaitable[PinResult]:
+        def send(
+            request: PinRequest, halted: Callable[[], bool], permit: float | None = None
+        ) -> Awaitable[PinResult]:
             call = self._begin(request, None, None, halted, force=force)
+            call.permit = permit
             return self._sending.settled(call, share=share)
 
         def send_leased(
@@ -490,6 +493,8 @@ class Gateway360Client:
             cancel=self._sharing.cancel,
             named=named,
             progress=None if self._watched is None else self._watched.batch(),
+            permits=self._permits,
+            patience=0.0 if self._store is None else self._store.store.timeout,
             on_duplicate=on_duplicate,
             halt_on=halt_on,
             concurrency=bound,

@@ -33,7 +33,6 @@ __all__ = [
     "Gateway360Error",
     "InvalidConfiguration",
     "InvalidRequest",
-    "LedgerError",
     "StoreError",
     "WrongEventLoop",
     "kind_of",

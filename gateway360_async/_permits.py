@@ -17,7 +17,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from typing import Final
+from typing import Final, TypeAlias, cast
 
 from ._errors import ClientClosed, StoreError
 from ._rates import HORIZON, Gcra
@@ -33,6 +33,9 @@ be more in a moment than the rate allows. But for one of each answer, or a proce
 Grant = Callable[[int, float], Awaitable[tuple[int, float]]]
 """Grants permits: how many are wanted and the seconds between two, to how many and the seconds until the first."""
 
+_Waiting: TypeAlias = tuple["asyncio.Future[bool]", float, Callable[[], bool] | None]
+"""What is done when a caller has its permit, or is let go (`True`); until when it waits for a store that is away, and whether it needs none."""
+
 
 class Permits:
     """Grants permits to callers in the order of asking.
@@ -46,7 +49,7 @@ class Permits:
         self._interval = 1.0 / rate
         self._grant = grant
         self._own = Gcra(self._interval)
-        self._waiting: deque[tuple[asyncio.Future[None], float]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._returned: deque[float] = deque()
         self._granting: asyncio.Task[None] | None = None
         self._closed = False
@@ -64,32 +67,54 @@ class Permits:
             StoreError: The store is away, or refuses.
             ClientClosed: No permits are granted any more.
         """
+        return cast("float", await self.wait_unless(None, patience))
+
+    async def wait_unless(self, is_over: Callable[[], bool] | None, patience: float) -> float | None:
+        """Wait for a permit as `wait` does, as long as it is needed.
+
+        Args:
+            is_over: Says whether none is needed any more; `let_go` asks it again.
+            patience: Seconds to wait for a store that is away.
+
+        Returns:
+            When it was granted, on the event loop's clock; `None`: none is needed any more.
+        """
         if self._closed:
             raise ClientClosed
+        if is_over is not None and is_over():
+            return None
         loop = asyncio.get_running_loop()
         while self._returned:
             granted = self._returned.popleft()
             if loop.time() - granted <= HOLDS:
                 return granted
-        permit: asyncio.Future[None] = loop.create_future()
-        self._waiting.append((permit, loop.time() + patience))
+        permit: asyncio.Future[bool] = loop.create_future()
+        self._waiting.append((permit, loop.time() + patience, is_over))
         if self._granting is None:
             # Neither the caller's own nor in its context: a caller can be cancelled, and others wait as well.
             self._granting = asyncio.Task(self._give(loop), loop=loop, context=Context())
         try:
-            await permit
+            was_let_go = await permit
         except asyncio.CancelledError:
-            if permit.done() and not permit.cancelled() and permit.exception() is None:
+            if permit.done() and not permit.cancelled() and not (permit.exception() or permit.result()):
                 self.give_back(loop.time())
             raise
-        return loop.time()
+        return None if was_let_go else loop.time()
+
+    def let_go(self) -> None:
+        """Let go of the callers that need no permit any more, as those of a batch that was halted."""
+        for permit, _, is_over in self._waiting:
+            if is_over is not None and not permit.done() and is_over():
+                permit.set_result(True)
 
     def give_back(self, granted: float) -> None:
-        """Take a permit back that was not used: it is the next caller's."""
+        """Take a permit back that was not used: it is the next caller's, while it holds."""
+        if asyncio.get_running_loop().time() - granted > HOLDS:
+            return
         while self._waiting:
-            permit, _ = self._waiting.popleft()
+            permit, *_ = self._waiting.popleft()
             if not permit.done():
-                permit.set_result(None)
+                permit.set_result(False)
                 return
         self._returned.append(granted)
 
@@ -111,8 +136,9 @@ class Permits:
                 else:
                     try:
                         given, delay = await self._grant(wanted, self._interval)
-                    except StoreError as exc:
-                        self._refuse(exc, loop.time())
+                    except Exception as exc:  # noqa: BLE001  # none of the callers may wait in vain
+                        error = exc if isinstance(exc, StoreError) else _failed(exc)
+                        self._refuse(error, loop.time())
                         await asyncio.sleep(HORIZON)
                         continue
                 if given:
@@ -133,7 +159,7 @@ class Permits:
             if left > 0:
                 await asyncio.sleep(left)
             if self._wanted() and (place == 0 or loop.time() <= latest + after):
-                self._waiting.popleft()[0].set_result(None)
+                self._waiting.popleft()[0].set_result(False)
 
     def _wanted(self) -> int:
         """How many callers wait, at least: those that have given up are dropped from the front."""
@@ -143,12 +169,18 @@ class Permits:
 
     def _refuse(self, error: StoreError, now: float) -> None:
         """Refuse the callers whose patience is over; all of them, where waiting would not help."""
-        still: deque[tuple[asyncio.Future[None], float]] = deque()
-        for permit, until in self._waiting:
+        still: deque[_Waiting] = deque()
+        for waiting in self._waiting:
+            permit, until, _ = waiting
             if permit.done():
                 continue
             if error.passing and until > now:
-                still.append((permit, until))
+                still.append(waiting)
             else:
-                permit.set_exception(error)
+                # Each gets one of its own: tracebacks grow where one is raised often.
+                permit.set_exception(StoreError(error.problem, error.expected, passing=error.passing))
         self._waiting = still
+
+
+def _failed(error: Exception) -> StoreError:
+    return StoreError(f"grants no permits ({type(error).__name__}: {error})", "one that works")

@@ -12,6 +12,7 @@ Rules of this module:
   done with it sooner.
 - Requests for the same number that differ take turns, in the order of asking: the later PIN voids the earlier
   whatever the network makes of their order. So a number's flights are a queue, and its head is in the air.
+- To join a queue, to find in it and to leave it takes as long however many are in it.
 - What a flight's own cancellation or deadline kept from being sent, whoever else waits for it sends itself.
 """
 
@@ -20,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -55,12 +57,45 @@ class Flight(Call[Ok]):
     """Whether its batch would have cancelled it, if nobody else had waited for it."""
     doomed: bool = attrs.field(default=False, init=False)
     """Whether it is being cancelled: nobody joins it any more."""
-    waiters: list[asyncio.Future[PinResult]] | None = attrs.field(default=None, init=False)
-    """One for each call that waits, but for the batch's worker that flies it."""
-    behind: Flight | None = attrs.field(default=None, init=False)
-    """The next flight of the same number."""
+    waiters: dict[asyncio.Future[PinResult], None] | None = attrs.field(default=None, init=False)
+    """One for each call that waits, in the order of asking, but for the batch's worker that flies it."""
     outcome: PinResult | Exception | None = attrs.field(default=None, init=False)
     """What became of it: a result, or what is to be raised where it is waited for."""
+
+
+class _Queue:
+    """The flights of one number in the order of asking, and those that can be joined by their request and key."""
+
+    __slots__ = ("_joinable", "flights")
+
+    def __init__(self) -> None:
+        # A dict's first key would take ever longer to find as others are deleted.
+        self.flights: OrderedDict[Flight, None] = OrderedDict()
+        self._joinable: dict[tuple[PinRequest, str | None], OrderedDict[Flight, None]] = {}
+
+    def add(self, flight: Flight) -> None:
+        self.flights[flight] = None
+        if not flight.doomed:
+            self._joinable.setdefault((flight.request, flight.key), OrderedDict())[flight] = None
+
+    def find(self, call: Flight) -> Flight | None:
+        alike = self._joinable.get((call.request, call.key))
+        return None if alike is None else next(iter(alike))
+
+    def hide(self, flight: Flight) -> None:
+        """Let no other call join a flight."""
+        name = (flight.request, flight.key)
+        alike = self._joinable.get(name)
+        if alike is not None:
+            alike.pop(flight, None)
+            if not alike:
+                del self._joinable[name]
+
+    def remove(self, flight: Flight) -> Flight:
+        """Take a flight out. Gives the head."""
+        del self.flights[flight]
+        self.hide(flight)
+        return next(iter(self.flights))
 
 
 class Sharing:
@@ -72,8 +107,9 @@ class Sharing:
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
-        # By number, the head of its queue, which flies. Nearly always there is no other.
+        # By number, the head of its queue, which flies. Nearly always there is no other, and no queue.
         self._flights: dict[str, Flight] = {}
+        self._queues: dict[str, _Queue] = {}
         self._tries = 0
         self._drained = asyncio.Event()
 
@@ -150,46 +186,55 @@ class Sharing:
                 flight.left_by_batch = True
             else:
                 if flight is not None:
-                    flight.doomed = True
+                    self._doom(flight)
                 worker.cancel()
 
     def _all(self) -> Iterator[Flight]:
-        for number in self._flights:
-            yield from self._queue(number)
+        for number, head in self._flights.items():
+            queue = self._queues.get(number)
+            yield from (head,) if queue is None else queue.flights
 
-    def _queue(self, number: str) -> Iterator[Flight]:
-        flight = self._flights.get(number)
-        while flight is not None:
-            yield flight
-            flight = flight.behind
+    def _doom(self, flight: Flight) -> None:
+        flight.doomed = True
+        queue = self._queues.get(flight.number)
+        if queue is not None:
+            queue.hide(flight)
 
     def _find(self, call: Flight) -> Flight | None:
-        for flight in self._queue(call.number):
-            if flight.request == call.request and flight.key == call.key and not flight.doomed:
-                return flight
-        return None
+        queue = self._queues.get(call.number)
+        if queue is not None:
+            return queue.find(call)
+        head = self._flights[call.number]
+        same = head.request == call.request and head.key == call.key
+        return head if same and not head.doomed else None
 
     def _register(self, flight: Flight) -> Flight:
         flight.joined = False  # it may have, before
         self._caller.tie(flight, flight.request)
-        if flight.number not in self._flights:
-            self._flights[flight.number] = flight
-        else:
-            *_, last = self._queue(flight.number)
-            last.behind = flight
+        head = self._flights.setdefault(flight.number, flight)
+        if head is not flight:
+            queue = self._queues.get(flight.number)
+            if queue is None:
+                queue = self._queues[flight.number] = _Queue()
+                queue.add(head)
+            queue.add(flight)
             flight.turn = flight.loop.create_future()
         return flight
 
     def _leave_queue(self, flight: Flight) -> None:
-        after = flight.behind
-        if after is not None and self._flights[flight.number] is flight:
-            self._flights[flight.number] = after
-            turn = after.turn
+        number = flight.number
+        queue = self._queues.get(number)
+        if queue is None:
+            del self._flights[number]
+            return
+        head = queue.remove(flight)
+        if len(queue.flights) == 1:
+            del self._queues[number]
+        if self._flights[number] is flight:
+            self._flights[number] = head
+            turn = head.turn
             if turn is not None and not turn.done():  # one that was cancelled will land in a moment
                 turn.set_result(None)
-        else:
-            before = next(other for other in self._queue(flight.number) if other.behind is flight)
-            before.behind = after
 
     async def _fly(self, flight: Flight) -> None:
         try:
@@ -207,10 +252,7 @@ class Sharing:
         if flight.outcome is not None:
             return
         flight.outcome = outcome
-        if flight.behind is None and self._flights[flight.number] is flight:
-            del self._flights[flight.number]
-        else:
-            self._leave_queue(flight)
+        self._leave_queue(flight)
         for waiter in flight.waiters or ():
             if waiter.done():
                 continue
@@ -228,19 +270,19 @@ class Sharing:
                 raise flight.outcome
             return flight.outcome
         waiter: asyncio.Future[PinResult] = loop.create_future()
-        waiters = flight.waiters = flight.waiters or []
-        waiters.append(waiter)
+        waiters = flight.waiters = flight.waiters or {}
+        waiters[waiter] = None
         try:
             return await waiter
         except asyncio.CancelledError:
-            waiters.remove(waiter)
+            del waiters[waiter]
             if waiters:
                 raise
             if flight.left_by_batch and flight.task is not None:
-                flight.doomed = True
+                self._doom(flight)
                 flight.task.cancel()
             elif flight.own is not None:
-                flight.doomed = True
+                self._doom(flight)
                 flight.own.cancel()
                 # A second cancellation is kept until the flight has settled: it takes a few steps.
                 await uninterrupted(flight.own)

@@ -51,7 +51,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-    settings = "API_KEY BASE_URL CONCURRENCY COOLDOWN FLEET FLEET_NAME FLEET_RATE LOG REGION"
+    settings = "API_KEY BASE_URL CONCURRENCY COOLDOWN LOG REGION STORE"
     for name in settings.split():
         monkeypatch.delenv(f"GATEWAY360_{name}", raising=False)
 

@@ -26,8 +26,8 @@ from gateway360_async import (
 )
 from gateway360_async.delivery import DeliveryReports
 from gateway360_async.integrations.asgi import ReportApp
-from gateway360_async.ledgers import SqliteLedger
 from gateway360_async.sandbox import Sandbox
+from gateway360_async.testing._memory_store import Memory, MemoryStore
 
 KEY = "k3y-0f-the-account"
 NUMBER = "34666666111"
@@ -125,13 +125,13 @@ async def test_what_a_batch_left_behind_can_be_resolved_too():
             assert isinstance(await client.resolve(item.result, timeout=5), Ok)
 
 
-async def test_what_a_ledger_recorded_can_be_resolved_by_the_next_process(tmp_path, later):
-    reports = DeliveryReports("https://example.com/sms", SECRET)
+async def test_what_a_store_has_on_record_can_be_resolved_by_the_next_process(later):
+    reports, memory = DeliveryReports("https://example.com/sms", SECRET), Memory()
     async with Server(silence) as server:
         for process in range(2):
-            client = Gateway360Client(KEY, base_url=server.url, sender="PIZZA", reports=reports)
-            async with client:
-                sending = asyncio.create_task(client.send_all([NUMBER], ledger=SqliteLedger(tmp_path / "l")))
+            settings = {"base_url": server.url, "reports": reports, "store": MemoryStore(memory)}
+            async with Gateway360Client(KEY, sender="PIZZA", **settings) as client:
+                sending = asyncio.create_task(client.send_all([NUMBER], name="1"))
                 if process == 0:
                     await server.wait(lambda: server.posts == 1)
                     later(60)

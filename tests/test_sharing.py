@@ -257,8 +257,8 @@ async def test_a_turn_that_comes_as_its_flight_is_cancelled_goes_to_the_next():
         async def __aenter__(self) -> None: ...
 
         async def __aexit__(self, *exc_info) -> None:
-            flight = client._sharing._flights[NUMBER].behind
-            if flight is not None and flight.request == OTHER:
+            queue = client._sharing._queues.get(NUMBER)
+            if queue is not None and (flight := list(queue.flights)[1]).request == OTHER:
                 flight.task.cancel()
 
     async with Gate() as server, opened(server, limiter=CancelsTheNext()) as client:
@@ -567,3 +567,47 @@ async def test_closing_waits_for_a_call_that_has_only_just_begun():
         await asyncio.sleep(0)
         await client.aclose()
         assert isinstance(await call, Ok)
+
+
+async def test_queue_of_a_number_takes_as_long_per_flight_however_many_are_in_it(monkeypatch):
+    """10,000 different requests for one number: each is compared with none, or with one, as it comes, is found and goes."""
+    comparisons = 0
+    equal = PinRequest.__eq__
+
+    def counted(self, other):
+        nonlocal comparisons
+        comparisons += 1
+        return equal(self, other)
+
+    monkeypatch.setattr(PinRequest, "__eq__", counted)
+    count = 10_000
+    async with Gate() as server, opened(server, deadline=1000) as client:
+        requests = [PinRequest(NUMBER, "GOOD PIZZA", sms_text=f"{n} {{PIN}}") for n in range(count)]
+        calls = [asyncio.create_task(client.send(request)) for request in (*requests, *requests[-100:])]
+        await server.wait(lambda: server.posts == 1)
+        await passes(3)
+        assert len(client._sharing._queues[NUMBER].flights) == count
+        for call in calls[1:]:
+            call.cancel()
+        await asyncio.wait(calls[1:])
+        assert client._sharing._queues == {}
+        server.gate.set()
+        assert isinstance(await calls[0], Ok)
+    assert comparisons <= 10 * count
+    assert server.posts == 1
+
+
+async def test_flight_that_is_given_up_is_found_by_no_other_call():
+    async with Gate() as server, opened(server) as client:
+        first = asyncio.create_task(client.send(REQUEST))
+        await server.wait(lambda: server.posts == 1)
+        other = asyncio.create_task(client.send(OTHER))
+        await passes()
+        first.cancel()
+        other.cancel()
+        await asyncio.sleep(0)  # both end, and have not landed yet
+        again = [asyncio.create_task(client.send(request)) for request in (REQUEST, OTHER)]
+        server.gate.set()
+        assert all(isinstance(result, Ok) for result in await asyncio.gather(*again))
+        await asyncio.wait((first, other))
+    assert [first.cancelled(), other.cancelled()] == [True, True]

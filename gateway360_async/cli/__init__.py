@@ -1,4 +1,4 @@
-"""The command `gateway360`: `demo`, `request`, `verify`, `batch`, `sandbox`.
+"""The command `gateway360`: `demo`, `request`, `verify`, `batch`, `sandbox`, `store`.
 
 Rules of this package:
 

@@ -9,13 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from gateway360_async import PinType, __version__
-from gateway360_async._settings import FLEET_VARIABLE, REGION_VARIABLE
+from gateway360_async._settings import REGION_VARIABLE, STORE_VARIABLE
 
 from ._batch import batch
 from ._examples import examples_of
 from ._options import CONCURRENCY, PATH_PREFIX, BatchOptions
 from ._problems import FAILED, OK, USAGE, complain, run
 from ._request import RequestOptions, request
+from ._store import check, init, new_epoch
 from ._verify import VerifyOptions, verify
 
 __all__ = ["app", "invoke"]
@@ -105,29 +106,29 @@ def _demo(
     count: Annotated[
         int | None,
         typer.Option(
-            min=1, max=1_000_000, metavar="N", help="Entries in the batch: 1000, or 5000 with --fleet."
+            min=1, max=1_000_000, metavar="N", help="Rows in the batch: 1000, or 5000 with two processes."
         ),
     ] = None,
     concurrency: Annotated[
         int,
-        typer.Option(
-            min=1, max=1000, metavar="N", help="Requests at a time, 1 to 1000; with --fleet, of each worker."
-        ),
+        typer.Option(min=1, max=1000, metavar="N", help="Requests at a time, 1 to 1000, of each process."),
     ] = CONCURRENCY,
-    fleet: Annotated[
-        bool,
+    processes: Annotated[
+        int,
         typer.Option(
-            "--fleet",
-            help="Two workers on a queue in a Redis of their own, one of which is killed on the way: half a minute.",
+            min=1,
+            max=2,
+            metavar="N",
+            help="2: two share the batch through a store, and one is killed on the way.",
         ),
-    ] = False,
+    ] = 1,
     json: Json = False,
 ) -> None:
     """Send a batch to a gateway of our own on this machine, and check every SMS. Costs nothing."""
-    if fleet:
-        from ._fleet_demo import fleet_demo  # noqa: PLC0415  # the engine and Redis' client are extras
+    if processes == 2:
+        from ._demo_processes import demo_of_processes  # noqa: PLC0415  # the sandbox is an extra
 
-        run(fleet_demo(count or 5000, concurrency, json=json))
+        run(demo_of_processes(count or 5000, concurrency, json=json))
     else:
         from ._demo import demo  # noqa: PLC0415  # the sandbox is an extra
 
@@ -247,39 +248,30 @@ def _batch(
     concurrency: Annotated[
         int, typer.Option(min=1, max=1000, metavar="N", help="Requests at a time, 1 to 1000.")
     ] = CONCURRENCY,
-    ledger: Annotated[
+    store: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE",
-            help="The batch's memory: after Ctrl-C or a crash, the same command with the same file goes on; "
-            "its results go to the next free name.",
+            metavar="URL",
+            envvar=STORE_VARIABLE,
+            show_envvar=False,
+            help="Where the batch keeps its records: a file, redis://… or postgresql://…; also GATEWAY360_STORE, where "
+            "a password belongs. The same command goes on after Ctrl-C or a crash, and shares the work on as many "
+            "machines as you like; its results go to the next free name.",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The batch's name in the store: a number gets one SMS under it. Default: the file's name.",
         ),
     ] = None,
     resend_maybe_sent: Annotated[
         bool,
         typer.Option(
-            "--resend-maybe-sent", help="Send again what an earlier run may have sent: a second SMS each."
+            "--resend-maybe-sent", help="Send again what another run may have sent: a second SMS each."
         ),
     ] = False,
-    fleet: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            envvar=FLEET_VARIABLE,
-            show_envvar=False,
-            help="Let the workers of a fleet send it, through the Redis at this URL, redis://…; also GATEWAY360_FLEET, "
-            "where a password belongs. The same command goes on, as with a ledger.",
-        ),
-    ] = None,
-    batch_name: Annotated[
-        str | None,
-        typer.Option(
-            "--batch",
-            metavar="NAME",
-            help="The fleet's name for this batch. The same name, number and fields are one SMS, for a day. "
-            "Default: the file's name.",
-        ),
-    ] = None,
     on_duplicate: Annotated[
         OnDuplicate,
         typer.Option(help="A number that is there twice: skip it, or send a PIN that voids the first."),
@@ -302,8 +294,9 @@ def _batch(
     and pin_params.type, .length, .expires_in, .max_tries.
 
     Ctrl-C begins nothing more, waits for the answers that are on their way,
-    and says how to go on; a second one gives up on them. With --fleet, what is
-    in the queue then stays there, and may be sent yet.
+    and says how to go on; a second one gives up on them. With --store, the same
+    command goes on by itself; --dry-run says what the store knows, and a
+    --report of it is about that.
 
     Exit code: 0 all were sent, 1 some were not, 2 usage,
     3 halted by an error of the whole account, 130 interrupted, 143 terminated.
@@ -320,11 +313,10 @@ def _batch(
         concurrency=concurrency,
         rate=rate,
         on_duplicate=on_duplicate.value,
-        ledger=ledger,
+        store=store,
+        name=name,
         resend_maybe_sent=resend_maybe_sent,
         report=report,
-        fleet=fleet,
-        batch=batch_name,
         dry_run=dry_run,
         json=json,
     )
@@ -352,3 +344,50 @@ def _sandbox(
     from ._sandbox import sandbox  # noqa: PLC0415  # the sandbox is an extra
 
     run(sandbox(port, balance, latency, open_page=open_page, json=json))
+
+
+Store = Annotated[
+    str,
+    typer.Argument(
+        metavar="URL", envvar=STORE_VARIABLE, show_envvar=False, help="A file, redis://… or postgresql://…."
+    ),
+]
+stores = typer.Typer(
+    help="Set a store up, check it, or give it a new epoch. Its URL may come from GATEWAY360_STORE.",
+    epilog=examples_of("store"),
+    no_args_is_help=True,
+)
+app.add_typer(stores, name="store")
+
+
+@stores.command("init")
+def _init(
+    url: Store,
+    sql: Annotated[bool, typer.Option("--sql", help="Show the SQL in place of running it.")] = False,
+) -> None:
+    """Make the tables of a store in PostgreSQL. The others set themselves up."""
+    run(init(url, sql=sql))
+
+
+@stores.command("check")
+def _check(url: Store) -> None:
+    """Say what of the promise is lost by how the store is set up.
+
+    Exit code: 0 nothing, 1 something, 2 usage.
+    """
+    run(check(url))
+
+
+@stores.command("new-epoch")
+def _new_epoch(url: Store, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Give a store a new epoch, after a backup of it was restored.
+
+    What was sent after the backup is not in it. Programs that are still
+    connected would go on with it; after this they send nothing until they are
+    restarted.
+    """
+    if not yes:
+        typer.confirm(
+            "Each program that uses the store has to be restarted then. Go on?", abort=True, err=True
+        )
+    run(new_epoch(url))

@@ -5,23 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections import Counter
 from collections.abc import AsyncIterable, Iterable
-from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
+from contextlib import AsyncExitStack, ExitStack
 from datetime import datetime
-from typing import TYPE_CHECKING, TextIO, cast
+from typing import TextIO, cast
 
 import attrs
 import typer
 from rich.console import Console
 
-from gateway360_async import BatchItem, FailureKind, Gateway360Client, LedgerError, Skipped, TransportFailure
-from gateway360_async.ledgers import SqliteLedger
+from gateway360_async import Gateway360Client, StoreError
 
 from ._console import console_on
 from ._dry_run import dry_run
-from ._files import count_lines, create, is_regular, open_input, rows_of, settled_files
-from ._fleet_options import fleet_of, settled_fleet
+from ._files import count_lines, create, free_files, is_regular, open_input, rows_of
 from ._gate import Gate, seconds_apart
 from ._interrupts import Interrupts
 from ._options import BatchOptions
@@ -30,20 +27,19 @@ from ._problems import FAILED, HALTED, INTERRUPTED, OK, api_key, complain
 from ._progress import Live
 from ._results import Results
 from ._rows import FileProblem, Row, from_thread
+from ._store import Warnings, store_of, with_name
 from ._summary import Ending, advice, show_summary, summary_object
-
-if TYPE_CHECKING:
-    from ._queue import BatchQueue
 
 __all__ = ["batch"]
 
 
 async def batch(options: BatchOptions) -> int:
     """Send the file's requests, or only look at them. Gives the exit code."""
-    options = settled_files(settled_fleet(options))
+    options = free_files(with_name(options))
     if options.dry_run:
         return await dry_run(options)
-    gate = Gate(seconds_apart(options.rate))
+    apart = seconds_apart(options.rate)
+    store = None if options.store is None else store_of(options.store)
     client = Gateway360Client(
         api_key(),
         sender=options.sender,
@@ -52,22 +48,18 @@ async def batch(options: BatchOptions) -> int:
         base_url=options.base_url,
         path_prefix=options.path_prefix,
         concurrency=options.concurrency,
-        limiter=gate.attempts,
-        fleet=None if options.fleet is None else fleet_of(options),
+        rate=None if apart is None else 1 / apart,
+        store=store,
     )
     told = _Told(options)
-    if options.fleet is None:
-        return await _send_file(options, client, gate, told, None)
-    from ._queue import BatchQueue, Warnings  # noqa: PLC0415  # with redis and taskiq, which are an extra
-
     with Warnings(told.warn):
-        async with BatchQueue(options, told.warn) as queue:
-            return await _send_file(options, client, gate, told, queue)
+        async with AsyncExitStack() as stack:
+            if store is not None:
+                await stack.enter_async_context(store)  # its trouble is known before a file is made
+            return await _send_file(options, client, told)
 
 
-async def _send_file(
-    options: BatchOptions, client: Gateway360Client, gate: Gate, told: _Told, queue: BatchQueue | None
-) -> int:
+async def _send_file(options: BatchOptions, client: Gateway360Client, told: _Told) -> int:
     stderr = console_on(stderr=True)
     with ExitStack() as files:
         file = open_input(options.file, files)
@@ -78,12 +70,12 @@ async def _send_file(
         total = None if lines is None else lines - rows.headed
         out = sys.stdout if options.out == "-" else create(options.out, files)
         page = None if options.report is None else create(options.report, files)
-        run = _Run(options, gate, Results(out, options.out), stderr, told, queue)
+        run = _Run(options, Results(out, options.out), stderr, told)
         # A pipe or a terminal may keep its reader waiting; a file does not.
         regular = is_regular(file)
         source = rows if regular else from_thread(iter(rows))
         async with client:
-            ending = await run.send(client, gate.rows(source), total, watched=watched)
+            ending = await run.send(client, source, total, watched=watched)
             # A pipe cannot be read twice.
             ending = attrs.evolve(ending, headed_by=rows.headed_by, can_be_cut=regular and not rows.bare_cr)
             return run.close(ending, page)
@@ -109,16 +101,12 @@ class _Run:
     def __init__(
         self,
         options: BatchOptions,
-        gate: Gate,
         results: Results,
         stderr: Console,
         told: _Told,
-        queue: BatchQueue | None = None,
     ) -> None:
         self._options = options
         self._told = told
-        self._queue = queue
-        self._gate = gate
         self._results = results
         self._stderr = stderr
         self._began = datetime.now().astimezone()
@@ -133,36 +121,33 @@ class _Run:
     ) -> Ending:
         """Send the rows, and write each result down. Says how it ended."""
         options, results = self._options, self._results
+        gate = Gate()
         batch = client.batch(
-            rows,
+            gate.rows(rows),
+            name=options.name,
             on_duplicate=options.on_duplicate,
-            ledger=None if options.ledger is None else SqliteLedger(options.ledger),
             resend_maybe_sent=options.resend_maybe_sent,
-            queue=None if self._queue is None else self._queue.queue,
         )
+
+        def stop() -> None:
+            gate.shut()
+            batch.stop()
+
         problems: list[str] = []
-        with Interrupts(self._gate, self._say_stopping) as interrupts:
+        with Interrupts(stop, self._say_stopping) as interrupts:
             try:
                 async with batch:
                     results.begin()
                     with Live(
-                        self._stderr,
-                        "sending",
-                        total,
-                        results.statistics.counts,
-                        beside=None if self._queue is None else self._in_queue,
-                        shown=watched,
+                        self._stderr, "sending", total, results.statistics.counts, shown=watched
                     ) as live:
-                        async with self._watched(live):
-                            async for item in batch:
-                                results.write(item)
-                                if self._took_no_turn(item):
-                                    self._gate.give_back()
-                                live.tick()
-                        if not self._gate.is_shut:
+                        async for item in batch:
+                            results.write(item)
+                            live.tick()
+                        if not gate.is_shut:
                             live.end()
-            except (FileProblem, LedgerError) as exc:
-                if isinstance(exc, LedgerError) and not batch.report.total:  # it could not even be opened
+            except (FileProblem, StoreError) as exc:
+                if isinstance(exc, StoreError) and not batch.report.total:  # it could not even be opened
                     raise
                 problems.append(str(exc))
             except asyncio.CancelledError:
@@ -182,38 +167,14 @@ class _Run:
             elapsed=report.elapsed,
             halted_by=report.halted_by,
             problems=[*problems, *results.lost],
-            settled_to=results.settled_to,
+            completed_to=results.completed_to,
         )
 
-    def _took_no_turn(self, item: BatchItem) -> bool:
-        """Whether nothing was sent for an entry, nor was it to be: what an earlier run left open stays so."""
-        if isinstance(item.result, TransportFailure):
-            return item.result.kind is FailureKind.INTERRUPTED and not self._options.resend_maybe_sent
-        return isinstance(item.result, Skipped)
-
-    def _watched(self, live: Live) -> AbstractAsyncContextManager[None]:
-        if self._queue is None:
-            return nullcontext()
-        return self._queue.watched(lambda: (self._results.statistics.total, self._outstanding()), live.tick)
-
-    def _outstanding(self) -> int:
-        return self._gate.passed - self._results.statistics.total
-
-    def _in_queue(self) -> Counter[str]:
-        return Counter({"in the queue": self._outstanding()})
-
     def _say_stopping(self) -> None:
-        if self._options.json:
-            return
-        if self._queue is None:
+        if not self._options.json:
             complain(
-                f"stopping: nothing more is begun. Waiting for {self._outstanding()} on their way; "
-                "another Ctrl-C gives up on them, and they may have been sent"
-            )
-        else:
-            complain(
-                f"stopping: nothing more is put in the queue. Waiting for {self._outstanding()} that are in it; "
-                "another Ctrl-C leaves them there, and they may be sent yet"
+                "stopping: nothing more is begun. Waiting for what is on its way; "
+                "another Ctrl-C gives up on it, and it may have been sent"
             )
 
     def close(self, ending: Ending, page: TextIO | None) -> int:

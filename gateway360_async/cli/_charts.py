@@ -131,7 +131,7 @@ def histogram_chart(bars: Sequence[Bar], marks: Mapping[str, float], label: str)
 
 
 def timeline_chart(bars: Sequence[Bar], elapsed: float, limit: float | None, label: str) -> Markup:
-    """Draw how many calls were settled a second, over the time of the run.
+    """Draw how many calls ended a second, over the time of the run.
 
     Args:
         bars: The bars, from the beginning.

@@ -1,10 +1,10 @@
-"""`gateway360 batch --dry-run`: what a batch would do, without a connection, a key or a ledger.
+"""`gateway360 batch --dry-run`: what a batch would do, without a connection to the gateway, or a key.
 
 Rules of this module:
 
 - It checks what the batch itself checks, with the same code, and in the same order.
-- It changes nothing: the files for results and page are looked at and not made, and a ledger is not opened, for
-  opening one takes its lock and its key.
+- It sends nothing and claims nothing. The file for results is looked at and not made; a store is asked what it knows,
+  and the page is about that.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
+from datetime import datetime
 from typing import Final
 
 import typer
@@ -27,13 +28,16 @@ from gateway360_async._settings import checked_sender, endpoint
 from gateway360_async._wire import REQUEST_PATH
 
 from ._console import console_on
-from ._files import check_writable, count_lines, is_regular, open_input, rows_of
+from ._files import check_writable, count_lines, create, is_regular, open_input, rows_of
 from ._gate import seconds_apart
+from ._known import Known, known_of
 from ._options import BatchOptions
+from ._page import write_page
 from ._problems import FAILED, OK, complain
 from ._progress import Live
 from ._rows import FileProblem, Row, Rows, from_thread
 from ._show import as_json
+from ._summary import Ending
 from ._text_warnings import text_warnings
 from ._words import count, duration
 
@@ -47,12 +51,14 @@ _AT_A_TIME: Final = 500
 async def dry_run(options: BatchOptions) -> int:
     """Look at every row. Gives the exit code: 0 if all are valid."""
     checked_sender(options.sender)
-    endpoint(options.base_url, options.path_prefix, REQUEST_PATH, allow_insecure=False)
+    url = endpoint(options.base_url, options.path_prefix, REQUEST_PATH, allow_insecure=False)
     apart = seconds_apart(options.rate)
-    for name in (options.out, options.report, options.ledger):
+    for name in (options.out, options.report, options.store_file):
         check_writable(name)
     looked = _Look(options)
+    began = datetime.now().astimezone()
     problem: str | None = None
+    reported = False
     stderr = console_on(stderr=True)
     with ExitStack() as files:
         file = open_input(options.file, files)
@@ -61,19 +67,32 @@ async def dry_run(options: BatchOptions) -> int:
         rows = rows_of(file, options)
         total = None if lines is None else lines - rows.headed
         with Live(stderr, "checking", total, looked.counts, shown=watched, passing=True) as live:
-            try:
-                async for row in _all(rows, waits=not is_regular(file)):
-                    looked.at(row)
-                    live.tick()
-                live.end()
-            except FileProblem as exc:
-                problem = str(exc)
+            async with known_of(options, url) as known:
+                looked.known = known
+                try:
+                    async for row in _all(rows, waits=not is_regular(file)):
+                        request = looked.at(row)
+                        if known is not None and request is not None:
+                            await known.add(row.line, request)
+                        live.tick()
+                    live.end()
+                except FileProblem as exc:
+                    problem = str(exc)
+                if known is not None:
+                    await known.ask()
+        if known is not None and options.report is not None:
+            reported = True
+            note = f"Nothing was sent: this is what the store knows. Rows that are free: {known.counts()['free']}"
+            ending = Ending(code=OK, elapsed=0.0, problems=[note, *([] if problem is None else [problem])])
+            write_page(create(options.report, files), options, known.statistics, known.notable, ending, began)
     if options.json:
         typer.echo(json.dumps(looked.summary(apart, problem)), err=True)
     else:
         typer.echo("\n".join(looked.lines(apart, problem)))
         if problem is not None:
             complain(problem)
+        if reported:
+            typer.echo(f"The report is in {options.report}", err=True)
     return OK if problem is None and not looked.invalid else FAILED
 
 
@@ -106,9 +125,11 @@ class _Look:
         self._segments = 0
         self._warned: Counter[str] = Counter()
         self._warnings: list[str] = []
+        self.known: Known | None = None
+        """What the batch's store knows."""
 
-    def at(self, row: Row) -> None:
-        """Look at one row."""
+    def at(self, row: Row) -> PinRequest | None:
+        """Look at one row. Gives its request, if it would be sent."""
         index = self.requests + self.duplicates + self.invalid
         number = row.get("msisdn")
         try:
@@ -116,17 +137,18 @@ class _Look:
         except InvalidRequest as exc:
             self.invalid += 1
             self._skipped(index, row.line, number, Skipped(SkipReason.INVALID, str(exc)))
-            return
+            return None
         if self._seen is not None:
             if int(request.msisdn) in self._seen:
                 self.duplicates += 1
                 detail = "an earlier entry has the same number"
                 self._skipped(index, row.line, number, Skipped(SkipReason.DUPLICATE, detail))
-                return
+                return None
             self._seen.add(int(request.msisdn))
         self.requests += 1
         self.two_readings += self._reader.two_readings(number)
         self._look_at_text(index, row.line, request)
+        return request
 
     def _look_at_text(self, index: int, line: int, request: PinRequest) -> None:
         """Count how a text will arrive, and keep what a person may not expect of it."""
@@ -175,7 +197,7 @@ class _Look:
             "requests": self.requests,
             "two_readings": self.two_readings,
             "seconds_at_rate": None if apart is None else round(self._seconds(apart), 3),
-            "ledger_looked_at": False,
+            "store": None if self.known is None else self.known.counts(),
             **({"texts": texts} if self._texts else {}),
             "problem": problem,
             "exit_code": OK if problem is None and not self.invalid else FAILED,
@@ -201,29 +223,36 @@ class _Look:
             lines.insert(-1, f"              {read} {self._reader.region}")
         if problem is not None:
             lines.insert(-1, "              and more, maybe: the file cannot be read to its end")
-        if options.fleet is not None:
-            lines.append(
-                f"The fleet's workers send them, at their rate, as the batch {printable(options.batch or '')}."
-            )
-        elif apart is None:
+        if self.known is not None:
+            lines += [
+                f"In the store, the batch {printable(options.name or '')} has",
+                "",
+                *self._in_store(),
+                "",
+            ]
+        if apart is None:
             lines.append(f"Without --rate, {options.concurrency} requests are on their way at a time.")
         else:
             lines.append(f"At --rate {options.rate} they take {duration(self._seconds(apart))} or more.")
         if not os.environ.get("GATEWAY360_API_KEY"):
             lines.append("GATEWAY360_API_KEY is not set: the batch itself would ask for the key, or refuse.")
-        if options.ledger is not None:
-            lines.append(
-                f"The ledger {printable(options.ledger)} was not looked at: what it has settled would be skipped, too."
-            )
-        if options.fleet is not None:
-            lines.append(
-                "The fleet was not asked: what it has sent of this batch before would be skipped, too."
-            )
         if self._texts:
             lines += ["", *self._about_texts()]
         lines += _listed("Warnings:", self._warnings, self._warned["rows"])
         lines += _listed("Invalid:", self._problems, self.invalid)
         return lines
+
+    def _in_store(self) -> list[str]:
+        sentences = {
+            "completed": "rows that have their results",
+            "in_doubt": "that may have been sent, and are left alone without --resend-maybe-sent",
+            "in_progress": "that another run is at",
+            "free": "that would be sent",
+        }
+        counts = {} if self.known is None else self.known.counts()
+        return [
+            f"  {count(counts[state]):>10}  {said}" for state, said in sentences.items() if state in counts
+        ]
 
     def _about_texts(self) -> list[str]:
         lines = [
@@ -242,7 +271,8 @@ class _Look:
         return lines
 
     def _seconds(self, apart: float) -> float:
-        return max(0, self.requests - 1) * apart
+        requests = self.requests if self.known is None else self.known.counts()["free"]
+        return max(0, requests - 1) * apart
 
 
 def _listed(title: str, shown: list[str], number: int) -> list[str]:

@@ -16,7 +16,7 @@ EXAMPLES: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
     "demo": [
         ("A thousand PINs to a gateway of our own, and every SMS accounted for", "gateway360 demo"),
         ("More of them, for a program to read", "gateway360 demo --count 2000 --json"),
-        ("A fleet of workers, one of which is killed on the way", "gateway360 demo --fleet"),
+        ("Two processes share a batch, and one is killed on the way", "gateway360 demo --processes 2"),
     ],
     "request": [
         ("One PIN", 'gateway360 request +34666666111 --sender "GOOD PIZZA"'),
@@ -41,28 +41,37 @@ EXAMPLES: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
             "Send it, and be able to go on whatever happens",
             (
                 'gateway360 batch customers.csv --sender "GOOD PIZZA" \\\n'
-                "  --rate 30/s --ledger customers.ledger --out results.jsonl \\\n"
+                "  --rate 30/s --store customers.db --out results.jsonl \\\n"
                 "  --report report.html"
             ),
         ),
         (
-            "Let a fleet send it: workers on any machine, with the same Redis and key",
+            "On any number of machines with the same file: they share it",
             (
-                "export GATEWAY360_FLEET=redis://localhost:6379/0\n"
-                "taskiq worker gateway360_async.integrations.taskiq:broker_from_environment"
+                "export GATEWAY360_STORE=redis://localhost:6379/0\n"
+                'gateway360 batch customers.csv --sender "GOOD PIZZA" --name welcome \\\n'
+                "  --rate 30/s --out results.jsonl"
             ),
         ),
         (
-            "And the batch for them, in another shell",
+            "What the store knows of it, as a page: nothing is sent",
             (
                 'gateway360 batch customers.csv --sender "GOOD PIZZA" \\\n'
-                '  --fleet "$GATEWAY360_FLEET" --batch welcome --out results.jsonl'
+                "  --store customers.db --dry-run --report report.html"
             ),
         ),
         (
             "From another program, and to one",
             'cut -d, -f1 customers.csv | gateway360 batch - --sender "GOOD PIZZA" --json',
         ),
+    ],
+    "store": [
+        (
+            "The tables of a store in PostgreSQL, before its first use",
+            "gateway360 store init postgresql://localhost/pins",
+        ),
+        ("Whether it may forget what was sent", "gateway360 store check redis://localhost:6379/0"),
+        ("After a backup was restored", "gateway360 store new-epoch postgresql://localhost/pins"),
     ],
     "sandbox": [
         ("For your app, with the phone in your browser", "gateway360 sandbox --open"),

@@ -3,7 +3,7 @@
 Rules of this module:
 
 - No file that holds something is ever written over: the results of the run before, or the input.
-- With a ledger or a fleet, the same command goes on after a crash: its results then go to the next free name, and it
+- With a store, the same command goes on after a crash: its results then go to the next free name, and it
   says so.
 - A file that cannot be written is found out before anything is sent.
 """
@@ -29,7 +29,7 @@ from ._options import BatchOptions, free_name
 from ._problems import UsageProblem, complain
 from ._rows import Rows
 
-__all__ = ["check_writable", "count_lines", "create", "is_regular", "open_input", "rows_of", "settled_files"]
+__all__ = ["check_writable", "count_lines", "create", "free_files", "is_regular", "open_input", "rows_of"]
 
 _BLOCK: Final = 1 << 20
 _LINE: Final = re.compile(rb"[^\r\n]+")
@@ -77,11 +77,11 @@ async def count_lines(file: TextIO) -> int:
     return lines
 
 
-def settled_files(options: BatchOptions) -> BatchOptions:
-    """Settle which files are written: with a ledger or a fleet, the next free names like those that were given.
+def free_files(options: BatchOptions) -> BatchOptions:
+    """Decide which files are written: with a store, the next free names like those that were given.
 
     Raises:
-        UsageProblem: A file holds something and there is neither, or one file is for two purposes.
+        UsageProblem: A file holds something and there is no store, or one file is for two purposes.
     """
     if options.report == "-":
         raise UsageProblem("--report -: the page needs a file of its own")
@@ -94,7 +94,7 @@ def settled_files(options: BatchOptions) -> BatchOptions:
 
 
 def _check_distinct(options: BatchOptions) -> None:
-    named = {"--out": options.out, "--report": options.report, "--ledger": options.ledger}
+    named = {"--out": options.out, "--report": options.report, "--store": options.store_file}
     seen: dict[Path, str] = {}
     for option, name in named.items():
         if name is not None and name != "-" and seen.setdefault(Path(name).resolve(), option) != option:
@@ -105,7 +105,7 @@ def _free(option: str, name: str, options: BatchOptions) -> str:
     path = Path(name)
     if name == "-" or not path.exists() or not path.stat().st_size:
         return name
-    if not options.goes_on or not path.is_file():
+    if options.store is None or not path.is_file():
         raise UsageProblem(f"{option} {name}: this file holds something already; name another")
     free = free_name(name)
     if not options.json:  # whose one object names them

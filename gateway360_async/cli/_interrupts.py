@@ -19,7 +19,6 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self, cast
 
-from ._gate import Gate
 from ._problems import INTERRUPTED, TERMINATED
 
 __all__ = ["Interrupts"]
@@ -29,14 +28,14 @@ class Interrupts:
     """Handles the signals while it is entered, where the event loop can: on Windows, Ctrl-C cancels at once.
 
     Args:
-        gate: What to shut.
+        stop: Lets nothing more begin.
         say: Called at the first Ctrl-C.
     """
 
-    def __init__(self, gate: Gate, say: Callable[[], None]) -> None:
+    def __init__(self, stop: Callable[[], None], say: Callable[[], None]) -> None:
         self.code: int | None = None
         """The exit code, if somebody interrupted the batch."""
-        self._gate = gate
+        self._stop = stop
         self._say = say
         self._task = cast("asyncio.Task[object]", asyncio.current_task())
         self._over = False
@@ -64,12 +63,12 @@ class Interrupts:
             self._task.cancel()
             return
         self.code = INTERRUPTED
-        self._gate.shut()
+        self._stop()
         self._say()
 
     def _terminate(self) -> None:
         if self._over:
             return
         self.code = TERMINATED
-        self._gate.shut()
+        self._stop()
         self._task.cancel()

@@ -35,13 +35,13 @@ _MEANINGS: Final[Mapping[str, str]] = {
     FailureKind.UNREADABLE: "an answer that says nothing",
     FailureKind.DEADLINE: "the call's time was over",
     FailureKind.CANCELLED: "cut off when the batch was left",
-    FailureKind.INTERRUPTED: "whoever began it was gone before its answer came, or it is in the queue yet",
-    FailureKind.FLEET: "the Redis that the fleet shares could not be asked",
+    FailureKind.INTERRUPTED: "the run that began it was gone before its answer came, or has it yet",
+    FailureKind.STORE: "the store could not be asked, so nothing was sent",
     FailureKind.UNEXPECTED: "an error that nobody expected",
     SkipReason.DUPLICATE: "the number is there twice: a second PIN would void the first",
     SkipReason.INVALID: "the row makes no valid request",
     SkipReason.HALTED: "not begun: the whole account was refused before",
-    SkipReason.ALREADY_COMPLETED: "an earlier run has settled it",
+    SkipReason.ALREADY_COMPLETED: "another run has its result",
 }
 
 

@@ -11,9 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 import attrs
 
 from gateway360_async._numbers import LineTypes
-from gateway360_async._settings import FLEET_VARIABLE
+from gateway360_async._settings import STORE_VARIABLE
 
-__all__ = ["CONCURRENCY", "PATH_PREFIX", "BatchOptions", "argument", "free_name"]
+__all__ = ["CONCURRENCY", "PATH_PREFIX", "BatchOptions", "argument", "file_of", "free_name"]
 
 CONCURRENCY = 100
 PATH_PREFIX = "/api"
@@ -33,19 +33,13 @@ class BatchOptions:
     concurrency: int = CONCURRENCY
     rate: str | None = None
     on_duplicate: Literal["skip", "send"] = "skip"
-    ledger: str | None = None
+    store: str | None = attrs.field(default=None, repr=False)
+    """A file or a URL, which may hold a password."""
+    name: str | None = None
     resend_maybe_sent: bool = False
     report: str | None = None
-    fleet: str | None = attrs.field(default=None, repr=False)
-    """The URL of its Redis, which may hold a password."""
-    batch: str | None = None
     dry_run: bool = False
     json: bool = False
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether the same command goes on where the run before stopped."""
-        return self.ledger is not None or self.fleet is not None
 
     def command(self) -> str:
         """Write the command line that goes on with this batch: results and page go to files of their own."""
@@ -59,8 +53,7 @@ class BatchOptions:
             "--rate": self.rate,
             "--concurrency": None if self.concurrency == CONCURRENCY else str(self.concurrency),
             "--on-duplicate": None if self.on_duplicate == "skip" else self.on_duplicate,
-            "--ledger": self.ledger,
-            "--batch": self.batch,
+            "--name": self.name,
             "--report": None if self.report is None else free_name(self.report),
             "--base-url": self.base_url,
             "--path-prefix": None if self.path_prefix == PATH_PREFIX else self.path_prefix,
@@ -70,16 +63,29 @@ class BatchOptions:
                 words += [f"{name}={value}"] if value.startswith("-") else [name, value]
         switches = {"--resend-maybe-sent": self.resend_maybe_sent, "--json": self.json}
         words += [name for name, on in switches.items() if on]
-        if self.fleet is None:
+        if self.store is None:
             return shlex.join(words)
-        fleet = f'"${FLEET_VARIABLE}"' if self.fleet_is_secret else shlex.quote(self.fleet)
-        return f"{shlex.join(words)} --fleet {fleet}"
+        store = f'"${STORE_VARIABLE}"' if self.store_is_secret else shlex.quote(argument(self.store))
+        return f"{shlex.join(words)} --store {store}"
 
     @property
-    def fleet_is_secret(self) -> bool:
-        """Whether the URL of the fleet's Redis holds a password, or may hold one."""
-        parts = urlsplit(self.fleet or "")
+    def store_file(self) -> str | None:
+        """The file of the store, if it is one."""
+        return file_of(self.store)
+
+    @property
+    def store_is_secret(self) -> bool:
+        """Whether the URL of the store holds a password, or may hold one."""
+        if self.store_file is not None:
+            return False
+        parts = urlsplit(self.store or "")
         return "@" in parts.netloc or bool(parse_qs(parts.query).keys() - {"db"})
+
+
+def file_of(store: str | None) -> str | None:
+    """Give the file of a store; `None`: it is a server, or there is none."""
+    path = (store or "").removeprefix("sqlite://")
+    return path if path and "://" not in path else None
 
 
 def argument(file: str) -> str:

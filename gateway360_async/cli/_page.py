@@ -6,6 +6,7 @@ import platform
 from collections import Counter
 from datetime import datetime
 from typing import TextIO
+from urllib.parse import urlsplit
 
 from gateway360_async import __version__
 from gateway360_async._settings import endpoint
@@ -68,7 +69,7 @@ def _notes(ending: Ending) -> list[str]:
     if ending.interrupted:
         by = "interrupted" if ending.code == INTERRUPTED else "terminated"
         notes.append(
-            f"The run was {by}: line {count(ending.settled_to)} of the input was the last that was begun."
+            f"The run was {by}: line {count(ending.completed_to)} of the input was the last that was begun."
         )
     if ending.halted_by is not None:
         notes.append(f"The run was halted: {masked(str(ending.halted_by))}.")
@@ -95,17 +96,17 @@ def _settings(options: BatchOptions) -> list[tuple[str, str]]:
 
 
 def _pace(options: BatchOptions) -> list[tuple[str, str]]:
-    """Say how fast it is sent, and what remembers it; a fleet's URL may hold a password."""
-    if options.fleet is not None:
-        return [("sent by", "the workers of a fleet, at their rate"), ("batch", masked(options.batch or ""))]
-    unknown = "sent again" if options.resend_maybe_sent else "left alone"
-    return [
+    """Say how fast it is sent, and what keeps its records; a store's URL may hold a password."""
+    pace = [
         ("rate", options.rate or "as fast as the gateway answers"),
         ("requests at a time", str(options.concurrency)),
-        (
-            "ledger",
-            "none"
-            if options.ledger is None
-            else f"{masked(options.ledger)}; what may have been sent is {unknown}",
-        ),
+    ]
+    if options.store is None:
+        return [*pace, ("store", "none")]
+    place = options.store_file or f"{urlsplit(options.store).scheme}://…"
+    unknown = "sent again" if options.resend_maybe_sent else "left alone"
+    return [
+        *pace,
+        ("store", f"{masked(place)}; what may have been sent is {unknown}"),
+        ("name in the store", masked(options.name or "")),
     ]

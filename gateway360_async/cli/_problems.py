@@ -68,7 +68,7 @@ def run(command: Coroutine[object, object, int]) -> NoReturn:
 
 
 async def _interruptible(command: Coroutine[object, object, int]) -> int:
-    """Let a SIGTERM end a command as Ctrl-C does: what is in flight is settled and written down first."""
+    """Let a SIGTERM end a command as Ctrl-C does: what is in flight is cancelled and written down first."""
     task = cast("asyncio.Task[object]", asyncio.current_task())
     with suppress(NotImplementedError):  # Windows has no such signal to handle
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

@@ -25,7 +25,7 @@ class Report:
         notes: How the batch ended, if not by itself, a sentence each.
         latency: Durations in seconds by their names: `least`, `median`, `p95`, `p99`, `most`; empty: no calls.
         latency_bars: Calls by how long they took.
-        timeline_bars: Calls by when they were settled.
+        timeline_bars: Calls by when they ended.
         limit: Calls a second that were asked for, or `None`.
         notable: Entries to look at.
         settings: The run's settings: names and values.

@@ -29,7 +29,7 @@ class Results:
     def __init__(self, out: TextIO, name: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.statistics = Statistics()
         self.notable = Notable()
-        self.settled_to = 0
+        self.completed_to = 0
         """The last line of the input that has a result; those before it have theirs, too."""
         self.lost: list[str] = []
         """Results that could not be written, after the first, a line each."""
@@ -48,7 +48,7 @@ class Results:
         number = row.get("msisdn") if item.request is None else item.request.msisdn
         self.statistics.add(item.result, self._clock() - self._began)
         self.notable.add(row.line, number, item.result)
-        self.settled_to = max(self.settled_to, row.last)
+        self.completed_to = max(self.completed_to, row.last)
         line = {"index": item.index, "line": row.line, "msisdn": number, **as_json(item.result)}
         try:
             self._out.write(json.dumps(line) + "\n")
@@ -58,7 +58,7 @@ class Results:
             ) from None
 
     def write_unread(self, batch: Batch) -> None:
-        """Write down what was settled after the batch was left, by Ctrl-C say."""
+        """Write down what was known after the batch was left, by Ctrl-C say."""
         for item in batch.report.unconsumed:
             try:
                 self.write(item)

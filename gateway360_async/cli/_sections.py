@@ -179,18 +179,18 @@ def latency(report: Report) -> Markup:
 
 
 def timeline(report: Report) -> Markup:
-    """Show how many calls were settled when."""
+    """Show how many calls ended when."""
     if not report.timeline_bars:
         return Markup("")
     most = max(report.timeline_bars, key=lambda bar: bar.total)
     label = (
-        f"Calls settled over {duration(report.elapsed)}; the most, {count(most.total)}, "
+        f"Calls that ended over {duration(report.elapsed)}; the most, {count(most.total)}, "
         f"from {duration(most.start)} to {duration(most.end)}"
     )
     return section(
         "Throughput",
         "timeline",
-        paragraph("Calls settled a second, over the run. What was skipped is not counted.", "muted"),
+        paragraph("Calls that ended a second, over the run. What was skipped is not counted.", "muted"),
         _legend(report.timeline_bars),
         _drawing(timeline_chart(report.timeline_bars, report.elapsed, report.limit, label), "timeline"),
         _bars_table(report.timeline_bars),

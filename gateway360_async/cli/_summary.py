@@ -3,7 +3,7 @@
 Rules of this module:
 
 - What the gateway said is printed as it is: never as markup, and never as a terminal's command.
-- How to go on is a command that can be pasted, and true: it names nothing that was not settled as settled. Where
+- How to go on is a command that can be pasted, and true: it leaves out nothing that has no result. Where
   none is certain to be right, none is given: a wrong one sends a second SMS, or none.
 """
 
@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gateway360_async import ApiError, Disposition, ErrorId
+from gateway360_async import ApiError, Disposition
 from gateway360_async._repr import printable
-from gateway360_async._settings import FLEET_VARIABLE
+from gateway360_async._settings import STORE_VARIABLE
 
 from ._options import BatchOptions, argument, free_name
 from ._problems import FAILED, HALTED, INTERRUPTED, TERMINATED
@@ -47,8 +47,8 @@ class Ending:
         code: The exit code.
         elapsed: Seconds that it took.
         halted_by: The error that halted it, or `None`.
-        problems: What broke it off, the input or the ledger say, and what could not be written, a line each.
-        settled_to: The last line of the input that has its result, with all before it; 0: none.
+        problems: What broke it off, the input or the store say, and what could not be written, a line each.
+        completed_to: The last line of the input that has its result, with all before it; 0: none.
         headed_by: The lines at the top of the input that are no entries.
         can_be_cut: Whether `head` and `tail` count the input's lines as they were counted here, and find them again.
     """
@@ -57,7 +57,7 @@ class Ending:
     elapsed: float
     halted_by: ApiError | None = None
     problems: list[str] = attrs.field(factory=list)
-    settled_to: int = 0
+    completed_to: int = 0
     headed_by: int = 0
     can_be_cut: bool = False
 
@@ -148,7 +148,7 @@ def summary_object(statistics: Statistics, ending: Ending, options: BatchOptions
         "interrupted": ending.interrupted,
         "halted_by": None if ending.halted_by is None else as_json(ending.halted_by),
         "problems": ending.problems,
-        "settled_to_line": ending.settled_to,
+        "completed_to_line": ending.completed_to,
         "go_on_with": _goes_on(options, ending),
         "results": None if options.out == "-" else options.out,
         "report": options.report,
@@ -157,50 +157,42 @@ def summary_object(statistics: Statistics, ending: Ending, options: BatchOptions
 
 
 def _goes_on(options: BatchOptions, ending: Ending) -> str | None:
-    """The command that goes on with a batch that was not finished, if a ledger or a fleet makes one possible."""
+    """The command that goes on with a batch that was not finished, if a store makes one possible."""
     unfinished = ending.interrupted or ending.code == HALTED
-    return options.command() if unfinished and options.goes_on else None
+    return options.command() if unfinished and options.store is not None else None
 
 
 def advice(options: BatchOptions, statistics: Statistics, ending: Ending) -> list[str]:
     """Say how to go on, in lines; none for a batch that was finished."""
     command = _goes_on(options, ending)
     if ending.code == HALTED:
-        return _after_halt(options, statistics, ending, command)
+        return _after_halt(options, statistics, command)
     if not ending.interrupted:
         return []
     if command is None:
-        return _without_ledger(options, statistics, ending)
+        return _without_store(options, statistics, ending)
     same = ", with the same input" if options.file == "-" else ""
     return [
-        *_maybe_sent(options, statistics),
+        *_maybe_sent(statistics),
         f"To go on where it stopped{same}:",
         f"  {command}",
-        *_of_fleet(options),
+        *_of_store(options),
     ]
 
 
-def _of_fleet(options: BatchOptions) -> list[str]:
-    """Say what the command leaves out, and for how long it is right."""
-    if options.fleet is None:
-        return []
-    lines = ["The fleet remembers what it has sent for a day: later, the same command would send it again."]
-    if options.fleet_is_secret:
-        lines.insert(0, f"{FLEET_VARIABLE} stands for the fleet's URL, which is not shown.")
-    return lines
+def _of_store(options: BatchOptions) -> list[str]:
+    """Say what the command leaves out."""
+    return (
+        [f"{STORE_VARIABLE} stands for the store's URL, which is not shown."]
+        if options.store_is_secret
+        else []
+    )
 
 
-def _maybe_sent(options: BatchOptions, statistics: Statistics) -> list[str]:
+def _maybe_sent(statistics: Statistics) -> list[str]:
     number = statistics.fates[Fate.MAYBE_SENT]
     if not number:
         return []
-    if options.fleet is not None:
-        return [
-            (
-                f"{count(number)} may have been sent, or may be yet: what was handed to the queue stays there. The same "
-                "command tells what became of it, and sends nothing twice."
-            )
-        ]
     return [
         (
             f"{count(number)} may have been sent. Going on leaves them alone; with --resend-maybe-sent it sends them "
@@ -209,48 +201,29 @@ def _maybe_sent(options: BatchOptions, statistics: Statistics) -> list[str]:
     ]
 
 
-def _after_halt(
-    options: BatchOptions, statistics: Statistics, ending: Ending, command: str | None
-) -> list[str]:
+def _after_halt(options: BatchOptions, statistics: Statistics, command: str | None) -> list[str]:
     if command is None:
         return [
             (
                 f"What was not sent is in {_results(options)} with the disposition not_sent. "
-                "With --ledger FILE, the same command would go on by itself."
+                "With --store FILE, the same command would go on by itself."
             )
         ]
-    refused = ending.halted_by is not None and ending.halted_by.error_id == ErrorId.UNAUTHORIZED
-    begun = bool(statistics.delivered or statistics.fates[Fate.MAYBE_SENT])
-    if options.fleet is not None:
-        anew = (
-            "With another key than before, it begins anew: a second SMS to each that was sent. Take those out of the "
-            "file first."
-        )
-        return [
-            *_maybe_sent(options, statistics),
-            "When that is put right, for the workers too, go on with:",
-            f"  {command}",
-            *([anew] if refused and begun else []),
-            *_of_fleet(options),
-        ]
-    if refused and not begun:
-        return [
-            (
-                "Nothing was sent. A ledger belongs to its key: if another key is the right one, remove "
-                f"{printable(options.ledger or '')} first. Then:"
-            ),
-            f"  {command}",
-        ]
-    return [*_maybe_sent(options, statistics), "When that is put right, go on with:", f"  {command}"]
+    return [
+        *_maybe_sent(statistics),
+        "When that is put right, go on with:",
+        f"  {command}",
+        *_of_store(options),
+    ]
 
 
-def _without_ledger(options: BatchOptions, statistics: Statistics, ending: Ending) -> list[str]:
+def _without_store(options: BatchOptions, statistics: Statistics, ending: Ending) -> list[str]:
     if not statistics.total:
         return ["Nothing was begun: the same command begins anew."]
-    last = ending.settled_to
+    last = ending.completed_to
     lines = [
         (
-            f"No ledger was kept, so the same command would send to everybody again. Every line up to {last} has its "
+            f"No store was given, so the same command would send to everybody again. Every line up to {last} has its "
             f"result in {_results(options)}; nothing after it was begun."
         )
     ]
@@ -260,21 +233,21 @@ def _without_ledger(options: BatchOptions, statistics: Statistics, ending: Endin
             "would void the first."
         )
     if options.file == "-":
-        lines.append("With --ledger FILE, the same command goes on by itself.")
+        lines.append("With --store FILE, the same command goes on by itself.")
     elif ending.can_be_cut:
         name = free_name("rest.csv" if ending.headed_by else "rest.txt")
-        rest = attrs.evolve(options, file=name, ledger=free_name("rest.ledger"))
+        rest = attrs.evolve(options, file=name, store=free_name("rest.db"))
         lines += ["To go on with the rest:", f"  {_tail(options.file, name, ending)}", f"  {rest.command()}"]
         if options.on_duplicate == "skip":
             lines.append(
                 f"A number of the rest that is in the lines up to {last}, too, would get a second SMS."
             )
-        lines.append("With --ledger FILE, the same command goes on by itself.")
+        lines.append("With --store FILE, the same command goes on by itself.")
     else:
         lines.append(
             f"Line {last} is the last one with a result, where each line break counts, a carriage return alone, too: "
             "head and tail may count otherwise. Take what comes after it from the file by hand. "
-            "With --ledger FILE from the start, the same command goes on by itself."
+            "With --store FILE from the start, the same command goes on by itself."
         )
     return lines
 
@@ -284,9 +257,9 @@ def _results(options: BatchOptions) -> str:
 
 
 def _tail(file: str, rest: str, ending: Ending) -> str:
-    """The shell's way to leave out the lines that are settled."""
+    """The shell's way to leave out the lines that have their results."""
     name = shlex.quote(argument(file))
-    after = f"tail -n +{ending.settled_to + 1} {name}"
+    after = f"tail -n +{ending.completed_to + 1} {name}"
     if ending.headed_by:
         after = f"{{ head -n {ending.headed_by} {name}; {after}; }}"
     return f"{after} > {shlex.quote(rest)}"

@@ -123,7 +123,7 @@ def is_gone(token: str) -> bool:
         os.kill(int(pid), 0)
     except ProcessLookupError:
         return True
-    except OSError:
+    except (OSError, OverflowError):
         return False
     return _began(int(pid)) not in (began, "")
 

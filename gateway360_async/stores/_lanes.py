@@ -1,4 +1,4 @@
-"""Questions to a store that share round trips."""
+"""Questions to a store: bounded in time, and many in one round trip."""
 
 from __future__ import annotations
 
@@ -8,21 +8,58 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from random import random
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, ParamSpec, TypeVar
 
 import attrs
 
-from .._errors import StoreError
+from .._errors import Gateway360Error, StoreError
+from .._waiting import uninterrupted
 
-__all__ = ["Lane"]
+__all__ = ["Lane", "answered"]
 
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
+_P = ParamSpec("_P")
 
 _MOST: Final = 500
 """Items of one round trip at most: more would keep the store from others."""
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
+
+
+async def answered(
+    longest: float, ask: Callable[_P, Awaitable[_Answer]], *args: _P.args, **kwargs: _P.kwargs
+) -> _Answer:
+    """Ask a store, and wait for its answer.
+
+    Args:
+        longest: Seconds after which a store that hangs is left. One that is asked again changes nothing.
+        ask: The store's method.
+        args: What it is given.
+        kwargs: What it is given by name.
+
+    Raises:
+        StoreError: The store has failed, in whatever way.
+        Gateway360Error: What else a store may raise.
+    """
+    try:
+        async with asyncio.timeout(longest):
+            return await ask(*args, **kwargs)
+    except Gateway360Error:
+        raise
+    except TimeoutError:
+        raise StoreError(
+            f"gave no answer within {longest:g} s", "one that is not held up", passing=True
+        ) from None
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # A task within the store was cancelled, and not the one that asks.
+        raise StoreError("has broken off its answer", "one that works") from None
+    except Exception as exc:
+        # A store of the caller's may raise anything.
+        raise StoreError(f"has failed ({type(exc).__name__}: {exc})", "one that works") from exc
 
 
 @attrs.define(eq=False)
@@ -31,33 +68,45 @@ class _Asked(Generic[_Item, _Answer]):
     until: float
     future: asyncio.Future[_Answer]
 
+    def fail(self, error: StoreError) -> None:
+        """Let the one who waits know. Each gets an error of its own: tracebacks grow where one is raised often."""
+        if not self.future.done():
+            self.future.set_exception(StoreError(error.problem, error.expected, passing=error.passing))
+            self.future.exception()  # taken down as seen: a completion is not always waited for
+
 
 class Lane(Generic[_Item, _Answer]):
     """One kind of question. One round trip is under way at a time; what is asked meanwhile shares the next.
 
     Args:
         ask: Asks for many at once.
+        longest: Seconds of one round trip at most.
         persistent: Whether an item is asked for until the lane is closed, although its future fails before.
+        failed: Is told of each round trip that fails, and of how many items it was.
     """
 
     def __init__(
-        self, ask: Callable[[Sequence[_Item]], Awaitable[Sequence[_Answer]]], *, persistent: bool = False
+        self,
+        ask: Callable[[Sequence[_Item]], Awaitable[Sequence[_Answer]]],
+        longest: float,
+        *,
+        persistent: bool = False,
+        failed: Callable[[StoreError, int], None] | None = None,
     ) -> None:
         self._ask = ask
+        self._longest = longest
         self._persistent = persistent
+        self._failed = failed
         self._waiting: deque[_Asked[_Item, _Answer]] = deque()
+        self._asked: list[_Asked[_Item, _Answer]] = []
         self._due = math.inf
         self._task: asyncio.Task[None] | None = None
-
-    @property
-    def pending(self) -> int:
-        """How many items have no answer yet, but for those under way."""
-        return len(self._waiting)
+        self._closed = False
 
     def put(
         self, item: _Item, loop: asyncio.AbstractEventLoop, *, until: float, gap: float = 0.0
     ) -> asyncio.Future[_Answer]:
-        """Ask for an item. It is asked for although its future is cancelled once it is under way.
+        """Ask for an item. Once it is under way, it is asked for although its future is cancelled.
 
         Args:
             item: The item.
@@ -68,50 +117,71 @@ class Lane(Generic[_Item, _Answer]):
         Returns:
             What becomes the answer, or fails with a `StoreError`.
         """
-        future: asyncio.Future[_Answer] = loop.create_future()
-        self._waiting.append(_Asked(item, until, future))
+        asked: _Asked[_Item, _Answer] = _Asked(item, until, loop.create_future())
+        if self._closed:
+            asked.fail(_closed())
+            return asked.future
+        self._waiting.append(asked)
         self._due = min(self._due, loop.time() + gap)
         if self._task is None:
             # In an empty context: it outlives its first caller, and is no part of that one's trace.
             self._task = asyncio.Task(self._run(loop), loop=loop, context=Context())
-        return future
+        return asked.future
 
     async def aclose(self, timeout: float) -> int:
-        """Wait for what is asked, for so many seconds. Gives how many items have no answer."""
-        if self._task is not None:
-            await asyncio.wait((self._task,), timeout=timeout)
-        task, left = self._task, len(self._waiting)
-        if task is not None:
-            task.cancel()
-            await asyncio.wait((task,))
-        return left
+        """Wait for what is asked, and ask no more.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Returns:
+            How many items have no answer: their futures have failed.
+        """
+        self._closed = True
+        left: list[_Asked[_Item, _Answer]] = []
+        try:
+            if self._task is not None:
+                await asyncio.wait((self._task,), timeout=timeout)
+        finally:
+            if self._task is not None:
+                self._task.cancel()
+                await uninterrupted(self._task)
+            left += (*self._asked, *self._waiting)
+            self._asked.clear()
+            self._waiting.clear()
+            for one in left:
+                one.fail(_closed())
+        return len(left)
 
     async def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         pause = _FIRST_PAUSE
-        asked: list[_Asked[_Item, _Answer]] = []
         try:
             while self._waiting:
                 await asyncio.sleep(max(0.0, self._due - loop.time()))
-                asked = self._take()
+                self._asked = self._take()
                 self._due = loop.time() if self._waiting else math.inf
-                if not asked:
+                if not self._asked:
                     continue
                 try:
-                    answers = await self._ask([one.item for one in asked])
-                except Exception as exc:  # noqa: BLE001  # a store of the caller's may raise anything
-                    self._put_back(asked, exc, loop.time())
-                    asked = []
+                    answers = await answered(self._longest, self._ask, [one.item for one in self._asked])
+                    if len(answers) != len(self._asked):
+                        raise StoreError("gave too few answers, or too many", "one for each question")
+                except Gateway360Error as exc:
+                    if not isinstance(exc, StoreError):
+                        exc = StoreError(f"has failed ({exc})", "one that works")
+                    if self._failed is not None:
+                        self._failed(exc, len(self._asked))
+                    self._put_back(exc, loop.time())
                     if self._waiting:
                         # Not all at the same moment: other processes have waited as long.
                         await asyncio.sleep(pause * (0.5 + random() / 2))  # noqa: S311  # no secret
                         pause = min(_LONGEST_PAUSE, pause * 2)
                     continue
                 pause = _FIRST_PAUSE
+                asked, self._asked = self._asked, []
                 for one, answer in zip(asked, answers, strict=True):
                     if not one.future.done():
                         one.future.set_result(answer)
-        except asyncio.CancelledError:
-            self._put_back(asked, StoreError("was closed", "an open client"), math.inf)
         finally:
             self._task = None
 
@@ -123,19 +193,18 @@ class Lane(Generic[_Item, _Answer]):
                 taken.append(one)
         return taken
 
-    def _put_back(self, asked: list[_Asked[_Item, _Answer]], failure: Exception, now: float) -> None:
+    def _put_back(self, error: StoreError, now: float) -> None:
         """Keep what is to be asked again, and fail the rest; of those that wait behind, too."""
-        if isinstance(failure, StoreError):
-            error = failure
-        else:
-            error = StoreError(f"has failed ({type(failure).__name__}: {failure})", "one that works")
         still: deque[_Asked[_Item, _Answer]] = deque()
-        for one in (*asked, *self._waiting):
+        for one in (*self._asked, *self._waiting):
             again = error.passing and one.until > now
-            if not again and not one.future.done():
-                one.future.set_exception(error)
-                one.future.exception()  # taken down as seen: a completion's is not always waited for
+            if not again:
+                one.fail(error)
             if again or (self._persistent and error.passing):
                 still.append(one)
-        self._waiting = still
+        self._asked, self._waiting = [], still
         self._due = min(self._due, now) if still else math.inf
+
+
+def _closed() -> StoreError:
+    return StoreError("was closed", "an open client")

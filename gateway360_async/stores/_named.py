@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final, TypeAlias, cast
 
 import attrs
 
@@ -18,7 +18,6 @@ from .._bounds import Places
 from .._errors import StoreError
 from .._payloads import PinRequest
 from .._permits import Permits
-from .._records import read_result
 from .._results import (
     BatchResult,
     Disposition,
@@ -29,9 +28,10 @@ from .._results import (
 )
 from ._base import Answer, Record, State
 from ._keys import KeyBuilder, is_gone
-from ._session import Lease, StoreSession, in_doubt, not_sent
+from ._outcomes import in_doubt, not_sent, of_resend, result_of
+from ._session import Lease, StoreSession
 
-__all__ = ["AHEAD", "NamedBatch", "Row"]
+__all__ = ["AHEAD", "NamedBatch", "NamedRecords", "Row"]
 
 AHEAD: Final = 20
 """Rows that are claimed ahead of the exchanges, at most, or wait for their results to be on record."""
@@ -43,6 +43,7 @@ _BLOCK: Final = 200
 """Rows that are set aside before they are looked at."""
 _POLL: Final = 0.25
 """Seconds between two looks at rows that are set aside."""
+_OVER: Final = "the batch ended before it was begun"
 
 Outcome: TypeAlias = "tuple[BatchResult, asyncio.Future[bool] | None]"
 """A result, and what is done when it is on record; `None`: it is, or there is nothing to record."""
@@ -57,12 +58,41 @@ class Row:
         entry: The entry as it came.
         request: Its request.
         record: Its record in the store.
+        in_doubt: Whether an earlier run may have sent it, and this one is to send it again.
+        report_id: What ties what the earlier run sent to its delivery report.
     """
 
     index: int
     entry: object
     request: PinRequest
     record: Record
+    in_doubt: bool = False
+    report_id: str | None = None
+
+
+class NamedRecords:
+    """The records of the rows of a batch with a name.
+
+    Args:
+        name: The batch's name.
+        keys: Makes the keys.
+        numbered: Whether a number may come several times.
+    """
+
+    def __init__(self, name: str, keys: KeyBuilder, *, numbered: bool) -> None:
+        self._name = name
+        self._keys = keys
+        self._occurrences: Counter[int] | None = Counter() if numbered else None
+
+    def next(self, request: PinRequest, ttl: float) -> Record:
+        """Make the record of the next row of the input."""
+        occurrence = 0
+        if self._occurrences is not None:
+            number = int(request.msisdn)
+            occurrence = self._occurrences[number]
+            self._occurrences[number] += 1
+        key = self._keys.row(self._name, request.msisdn, occurrence)
+        return Record(key, ttl, self._keys.fingerprint(request))
 
 
 class NamedBatch:
@@ -101,7 +131,8 @@ class NamedBatch:
         self._permits = permits
         self._slots = Places(concurrency)
         self._deadline = deadline
-        self._occurrences: Counter[int] | None = Counter() if numbered else None
+        self._numbered = numbered
+        self._records: NamedRecords | None = None
         self._force = force
         self._resend = resend_maybe_sent
         self._new_report_id = new_report_id
@@ -121,10 +152,11 @@ class NamedBatch:
             InvalidConfiguration: The store is set up in a way that cannot keep the promise.
         """
         keys = self._keys = await self._session.keys()
+        self._records = NamedRecords(self._name, keys, numbered=self._numbered)
         store = self._session.store
-        now = await store.now()
+        now = await self._session.now()
         fresh = {"scheme": _SCHEME, "began": now, "ttl": store.ttl}
-        header = json.loads(await store.header(keys.batch(self._name), json.dumps(fresh)))
+        header = json.loads(await self._session.header(keys.batch(self._name), json.dumps(fresh)))
         if header["scheme"] != _SCHEME:
             problem = f"holds the batch {self._name!r} of another version of this library"
             raise StoreError(problem, "the version that began it, or another name")
@@ -141,20 +173,20 @@ class NamedBatch:
 
     def row(self, index: int, entry: object, request: PinRequest) -> Row:
         """Make a row of an entry. Each entry once, in the input's order."""
-        keys, occurrence = self._opened(), 0
-        if self._occurrences is not None:
-            number = int(request.msisdn)
-            occurrence = self._occurrences[number]
-            self._occurrences[number] += 1
+        self._opened()
         ttl = self._kept_until - asyncio.get_running_loop().time()
         if ttl <= 0:
             problem = f"keeps the rows of the batch {self._name!r} no longer"
             raise StoreError(problem, "another name, for a batch that begins anew")
-        key = keys.row(self._name, request.msisdn, occurrence)
-        return Row(index, entry, request, Record(key, ttl, keys.fingerprint(request)))
+        return Row(index, entry, request, cast("NamedRecords", self._records).next(request, ttl))
 
-    async def send(self, row: Row, halted: Callable[[], bool]) -> Outcome | None:
+    async def send(self, row: Row, halted: Callable[[], bool], is_over: Callable[[], bool]) -> Outcome | None:
         """Claim a row and send it. A cancellation becomes a result.
+
+        Args:
+            row: The row.
+            halted: Says whether the batch has halted: nothing is sent then.
+            is_over: Says whether no more rows are to be begun.
 
         Returns:
             The outcome; `None`: another holder has the row, which is set aside.
@@ -167,26 +199,59 @@ class NamedBatch:
             if self._permits is not None:
                 seen = await self._looked_at(row)
             while seen.claims:
-                seen = await self._claimed(row, seen, halted)
+                seen = await self._claimed(row, seen, halted, is_over)
         except asyncio.CancelledError:
-            return not_sent(FailureKind.CANCELLED, "cancelled before its claim was answered"), None
+            unsent = not_sent(FailureKind.CANCELLED, "cancelled before its claim was answered")
         except StoreError as exc:
             if not exc.passing:
                 raise
-            return not_sent(FailureKind.STORE, str(exc)), None
-        return seen.outcome
+            unsent = not_sent(FailureKind.STORE, str(exc))
+        else:
+            if seen.outcome is None:
+                return None
+            result, recorded = seen.outcome
+            return self.of_row(row, result), recorded
+        return self.of_row(row, unsent), None
+
+    @staticmethod
+    def of_row(row: Row, result: BatchResult) -> BatchResult:
+        """Say of a row in doubt that was not sent this time that an earlier run may have sent it."""
+        if not row.in_doubt or isinstance(result, Skipped) or result.disposition is not Disposition.NOT_SENT:
+            return result
+        return of_resend(result, row.report_id)
 
     async def left(self, row: Row) -> BatchResult | None:
-        """Say what an earlier run left of a row that this one is not to send. Raises `StoreError`."""
-        (answer,) = await self._peek([row])
+        """Say what an earlier run left of a row that this one is not to send; `None`: nothing that is known.
+
+        Raises:
+            StoreError: The store cannot be used any more.
+        """
+        try:
+            (answer,) = await self._peek([row])
+        except asyncio.CancelledError:
+            return None
+        except StoreError as exc:
+            if not exc.passing:
+                raise
+            return not_sent(FailureKind.STORE, str(exc))
         if answer.state is State.IN_PROGRESS:
             return in_doubt("another process sends it", answer.report_id)
         seen = _Seen() if answer.state is State.FREE else self._seen(row, answer)
+        if seen.resend is not None:
+            return result_of(answer) or in_doubt("an earlier run may have sent it", answer.report_id)
         return None if seen.outcome is None else seen.outcome[0]
 
     def next_freed(self) -> Row | None:
         """Give a row that another holder did not send after all."""
         return self._freed.popleft() if self._freed else None
+
+    def left_aside(self) -> Iterator[tuple[Row, PinResult]]:
+        """Give the rows that are set aside once the batch is left, and what is known of them."""
+        while self._freed:
+            unsent = not_sent(FailureKind.CANCELLED, "another process did not send it, nor did this one")
+            yield self._freed.popleft(), unsent
+        while self._aside:
+            yield self._aside.popleft(), in_doubt("another process had it when the batch was left", None)
 
     @property
     def freed(self) -> int:
@@ -217,12 +282,13 @@ class NamedBatch:
                     if not isinstance(exc, StoreError) or not exc.passing:
                         raise
                     # Everything ends: they are in doubt for this run.
+                    rows = list(self._aside)
                     self._aside.clear()
                     return [(row, in_doubt(f"another process had it, and {exc}", None)) for row in rows]
                 for row, answer in zip(rows, answers, strict=True):
                     seen = _Seen() if answer.state is State.FREE else self._seen(row, answer)
                     if seen.claims:
-                        self._freed.append(row)
+                        self._freed.append(row)  # a resend as well: to be looked at again
                     elif seen.outcome is not None:
                         settled.append((row, seen.outcome[0]))
             return settled
@@ -234,13 +300,22 @@ class NamedBatch:
 
     async def _looked_at(self, row: Row) -> _Seen:
         """Look at a row before it takes a permit: one that is not claimed takes none."""
-        (answer,) = await self._peek([row])
+        session = self._session
+        until = asyncio.get_running_loop().time() + session.store.timeout
+        cooldown = None if self._force else session.cooldown_of(self._opened(), row.request)
+        answer = await session.look(row.record, cooldown, until=until, gap=_GAP)
         return _Seen() if answer.state is State.FREE else self._seen(row, answer)
 
-    async def _claimed(self, row: Row, seen: _Seen, halted: Callable[[], bool]) -> _Seen:
+    async def _claimed(
+        self, row: Row, seen: _Seen, halted: Callable[[], bool], is_over: Callable[[], bool]
+    ) -> _Seen:
         keys, session, permits = self._opened(), self._session, self._permits
         loop = asyncio.get_running_loop()
-        granted = None if permits is None else await permits.wait(session.store.timeout)
+        granted = None if permits is None else await permits.wait_unless(is_over, session.store.timeout)
+        if is_over():
+            if granted is not None and permits is not None:
+                permits.give_back(granted)
+            return _Seen(claims=False, outcome=(not_sent(FailureKind.CANCELLED, _OVER), None))
         claim, refusal = session.claim_of(
             keys,
             row.request,
@@ -255,16 +330,25 @@ class NamedBatch:
             answer = await session.claim(claim, until=loop.time() + session.store.timeout, gap=_GAP)
             if isinstance(answer, Lease):
                 leased, granted_to_call, granted = answer, granted, None
-                return _Seen(claims=False, outcome=await self._leased(row, leased, granted_to_call, halted))
+                outcome = await self._leased(row, leased, granted_to_call, halted, is_over)
+                return _Seen(claims=False, outcome=outcome)
         finally:
             if granted is not None and permits is not None:
                 permits.give_back(granted)
         if answer.state is State.LIMITED:
-            return _Seen(claims=False, outcome=(session.refused(row.request, answer, refusal), None))
+            refused = session.refused(row.request, answer, refusal)
+            return _Seen(claims=False, outcome=(refused, None))
+        if answer.state is State.FREE:
+            return _Seen(claims=False, outcome=(not_sent(FailureKind.STORE, "the claim was withdrawn"), None))
         return self._seen(row, answer)
 
     async def _leased(
-        self, row: Row, lease: Lease, granted: float | None, halted: Callable[[], bool]
+        self,
+        row: Row,
+        lease: Lease,
+        granted: float | None,
+        halted: Callable[[], bool],
+        is_over: Callable[[], bool],
     ) -> Outcome:
         """Send a row that is claimed, once one of the batch's slots is free."""
         session = self._session
@@ -272,8 +356,10 @@ class NamedBatch:
             if not self._slots.take_now():
                 await self._slots.take()
         except asyncio.CancelledError:
-            unsent = not_sent(FailureKind.CANCELLED, "cancelled before it was sent")
-            return unsent, session.complete(lease, unsent)
+            return self._released(lease, granted, "cancelled before it was sent")
+        if is_over():
+            self._slots.give()
+            return self._released(lease, granted, _OVER)
         try:
             result = await self._send(row.request, halted, lease, granted)
         except Exception:
@@ -286,6 +372,13 @@ class NamedBatch:
         # A call that ended while it waited for its number's turn has nothing on record yet.
         return result, lease.recorded or session.complete(lease, result)
 
+    def _released(self, lease: Lease, granted: float | None, why: str) -> Outcome:
+        """Release a row that was claimed and is not begun after all."""
+        if granted is not None and self._permits is not None:
+            self._permits.give_back(granted)
+        unsent = not_sent(FailureKind.CANCELLED, why)
+        return unsent, self._session.complete(lease, unsent)
+
     def _seen(self, row: Row, answer: Answer) -> _Seen:
         """Say what a record that is not free means for its row; one in progress is set aside."""
         state = answer.state
@@ -294,7 +387,7 @@ class NamedBatch:
                 self._aside.append(row)
                 return _Seen(claims=False)
             state = State.IN_DOUBT
-        known = None if answer.result is None else read_result(answer.result)
+        known = result_of(answer)
         if answer.cooldown:
             replayed = in_doubt("an earlier call to this number left no result", answer.report_id)
             return _Seen(claims=False, outcome=(attrs.evolve(known or replayed, replayed=True), None))
@@ -302,6 +395,7 @@ class NamedBatch:
         if state is State.COMPLETED and answer.mismatch and refused:
             return _Seen(replace=answer.token)  # the gateway refused it, and the row was corrected
         if state is State.IN_DOUBT and self._resend:
+            row.in_doubt, row.report_id = True, answer.report_id
             return _Seen(resend=answer.token)
         if known is None:
             detail = "another run of this batch ended before its result was known"

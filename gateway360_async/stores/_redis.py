@@ -25,7 +25,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from .._errors import InvalidConfiguration, StoreError
-from .._secret import Secret
+from .._secret import Secret, SecretBytes
 from .._waiting import uninterrupted
 from . import _redis_scripts as scripts
 from ._base import Answer, Claim, Completion, Identity, Record, State, Store, milliseconds
@@ -40,14 +40,31 @@ _LONGEST_EXCHANGE: Final = 2.0
 _EXPECTED: Final = "a URL of Redis: redis://…, rediss://… (TLS) or unix://…; or a ready `redis.asyncio.Redis` or `RedisCluster`"
 _LETTERS: Final = {State.COMPLETED: "C", State.IN_DOUBT: "D", State.FREE: "F"}
 
-_NAME: Final = re.compile(r"(?:^|: -)([A-Z]{3,})\b")
+_NAME: Final = re.compile(r"(?:^|: -?)([A-Z]{3,})\b")
 """The name in an error's text. Redis 6.2 puts it behind the place in the script."""
-_PASSING: Final = frozenset(("BUSY", "MISCONF", "NOREPLICAS", "OOM", "READONLY"))
+_DENIED: Final = re.compile(r"ACL failure|user executing the script")
+"""The text where a user may run a script, and not all of its commands."""
+_UNNAMED: Final = {
+    "AskError": "ASK",
+    "ClusterDownError": "CLUSTERDOWN",
+    "MasterDownError": "MASTERDOWN",
+    "MovedError": "MOVED",
+    "NoPermissionError": "NOPERM",
+    "OutOfMemoryError": "OOM",
+    "ReadOnlyError": "READONLY",
+    "TryAgainError": "TRYAGAIN",
+}
+"""Errors that redis-py gives without their name, in some versions."""
+_PASSING: Final = frozenset(
+    ("BUSY", "CLUSTERDOWN", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN")
+)
 """The names of errors that are over when room is made, or when Redis is done."""
-_UNNAMED: Final = {"OutOfMemoryError": "OOM", "ReadOnlyError": "READONLY", "NoPermissionError": "NOPERM"}
-"""Errors that redis-py gives without their name."""
-_AWAY: Final = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.MasterDownError, OSError)
-_AWAY_CLUSTER: Final = (exceptions.TryAgainError, exceptions.ClusterError, exceptions.RedisClusterException)
+_AWAY: Final = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.RedisClusterException,
+    OSError,
+)
 
 _NO_FILE: Final = "Redis keeps no append-only file: its end forgets what was sent. Set `appendonly yes`"
 _NOT_ALWAYS: Final = (
@@ -98,17 +115,15 @@ class RedisStore(Store):
 
     async def _open(self, known: Identity | None) -> Identity:
         if isinstance(self._place, Secret) and self._client is None:
-            pool = _pool(self._place, self._longest)
-            if (trouble := _trouble_with_tls(pool.connection_kwargs)) is not None:
+            # In no variable: in some versions, the `repr` of a pool or of a client shows the password.
+            self._client = _redis.Redis(connection_pool=_pool(self._place, self._longest))
+            if (trouble := _trouble_with_tls(self._client.connection_pool.connection_kwargs)) is not None:
                 raise trouble
-            self._client = _redis.Redis(connection_pool=pool)
         self._client = self._client or self._place
-        fresh = f"{secrets.token_hex(8)}:{secrets.token_hex(32)}"
-        (held,) = await self._run(scripts.IDENTITY, (), ("", fresh))
-        found = re.fullmatch(rb"([0-9a-f]{16}):([0-9a-f]{64})", held)
-        if found is None:
+        fresh = SecretBytes(f"{secrets.token_hex(8)}:{secrets.token_hex(32)}".encode())
+        identity = _identity(*await self._run(scripts.IDENTITY, (), ("", fresh)))
+        if identity is None:
             raise StoreError("holds another application's data under its keys", "a namespace of its own")
-        identity = Identity(found[1].decode(), bytes.fromhex(found[2].decode()))
         if known is not None and known.epoch != identity.epoch:
             raise _lost()
         return identity
@@ -182,7 +197,7 @@ class RedisStore(Store):
     async def header(self, key: bytes, value: str, *, replace: bool = False) -> str:
         keys = (self._prefix + b"header:" + hexlify(key),)
         (held,) = await self._ask(scripts.HEADER, keys, (value, _flag(replace)))
-        return cast("bytes", held).decode()
+        return cast("str", _text(held))
 
     async def now(self) -> float:
         (now,) = await self._ask(scripts.NOW, (), ())
@@ -211,12 +226,11 @@ class RedisStore(Store):
 
     async def _told(self, command: str, about: str) -> dict[str, Any]:
         """Ask what few users may; give nothing, where this one may not: nothing is guessed."""
-        client: Any = self._client
         node: dict[str, Any] = {}
-        if isinstance(client, _redis.RedisCluster):
-            node["target_nodes"] = client.get_node_from_key(self._shared[0].decode())
+        if isinstance(self._client, _redis.RedisCluster):
+            node["target_nodes"] = self._client.get_node_from_key(self._shared[0].decode())
         try:
-            told = await self._exchange(lambda: getattr(client, command)(about, **node))
+            told = await self._exchange(lambda: getattr(self._client, command)(about, **node))
         except StoreError as exc:
             if exc.passing:
                 raise
@@ -229,20 +243,19 @@ class RedisStore(Store):
             raise StoreError("is not connected", "`connect` first")
         given = json.dumps(list(args), ensure_ascii=False, separators=(",", ":"))
         answer = await self._run(script, keys, (self._identity.epoch, given.encode()))
-        if answer == b"lost":
+        if _text(answer) == "lost":
             raise _lost()
         return answer
 
     async def _run(self, script: scripts.Script, keys: Iterable[bytes], args: Iterable[Any]) -> Any:
-        client = self._client
+        execute = _executor(self._client)
         all_keys = (*self._shared, *keys)
         given = (len(all_keys), *all_keys, *args)
 
         async def run() -> Any:
-            # Answers are bytes, whatever the URL or a ready client asks for: `NEVER_DECODE`.
             with suppress(exceptions.NoScriptError):
-                return await client.execute_command("EVALSHA", script.sha, *given, NEVER_DECODE=[])
-            return await client.execute_command("EVAL", script.text, *given, NEVER_DECODE=[])
+                return await execute("EVALSHA", script.sha, *given)
+            return await execute("EVAL", script.text, *given)
 
         return await self._exchange(run)
 
@@ -290,6 +303,11 @@ def _pool(url: Secret, longest: float) -> Any:
     )
 
 
+def _executor(client: Any) -> Callable[..., Awaitable[Any]]:
+    """Keep a client from the frames of a traceback. Answers are bytes, whatever it was made to give."""
+    return lambda *given: client.execute_command(*given, NEVER_DECODE=[])
+
+
 def _trouble_with_tls(options: dict[str, Any]) -> InvalidConfiguration | None:
     """Read the files that a URL names for TLS: redis-py would only say that it has no connection."""
     authority, certificate = options.get("ssl_ca_certs"), options.get("ssl_certfile")
@@ -321,15 +339,20 @@ def _explained(error: BaseException) -> StoreError:
     named = _NAME.search(str(error))
     name = _UNNAMED.get(type(error).__name__) or (named[1] if named else type(error).__name__)
     expected = "one that is up, and takes what it is told"
-    if isinstance(error, (exceptions.MovedError, exceptions.AskError)):
+    if name in ("ASK", "MOVED"):
         name, expected = "a Redis Cluster", "a ready `redis.asyncio.RedisCluster` client in the URL's place"
-    elif name == "NOPERM":
-        expected = "a user with `~gateway360:* +@all -@admin -@dangerous`"
-    elif isinstance(error, (*_AWAY, *_AWAY_CLUSTER)):
+    elif name == "NOPERM" or _DENIED.search(str(error)):
+        name, expected = "NOPERM", "a user with `~gateway360:* +@all -@admin -@dangerous`"
+    elif name not in _PASSING and isinstance(error, _AWAY):
         # Of a connection that was refused, redis-py hides why.
         cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
         return StoreError(f"cannot be asked ({type(cause).__name__})", expected, passing=True)
     return StoreError(f"refuses ({name})", expected, passing=name in _PASSING)
+
+
+def _identity(held: Any) -> Identity | None:
+    found = re.fullmatch("([0-9a-f]{16}):([0-9a-f]{64})", _text(held))
+    return None if found is None else Identity(found[1], bytes.fromhex(found[2]))
 
 
 def _lost() -> StoreError:
@@ -343,11 +366,12 @@ def _optional(text: str | None) -> str:
     return "" if text is None else f"={text}"
 
 
-def _flag(value: bool) -> str:  # noqa: FBT001
+def _flag(value: bool) -> str:
     return "1" if value else ""
 
 
 def _text(value: Any) -> Any:
+    # A ready client decodes what is asked by its own methods, where it was made to.
     return value.decode() if isinstance(value, bytes) else value
 
 

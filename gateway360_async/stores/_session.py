@@ -11,26 +11,28 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final, cast
 
 import attrs
 
-from .._errors import InvalidConfiguration, InvalidRequest, StoreError
+from .._errors import ClientClosed, InvalidConfiguration, InvalidRequest, StoreError
 from .._guard import GuardRules, Refusal, SpendGuard, may_be_an_sms, reached_gateway
 from .._payloads import PinRequest
-from .._records import is_final, read_result, write_result
+from .._permits import Permits
+from .._records import is_final, write_result
 from .._results import Disposition, FailureKind, PinResult, TransportFailure
 from .._secret import Secret
-from ._base import Answer, Claim, Completion, Count, Identity, Record, State, Store
+from ._base import Answer, Claim, Completion, Count, Record, State, Store
 from ._keys import KeyBuilder, is_gone, new_token
-from ._lanes import Lane
+from ._lanes import Lane, answered
+from ._opening import Opening
+from ._outcomes import in_doubt, not_sent, of_resend, result_of
 
-__all__ = ["Lease", "StoreSession", "in_doubt"]
+__all__ = ["Lease", "StoreSession"]
 
 _logger = logging.getLogger("gateway360_async")
 
@@ -41,14 +43,12 @@ _LAST_WORD: Final = 2.0
 _FIRST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 0.5
 
-if sys.platform == "linux":
+# On Linux the one, on macOS the other counts the time that the machine sleeps; Python's own on macOS does not.
+_CLOCK: Final = cast("int | None", getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None)))
 
-    def _clock() -> float:
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
 
-else:
-    # Elsewhere, the monotonic clock counts the time that the machine sleeps.
-    _clock = time.monotonic
+def _clock() -> float:
+    return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
 
 
 @attrs.define(eq=False)
@@ -61,6 +61,7 @@ class Lease:
         before: The result from before, of a resend.
         session: The session that claimed it.
         gap: Seconds for which its questions may wait for others, to share a round trip.
+        permit: When it was granted a permit ahead of its first attempt, on the event loop's clock.
         recorded: What is done when its result is on record; `None`: it has none yet.
     """
 
@@ -69,7 +70,12 @@ class Lease:
     before: PinResult | None
     session: StoreSession = attrs.field(repr=False)
     gap: float = 0.0
+    permit: float | None = None
     recorded: asyncio.Future[bool] | None = None
+
+    def of_resend(self, result: PinResult) -> PinResult:
+        """Say of a resend that was not sent that the request may have been sent before."""
+        return of_resend(result, None if self.before is None else self.before.report_id)
 
     async def reaches(self, seconds: float) -> bool:
         """Whether the lease lasts for so many seconds from now; it is renewed where it does not."""
@@ -110,109 +116,83 @@ class StoreSession:
         rate: float | None,
     ) -> None:
         self.store = store
-        self._url = url
-        self._api_key = api_key
         self._deadline = deadline
         self._rules = None if guard is None else GuardRules(guard)
         self._cooldown = cooldown
-        self._rate = rate
         self.claims_all = guard is not None or cooldown is not None
         """Whether a call without an idempotency key is claimed as well."""
-        self._keys: KeyBuilder | None = None
-        self._opening: asyncio.Task[KeyBuilder] | None = None
-        self._claims = Lane(self._ask_claims)
-        self._completions = Lane(self._ask_completions, persistent=True)
-        self._renewals = Lane(store.renew)
-        self._peeks = Lane(store.peek)
+        self._longest = longest = store.timeout + _LAST_WORD
+        settings = {"rate": rate, "cooldown": cooldown, "guard": None if guard is None else repr(guard)}
+        self._opening = Opening(store, url=url, api_key=api_key, settings=settings, longest=longest)
+        self._closed = False
+        self._claims: Lane[Claim, Answer] = Lane(store.claim, longest)
+        self._completions: Lane[Completion, bool] = Lane(
+            self._ask_completions, longest, persistent=True, failed=self._not_on_record
+        )
+        self._renewals: Lane[Claim, bool] = Lane(store.renew, longest)
+        self._peeks: Lane[Record, Answer] = Lane(store.peek, longest)
+        self._is_away = False
+        self._leases: set[Lease] = set()
+        self._last_completed = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<StoreSession {self.store!r}>"
 
-    # --- Opening and closing ---------------------------------------------------------------------------------------------
-
     async def keys(self) -> KeyBuilder:
-        """Connect the store unless it is connected, and give what makes its keys.
-
-        Raises:
-            StoreError: It cannot be used.
-            InvalidConfiguration: It is set up in a way that cannot keep the promise.
-        """
-        if self._keys is not None:
-            return self._keys
-        if self._opening is None or self._opening.done():
-            self._opening = asyncio.ensure_future(self._connect())
-        # A caller can be cancelled without taking the others' wait along.
-        return await asyncio.shield(self._opening)
-
-    async def _connect(self) -> KeyBuilder:
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self.store.timeout
-        pause = _FIRST_PAUSE
-        identity: Identity | None = None
-        while identity is None:
-            try:
-                identity = await self.store.connect()
-            except StoreError as exc:
-                if not exc.passing or loop.time() >= until:
-                    raise
-                await asyncio.sleep(pause)
-                pause = min(_LONGEST_PAUSE, pause * 2)
-        keys = KeyBuilder(identity.secret, self.store.namespace, self._url)
-        try:
-            await self._compare_settings(keys)
-            for warning in await self.store.check():
-                _logger.warning("%s", warning)
-        except BaseException:
-            await self.store.aclose()
-            raise
-        self._keys = keys
-        return keys
-
-    async def _compare_settings(self, keys: KeyBuilder) -> None:
-        """Say where this client contradicts the one that connected before it."""
-        guard = None if self._rules is None else repr(self._rules.guard)
-        settings = {"rate": self._rate, "cooldown": self._cooldown, "guard": guard}
-        ours = json.dumps({"account": keys.account(self._api_key.reveal()), **settings})
-        before = json.loads(await self.store.header(keys.settings(), ours, replace=True))
-        if before["account"] != keys.account(self._api_key.reveal()):
-            _logger.warning(
-                "the client before this one used another API key with this store: its records count for both. If "
-                "it is of another account, give each account's store a namespace of its own"
-            )
-        for name, value in settings.items():
-            if before[name] != value:
-                _logger.warning(
-                    "the client before this one had %s=%s, and this one has %s: each keeps to its own",
-                    name,
-                    before[name],
-                    value,
-                )
+        """Connect the store unless it is connected, and give what makes its keys. Raises as `Opening.keys`."""
+        return await self._opening.keys()
 
     async def aclose(self) -> None:
-        """Complete what is not yet on record, and close the store."""
-        if self._opening is not None:
-            self._opening.cancel()
-            await asyncio.wait((self._opening,))
-        left = await self._completions.aclose(self.store.timeout + _LAST_WORD)
-        if left:
-            _logger.warning("closed before %d results were on record: others take them for maybe sent", left)
-        for lane in (self._claims, self._renewals, self._peeks):
-            await lane.aclose(0.0)
-        if self._keys is not None:
-            self._keys = None
-            await self.store.aclose()
+        """Refuse claims, complete what is not yet on record, and close the store."""
+        self._closed = True
+        try:
+            await self._opening.stop()
+            await self._claims.aclose(self._longest)
+            await asyncio.sleep(0)  # for callers that withdraw their claims now
+            await self._completed()
+            left = await self._completions.aclose(self._longest)
+            if left:
+                _logger.warning("closed before %d claims were ended: others take them for maybe sent", left)
+        finally:
+            for lane in (self._claims, self._completions, self._renewals, self._peeks):
+                await lane.aclose(0.0)
+            await self._opening.aclose()
+
+    async def _completed(self) -> None:
+        """Wait until no lease is held: no call is under way, but a batch's rows may wait for their turn."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._longest):
+                while self._leases:
+                    self._last_completed.clear()
+                    await self._last_completed.wait()
 
     # --- Questions -------------------------------------------------------------------------------------------------------
 
-    async def _ask_claims(self, claims: Sequence[Claim]) -> list[Answer]:
-        return await self.store.claim(claims)
-
     async def _ask_completions(self, completions: Sequence[Completion]) -> list[bool]:
         confirmed = await self.store.complete(completions)
+        self._is_away = False
         for completion, is_ours in zip(completions, confirmed, strict=True):
             if not is_ours and not completion.withdrawn:
                 _logger.warning("a result came too late: another claim has taken its record")
         return confirmed
+
+    def _not_on_record(self, error: StoreError, count: int) -> None:
+        if not error.passing:
+            _logger.warning("%d results are not on record: %s", count, error)
+        elif not self._is_away:
+            self._is_away = True  # said once, for all that follow
+            _logger.warning("results are put on record later: %s", error)
+
+    async def look(
+        self, record: Record | None, cooldown: Record | None, *, until: float, gap: float = 0.0
+    ) -> Answer:
+        """Say which of a claim's records stands in its way; `FREE`: none does. Raises `StoreError`."""
+        records = [each for each in (record, cooldown) if each is not None]
+        answers = await self.peek(records, until=until, gap=gap)
+        for each, answer in zip(records, answers, strict=True):
+            if answer.state is not State.FREE:
+                return attrs.evolve(answer, cooldown=each is cooldown)
+        return Answer(state=State.FREE)
 
     async def peek(self, records: Sequence[Record], *, until: float, gap: float = 0.0) -> list[Answer]:
         """Look at records. Raises `StoreError`."""
@@ -227,7 +207,15 @@ class StoreSession:
     async def permits(self, count: int, interval: float) -> tuple[int, float]:
         """Ask for permits of the shared rate. Raises `StoreError`."""
         keys = await self.keys()
-        return await self.store.permits(keys.rate(), count, interval)
+        return await answered(self._longest, self.store.permits, keys.rate(), count, interval)
+
+    async def header(self, key: bytes, value: str) -> str:
+        """Give the header of this key; where there is none, set it. Raises `StoreError`."""
+        return await answered(self._longest, self.store.header, key, value)
+
+    async def now(self) -> float:
+        """Give the time on the store's clock. Raises `StoreError`."""
+        return await answered(self._longest, self.store.now)
 
     async def claim(self, claim: Claim, *, until: float, gap: float = 0.0) -> Lease | Answer:
         """Claim once. Cancelled, or without an answer in time, the claim is withdrawn.
@@ -239,7 +227,10 @@ class StoreSession:
 
         Raises:
             StoreError: The store cannot be asked.
+            ClientClosed: The client was closed.
         """
+        if self._closed:
+            raise ClientClosed
         loop = asyncio.get_running_loop()
         asked = _clock()
         try:
@@ -249,8 +240,9 @@ class StoreSession:
             raise
         if answer.state is not State.CLAIMED:
             return answer
-        before = None if answer.result is None else read_result(answer.result)
-        return Lease(claim, asked + claim.lease, before, self, gap)
+        lease = Lease(claim, asked + claim.lease, result_of(answer), self, gap)
+        self._leases.add(lease)
+        return lease
 
     def withdraw(self, claim: Claim) -> None:
         """Withdraw a claim: nothing is sent on it."""
@@ -267,26 +259,30 @@ class StoreSession:
             What is done when the result is on record, and fails with a `StoreError` when a store that is away was waited
             for long enough.
         """
+        claim, loop = lease.claim, asyncio.get_running_loop()
+        until = loop.time() + self.store.timeout
+        unsent = result.disposition is Disposition.NOT_SENT
         state = State.FREE
         # A resend that was not sent returns to in doubt, whatever the gateway refused it for.
-        if is_final(result) and (
-            lease.claim.resend is None or result.disposition is not Disposition.NOT_SENT
-        ):
+        if is_final(result) and not (unsent and (claim.resend is not None or claim.record is None)):
             state = State.IN_DOUBT if result.disposition is Disposition.MAYBE_SENT else State.COMPLETED
+        if state is State.COMPLETED and unsent and claim.cooldown is not None:
+            # A refusal stands for its key, and not for its number.
+            number = Completion(claim=attrs.evolve(claim, record=None), state=State.FREE, result="")
+            self._completions.put(number, loop, until=until, gap=lease.gap)
+            claim = attrs.evolve(claim, cooldown=None)
         give_back: tuple[Count, ...] = ()
-        if self._rules is not None and lease.claim.counts and not may_be_an_sms(result):
+        if self._rules is not None and claim.counts and not may_be_an_sms(result):
             attempts = reached_gateway(result)
             give_back = tuple(
                 count
-                for count, limit in zip(lease.claim.counts, self._rules.limits, strict=True)
+                for count, limit in zip(claim.counts, self._rules.limits, strict=True)
                 if not (attempts and limit.kind is FailureKind.ATTEMPT_LIMIT)
             )
-        completion = Completion(
-            claim=lease.claim, state=state, result=write_result(result), give_back=give_back
-        )
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self.store.timeout
+        completion = Completion(claim=claim, state=state, result=write_result(result), give_back=give_back)
         lease.recorded = self._completions.put(completion, loop, until=until, gap=lease.gap)
+        self._leases.discard(lease)
+        self._last_completed.set()
         return lease.recorded
 
     def claim_of(
@@ -318,14 +314,11 @@ class StoreSession:
                     )
                     for limit in self._rules.limits
                 )
-        cooldown = None
-        if self._cooldown is not None:
-            cooldown = Record(keys.cooldown(request.msisdn), self._cooldown, forgets=True)
         claim = Claim(
             token=new_token(),
             lease=max(deadline, self._deadline) + _GRACE,
             record=record,
-            cooldown=cooldown,
+            cooldown=self.cooldown_of(keys, request),
             counts=counts,
             report_id=report_id,
             force=force,
@@ -333,6 +326,12 @@ class StoreSession:
             replace=replace,
         )
         return claim, refusal
+
+    def cooldown_of(self, keys: KeyBuilder, request: PinRequest) -> Record | None:
+        """Make the number's record of the cooldown; `None`: there is none."""
+        if self._cooldown is None:
+            return None
+        return Record(keys.cooldown(request.msisdn), self._cooldown, forgets=True)
 
     def refused(self, request: PinRequest, answer: Answer, refusal: Refusal | None) -> PinResult:
         """Say why the guard refused a claim whose answer is `LIMITED`."""
@@ -353,6 +352,7 @@ class StoreSession:
         expires: float,
         force: bool,
         meanwhile: Callable[[TransportFailure | None], None],
+        permits: Permits | None,
     ) -> Lease | PinResult:
         """Claim a request, and wait for the result of another holder's claim where there is one.
 
@@ -363,6 +363,7 @@ class StoreSession:
             expires: When its call ends at the latest, on the event loop's clock.
             force: Whether to send even within the cooldown.
             meanwhile: Is told the result of a call that ends while it waits for another holder.
+            permits: Grants the request its permit before it is claimed; `None`: there is no rate.
 
         Returns:
             The lease, or the call's result instead.
@@ -384,7 +385,7 @@ class StoreSession:
         pause = _FIRST_PAUSE
         while True:
             try:
-                answer = await self.claim(claim, until=min(expires, loop.time() + self.store.timeout))
+                answer = await self._claimed(claim, permits, expires, loop)
             except StoreError as exc:
                 if refusal is not None:
                     return not_sent(refusal.kind, refusal.detail)
@@ -402,24 +403,33 @@ class StoreSession:
             await asyncio.sleep(min(pause, answer.remaining + 0.001))
             pause = min(_LONGEST_PAUSE, pause * 2)
 
+    async def _claimed(
+        self, claim: Claim, permits: Permits | None, expires: float, loop: asyncio.AbstractEventLoop
+    ) -> Lease | Answer:
+        timeout = self.store.timeout
+        granted = None
+        if permits is not None:
+            # A key that is not claimed takes no permit, nor waits for one.
+            cooldown = None if claim.force else claim.cooldown
+            answer = await self.look(claim.record, cooldown, until=min(expires, loop.time() + timeout))
+            if answer.state is not State.FREE:
+                return answer
+            granted = await permits.wait(timeout)
+        try:
+            leased = await self.claim(claim, until=min(expires, loop.time() + timeout))
+            if isinstance(leased, Lease):
+                leased.permit, granted = granted, None
+            return leased
+        finally:
+            if permits is not None and granted is not None:
+                permits.give_back(granted)
+
     def _replayed(self, request: PinRequest, answer: Answer, refusal: Refusal | None) -> PinResult:
         if answer.state is State.LIMITED:
             return self.refused(request, answer, refusal)
-        if answer.result is not None:
-            return attrs.evolve(read_result(answer.result), replayed=True)
+        if (known := result_of(answer)) is not None:
+            return attrs.evolve(known, replayed=True)
         if answer.state is State.FREE:
             return not_sent(FailureKind.STORE, "the claim was withdrawn")
         which = "an earlier call to this number" if answer.cooldown else "the process that began to send it"
         return attrs.evolve(in_doubt(f"{which} left no result", answer.report_id), replayed=True)
-
-
-def in_doubt(detail: str, report_id: str | None) -> TransportFailure:
-    """Say of a request that another holder began that it may have been sent."""
-    return TransportFailure(
-        FailureKind.INTERRUPTED, Disposition.MAYBE_SENT, detail=detail, attempts=0, report_id=report_id
-    )
-
-
-def not_sent(kind: FailureKind, detail: str) -> TransportFailure:
-    """Say of a request that it certainly was not sent."""
-    return TransportFailure(kind, Disposition.NOT_SENT, detail=detail, attempts=0)

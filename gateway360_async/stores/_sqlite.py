@@ -22,10 +22,10 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from .._errors import InvalidConfiguration, StoreError
-from ._base import Answer, Claim, Completion, Identity, Store
-from ._sqlite_file import DAMAGE_CURE, SqliteFile
+from ._base import Answer, Claim, Completion, Identity, Record, Store
+from ._sqlite_file import SqliteFile
 from ._sqlite_records import Records
-from ._sqlite_transaction import Transaction
+from ._sqlite_transaction import DAMAGE_CURE, Transaction
 
 __all__ = ["SqliteStore"]
 
@@ -93,24 +93,23 @@ class SqliteStore(Store):
 
     async def _close(self) -> None:
         worker, self._worker = self._worker, None
-        if worker is not None:
+        if worker is not None and os.getpid() == self._process:
             await worker.close()
 
     async def claim(self, claims: Sequence[Claim]) -> list[Answer]:
-        return await self._each(
-            self._records.claim, claims, self._records.keys(claims), self._records.ids(claims)
-        )
+        return await self._each(self._records.claim, claims, self._records.keys(claims, is_new=True))
 
     async def complete(self, completions: Sequence[Completion]) -> list[bool]:
         claims = [completion.claim for completion in completions]
-        keys, ids = self._records.keys(claims), self._records.ids(claims)
-        return await self._each(self._records.complete, completions, keys, ids)
+        keys = self._records.keys(claims)
+        return await self._each(self._records.complete, completions, keys)
 
     async def renew(self, claims: Sequence[Claim]) -> list[bool]:
         return await self._each(self._records.renew, claims, self._records.keys(claims))
 
-    async def peek(self, keys: Sequence[bytes]) -> list[Answer]:
-        return await self._each(self._records.peek, keys, [self._records.key("r", key) for key in keys])
+    async def peek(self, records: Sequence[Record]) -> list[Answer]:
+        keys = [self._records.key("r", record.key) for record in records]
+        return await self._each(self._records.peek, records, keys)
 
     async def permits(self, key: bytes, count: int, interval: float) -> tuple[int, float]:
         work = partial(self._records.permits, count=count, interval=interval)
@@ -148,12 +147,12 @@ class SqliteStore(Store):
         work: Callable[[Transaction, _T], _R],
         items: Sequence[_T],
         keys: Iterable[str],
-        ids: Iterable[str] = (),
     ) -> list[_R]:
         self._require_process()
         worker, identity = self._worker, self._identity
         if worker is None or identity is None:
             raise StoreError("is not connected", "`await store.connect()` before its use")
+        self._owner.require()
 
         def each(transaction: Transaction) -> list[_R]:
             row = transaction.get(_IDENTITY)
@@ -161,7 +160,7 @@ class SqliteStore(Store):
                 raise StoreError(*_LOST)
             return [work(transaction, item) for item in items]
 
-        return await worker.ask(each, [_IDENTITY, *keys], list(ids))
+        return await worker.ask(each, [_IDENTITY, *keys])
 
 
 def _warnings(_: Transaction, path: Path) -> list[str]:
@@ -177,7 +176,6 @@ def _warnings(_: Transaction, path: Path) -> list[str]:
 @attrs.frozen(eq=False)
 class _Asked:
     keys: Sequence[str]
-    ids: Sequence[str]
     work: Callable[[Transaction], Any]
     done: asyncio.Future[Any]
 
@@ -192,13 +190,12 @@ class _Worker:
         self._asked: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         # A daemon: this process may end while another one is stopped and has the lock.
-        threading.Thread(target=self._run, name="gateway360-store", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="gateway360-store", daemon=True)
+        self._thread.start()
 
-    async def ask(
-        self, work: Callable[[Transaction], _R], keys: Sequence[str], ids: Sequence[str] = ()
-    ) -> _R:
+    async def ask(self, work: Callable[[Transaction], _R], keys: Sequence[str]) -> _R:
         done: asyncio.Future[_R] = self._loop.create_future()
-        self._asked.put(_Asked(keys, ids, work, done))
+        self._asked.put(_Asked(keys, work, done))
         timer = self._loop.call_later(
             self._timeout, self._deliver, [done], [StoreError(*self._slow(), passing=True)]
         )
@@ -236,9 +233,8 @@ class _Worker:
             return [None if each.done.done() else _outcome(each, transaction) for each in asked]
 
         keys = [key for each in asked for key in each.keys]
-        ids = [id_ for each in asked for id_ in each.ids]
         try:
-            outcomes = self._file.transact(keys, ids, work) if asked else []
+            outcomes = self._file.transact(keys, work) if asked else []
         except StoreError as exc:
             outcomes = [StoreError(exc.problem, exc.expected, passing=exc.passing) for _ in asked]
         except Exception as exc:  # noqa: BLE001  # whatever a text makes json or a tuple raise that this library did not write

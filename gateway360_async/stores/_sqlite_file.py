@@ -6,6 +6,8 @@ Invariants:
   this process drops them when it closes any other descriptor of the database.
 - The lock file holds the number of commits, written after each. A database with fewer has lost data, as it has when its
   `-wal` is missing or damaged. It is in WAL mode because SQLite checks each page of a `-wal`, but not of a `-journal`.
+- The disk is waited for without the lock: meanwhile other processes commit, and one write of the disk is for all of them.
+  A commit is answered when it is on the disk; others may have seen it before, and what they commit comes after it.
 - A checkpoint is marked there while it runs: without its `-wal`, a half copied database may show the last number.
 - A commit counts only if the names of the files still lead to those that are open.
 - This module never opens a descriptor of a database that exists.
@@ -19,7 +21,7 @@ import errno
 import os
 import sqlite3
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
@@ -30,29 +32,25 @@ except ImportError:  # Windows: its locks belong to a handle, and SQLite's own a
     fcntl = None  # type: ignore[assignment]
 
 from .._errors import StoreError
-from ._sqlite_transaction import Transaction
+from ._sqlite_transaction import DAMAGE_CURE, Transaction
 
-__all__ = ["DAMAGE_CURE", "SqliteFile"]
+__all__ = ["SqliteFile"]
 
 _T = TypeVar("_T")
 
 _CURE: Final = "the file as it was; or, if the loss is understood, `gateway360 store new-epoch URL`"
-DAMAGE_CURE: Final = (
-    "the file set aside, or an intact copy in its place, and then `gateway360 store new-epoch URL`"
-)
 _APPLICATION: Final = 0x67333630  # "g360"
 _VERSION: Final = 1
 _SCHEMA: Final = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS entry (key TEXT NOT NULL UNIQUE, expires REAL, body TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS entry_expires ON entry (expires) WHERE expires IS NOT NULL;
-CREATE TABLE IF NOT EXISTS counted (id TEXT PRIMARY KEY, key TEXT NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS counted_at ON counted (key, at);
+CREATE TABLE IF NOT EXISTS counted (key TEXT, at INTEGER, token TEXT, PRIMARY KEY (key, at, token)) WITHOUT ROWID;
 PRAGMA application_id = {_APPLICATION};
 PRAGMA user_version = {_VERSION};
 COMMIT;
 """
-_SIDE: Final = struct.Struct("<8sQQ")  # magic; number of commits; 1: a checkpoint runs
+_SIDE: Final = struct.Struct("<8sQQQ")  # magic; commits; bytes in the -wal, about; 1: a checkpoint runs
 _MAGIC: Final = b"g360lock"
 _CHECKPOINT_BYTES: Final = 4 << 20
 _MOUNTS: Final = Path("/proc/self/mountinfo")
@@ -81,7 +79,6 @@ _REMOTE: Final = frozenset(
         "fuse.ceph",
         "fuse.ceph-fuse",
         "fuse.gcsfuse",
-        "fuse.smbnetfs",
         "fuse.grpcfuse",
         "fuse.osxfs",
     ]
@@ -89,10 +86,7 @@ _REMOTE: Final = frozenset(
 _LOCKED: Final = ("is locked by another program", "no other program that writes to its file")
 _PASSING: Final = {
     sqlite3.SQLITE_FULL: ("cannot be written: its disk is full", "room on the disk"),
-    sqlite3.SQLITE_IOERR: (
-        "cannot be read or written: its disk is full or fails",
-        "a disk that works and has room",
-    ),
+    sqlite3.SQLITE_IOERR: ("cannot be read or written: its disk fails or is full", "a disk with room"),
     sqlite3.SQLITE_NOMEM: ("has no memory left", "free memory"),
     sqlite3.SQLITE_BUSY: _LOCKED,
     sqlite3.SQLITE_LOCKED: _LOCKED,
@@ -114,39 +108,77 @@ class SqliteFile:
         self._timeout = timeout
         self._repair = repair
         self._side = -1
+        self._side_identity = 0, 0
         self._connection: sqlite3.Connection | None = None
         self._opened: list[tuple[int, int] | None] = []
+        self._wal = -1
         self._prune_at = 0.0
 
-    def transact(self, keys: Sequence[str], ids: Sequence[str], work: Callable[[Transaction], _T]) -> _T:
+    def transact(self, keys: Sequence[str], work: Callable[[Transaction], _T]) -> _T:
         """Read what the keys hold, let `work` change it, and commit. All of it is applied, or an error raised.
 
         Args:
             keys: The keys of the entries that `work` looks at.
-            ids: The ids of what was counted that `work` looks at.
-            work: Gets the transaction and gives the result. It may be called again.
+            work: Gets the transaction and gives the result.
 
         Raises:
             StoreError: It failed, or data were lost.
         """
         try:
             with self._locked():
-                # A second time where another process, which took itself for the last one, has deleted the -wal.
-                done = self._transact_once(keys, ids, work) or self._transact_once(keys, ids, work)
+                commits, size, is_marked = self._read_side()
+                connection = self._connected(commits)
+                try:
+                    result, transaction = self._commit(connection, keys, work, commits, is_marked=is_marked)
+                except BaseException:
+                    # At once: the error's traceback may keep cursors, and with them SQLite's locks.
+                    self._disconnect()
+                    raise
+                if is_marked or transaction.commits != commits:
+                    size += transaction.written
+                    self._write_side(transaction.commits, size, 0)
+                if size > _CHECKPOINT_BYTES:
+                    with suppress(sqlite3.Error):  # it stays marked, and is done again
+                        self._checkpoint(connection)
+            if transaction.written:
+                _sync(self._wal)
+            return result
         except (sqlite3.Error, OSError) as exc:
             raise _explained(exc) from exc
-        if done is None:
-            problem = "was not written: another program deletes its -wal or its -shm"
-            raise StoreError(problem, "no other program that opens its file", passing=True)
-        return done[0]
+
+    def _commit(
+        self,
+        connection: sqlite3.Connection,
+        keys: Sequence[str],
+        work: Callable[[Transaction], _T],
+        commits: int,
+        *,
+        is_marked: bool,
+    ) -> tuple[_T, Transaction]:
+        if is_marked:
+            ((_, frames, _),) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            if frames < 1 and not self._repair:
+                raise StoreError("has lost its -wal in the middle of a checkpoint", _CURE)
+        connection.execute("BEGIN IMMEDIATE")
+        transaction = Transaction(connection, keys)
+        lost = commits - transaction.commits
+        if lost > 0 and not self._repair:
+            raise StoreError(f"has lost its last {lost} commits: its -wal is missing, damaged or old", _CURE)
+        result = work(transaction)
+        if transaction.is_changed:
+            self._prune_at = transaction.write(self._prune_at)
+        connection.execute("COMMIT")
+        self._require_same()
+        return result, transaction
 
     def close(self) -> None:
         """Close it. A database that no other process has open is one file then, without a `-wal`."""
-        with suppress(StoreError, OSError, sqlite3.Error), self._locked():
+        with suppress(StoreError, OSError), self._locked():
             self._disconnect()
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+        self._close_wal()
         self.close_side()
 
     def close_side(self) -> None:
@@ -156,57 +188,22 @@ class SqliteFile:
         if side >= 0:
             os.close(side)
 
-    def _transact_once(
-        self, keys: Sequence[str], ids: Sequence[str], work: Callable[[Transaction], _T]
-    ) -> tuple[_T] | None:
-        commits, broken_off = self._read_side()
-        connection = self._connected(commits)
-        try:
-            if broken_off:
-                ((_, frames, _),) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-                if frames < 1 and not self._repair:
-                    raise StoreError("has lost its -wal in the middle of a checkpoint", _CURE)
-            connection.execute("BEGIN IMMEDIATE")
-            transaction = Transaction(connection, keys, ids)
-            lost = commits - transaction.commits
-            if lost > 0 and not self._repair:
-                raise StoreError(
-                    f"has lost its last {lost} commits: its -wal is missing, damaged or old", _CURE
-                )
-            result = work(transaction)
-            if transaction.is_changed:
-                self._prune_at = transaction.write(self._prune_at)
-            connection.execute("COMMIT")
-        except BaseException:
-            # At once: the error's traceback may keep cursors, and with them SQLite's locks.
-            self._disconnect()
-            raise
-        identities, size = self._identities()
-        if identities != self._opened:
-            self._disconnect()
-            self._require_database(identities[0])
-            return None
-        if broken_off or lost or transaction.is_changed:
-            self._write_side(transaction.commits)
-        if size > _CHECKPOINT_BYTES:
-            with suppress(sqlite3.Error):  # it stays marked, and is done again
-                self._mark(checkpoint=True)
-                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").close()
-                self._mark(checkpoint=False)
-        return (result,)
-
     # --- the connection
 
     def _connected(self, commits: int) -> sqlite3.Connection:
         if self._connection is not None:
-            return self._connection
+            if self._identities() == self._opened:
+                return self._connection
+            # Another process has taken itself for the last one, for this one had lost its locks, and has copied the
+            # -wal into the database and deleted it.
+            self._disconnect()
         kind = self.file_system()
         if kind in _REMOTE:
             problem = f"is on a network file system ({kind}), whose locks do not keep two machines apart"
             raise StoreError(problem, "a path on a disk of this machine, or RedisStore or PostgresStore")
         if self._opened:
-            self._require_database(_identity(f"{self.path}")[0])
-        elif not os.path.exists(self.path):
+            self._require_same(only_database=True)
+        elif not self.path.exists():
             if commits and not self._repair:
                 raise StoreError("has lost its file: only its -lock is there", _CURE)
             with suppress(FileExistsError):
@@ -220,12 +217,16 @@ class SqliteFile:
         )
         try:
             self._set_up(connection)
-            self._opened = self._identities()[0]
+            self._opened = self._identities()
+            self._close_wal()
+            if fcntl is not None:
+                self._wal = os.open(f"{self.path}-wal", os.O_RDONLY)
         except BaseException:
             connection.close()
             raise
         self._connection = connection
-        _files.add(self)
+        if fcntl is not None:  # they hold the lock in turn
+            _files.add(self)
         return connection
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
@@ -238,41 +239,60 @@ class SqliteFile:
             raise StoreError(
                 f"has schema {version}, not {_VERSION}", "the version of this library that made it"
             )
+        connection.execute(
+            "PRAGMA page_size = 1024"
+        ).close()  # a commit changes many pages, and little in each
         ((mode,),) = connection.execute("PRAGMA journal_mode = WAL").fetchall()
         if mode != "wal":
             raise StoreError("cannot have a -wal on its file system", "a path on a disk of this machine")
-        settings = "synchronous = FULL", "fullfsync = 1", "checkpoint_fullfsync = 1", "wal_autocheckpoint = 0"
-        for setting in (*settings, "journal_size_limit = 0"):
+        autocheckpoint = f"wal_autocheckpoint = {1000 if fcntl is None else 0}"
+        synchronous = f"synchronous = {'FULL' if fcntl is None else 'NORMAL'}"
+        for setting in synchronous, "fullfsync = 1", "checkpoint_fullfsync = 1", autocheckpoint:
             connection.execute(f"PRAGMA {setting}").close()
         if not tables:
             connection.executescript(_SCHEMA).close()
         connection.execute("SELECT key FROM entry LIMIT 1").close()  # opens the -wal
 
+    def _close_wal(self) -> None:
+        wal, self._wal = self._wal, -1
+        if wal >= 0:
+            os.close(wal)
+
     def _disconnect(self) -> None:
-        """Close the connections of this process, under the lock: SQLite has them share what they see of the -shm."""
-        self._mark(checkpoint=True)  # SQLite makes one, where it closes the last one of all
-        for file in [file for file in _files if file.path == self.path] if fcntl else [self]:
+        """Close the connections of this process, under the lock: SQLite lets them share what they see of a -shm."""
+        first, is_same = self._connection, self._identities() == self._opened
+        if first is not None and is_same:
+            with suppress(sqlite3.Error):  # what is committed is in the -wal
+                first.rollback()
+                self._checkpoint(first)  # marked; SQLite makes one in closing the last one of all
+        for file in {self, *(file for file in _files if file.path == self.path)}:
             connection, file._connection = file._connection, None  # noqa: SLF001
             if connection is not None:
                 connection.close()
-        if not os.path.exists(f"{self.path}-wal"):
-            self._mark(checkpoint=False)  # it was whole; otherwise the next transaction looks
+
+    def _checkpoint(self, connection: sqlite3.Connection) -> None:
+        self._write_side(None, None, 1)
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").close()
+        self._write_side(None, 0, 0)  # the next commit begins the -wal anew, in place
 
     # --- names and identities
 
-    def _identities(self) -> tuple[list[tuple[int, int] | None], int]:
-        found = [_identity(f"{self.path}{suffix}") for suffix in ("", "-wal", "-shm")]
-        return [identity for identity, _ in found], found[1][1]
+    def _identities(self) -> list[tuple[int, int] | None]:
+        return [_identity(f"{self.path}{suffix}") for suffix in ("", "-wal", "-shm")]
 
-    def _require_database(self, identity: tuple[int, int] | None) -> None:
-        if identity != self._opened[0]:
+    def _require_same(self, *, only_database: bool = False) -> None:
+        found = self._identities()
+        if found[0] != self._opened[0]:
             problem = "was deleted or replaced while this program had it open"
             raise StoreError(problem, "a restart of the program, when the file is the right one")
+        if found != self._opened and not only_database:
+            problem = "may not have been written: another program has deleted its -wal or its -shm"
+            raise StoreError(problem, "no other program that opens its file", passing=True)
 
     def file_system(self) -> str:
         """Give the type of the file system, as Linux calls it; empty: unknown."""
         with suppress(OSError):
-            device = os.stat(self.path.parent).st_dev
+            device = self.path.parent.stat().st_dev
             wanted = f"{os.major(device)}:{os.minor(device)}"
             for line in _MOUNTS.read_text("utf-8", "replace").splitlines():
                 mount, _, rest = line.partition(" - ")
@@ -283,52 +303,61 @@ class SqliteFile:
     # --- the lock file
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self) -> Generator[None]:
         if fcntl is None:
             yield
             return
         name = f"{self.path}-lock"
         if self._side < 0:
             self._side = os.open(name, os.O_RDWR | os.O_CREAT, 0o600)
+            found = os.fstat(self._side)
+            self._side_identity = found.st_dev, found.st_ino
         fcntl.flock(self._side, fcntl.LOCK_EX)  # the store bounds the time that its callers wait for this
         try:
-            mine = os.fstat(self._side)
-            if _identity(name)[0] != (mine.st_dev, mine.st_ino):
+            if _identity(name) != self._side_identity:
                 problem = "has lost its -lock: it was deleted or replaced while this program had it open"
                 raise StoreError(problem, "a restart of the program, when the file is the right one")
             yield
         finally:
             fcntl.flock(self._side, fcntl.LOCK_UN)
 
-    def _read_side(self) -> tuple[int, bool]:
-        """Give the number of commits, and whether a checkpoint was broken off."""
+    def _read_side(self) -> tuple[int, int, bool]:
+        """Give the number of commits, about how many bytes are in the -wal, and whether a checkpoint was broken off."""
         if fcntl is None:
-            return 0, False
+            return 0, 0, False
         data = os.pread(self._side, _SIDE.size, 0)
         if len(data) == _SIDE.size:
-            magic, commits, checkpoint = _SIDE.unpack(data)
+            magic, commits, size, is_marked = _SIDE.unpack(data)
             if magic == _MAGIC:
-                return commits, bool(checkpoint)
-        if not self._repair and (data or _identity(f"{self.path}")[1]):
+                return commits, size, bool(is_marked)
+        if not self._repair and (data or (self.path.exists() and self.path.stat().st_size)):
             raise StoreError("has lost its -lock, which tells whether its file is the newest", _CURE)
-        self._write_side(0)
-        return 0, False
+        self._write_side(0, 0, 0)
+        return 0, 0, False
 
-    def _write_side(self, commits: int) -> None:
+    def _write_side(self, commits: int | None, size: int | None, mark: int) -> None:
+        """Write the lock file from the first number on that is given."""
         if fcntl is not None:
-            os.pwrite(self._side, _SIDE.pack(_MAGIC, commits, 0), 0)
-
-    def _mark(self, *, checkpoint: bool) -> None:
-        if fcntl is not None:
-            os.pwrite(self._side, _SIDE.pack(_MAGIC, 0, checkpoint)[16:], 16)
+            data = _SIDE.pack(_MAGIC, commits or 0, size or 0, mark)
+            start = 0 if commits is not None else 16 if size is not None else 24
+            os.pwrite(self._side, data[start:], start)
 
 
-def _identity(name: str) -> tuple[tuple[int, int] | None, int]:
+def _identity(name: str) -> tuple[int, int] | None:
     try:
-        found = os.stat(name)
+        found = os.stat(name)  # noqa: PTH116  # some six in a transaction
     except FileNotFoundError:
-        return None, 0
-    return (found.st_dev, found.st_ino), found.st_size
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _sync(wal: int) -> None:
+    if fcntl is None:
+        return
+    if hasattr(fcntl, "F_FULLFSYNC"):  # macOS, where the other one ends before the disk has written
+        fcntl.fcntl(wal, fcntl.F_FULLFSYNC)
+    else:
+        os.fdatasync(wal)
 
 
 def _explained(error: sqlite3.Error | OSError) -> StoreError:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import attrs
 
 from ._base import CATCH_UP, HORIZON, WITHDRAWN_TTL, Answer, Claim, Completion, Count, Record, State
-from ._sqlite_transaction import Transaction
+from ._sqlite_transaction import Transaction, micros
 
 __all__ = ["Records"]
 
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_-]+")
+_TICK: Final = 1e-6  # seconds: what a time since 1970 is exact to
 
 
 class _Kept(NamedTuple):
@@ -28,7 +27,7 @@ class _Kept(NamedTuple):
     before: str | None = None  # of a resend: the result from before
 
     def answer(self, now: float, fingerprint: bytes = b"", *, cooldown: bool = False) -> Answer:
-        held = self.is_held(now)
+        held = _is_held(self, now)
         is_leased = self.state == State.IN_PROGRESS
         return Answer(
             state=State.IN_DOUBT if is_leased and not held else State(self.state),
@@ -40,8 +39,21 @@ class _Kept(NamedTuple):
             cooldown=cooldown,
         )
 
-    def is_held(self, now: float) -> bool:
-        return self.state == State.IN_PROGRESS and self.lease_end > now
+
+class _Known(NamedTuple):
+    """What is known of a token."""
+
+    expires: float = 0.0
+    at: int = 0  # when it was counted, in microseconds
+    is_withdrawn: bool = False
+    given_back: Sequence[str] = ()
+
+    def counts(self, count: Count, now: float) -> bool:
+        since = 0 if count.window is None else micros(now - count.window)
+        return self.at > since and count.key.hex() not in self.given_back
+
+
+_UNKNOWN: Final = _Known()
 
 
 @attrs.frozen
@@ -59,31 +71,27 @@ class Records:
     # --- what has to be read
 
     def key(self, kind: str, key: bytes) -> str:
-        """Name an entry: `r` record, `n` number of what counts, `p` rate, `h` header, `w` withdrawn."""
+        """Name an entry: `r` record, `n` number of what counts, `p` rate, `h` header, `t` token."""
         return f"{self.namespace}/{kind}{key.hex()}"
 
-    def keys(self, claims: Iterable[Claim]) -> Iterator[str]:
-        """Give the keys that claims and completions look at."""
+    def keys(self, claims: Iterable[Claim], *, is_new: bool = False) -> Iterator[str]:
+        """Give the keys that claims look at; if they are new, also where it stands that one was withdrawn."""
         for claim in claims:
-            yield self._withdrawn(claim)
-            for record in (claim.record, claim.cooldown):
-                if record is not None:
-                    yield self.key("r", record.key)
+            if is_new or claim.counts:
+                yield self._token(claim)
+            if claim.record is not None:
+                yield self.key("r", claim.record.key)
+            if claim.cooldown is not None:
+                yield self.key("r", claim.cooldown.key)
             for count in claim.counts:
                 yield self.key("n", count.key)
 
-    def ids(self, claims: Iterable[Claim]) -> Iterator[str]:
-        """Give the ids of what they count."""
-        return (self._id(count, claim) for claim in claims for count in claim.counts)
+    def _token(self, claim: Claim) -> str:
+        return f"{self.namespace}/t{_plain(claim.token)}"
 
-    def _id(self, count: Count, claim: Claim) -> str:
-        return f"{self.key('n', count.key)}/{_plain(claim.token)}"
-
-    def _withdrawn(self, claim: Claim) -> str:
-        return f"{self.namespace}/w{_plain(claim.token)}"
-
-    def _window(self, count: Count) -> float:
-        return self.ttl if count.window is None else count.window
+    def _known(self, transaction: Transaction, claim: Claim) -> _Known:
+        row = transaction.get(self._token(claim))
+        return _UNKNOWN if row is None else _Known(*row)
 
     def _kept(self, transaction: Transaction, record: Record | None) -> _Kept | None:
         row = None if record is None else transaction.get(self.key("r", record.key))
@@ -94,71 +102,68 @@ class Records:
 
     # --- the questions
 
-    def claim(self, transaction: Transaction, claim: Claim) -> Answer:
+    def claim(self, transaction: Transaction, claim: Claim) -> Answer:  # noqa: C901  # one rule after the other
         now = transaction.now
-        if transaction.get(self._withdrawn(claim)) is not None:
+        known = self._known(transaction, claim)
+        if known.is_withdrawn:
             return Answer(state=State.FREE)
         record, cooldown = self._kept(transaction, claim.record), self._kept(transaction, claim.cooldown)
         own = cooldown if claim.record is None else record
         if own is not None and own.token == claim.token:
             remaining = max(0.0, own.lease_end - now)
             return attrs.evolve(own.answer(now), state=State.CLAIMED, result=own.before, remaining=remaining)
-        if claim.record is not None and record is not None:
-            if record.token != claim.resend or record.state == State.COMPLETED:
-                return record.answer(now, claim.record.fingerprint)
+        if record is not None and record.token == claim.replace and record.state == State.COMPLETED:
+            record = None
+        is_resend = record is not None and record.token == claim.resend and record.state != State.COMPLETED
+        if record is not None and claim.record is not None and not is_resend:
+            return record.answer(now, claim.record.fingerprint)
         if cooldown is not None and not claim.force:
             return cooldown.answer(now, cooldown=True)
-        counted = [self._id(count, claim) for count in claim.counts]
-        for place, (count, id_) in enumerate(zip(claim.counts, counted, strict=True)):
-            if not transaction.is_counted(id_, self._window(count)) and self._is_full(transaction, count):
+        wanted = [count for count in claim.counts if not known.counts(count, now)]
+        for place, count in enumerate(claim.counts):
+            number = transaction.counted(self.key("n", count.key), count.most, count.window)
+            if number >= count.most and count in wanted:
                 return Answer(state=State.LIMITED, limit=place)
 
-        for count, id_ in zip(claim.counts, counted, strict=True):
-            if not transaction.is_counted(id_, self._window(count)):
-                transaction.count(self.key("n", count.key), id_)
-        before = None
-        if record is not None:
-            before = record.before if record.result is None else record.result
-        for wanted, is_resend in ((claim.record, record is not None), (claim.cooldown, False)):
-            if wanted is not None and not (wanted is claim.cooldown and cooldown is not None):
-                end = now + claim.lease
-                self._keep(
-                    transaction,
-                    wanted,
-                    _Kept(
-                        expires=end + wanted.ttl if wanted.forgets else None,
-                        state=State.IN_PROGRESS,
-                        token=claim.token,
-                        lease_end=end,
-                        fingerprint=wanted.fingerprint.hex(),
-                        report_id=claim.report_id,
-                        is_resend=is_resend,
-                        before=before if is_resend else None,
-                    ),
-                )
+        if wanted:
+            kept_for = max(self.ttl if count.window is None else count.window for count in claim.counts)
+            transaction.put(self._token(claim), _Known(now + kept_for, micros(now)))
+            for count in wanted:
+                transaction.count(self.key("n", count.key), claim.token, count.window)
+        before = None if record is None else record.before if record.result is None else record.result
+        if claim.record is not None:
+            self._lease(transaction, claim, claim.record, is_resend=is_resend, before=before)
+        if claim.cooldown is not None and cooldown is None:
+            self._lease(transaction, claim, claim.cooldown)
         return Answer(
             state=State.CLAIMED,
             token=claim.token,
             result=before,
             report_id=claim.report_id,
-            remaining=claim.lease,
+            remaining=float(claim.lease),
         )
 
-    def _is_full(self, transaction: Transaction, count: Count) -> bool:
-        key, window = self.key("n", count.key), self._window(count)
-        return transaction.counted(key, count.most, window, forget=count.window is None) >= count.most
+    def _lease(
+        self,
+        transaction: Transaction,
+        claim: Claim,
+        record: Record,
+        *,
+        is_resend: bool = False,
+        before: str | None = None,
+    ) -> None:
+        end = transaction.now + claim.lease
+        fingerprint = record.fingerprint.hex()
+        expires = end + record.ttl if record.forgets else None
+        state, token = State.IN_PROGRESS, claim.token
+        kept = _Kept(expires, state, token, end, fingerprint, None, claim.report_id, is_resend, before)
+        self._keep(transaction, record, kept)
 
     def complete(self, transaction: Transaction, completion: Completion) -> bool:
         claim = completion.claim
         record, cooldown = self._kept(transaction, claim.record), self._kept(transaction, claim.cooldown)
         held = [kept for kept in (record, cooldown) if kept is not None and kept.token == claim.token]
-        counted = [count for count in claim.counts if self._counts(transaction, count, claim)]
-        if completion.withdrawn and not held and not counted:
-            until = transaction.now + WITHDRAWN_TTL
-            transaction.put(self._withdrawn(claim), (until,))
-        for count in completion.give_back:
-            if self._counts(transaction, count, claim):
-                transaction.give_back(self.key("n", count.key), self._id(count, claim))
+        self._give_back(transaction, completion, is_known=bool(held))
         if claim.record is not None and record is not None:
             if record.token != claim.token:
                 return False
@@ -168,19 +173,28 @@ class Records:
         if claim.cooldown is not None:
             if cooldown is not None and cooldown.token == claim.token:
                 self._end(transaction, claim.cooldown, cooldown, completion)
-            elif claim.force and not (cooldown is not None and cooldown.is_held(transaction.now)):
-                if completion.state != State.FREE:
-                    new = _Kept(
-                        None, State.IN_PROGRESS, claim.token, transaction.now, report_id=claim.report_id
-                    )
-                    self._end(transaction, claim.cooldown, new, completion)
+            elif claim.force and completion.state != State.FREE and not _is_held(cooldown, transaction.now):
+                # It was not free, and was left alone.
+                new = _Kept(None, "", claim.token, transaction.now, report_id=claim.report_id)
+                self._end(transaction, claim.cooldown, new, completion)
         return True
 
-    def _counts(self, transaction: Transaction, count: Count, claim: Claim) -> bool:
-        return transaction.is_counted(self._id(count, claim), self._window(count))
+    def _give_back(self, transaction: Transaction, completion: Completion, *, is_known: bool) -> None:
+        claim, now = completion.claim, transaction.now
+        if not (claim.counts or completion.withdrawn):
+            return
+        known = self._known(transaction, claim)
+        if completion.withdrawn and not (is_known or any(known.counts(count, now) for count in claim.counts)):
+            transaction.put(self._token(claim), _Known(now + WITHDRAWN_TTL, is_withdrawn=True))
+        back = [count for count in completion.give_back if known.counts(count, now)]
+        for count in back:
+            transaction.give_back(self.key("n", count.key), known.at, claim.token)
+        if back:
+            given_back = (*known.given_back, *(count.key.hex() for count in back))
+            transaction.put(self._token(claim), known._replace(given_back=given_back))
 
     def _end(self, transaction: Transaction, record: Record, kept: _Kept, completion: Completion) -> None:
-        state, result = completion.state, completion.result
+        state, result = completion.state, completion.result if completion.state != State.FREE else None
         if state == State.FREE and kept.is_resend:
             state, result = State.IN_DOUBT, kept.before
         if kept.state == State.COMPLETED or (kept.state, kept.result) == (state, result):
@@ -195,43 +209,40 @@ class Records:
     def renew(self, transaction: Transaction, claim: Claim) -> bool:
         now = transaction.now
         record, cooldown = self._kept(transaction, claim.record), self._kept(transaction, claim.cooldown)
-        pairs = [(claim.record, record), (claim.cooldown, cooldown)]
         held = [
             (wanted, kept)
-            for wanted, kept in pairs
-            if wanted and kept and kept.token == claim.token and kept.is_held(now)
+            for wanted, kept in ((claim.record, record), (claim.cooldown, cooldown))
+            if wanted is not None and kept is not None and kept.token == claim.token and _is_held(kept, now)
         ]
-        if claim.record is not None:
-            renewed = bool(held) and held[0][0] is claim.record
-        else:
-            # A claim that is forced may hold none.
-            renewed = (
-                bool(held)
-                or claim.cooldown is None
-                or (claim.force and not (cooldown and cooldown.token == claim.token))
+        main = claim.cooldown if claim.record is None else claim.record
+        if main is not None and not (held and held[0][0] is main):
+            # A claim that overrode another's cooldown, and has no record, holds nothing that could end.
+            return (
+                claim.record is None and claim.force and (cooldown is None or cooldown.token != claim.token)
             )
-        if renewed:
-            end = now + claim.lease
-            for wanted, kept in held:
-                expires = end + wanted.ttl if wanted.forgets else None
-                self._keep(transaction, wanted, kept._replace(expires=expires, lease_end=end))
-        return renewed
+        end = now + claim.lease
+        for wanted, kept in held:
+            expires = end + wanted.ttl if wanted.forgets else None
+            self._keep(transaction, wanted, kept._replace(expires=expires, lease_end=end))
+        return True
 
-    def peek(self, transaction: Transaction, key: bytes) -> Answer:
-        row = transaction.get(self.key("r", key))
-        return Answer(state=State.FREE) if row is None else _Kept(*row).answer(transaction.now)
+    def peek(self, transaction: Transaction, record: Record) -> Answer:
+        kept = self._kept(transaction, record)
+        if kept is None:
+            return Answer(state=State.FREE)
+        return kept.answer(transaction.now, record.fingerprint)
 
     def permits(self, transaction: Transaction, key: bytes, count: int, interval: float) -> tuple[int, float]:
         now, name = transaction.now, self.key("p", key)
         _, at = transaction.get(name) or (None, now)
-        at = max(at, now - CATCH_UP)
-        if at > now + HORIZON + interval + 1.0:
-            at = now
-        if at > now + HORIZON:
-            return 0, at - now - HORIZON
-        granted = min(count, int((now + HORIZON - at) / interval) + 1)
-        transaction.put(name, (None, at + granted * interval))
-        return granted, at - now
+        first = max(at - now, -CATCH_UP)
+        if first > HORIZON + interval + 1.0:
+            first = 0.0
+        if first > HORIZON:
+            return 0, first - HORIZON
+        granted = min(count, int((HORIZON - first + _TICK) / interval) + 1)
+        transaction.put(name, (None, now + first + granted * interval))
+        return granted, first
 
     def header(self, transaction: Transaction, key: bytes, value: str, *, replace: bool) -> str:
         name = self.key("h", key)
@@ -241,6 +252,12 @@ class Records:
         return value if row is None else str(row[1])
 
 
+def _is_held(kept: _Kept | None, now: float) -> bool:
+    return kept is not None and kept.state == State.IN_PROGRESS and kept.lease_end > now
+
+
 def _plain(token: str) -> str:
     # It stands within a text that SQLite puts together, and that is read as JSON.
-    return token if _PLAIN.fullmatch(token) else f"~{token.encode('utf-8', 'surrogatepass').hex()}"
+    return (
+        token if token.isascii() and token.isalnum() else f"~{token.encode('utf-8', 'surrogatepass').hex()}"
+    )

@@ -1,7 +1,7 @@
 """The rows that one transaction of a `SqliteStore` reads and writes.
 
-The module `sqlite3` lets go of the interpreter's lock in each step, and gets it back late beside a busy event loop. So rows
-are read as one text, and written by one statement.
+The module `sqlite3` lets go of the interpreter's lock in each step, and gets it back late beside a busy event loop: so rows
+are read and written as one text.
 """
 
 from __future__ import annotations
@@ -9,16 +9,35 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
-__all__ = ["Row", "Transaction"]
+from .._errors import StoreError
 
-Row: TypeAlias = "tuple[Any, ...]"  # the first is when it expires on the store's clock; `None`: never
+__all__ = ["DAMAGE_CURE", "Transaction", "micros"]
+
+DAMAGE_CURE: Final = (
+    "the file set aside, or an intact copy in its place, and then `gateway360 store new-epoch URL`"
+)
+
+Row: TypeAlias = tuple[Any, ...]  # the first is when it expires on the store's clock; `None`: never
 
 _CLOCK: Final = "/clock"  # no namespace holds a slash
-_MOST_ROWS: Final = 256  # of a statement: SQLite before 3.32 takes 999 parameters
-_MOST_PRUNED: Final = 256
+_ROW_BYTES: Final = 1500  # that a row costs besides its text: a page of an index
+_DELETED: Final = (0.0,)  # it has expired
+_READ: Final = """SELECT group_concat('"' || key || '":' || body) FROM entry
+    WHERE key IN (SELECT value FROM json_each(?))"""
+_WRITE: Final = """INSERT INTO entry (key, expires, body)
+    SELECT key, json_extract(value, '$[0]'), value FROM json_each(?) WHERE true
+    ON CONFLICT (key) DO UPDATE SET expires = excluded.expires, body = excluded.body"""
+_PRUNE: Final = """DELETE FROM entry WHERE rowid IN
+    (SELECT rowid FROM entry WHERE expires <= ? ORDER BY expires LIMIT ?)"""
+_COLUMNS: Final = """SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]')
+    FROM json_each(?)"""
+_COUNT: Final = f"INSERT OR IGNORE INTO counted (key, at, token) {_COLUMNS}"
+_GIVE_BACK: Final = f"DELETE FROM counted WHERE (key, at, token) IN ({_COLUMNS})"  # noqa: S608  # constants
+_DROP: Final = """DELETE FROM counted WHERE key = ?1 AND at <= min(?2,
+    (SELECT max(at) FROM (SELECT at FROM counted WHERE key = ?1 ORDER BY at LIMIT 256)))"""
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -29,27 +48,26 @@ class Transaction:
         now: Seconds on the store's clock.
         commits: How many there have been; with its own, once that is written.
         is_changed: Whether there is something to write.
+        written: How many bytes it has written, about.
     """
 
-    def __init__(self, connection: sqlite3.Connection, keys: Sequence[str], ids: Sequence[str]) -> None:
+    def __init__(self, connection: sqlite3.Connection, keys: Sequence[str]) -> None:
         self._connection = connection
-        self._rows = self._read(
-            "SELECT group_concat('\"' || key || '\":' || body) FROM entry WHERE key IN", (_CLOCK, *keys)
-        )
-        self._counted = self._read(
-            "SELECT group_concat('\"' || id || '\":' || at) FROM counted WHERE id IN", ids
-        )
+        ((found,),) = connection.execute(_READ, (_encode((_CLOCK, *keys)),)).fetchall()
+        self._rows: dict[str, Row | None] = json.loads(f"{{{found or ''}}}")
         self._written: dict[str, Row | None] = {}
-        self._added: dict[str, str] = {}
-        self._removed: list[str] = []
+        self._counted: dict[tuple[str, int, str], None] = {}
+        self._given_back: list[tuple[str, int, str]] = []
+        self.commits: int
         _, self.commits, latest, ahead = self._rows.get(_CLOCK) or (None, 0, 0.0, 0.0)
         now = time.time() + ahead
         self.now: float = max(now, latest)
         self._ahead: float = ahead + (self.now - now)
         self.is_changed = self.now > now
+        self.written = 0
 
     def get(self, key: str) -> Row | None:
-        """Give a row, one of the keys that were read, unless it has expired."""
+        """Give the row of a key that was read, unless it has expired."""
         row = self._rows.get(key)
         return None if row is None or (row[0] is not None and row[0] <= self.now) else row
 
@@ -58,113 +76,61 @@ class Transaction:
         self._rows[key] = self._written[key] = row
         self.is_changed = True
 
+    def counted(self, key: str, most: int, window: float | None) -> int:
+        """Give how many count within the window, and drop older ones: some, or all that make it `most`."""
+        number: int
+        _, number, oldest = self.get(key) or (None, 0, 0)
+        since = micros(self.now - (window or 0.0))
+        while window is not None and number and oldest <= since:
+            number -= self._connection.execute(_DROP, (key, since)).rowcount
+            ((oldest,),) = self._connection.execute(
+                "SELECT min(at) FROM counted WHERE key = ?", (key,)
+            ).fetchall()
+            oldest = micros(self.now) if oldest is None else oldest
+            self.put(key, (None, number, oldest))
+            if number < most:
+                break
+        return number
+
+    def count(self, key: str, token: str, window: float | None) -> None:
+        """Count a token, now."""
+        now = micros(self.now)
+        _, number, oldest = self.get(key) or (None, 0, now)
+        self.put(key, (None, number + 1, oldest))
+        if window is not None:
+            self._counted[key, now, token] = None
+
+    def give_back(self, key: str, at: int, token: str) -> None:
+        """Let a token not count after all that was counted at `at`."""
+        _, number, oldest = self.get(key) or (None, 1, at)
+        self.put(key, (None, number - 1, oldest))
+        self._counted.pop((key, at, token), None)
+        self._given_back.append((key, at, token))
+
     def require_intact(self) -> None:
         """Raise `StoreError` where SQLite finds damage. It reads the whole file."""
         ((found,),) = self._connection.execute("PRAGMA integrity_check(1)").fetchall()
         if found != "ok":
-            raise sqlite3.DatabaseError(found)
-
-    # --- counting
-
-    def is_counted(self, id_: str, window: float) -> bool:
-        """Whether this id counts within the window, in seconds."""
-        at = self._counted.get(id_)
-        return at is not None and at > _micros(self.now - window)
-
-    def counted(self, key: str, most: int, window: float, *, forget: bool) -> int:
-        """Give how many count within the window, and drop some of the older ones.
-
-        Args:
-            key: Where the number is kept.
-            most: The number from which on all older ones are dropped.
-            window: Seconds.
-            forget: Whether the older ones go on to count, without their ids.
-        """
-        row = self.get(key)
-        if row is None:
-            return 0
-        _, number, oldest = row
-        since = _micros(self.now - window)
-        while oldest <= since:
-            older = "SELECT id FROM counted WHERE key = ? AND at <= ? ORDER BY at LIMIT ?"
-            dropped = self._connection.execute(
-                f"DELETE FROM counted WHERE id IN ({older})", (key, since, _MOST_PRUNED)
-            )
-            number -= 0 if forget else dropped.rowcount
-            ((oldest,),) = self._connection.execute(
-                "SELECT min(at) FROM counted WHERE key = ?", (key,)
-            ).fetchall()
-            oldest = _micros(self.now) if oldest is None else oldest
-            self.put(key, (None, number, oldest))
-            if forget or number < most:
-                break
-        return number
-
-    def count(self, key: str, id_: str) -> None:
-        """Count one, now."""
-        now = _micros(self.now)
-        _, number, oldest = self.get(key) or (None, 0, now)
-        self.put(key, (None, number + 1, oldest))
-        self._counted[id_] = now
-        self._added[id_] = key
-
-    def give_back(self, key: str, id_: str) -> None:
-        """Let one that counts not count after all."""
-        _, number, oldest = self.get(key) or (None, 1, 0)
-        self.put(key, (None, number - 1, oldest))
-        del self._counted[id_]
-        if not self._added.pop(id_, ""):
-            self._removed.append(id_)
-
-    # --- reading and writing
+            raise StoreError(f"is damaged: {found}", DAMAGE_CURE)
 
     def write(self, prune_at: float) -> float:
         """Write what is changed, delete some of what has expired, and give when to do that again."""
         self.commits += 1
         self.put(_CLOCK, (None, self.commits, self.now, self._ahead))
-        rows: list[tuple[Any, ...]] = []
-        for key, row in self._written.items():
-            rows.append((key, row[0], _encode(row)) if row is not None else (key, 0.0, "[0]"))
-        self._change(
-            "INSERT INTO entry (key, expires, body) VALUES {} ON CONFLICT (key) DO UPDATE"
-            " SET expires = excluded.expires, body = excluded.body",
-            rows,
-        )
-        self._change("DELETE FROM counted WHERE id IN (VALUES {})", [(id_,) for id_ in self._removed])
-        now = _micros(self.now)
-        self._change(
-            "INSERT OR REPLACE INTO counted (id, key, at) VALUES {}",
-            [(id_, key, now) for id_, key in self._added.items()],
-        )
-        if self.now < prune_at <= self.now + 1:
+        execute = self._connection.execute
+        text = _encode({key: row or _DELETED for key, row in self._written.items()})
+        execute(_WRITE, (text,))
+        self.written = len(text) + _ROW_BYTES * len(self._written)
+        if self._given_back:
+            execute(_GIVE_BACK, (_encode(self._given_back),))
+        if self._counted:
+            execute(_COUNT, (_encode(list(self._counted)),))
+        if self.now < prune_at <= self.now + 1.0:
             return prune_at
-        # Twice what was written: what expires is never more than what has been written at some time.
-        limit = 2 * len(rows) + 16
-        old = "SELECT rowid FROM entry WHERE expires <= ? ORDER BY expires LIMIT ?"
-        pruned = self._connection.execute(f"DELETE FROM entry WHERE rowid IN ({old})", (self.now, limit))
-        return self.now + 1 if pruned.rowcount < limit else 0.0
-
-    def _read(self, query: str, keys: Sequence[str]) -> dict[str, Any]:
-        found: list[str] = []
-        for chunk in _chunks(keys):
-            cursor = self._connection.execute(f"{query} ({','.join('?' * len(chunk))})", chunk)
-            found += [text for (text,) in cursor.fetchall() if text is not None]
-        read: dict[str, Any] = json.loads(f"{{{','.join(found)}}}")
-        return read
-
-    def _change(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        for chunk in _chunks(rows):
-            places = f"({','.join('?' * len(chunk[0]))})"
-            values = [value for row in chunk for value in row]
-            self._connection.execute(statement.format(",".join([places] * len(chunk))), values)
+        most = 2 * len(self._written) + 16  # more than can have come, so that it ends
+        return 0.0 if execute(_PRUNE, (self.now, most)).rowcount == most else self.now + 1.0
 
 
-def _chunks(rows: Sequence[Any]) -> Iterator[list[Any]]:
-    # Each as long as a power of two, by saying its last row again: so few statements are prepared.
-    for start in range(0, len(rows), _MOST_ROWS):
-        chunk = list(rows[start : start + _MOST_ROWS])
-        yield chunk + chunk[-1:] * ((1 << (len(chunk) - 1).bit_length()) - len(chunk))
-
-
-def _micros(seconds: float) -> int:
+def micros(seconds: float) -> int:
+    """Give a time in whole microseconds."""
     return round(seconds * 1e6)

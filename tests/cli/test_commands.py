@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import json
 import os
 import signal
 import socket
@@ -21,7 +20,6 @@ from loopback import free_port
 from gateway360_async import cli as cli_package
 from gateway360_async.cli import _app, _batch, _demo, _problems, _sandbox
 from gateway360_async.cli._app import app
-from gateway360_async.cli._gate import seconds_apart
 from gateway360_async.cli._problems import UsageProblem
 from gateway360_async.sandbox import HLR_FAIL_PREFIX
 
@@ -233,17 +231,6 @@ def test_a_missing_file_is_one_line(cli, sandbox):
     assert "no-such-file.csv: No such file or directory" in one_line(result.stderr)
 
 
-@pytest.mark.parametrize(
-    ("rate", "period"), [("30/s", 1 / 30), ("30", 1 / 30), ("1000/m", 0.06), ("7200/h", 0.5), ("0.5/s", 2.0)]
-)
-def test_a_rate_is_evenly_spaced(rate, period):
-    assert seconds_apart(rate) == pytest.approx(period)
-
-
-def test_no_rate_is_no_limiter():
-    assert seconds_apart(None) is None
-
-
 def test_results_that_cannot_be_written_are_a_failure_that_names_the_file(sandbox, tmp_path, monkeypatch):
     file = tmp_path / "numbers"
     file.write_text(numbers(20))
@@ -276,56 +263,6 @@ def test_waiting_for_the_rate_does_not_count_towards_a_calls_deadline(cli, sandb
         result = cli.invoke(app, ["batch", str(file), "--sender", "X", "--rate", "5/s"])
     assert result.exit_code == 0
     assert len(sandbox.messages) == 9
-
-
-# --- a ledger ----------------------------------------------------------------------------------------------
-
-
-def test_the_same_command_with_the_same_ledger_goes_on(cli, sandbox, tmp_path):
-    file, ledger = tmp_path / "numbers", tmp_path / "batch.ledger"
-    file.write_text(numbers(5))
-    command = ["batch", str(file), "--sender", "X", "--ledger", str(ledger)]
-    assert cli.invoke(app, command).exit_code == 0
-    file.write_text(numbers(8))
-    again = cli.invoke(app, command)
-    assert again.exit_code == 0
-    lines = [json.loads(line) for line in again.stdout.splitlines()]
-    assert sorted(line.get("reason", "sent") for line in lines) == ["already_completed"] * 5 + ["sent"] * 3
-    assert {line["disposition"] for line in lines} == {"sent"}
-    assert next(line for line in lines if "earlier" in line)["earlier"]["result"] == "Ok"
-    assert len(sandbox.messages) == 8
-
-
-def test_rows_that_were_settled_do_not_wait_for_the_rate(cli, sandbox, tmp_path):
-    """At one an hour, three that were sent, one that is there twice and one that is invalid."""
-    file, ledger = tmp_path / "numbers", tmp_path / "batch.ledger"
-    file.write_text(numbers(3) + "34600000000\n12\n")
-    command = ["batch", str(file), "--sender", "X", "--ledger", str(ledger)]
-    assert cli.invoke(app, command).exit_code == 1
-    again = cli.invoke(app, [*command, "--rate", "1/h"])
-    assert len(lines_of(again.stdout)) == 5
-    assert len(sandbox.messages) == 3
-
-
-def test_a_ledger_of_another_file_is_one_line_and_nothing_is_sent(cli, sandbox, tmp_path):
-    file, ledger = tmp_path / "numbers", tmp_path / "batch.ledger"
-    file.write_text(numbers(5))
-    command = ["batch", str(file), "--sender", "X", "--ledger", str(ledger), "--resend-maybe-sent"]
-    cli.invoke(app, command)
-    file.write_text("34699999999\n")
-    result = cli.invoke(app, command)
-    assert result.exit_code == 1
-    assert "is of another batch: its entry 0 is another request" in result.stderr
-    assert len(sandbox.messages) == 5
-
-
-def test_a_ledger_that_cannot_be_opened_is_one_line(cli, sandbox, tmp_path):
-    file = tmp_path / "numbers"
-    file.write_text(numbers(5))
-    result = cli.invoke(app, ["batch", str(file), "--sender", "X", "--ledger", str(tmp_path)])
-    assert result.exit_code == 2
-    assert "gateway360: the ledger cannot be opened: Is a directory" in result.stderr
-    assert sandbox.messages == []
 
 
 # --- demo ------------------------------------------------------------------------------------------------

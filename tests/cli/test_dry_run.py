@@ -28,8 +28,8 @@ def no_network(monkeypatch):
 def test_it_says_what_would_be_sent_and_what_is_wrong(cli, tmp_path):
     file = tmp_path / "customers.csv"
     file.write_text("msisdn,sender\n34600000001,X\n+34 600 000 001,X\n123,X\n34600000002,\n34600000003,Y\n")
-    ledger, out = tmp_path / "batch.ledger", tmp_path / "out.jsonl"
-    options = ["--rate", "30/m", "--ledger", str(ledger), "--out", str(out)]
+    out = tmp_path / "out.jsonl"
+    options = ["--rate", "30/m", "--out", str(out)]
     result = cli.invoke(app, ["batch", str(file), "--dry-run", *options])
     assert result.exit_code == 1
     assert result.stderr == ""
@@ -38,24 +38,9 @@ def test_it_says_what_would_be_sent_and_what_is_wrong(cli, tmp_path):
     assert [line.split(maxsplit=1)[0] for line in lines[2:6]] == ["5", "2", "1", "2"]
     assert "At --rate 30/m they take 2.00 s or more." in lines
     assert any("GATEWAY360_API_KEY is not set" in line for line in lines)
-    assert any(f"The ledger {ledger} was not looked at" in line for line in lines)
     assert lines[-2].startswith("  line 4, msisdn: has 3 digits")
     assert lines[-1].startswith("  line 5, sender: is missing; ")
-    assert not ledger.exists()
     assert not out.exists()
-
-
-def test_a_ledger_that_is_there_is_not_touched(cli, tmp_path):
-    file, ledger = tmp_path / "numbers", tmp_path / "batch.ledger"
-    file.write_text(numbers(3))
-    ledger.write_bytes(b"a ledger")
-    os.utime(ledger, (1, 1))
-    before = ledger.stat()
-    result = cli.invoke(app, ["batch", str(file), "--sender", "X", "--dry-run", "--ledger", str(ledger)])
-    assert result.exit_code == 0
-    after = ledger.stat()
-    assert (after.st_mtime_ns, after.st_size, after.st_ino) == (before.st_mtime_ns, 8, before.st_ino)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["batch.ledger", "numbers"]
 
 
 def test_all_valid_is_exit_code_0_and_a_key_that_is_there_is_not_missed(cli, tmp_path, monkeypatch):
@@ -68,20 +53,6 @@ def test_all_valid_is_exit_code_0_and_a_key_that_is_there_is_not_missed(cli, tmp
     assert "Without --rate, 7 requests are on their way at a time." in result.stdout
     assert "GATEWAY360_API_KEY" not in result.stdout
     assert "key" not in result.stdout
-
-
-def test_of_a_fleet_nobody_is_asked(cli, tmp_path, monkeypatch):
-    file = tmp_path / "numbers"
-    file.write_text(numbers(3))
-    monkeypatch.setenv("GATEWAY360_API_KEY", "key")
-    command = ["batch", str(file), "--sender", "X", "--fleet", "redis://:secret@localhost:1", "--dry-run"]
-    result = cli.invoke(app, command)
-    assert result.exit_code == 0
-    assert result.stdout.splitlines()[-2:] == [
-        "The fleet's workers send them, at their rate, as the batch numbers.",
-        "The fleet was not asked: what it has sent of this batch before would be skipped, too.",
-    ]
-    assert "secret" not in result.output
 
 
 def test_duplicates_that_are_to_be_sent_are_requests(cli, tmp_path):
@@ -111,7 +82,7 @@ def test_of_many_invalid_rows_the_first_are_shown_and_json_has_them_all(cli, tmp
         "requests": 1,
         "two_readings": 0,
         "seconds_at_rate": 0.0,
-        "ledger_looked_at": False,
+        "store": None,
         "problem": None,
         "exit_code": 1,
     }
@@ -173,7 +144,7 @@ def test_what_the_batch_refuses_the_dry_run_refuses(cli, tmp_path, text, options
     assert says in one_line(result.stderr)
 
 
-@pytest.mark.parametrize("option", ["--out", "--report", "--ledger"])
+@pytest.mark.parametrize("option", ["--out", "--report", "--store"])
 @pytest.mark.parametrize(
     ("name", "says"),
     [("no/x", "No such file or directory"), ("numbers/x", "Not a directory"), (".", "Is a directory")],

@@ -72,14 +72,15 @@ def test_a_name_that_holds_something_gets_a_number(tmp_path):
                 concurrency=7,
                 rate="30/s",
                 on_duplicate="send",
-                ledger="a.ledger",
+                store="a.db",
+                name="welcome",
                 resend_maybe_sent=True,
                 report="r.html",
             ),
             (
                 "gateway360 batch 'my file.csv' --out out.jsonl --sender 'GOOD PIZZA' --rate 30/s --concurrency 7 "
-                "--on-duplicate send --ledger a.ledger --report r.html --base-url http://127.0.0.1:1 "
-                "--path-prefix /api/3.0 --resend-maybe-sent"
+                "--on-duplicate send --name welcome --report r.html --base-url http://127.0.0.1:1 "
+                "--path-prefix /api/3.0 --resend-maybe-sent --store a.db"
             ),
         ),
     ],
@@ -111,7 +112,7 @@ def test_the_page_is_never_written_over_anything_and_is_found_out_before_anythin
         (["--report", "/no/such/folder/report.html"], "/no/such/folder/report.html: No such file"),
         (["--report", "-"], "--report -: the page needs a file of its own"),
         (["--report", str(tmp_path / "x"), "--out", str(tmp_path / "x")], "--out names the same file"),
-        (["--ledger", str(tmp_path / "y"), "--report", str(tmp_path / "y")], "--report names the same file"),
+        (["--store", str(tmp_path / "y"), "--report", str(tmp_path / "y")], "--report names the same file"),
     ]:
         result = cli.invoke(app, ["batch", str(file), "--sender", "X", *options])
         assert result.exit_code == 2
@@ -120,15 +121,18 @@ def test_the_page_is_never_written_over_anything_and_is_found_out_before_anythin
     assert sandbox.requests == []
 
 
-def test_with_a_ledger_the_same_command_goes_on_and_writes_over_nothing(cli, sandbox, tmp_path, monkeypatch):
+def test_with_a_store_the_same_command_goes_on_and_writes_over_nothing(cli, sandbox, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "numbers").write_text(numbers(3))
-    command = ["batch", "numbers", "--sender", "X", "--ledger", "l", "--out", "o.jsonl", "--report", "r.html"]
+    command = ["batch", "numbers", "--sender", "X", "--store", "l", "--out", "o.jsonl", "--report", "r.html"]
     first = cli.invoke(app, command)
     assert (first.exit_code, first.stderr.count("holds something")) == (0, 0)
     before = [(tmp_path / name).read_bytes() for name in ("o.jsonl", "r.html")]
     dry = cli.invoke(app, [*command, "--dry-run"])
     assert dry.exit_code == 0
+    assert "The report is in r-2.html" in dry.stderr
+    assert "this is what the store knows" in (tmp_path / "r-2.html").read_text()
+    (tmp_path / "r-2.html").unlink()
     again = cli.invoke(app, command)
     assert again.exit_code == 0
     assert again.stderr.splitlines()[:2] == [
@@ -158,7 +162,7 @@ def test_a_folder_is_no_file_for_results(cli, sandbox, tmp_path):
             str(tmp_path / "numbers"),
             "--sender",
             "X",
-            "--ledger",
+            "--store",
             str(tmp_path / "l"),
             "--out",
             str(tmp_path),

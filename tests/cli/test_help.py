@@ -7,21 +7,19 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from cli_helpers import lines_of, numbers
-from fleet_helpers import aside
 from typer.testing import CliRunner
 
 from gateway360_async import Gateway360Client
 from gateway360_async.cli._app import app
 from gateway360_async.cli._examples import EXAMPLES
 
-COMMANDS = ["batch", "demo", "request", "sandbox", "verify"]
+COMMANDS = ["batch", "demo", "request", "sandbox", "store", "verify"]
 SCRIPT = Path(sys.executable).with_name("gateway360")
 
 
@@ -53,7 +51,7 @@ def test_every_command_has_examples_that_its_help_shows(cli):
                 assert f" {line}" in shown  # whole, and not wrapped: it can be pasted
 
 
-FLEET = [example for _, example in EXAMPLES["batch"] if "GATEWAY360_FLEET" in example]
+REDIS = "redis://localhost:6379/0"
 
 
 @pytest.mark.parametrize(
@@ -62,8 +60,7 @@ FLEET = [example for _, example in EXAMPLES["batch"] if "GATEWAY360_FLEET" in ex
         line
         for command in ("demo", "request", "batch")
         for _, line in EXAMPLES[command]
-        if line not in FLEET
-        and "--fleet" not in line  # half a minute: tests/fleet/test_fleet_demo.py runs it
+        if REDIS not in line and "--processes" not in line  # a run of seconds: test_demo_processes.py has it
     ]
     + [EXAMPLES["verify"][1][1]],
 )
@@ -85,28 +82,29 @@ def test_every_example_does_what_it_says(example, cli, sandbox, tmp_path, monkey
         assert len(sandbox.messages) == (0 if "--dry-run" in example else 3)
 
 
-@pytest.mark.timeout(120)  # a worker of taskiq's begins with three processes
-def test_the_fleets_examples_do_what_they_say_in_two_real_shells(sandbox, make_redis, tmp_path):
+def test_the_example_for_many_machines_shares_the_work_in_real_shells(sandbox, make_redis, tmp_path):
     (tmp_path / "customers.csv").write_text("msisdn\n" + numbers(3))
-    start, send = FLEET
-    with aside(make_redis(durable=True)) as fleet:
-        assert "redis://localhost:6379/0" in start
-        started = subprocess.Popen(
-            ["bash", "-c", start.replace("redis://localhost:6379/0", fleet.url)],
-            env=with_script(), start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        try:
+    (example,) = (line for _, line in EXAMPLES["batch"] if REDIS in line)
+    with make_redis(durable=True) as redis:
+        for results in ("results.jsonl", "results-2.jsonl"):
             done = subprocess.run(
-                ["bash", "-c", send],
-                cwd=tmp_path, env=with_script(GATEWAY360_FLEET=fleet.url), capture_output=True, text=True,
-                check=False, timeout=50,
+                ["bash", "-c", example.replace(REDIS, redis.url)],
+                cwd=tmp_path, env=with_script(), capture_output=True, text=True, check=False, timeout=50,
             )  # fmt: skip
-        finally:
-            os.killpg(started.pid, signal.SIGTERM)
-            said, _ = started.communicate(timeout=15)
-    assert done.returncode == 0, (done.stderr, said)
-    assert len(lines_of((tmp_path / "results.jsonl").read_text())) == len(sandbox.messages) == 3
-    assert b"346000" not in said
+            assert done.returncode == 0, done.stderr
+            assert len(lines_of((tmp_path / results).read_text())) == 3
+    assert len(sandbox.messages) == 3
+
+
+def test_the_stores_examples_are_understood(monkeypatch):
+    taken = []
+    for name in ("init", "check", "new_epoch"):
+        monkeypatch.setattr(f"gateway360_async.cli._app.{name}", lambda url, **more: taken.append(url))
+    monkeypatch.setattr("gateway360_async.cli._app.run", lambda _: None)
+    monkeypatch.setattr("typer.confirm", lambda *args, **more: True)
+    for _, example in EXAMPLES["store"]:
+        app(shlex.split(example)[1:], standalone_mode=False)
+    assert len(taken) == len(EXAMPLES["store"])
 
 
 def test_the_sandboxs_examples_are_understood(monkeypatch):
@@ -143,7 +141,7 @@ def test_commands_options_and_values_are_completed(shell, cli):
     assert sorted(completed(cli, shell, "gateway360 ")) == COMMANDS
     assert completed(cli, shell, "gateway360 ba") == ["batch"]
     assert completed(cli, shell, "gateway360 batch --dry") == ["--dry-run"]
-    assert {"--ledger", "--rate", "--report", "--json", "--fleet", "--batch"} <= set(
+    assert {"--store", "--name", "--rate", "--report", "--json"} <= set(
         completed(cli, shell, "gateway360 batch --")
     )
     assert sorted(completed(cli, shell, "gateway360 batch x --on-duplicate ")) == ["send", "skip"]
@@ -173,7 +171,7 @@ def test_the_completion_script_is_shown_and_installed(shell, tmp_path):
 def test_bash_completes_with_the_installed_script(tmp_path):
     script = f"""
         eval "$({shlex.quote(str(SCRIPT))} --show-completion)"
-        COMP_WORDS=({shlex.quote(str(SCRIPT))} batch --led) COMP_CWORD=2
+        COMP_WORDS=({shlex.quote(str(SCRIPT))} batch --sto) COMP_CWORD=2
         _gateway360_completion {shlex.quote(str(SCRIPT))}
         echo "${{COMPREPLY[@]}}"
     """
@@ -184,4 +182,4 @@ def test_bash_completes_with_the_installed_script(tmp_path):
         check=True,
         env=os.environ | {"HOME": str(tmp_path)},
     )
-    assert done.stdout.strip() == "--ledger"
+    assert done.stdout.strip() == "--store"

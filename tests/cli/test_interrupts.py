@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while answers are outstanding: what is settled, what is said, and how it goes on."""
+"""Ctrl-C and SIGTERM while answers are outstanding: what becomes of them, what is said, and how it goes on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from loopback import Received, Server
 from rich.console import Console
 
 from gateway360_async.cli._batch import _Run, _Told, batch
-from gateway360_async.cli._gate import Gate
 from gateway360_async.cli._interrupts import Interrupts
 from gateway360_async.cli._options import BatchOptions
 from gateway360_async.cli._results import Results
@@ -56,17 +55,17 @@ async def started(arguments: list[str], url: str) -> asyncio.subprocess.Process:
 
 async def test_ctrl_c_waits_for_the_answers_and_the_command_that_it_names_goes_on(tmp_path):
     gateway = Held()
-    file, out, ledger = tmp_path / "numbers.txt", tmp_path / "out.jsonl", tmp_path / "batch.ledger"
+    file, out, store = tmp_path / "numbers.txt", tmp_path / "out.jsonl", tmp_path / "batch.db"
     page = tmp_path / "report.html"
     file.write_text(numbers(20))
     arguments = ["batch", str(file), "--sender", "GOOD PIZZA", "--out", str(out), "--concurrency", "4"]
-    arguments += ["--ledger", str(ledger), "--report", str(page)]
+    arguments += ["--store", str(store), "--report", str(page)]
     async with Server(gateway) as server:
         process = await started(arguments, server.url)
         await server.wait(lambda: server.posts == 4)
         process.send_signal(signal.SIGINT)
         stopping = await process.stderr.readline()
-        assert b"stopping: nothing more is begun. Waiting for 4 on their way" in stopping
+        assert b"stopping: nothing more is begun. Waiting for what is on its way" in stopping
         gateway.released.set()
         _, stderr = await process.communicate()
         assert process.returncode == 130
@@ -141,22 +140,22 @@ async def test_where_tail_would_count_otherwise_no_command_is_given(data, tmp_pa
     last = max(line["line"] for line in lines_of(captured.out)) + (b'"' in data)
     assert "tail -n" not in captured.err
     assert f"Line {last} is the last one with a result" in captured.err
-    assert "by hand. With --ledger FILE from the start" in captured.err
+    assert "by hand. With --store FILE from the start" in captured.err
 
 
 async def test_with_json_an_interrupted_batch_ends_with_one_object_and_nothing_else(tmp_path):
     file = tmp_path / "numbers.txt"
     file.write_text(numbers(20))
-    arguments = ["batch", str(file), "--sender", "X", "--concurrency", "4", "--json", "--ledger"]
+    arguments = ["batch", str(file), "--sender", "X", "--concurrency", "4", "--json", "--store"]
     async with Server(Held()) as server:
-        process = await started([*arguments, str(tmp_path / "batch.ledger")], server.url)
+        process = await started([*arguments, str(tmp_path / "batch.db")], server.url)
         await server.wait(lambda: server.posts == 4)
         process.send_signal(signal.SIGTERM)
         stdout, stderr = await process.communicate()
         assert process.returncode == 143
     summary = json.loads(stderr)
     assert summary["interrupted"] is True
-    assert (summary["entries"], summary["maybe_sent"], summary["settled_to_line"]) == (4, 4, 4)
+    assert (summary["entries"], summary["maybe_sent"], summary["completed_to_line"]) == (4, 4, 4)
     assert summary["go_on_with"].startswith("gateway360 batch ")
     assert len(lines_of(stdout.decode())) == 4
 
@@ -237,7 +236,7 @@ async def a_sigterm(server: Server, held: Held, stderr: io.StringIO) -> None:
     ids=["Ctrl-C", "Ctrl-C twice", "SIGTERM"],
 )
 @pytest.mark.parametrize("options", [[], ["--rate", "1000/s"]], ids=["unpaced", "paced"])
-def test_what_is_in_flight_is_settled_and_written_down(
+def test_what_is_in_flight_has_its_result_written_down(
     steps, code, says, dispositions, options, tmp_path, monkeypatch
 ):
     file, out = tmp_path / "numbers", tmp_path / "out.jsonl"
@@ -317,9 +316,8 @@ async def test_a_cancellation_that_is_no_signal_ends_it_all_the_same(tmp_path, m
 
 
 async def test_when_the_batch_has_ended_a_signal_does_nothing_more():
-    gate = Gate()
     told: list[str] = []
-    with Interrupts(gate, lambda: told.append("stopping")) as interrupts:
+    with Interrupts(lambda: told.append("stopped"), lambda: told.append("stopping")) as interrupts:
         pass
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(os.getpid(), number)
@@ -327,14 +325,14 @@ async def test_when_the_batch_has_ended_a_signal_does_nothing_more():
         await asyncio.sleep(0)
     interrupts._interrupt()
     interrupts._terminate()
-    assert (interrupts.code, told, gate.is_shut) == (None, [], False)
+    assert (interrupts.code, told) == (None, [])
 
 
 def test_a_signal_after_the_end_is_not_deadly_even_when_the_loop_is_closed():
     """It took the exit code away: the loop undoes its handlers."""
 
     async def run() -> None:
-        with Interrupts(Gate(), lambda: None):
+        with Interrupts(lambda: None, lambda: None):
             pass
 
     asyncio.run(run())
@@ -345,27 +343,101 @@ def test_a_signal_after_the_end_is_not_deadly_even_when_the_loop_is_closed():
 
 async def test_what_a_killed_run_left_open_does_not_wait_for_the_rate(tmp_path, monkeypatch, capsys):
     """At one an hour."""
-    file, ledger = tmp_path / "numbers.txt", tmp_path / "batch.ledger"
+    file, store = tmp_path / "numbers.txt", tmp_path / "batch.db"
     file.write_text(numbers(4))
     async with Server(Held()) as server:
-        arguments = ["batch", str(file), "--sender", "X", "--ledger", str(ledger)]
+        arguments = ["batch", str(file), "--sender", "X", "--store", str(store)]
         process = await started(arguments, server.url)
         await server.wait(lambda: server.posts == 4)
         process.kill()
         await process.communicate()
         monkeypatch.setenv("GATEWAY360_API_KEY", "key")
-        options = BatchOptions(
-            file=str(file), sender="X", base_url=server.url, ledger=str(ledger), rate="1/h"
-        )
+        options = BatchOptions(file=str(file), sender="X", base_url=server.url, store=str(store), rate="1/h")
         assert await batch(options) == 1
         assert server.posts == 4
     assert [line["kind"] for line in lines_of(capsys.readouterr().out)] == ["interrupted"] * 4
 
 
+async def test_a_dry_run_knows_what_another_run_is_at_and_what_one_that_is_gone_had(
+    tmp_path, monkeypatch, capsys
+):
+    file, store = tmp_path / "numbers.txt", tmp_path / "batch.db"
+    file.write_text(numbers(4))
+    async with Server(Held()) as server:
+        process = await started(["batch", str(file), "--sender", "X", "--store", str(store)], server.url)
+        await server.wait(lambda: server.posts == 4)
+        options = BatchOptions(
+            str(file), sender="X", base_url=server.url, store=str(store), dry_run=True, json=True
+        )
+        assert await batch(options) == 0
+        known = json.loads(capsys.readouterr().err)["store"]
+        assert known == {"completed": 0, "in_doubt": 0, "in_progress": 4, "free": 0}
+        process.kill()
+        await process.communicate()
+        assert await batch(options) == 0
+        assert json.loads(capsys.readouterr().err)["store"]["in_doubt"] == 4
+        assert server.posts == 4
+
+
+async def test_a_second_ctrl_c_leaves_rows_in_doubt_and_the_command_that_it_names_goes_on(tmp_path):
+    gateway = Held()
+    file, out, store = tmp_path / "numbers.txt", tmp_path / "out.jsonl", tmp_path / "batch.db"
+    file.write_text(numbers(50))
+    arguments = [
+        "batch",
+        str(file),
+        "--sender",
+        "X",
+        "--out",
+        str(out),
+        "--concurrency",
+        "4",
+        "--store",
+        str(store),
+    ]
+    async with Server(gateway) as server:
+        process = await started(arguments, server.url)
+        await server.wait(lambda: server.posts == 4)
+        process.send_signal(signal.SIGINT)
+        assert b"stopping" in await process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        _, stderr = await process.communicate()
+        assert process.returncode == 130
+        assert [line["disposition"] for line in lines_of(out.read_text())] == ["maybe_sent"] * 4
+        said = stderr.decode()
+        assert "4 may have been sent. Going on leaves them alone; with --resend-maybe-sent" in said
+        (command,) = [line.strip() for line in said.splitlines() if line.startswith("  gateway360 ")]
+        gateway.released.set()
+        process = await started([*shlex.split(command)[1:], "--resend-maybe-sent"], server.url)
+        await process.communicate()
+        assert process.returncode == 0
+        assert server.posts == 4 + 50
+    assert {line["result"] for line in lines_of((tmp_path / "out-2.jsonl").read_text())} == {"Ok"}
+
+
+async def test_at_a_slow_rate_ctrl_c_ends_the_batch_at_once(tmp_path):
+    """At one an hour: all rows but one wait, with a store and without."""
+    file = tmp_path / "numbers.txt"
+    file.write_text(numbers(300))
+    gateway = Held()
+    gateway.released.set()
+    for options in ([], ["--store", str(tmp_path / "batch.db")]):
+        async with Server(gateway) as server:
+            process = await started(
+                ["batch", str(file), "--sender", "X", "--rate", "1/h", *options], server.url
+            )
+            await server.wait(lambda: server.posts == 1)
+            process.send_signal(signal.SIGINT)
+            stdout, stderr = await process.communicate()
+            assert process.returncode == 130, stderr
+            assert [line["disposition"] for line in lines_of(stdout.decode())] == ["sent"]
+            assert server.posts == 1
+
+
 @pytest.mark.parametrize("json", [False, True])
 def test_that_it_stops_is_said_to_people(json, capsys):
     options = BatchOptions("numbers", json=json)
-    run = _Run(options, Gate(), Results(io.StringIO(), "out"), Console(), _Told(options))
+    run = _Run(options, Results(io.StringIO(), "out"), Console(), _Told(options))
     run._say_stopping()
     assert ("stopping" in capsys.readouterr().err) is not json
 

@@ -162,7 +162,7 @@ def test_each_drawing_says_what_it_shows_and_has_its_numbers_in_a_table():
     assert labels == [
         "Of all entries: 90 sent, 5 not sent, 3 maybe sent, 2 skipped",
         "How long calls took, from 20 ms to 5.00 s; the median is 93 ms, and 95 % took 140 ms at most",
-        "Calls settled over 10.0 s; the most, 1, from 0 s to 100 ms",
+        "Calls that ended over 10.0 s; the most, 1, from 0 s to 100 ms",
     ]
     # Those that say nothing of their own are not read out.
     hidden = sum(1 for tag, name, _ in seen.attributes if (tag, name) == ("svg", "aria-hidden"))
@@ -262,19 +262,24 @@ def test_what_came_from_outside_is_masked_and_what_the_page_says_is_not():
         name,
         out=name,
         sender=number,
-        ledger=name,
+        store=name,
+        name=number,
         report=name,
         rate="1000000/s",
         base_url="http://127.0.0.1:34666",
         path_prefix="/34666666005",
     )
-    ending = Ending(code=130, elapsed=1.0, halted_by=refused, problems=[name], settled_to=1_234_567)
+    ending = Ending(code=130, elapsed=1.0, halted_by=refused, problems=[name], completed_to=1_234_567)
     out = io.StringIO()
     write_page(out, options, statistics, notable, ending, datetime(2026, 11, 23, 13, 7, 22, tzinfo=UTC))
     text = out.getvalue()
     for digits in ("666 666", "666-666", "34666666005"):
         assert digits not in text
     assert Page(text).text.count("id 34*****005") == 5  # one outcome, one error, two entries, and the halt
+    unshown = BatchOptions("x", store="rediss://:secret@example.com/0", resend_maybe_sent=True)
+    write_page(out, unshown, statistics, notable, ending, datetime(2026, 11, 23, tzinfo=UTC))
+    assert "secret" not in out.getvalue()
+    assert "rediss://…; what may have been sent is sent again" in out.getvalue()
     for said in ("2026-11-23T13:07:22", "1,234,567", "1000000/s", "http://127.0.0.1:34666/34*****005/"):
         assert said in text
 

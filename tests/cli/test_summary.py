@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 
 import attrs
 import pytest
@@ -11,7 +12,7 @@ from cli_helpers import numbers
 from loopback import Server, status
 from rich.console import Console
 
-from gateway360_async import ApiError, Disposition, ErrorId, FailureKind, Ok, TransportFailure
+from gateway360_async import ApiError, Disposition, FailureKind, Ok, TransportFailure
 from gateway360_async.cli._app import app
 from gateway360_async.cli._batch import batch
 from gateway360_async.cli._options import BatchOptions
@@ -19,7 +20,7 @@ from gateway360_async.cli._stats import Statistics
 from gateway360_async.cli._summary import Ending, advice, show_summary, summary_object
 
 OPTIONS = BatchOptions("numbers.txt", out="out.jsonl", sender="X")
-WITH_LEDGER = BatchOptions("numbers.txt", out="out.jsonl", sender="X", ledger="batch.ledger")
+WITH_STORE = BatchOptions("numbers.txt", out="out.jsonl", sender="X", store="batch.db", name="welcome")
 MAYBE = TransportFailure(FailureKind.TIMEOUT, Disposition.MAYBE_SENT)
 
 
@@ -81,35 +82,35 @@ async def test_an_error_id_that_looks_like_markup_is_counted_by_its_name(tmp_pat
 
 
 def test_a_batch_that_was_finished_needs_no_advice():
-    assert advice(WITH_LEDGER, counted(Ok()), Ending(code=1, elapsed=1.0)) == []
+    assert advice(WITH_STORE, counted(Ok()), Ending(code=1, elapsed=1.0)) == []
 
 
-def test_with_a_ledger_the_command_itself_goes_on():
-    assert advice(WITH_LEDGER, counted(Ok()), Ending(code=130, elapsed=1.0, settled_to=1)) == [
+def test_with_a_store_the_command_itself_goes_on():
+    assert advice(WITH_STORE, counted(Ok()), Ending(code=130, elapsed=1.0, completed_to=1)) == [
         "To go on where it stopped:",
-        "  gateway360 batch numbers.txt --out out.jsonl --sender X --ledger batch.ledger",
+        "  gateway360 batch numbers.txt --out out.jsonl --sender X --name welcome --store batch.db",
     ]
-    lines = advice(WITH_LEDGER, counted(Ok(), MAYBE), Ending(code=143, elapsed=1.0))
+    lines = advice(WITH_STORE, counted(Ok(), MAYBE), Ending(code=143, elapsed=1.0))
     assert lines[0].startswith("1 may have been sent. Going on leaves them alone; with --resend-maybe-sent")
-    stdin = BatchOptions("-", sender="X", ledger="batch.ledger")
+    stdin = BatchOptions("-", sender="X", store="batch.db", name="welcome")
     lines = advice(stdin, counted(Ok()), Ending(code=130, elapsed=1.0))
     assert lines == [
         "To go on where it stopped, with the same input:",
-        "  gateway360 batch - --sender X --ledger batch.ledger",
+        "  gateway360 batch - --sender X --name welcome --store batch.db",
     ]
 
 
-def test_without_a_ledger_the_rest_of_the_file_goes_on(tmp_path, monkeypatch):
+def test_without_a_store_the_rest_of_the_file_goes_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    ending = Ending(code=130, elapsed=1.0, settled_to=7, can_be_cut=True)
+    ending = Ending(code=130, elapsed=1.0, completed_to=7, can_be_cut=True)
     lines = advice(OPTIONS, counted(Ok()), ending)
     assert "Every line up to 7 has its result in out.jsonl; nothing after it was begun." in lines[0]
     assert lines[1:] == [
         "To go on with the rest:",
         "  tail -n +8 numbers.txt > rest.txt",
-        "  gateway360 batch rest.txt --out out.jsonl --sender X --ledger rest.ledger",
+        "  gateway360 batch rest.txt --out out.jsonl --sender X --store rest.db",
         "A number of the rest that is in the lines up to 7, too, would get a second SMS.",
-        "With --ledger FILE, the same command goes on by itself.",
+        "With --store FILE, the same command goes on by itself.",
     ]
     headed = attrs.evolve(ending, headed_by=2)
     assert "  { head -n 2 numbers.txt; tail -n +8 numbers.txt; } > rest.csv" in advice(
@@ -122,13 +123,13 @@ def test_without_a_ledger_the_rest_of_the_file_goes_on(tmp_path, monkeypatch):
     assert "  tail -n +8 numbers.txt > rest-2.txt" in advice(OPTIONS, counted(Ok()), ending)
 
 
-def test_after_a_halt_the_ledger_goes_on_when_the_account_is_put_right():
+def test_after_a_halt_the_batch_goes_on_when_the_account_is_put_right():
     poor = ApiError("NOT_ENOUGH_BALANCE")
     ending = Ending(code=3, elapsed=1.0, halted_by=poor)
-    assert advice(WITH_LEDGER, counted(Ok(), MAYBE, poor), ending) == [
+    assert advice(WITH_STORE, counted(Ok(), MAYBE, poor), ending) == [
         "1 may have been sent. Going on leaves them alone; with --resend-maybe-sent it sends them again, a second SMS each.",
         "When that is put right, go on with:",
-        "  gateway360 batch numbers.txt --out out.jsonl --sender X --ledger batch.ledger",
+        "  gateway360 batch numbers.txt --out out.jsonl --sender X --name welcome --store batch.db",
     ]
     assert (
         "What was not sent is in out.jsonl with the disposition not_sent."
@@ -136,73 +137,76 @@ def test_after_a_halt_the_ledger_goes_on_when_the_account_is_put_right():
     )
 
 
-def test_a_ledger_that_a_wrong_key_began_is_said_to_be_of_that_key():
-    refused = ApiError("UNAUTHORIZED")
-    ending = Ending(code=3, elapsed=1.0, halted_by=refused)
-    lines = advice(WITH_LEDGER, counted(refused), ending)
-    assert lines[0] == (
-        "Nothing was sent. A ledger belongs to its key: if another key is the right one, remove batch.ledger first. "
-        "Then:"
-    )
-    assert advice(WITH_LEDGER, counted(Ok(), refused), ending)[0].startswith("When that is put right")
-
-
-def test_the_advice_after_a_wrong_key_is_right(cli, sandbox, tmp_path, monkeypatch):
-    file, ledger = tmp_path / "numbers", tmp_path / "batch.ledger"
+def test_after_a_wrong_key_the_same_command_goes_on(cli, sandbox, tmp_path, monkeypatch):
+    file, store = tmp_path / "numbers", tmp_path / "batch.db"
     file.write_text(numbers(5))
-    command = ["batch", str(file), "--sender", "X", "--ledger", str(ledger)]
+    command = ["batch", str(file), "--sender", "X", "--store", str(store)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GATEWAY360_API_KEY", "wrong")
-        assert cli.invoke(app, command).exit_code == 3
-    assert cli.invoke(app, command).exit_code == 2  # of another key, and refused
-    ledger.unlink()
-    assert cli.invoke(app, command).exit_code == 0
+        halted = cli.invoke(app, command)
+    assert halted.exit_code == 3
+    assert "When that is put right, go on with:" in halted.stderr
+    (said,) = [line.strip() for line in halted.stderr.splitlines() if line.startswith("  gateway360 ")]
+    again = cli.invoke(app, shlex.split(said)[1:])
+    assert again.exit_code == 0
+    assert again.stderr.count("used another API key with this store") == 1
     assert len(sandbox.messages) == 5
 
 
 # --- For programs ----------------------------------------------------------------------------------------
 
 
-WITH_FLEET = BatchOptions(
-    "numbers.txt", out="out.jsonl", sender="X", fleet="redis://:secret@localhost", batch="welcome"
+SECRET = BatchOptions(
+    "numbers.txt", out="out.jsonl", sender="X", store="redis://:secret@localhost", name="welcome"
 )
 GOES_ON = (
-    '  gateway360 batch numbers.txt --out out.jsonl --sender X --batch welcome --fleet "$GATEWAY360_FLEET"'
+    '  gateway360 batch numbers.txt --out out.jsonl --sender X --name welcome --store "$GATEWAY360_STORE"'
 )
-OF_FLEET = [
-    "GATEWAY360_FLEET stands for the fleet's URL, which is not shown.",
-    "The fleet remembers what it has sent for a day: later, the same command would send it again.",
-]
+NOT_SHOWN = "GATEWAY360_STORE stands for the store's URL, which is not shown."
 
 
-def test_with_a_fleet_the_command_goes_on_and_shows_no_password():
-    lines = advice(WITH_FLEET, counted(Ok()), Ending(code=130, elapsed=1.0))
-    assert lines == ["To go on where it stopped:", GOES_ON, *OF_FLEET]
-    lines = advice(WITH_FLEET, counted(Ok(), MAYBE), Ending(code=143, elapsed=1.0))
-    assert lines[0].startswith(
-        "1 may have been sent, or may be yet: what was handed to the queue stays there."
-    )
-    assert lines[1:] == ["To go on where it stopped:", GOES_ON, *OF_FLEET]
-    summary = summary_object(counted(Ok()), Ending(code=130, elapsed=1.0), WITH_FLEET)
+def test_the_command_shows_no_password():
+    assert advice(SECRET, counted(Ok()), Ending(code=130, elapsed=1.0)) == [
+        "To go on where it stopped:",
+        GOES_ON,
+        NOT_SHOWN,
+    ]
+    halted_by = ApiError("UNAUTHORIZED")
+    ending = Ending(code=3, elapsed=1.0, halted_by=halted_by)
+    assert advice(SECRET, counted(halted_by), ending) == [
+        "When that is put right, go on with:",
+        GOES_ON,
+        NOT_SHOWN,
+    ]
+    summary = summary_object(counted(Ok()), Ending(code=130, elapsed=1.0), SECRET)
     assert summary["go_on_with"] == GOES_ON.strip()
 
 
-@pytest.mark.parametrize("results", [(), (Ok(),), (MAYBE,)], ids=["nothing", "sent", "maybe sent"])
-@pytest.mark.parametrize("error_id", ["UNAUTHORIZED", "NOT_ENOUGH_BALANCE"])
-def test_after_a_halt_a_fleet_with_another_key_begins_anew(results, error_id):
-    halted_by = ApiError(ErrorId(error_id), None)
-    lines = advice(WITH_FLEET, counted(halted_by, *results), Ending(code=3, elapsed=1.0, halted_by=halted_by))
-    at = lines.index("When that is put right, for the workers too, go on with:")
-    assert lines[at + 1] == GOES_ON
-    anew = any(line.startswith("With another key than before, it begins anew") for line in lines)
-    assert anew is (bool(results) and error_id == "UNAUTHORIZED")
+@pytest.mark.parametrize(
+    ("url", "shown", "file"),
+    [
+        ("redis://localhost:6379/0", "redis://localhost:6379/0", None),
+        ("unix:///run/my redis.sock?db=1", "'unix:///run/my redis.sock?db=1'", None),
+        ("redis://:secret@localhost", '"$GATEWAY360_STORE"', None),
+        ("rediss://localhost?password=secret", '"$GATEWAY360_STORE"', None),
+        ("postgresql://me:secret@localhost/pins", '"$GATEWAY360_STORE"', None),
+        ("-my@file.db", "./-my@file.db", "-my@file.db"),
+        ("sqlite:///tmp/batch.db", "sqlite:///tmp/batch.db", "/tmp/batch.db"),
+    ],
+)
+def test_a_url_is_shown_unless_it_may_hold_a_password(url, shown, file):
+    options = BatchOptions("numbers", sender="X", store=url, name="welcome")
+    assert options.command() == f"gateway360 batch numbers --sender X --name welcome --store {shown}"
+    assert "secret" not in repr(options)
+    assert options.store_is_secret is ("secret" in url)
+    assert options.store_file == file
 
 
 def test_the_summary_for_a_program_holds_it_all():
     refused = ApiError("UNAUTHORIZED", http_status=401)
     statistics = counted(Ok(elapsed=0.05), MAYBE, refused)
-    ending = Ending(code=3, elapsed=2.0, halted_by=refused, problems=["a line"], settled_to=3)
-    summary = json.loads(json.dumps(summary_object(statistics, ending, WITH_LEDGER)))
+    ending = Ending(code=3, elapsed=2.0, halted_by=refused, problems=["a line"], completed_to=3)
+    summary = json.loads(json.dumps(summary_object(statistics, ending, WITH_STORE)))
     assert summary == {
         "entries": 3,
         "sent": 1,
@@ -228,8 +232,8 @@ def test_the_summary_for_a_program_holds_it_all():
             "elapsed": 0.0,
         },
         "problems": ["a line"],
-        "settled_to_line": 3,
-        "go_on_with": "gateway360 batch numbers.txt --out out.jsonl --sender X --ledger batch.ledger",
+        "completed_to_line": 3,
+        "go_on_with": "gateway360 batch numbers.txt --out out.jsonl --sender X --name welcome --store batch.db",
         "results": "out.jsonl",
         "report": None,
         "exit_code": 3,

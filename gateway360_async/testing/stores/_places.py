@@ -64,7 +64,7 @@ class PlaceRules(Bench):
             assert (await self.look(store, "a")).state is State.COMPLETED
 
     async def test_namespaces_never_mix(self) -> None:
-        """Two namespaces of one place share no record, count, rate, header, withdrawal or epoch."""
+        """Two namespaces of one place share no record, count, rate, header or withdrawal."""
         one, two = await self.open(namespace="one"), await self.open(namespace="one.2")
         limit = self.count("n", 1)
         same, gone = self.claim("a", cooldown="c", counts=(limit,)), self.claim("b")
@@ -77,8 +77,6 @@ class PlaceRules(Bench):
             assert await store.header(hashed("h"), store.namespace) == store.namespace
         await self.end(one, gone, State.FREE, withdrawn=True)
         assert (await self.ask(two, gone)).state is State.CLAIMED
-        await one.new_epoch()
-        assert (await self.look(two, "a")).state is State.IN_PROGRESS
 
     async def test_header_is_set_once_and_replaced_where_that_is_asked_for(self) -> None:
         """The first value stays; a replacement gives the one from before. Records of the same key are another thing."""

@@ -33,13 +33,11 @@ class Racer:
 
     @classmethod
     async def start(cls, job: Job) -> Racer:
-        """Start it, and wait until it is connected."""
+        """Start it."""
         command = (sys.executable, "-c", PROGRAM, json.dumps(attrs.asdict(job)))
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
         process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=environment)
-        racer = cls(process, job)
-        await racer.read()
-        return racer
+        return cls(process, job)
 
     async def read(self) -> bool:
         """Read a line. `False`: there is none."""
@@ -75,10 +73,18 @@ class RaceRules(Bench):
     """The rules among processes."""
 
     async def _race(self, *jobs: Job, kills: dict[int, int] | None = None) -> list[Racer]:
-        racers = await asyncio.gather(*(Racer.start(job) for job in jobs))
+        racers: list[Racer] = []
         try:
             async with asyncio.timeout(50):
-                await asyncio.gather(*(one.run((kills or {}).get(one.job.seed)) for one in racers))
+                for job in jobs:
+                    racers.append(await Racer.start(job))  # noqa: PERF401  # each is stopped, whatever happens
+                begun = await asyncio.gather(*(one.read() for one in racers))
+                assert all(begun), "a process of the race cannot connect"
+                runs = (one.run((kills or {}).get(one.job.seed)) for one in racers)
+                # All come to their ends before the first failure is told: two cannot read from one process.
+                for failure in await asyncio.gather(*runs, return_exceptions=True):
+                    if failure is not None:
+                        raise failure
         finally:
             await asyncio.gather(*(one.stop() for one in racers))
         assert len({tuple[str, ...](one.said("ready")) for one in racers}) == 1, "several identities"

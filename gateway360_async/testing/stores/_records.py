@@ -75,7 +75,7 @@ class RecordRules(Bench):
     async def test_lease_over_is_in_doubt_and_not_free(self) -> None:
         """A holder that is gone may have sent: its record stays in doubt, whatever its ttl."""
         store, other = await self.open(), await self.open()
-        claim = await self.lapsed(store, "a", ttl=BRIEF, report_id="r")
+        claim = await self.lapsed(store, "a", ttl=BRIEF, fingerprint=b"1", report_id="r")
         await self.lapse(store)
         asked = await self.ask(other, self.claim("a", fingerprint=b"other"))
         assert (asked.state, asked.token, asked.result, asked.remaining, asked.mismatch, asked.report_id) == (

@@ -1,0 +1,109 @@
+"""A request as a queue carries it, and its result as a queue gives it back."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from gateway360_async import (
+    ApiError,
+    Disposition,
+    ErrorId,
+    FailureKind,
+    InvalidRequest,
+    Ok,
+    PinParams,
+    PinRequest,
+    TransportFailure,
+)
+from gateway360_async.integrations.worker import outcome_of, request_of, result_of, task_of
+
+PLAIN = PinRequest("34666666111", "PIZZA")
+WHOLE = PinRequest(
+    "34666666111",
+    "PIZZA",
+    hlr_lookup=False,
+    sms_text="{PIN} is it: ñ€",
+    report_url="https://shop.example/r",
+    pin_params=PinParams(length=8, expires_in=60, max_tries=1),
+    line_types="any",
+)
+OUTCOMES = [
+    Ok(attempts=2, elapsed=0.5, replayed=True, report_id="r1", sms_id="s1"),
+    ApiError(ErrorId.INVALID_NUMBER, "no", 200, attempts=1, elapsed=0.25),
+    ApiError("BRAND_NEW", None, 503, attempts=1, retry_after=3.0),
+    TransportFailure(
+        FailureKind.TIMEOUT, Disposition.MAYBE_SENT, detail="no answer", attempts=1, elapsed=15.0
+    ),
+    TransportFailure(FailureKind.STORE, Disposition.NOT_SENT, detail="away", attempts=0),
+]
+
+
+@pytest.mark.parametrize("request_", [PLAIN, WHOLE], ids=["plain", "whole"])
+def test_task_is_plain_json_and_comes_back_as_it_was(request_):
+    task = task_of(request_, "sign-up 4711")
+    carried = json.loads(json.dumps(task))
+    assert carried == task
+    assert request_of(carried) == (request_, "sign-up 4711")
+
+
+def test_task_holds_the_key_and_the_fields():
+    request = {"msisdn": "34666666111", "sender": "PIZZA", "hlr_lookup": 1}
+    assert task_of(PLAIN, "k") == {"key": "k", "request": request}
+
+
+@pytest.mark.parametrize("request_", ["34666666111", None, {"msisdn": "34666666111"}])
+def test_task_of_anything_but_a_request_is_refused(request_):
+    with pytest.raises(InvalidRequest, match="a PinRequest") as caught:
+        task_of(request_, "k")
+    assert caught.value.field == "request"
+    assert "34666666111" not in str(caught.value)
+
+
+def test_task_without_a_key_is_refused():
+    with pytest.raises(InvalidRequest, match="1 to 200 printable characters"):
+        task_of(PLAIN, "")
+
+
+@pytest.mark.parametrize(
+    ("task", "field"),
+    [
+        (None, "task"),
+        ([1], "task"),
+        ({}, "task"),
+        ({"key": "k"}, "task"),
+        ({"key": "k", "request": None}, "task"),
+        ({"key": "k", "request": "34666666111"}, "task"),
+        ({"key": "k", "request": {}}, "sender|msisdn"),
+        ({"key": "k", "request": {"msisdn": "34666666111"}}, "sender"),
+        ({"key": "k", "request": {"msisdn": "34666666111", "sender": "P", "api_key": "s3cret"}}, "api_key"),
+        ({"key": "k", "request": {"msisdn": "34666666111x", "sender": "P"}}, "msisdn"),
+        ({"key": 4711, "request": {"msisdn": "34666666111", "sender": "P"}}, "idempotency_key"),
+    ],
+)
+def test_task_from_a_queue_is_checked(task, field):
+    with pytest.raises(InvalidRequest) as caught:
+        request_of(task)
+    assert re.fullmatch(field, caught.value.field)
+    assert "34666666111" not in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("result", OUTCOMES, ids=lambda result: type(result).__name__)
+def test_outcome_is_plain_json_and_comes_back_as_it_was(result):
+    outcome = outcome_of(result)
+    carried = json.loads(json.dumps(outcome))
+    assert carried == outcome
+    assert (outcome["result"], outcome["disposition"]) == (type(result).__name__, result.disposition.value)
+    assert type(outcome["disposition"]) is str
+    assert result_of(carried) == result
+
+
+@pytest.mark.parametrize(
+    "outcome", [None, {}, "sent", {"disposition": "sent"}, {"result": "Party", "disposition": "sent"}]
+)
+def test_outcome_that_is_none_is_refused(outcome):
+    with pytest.raises(ValueError, match="no outcome of a task"):
+        result_of(outcome)
