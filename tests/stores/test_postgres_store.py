@@ -183,6 +183,26 @@ async def test_wrong_password_is_no_passing_trouble(tmp_path):
         assert not any("hunter2" in text for text in reported(error))
 
 
+@pytest.mark.parametrize(("answer", "reason"), [(b"S", "missing.pem"), (b"N", "does not support SSL")])
+async def test_tls_that_cannot_be_is_no_passing_trouble(answer, reason):
+    async def serve(reader, writer):
+        await reader.read(8)
+        writer.write(answer)
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        over.set()
+
+    over = asyncio.Event()
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        tls = "sslmode=verify-ca&sslrootcert=missing.pem" if answer == b"S" else "sslmode=require"
+        error = await refused(PostgresStore(f"postgresql://u@127.0.0.1:{port}/d?{tls}").connect())
+        await over.wait()
+    assert reason in str(error)
+    assert not error.passing
+
+
 async def test_missing_rights_are_named(server, dsn):
     app = PostgresStore(as_app(dsn))
     error = await refused(app.connect())
