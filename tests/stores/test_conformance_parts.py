@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import sys
 
 import pytest
 
+from gateway360_async import WrongEventLoop
 from gateway360_async.stores import State, StoreError
 from gateway360_async.testing import FakeClock
 from gateway360_async.testing import _store_racer as racer
-from gateway360_async.testing.stores import Memory, MemoryStore, StoreConformance
+from gateway360_async.testing.stores import Memory, MemoryStore, StoreConformance, _places
 
 MEMORY = Memory()
 
@@ -94,3 +96,45 @@ async def test_memory_of_a_store_is_its_own_where_none_is_given():
 async def test_store_that_was_never_connected_is_refused():
     with pytest.raises(StoreError, match="never connected"):
         await MemoryStore().check()
+
+
+def bench():
+    suite = StoreConformance()
+    suite.factory = lambda: ("test_conformance_parts:shared",)
+    return suite
+
+
+async def test_process_that_cannot_connect_fails_the_race_and_the_others_are_ended():
+    jobs = (
+        racer.Job(factory=("test_conformance_parts:absent",), seed=0),
+        racer.Job(factory=bench().factory(), seed=1),
+    )
+    with pytest.raises(AssertionError, match="cannot connect"):
+        await bench()._race(*jobs)
+
+
+async def test_process_that_fails_fails_the_race():
+    job = racer.Job(factory=bench().factory(), seed=0, permits=1, interval=0.0)
+    with pytest.raises(AssertionError, match="a process of the race has failed"):
+        await bench()._race(job)
+
+
+async def test_child_of_a_fork_tells_what_was_not_refused():
+    store = MemoryStore()
+
+    async def answers(_store):
+        """Be answered without an event loop."""
+
+    async def waits(_store):
+        await asyncio.sleep(0)
+
+    def breaks(_store):
+        raise ValueError
+
+    def refuses(_store):
+        raise WrongEventLoop("this store was made before a fork")
+
+    assert _places._passed_in_child(store, [refuses]) == 0
+    assert _places._passed_in_child(store, [refuses, breaks]) == 1
+    assert _places._passed_in_child(store, [waits]) == 2
+    assert _places._passed_in_child(store, [answers]) == 1  # it ends at once: `StopIteration`
