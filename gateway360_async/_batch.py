@@ -324,7 +324,7 @@ class Batch:
             request = self._sendable(index, row)
             if isinstance(request, PinRequest):
                 try:
-                    permit = await permits.wait(self._patience, self._is_over)
+                    permit = await permits.wait_unless(self._is_over, self._patience)
                 except StoreError:
                     return (
                         index,
@@ -385,7 +385,7 @@ class Batch:
         try:
             outcome = await named.send(row, self._has_halted, self._is_over)
         except Exception as exc:
-            await self._deliver(item(result=_unsent(exc)), worker)
+            await self._deliver(item(result=named.of_row(row, _unsent(exc))), worker)
             raise
         if outcome is None:
             return

@@ -332,7 +332,7 @@ class GuardAccount:
 
     def __init__(self, guard: SpendGuard) -> None:
         self._rules = GuardRules(guard)
-        self._limits = [
+        self._limits: list[tuple[RefusalKind, Limit[Admission]]] = [
             (limit.kind, Limit(limit.most, _scope_of(limit), limit.window)) for limit in self._rules.limits
         ]
 

@@ -17,7 +17,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from ._errors import ClientClosed, StoreError
 from ._rates import HORIZON, Gcra
@@ -34,7 +34,7 @@ Grant = Callable[[int, float], Awaitable[tuple[int, float]]]
 """Grants permits: how many are wanted and the seconds between two, to how many and the seconds until the first."""
 
 _Waiting: TypeAlias = tuple["asyncio.Future[bool]", float, Callable[[], bool] | None]
-"""What is done when a caller has its permit, until when it waits for a store that is away, and whether it needs none."""
+"""What is done when a caller has its permit, or is let go (`True`); until when it waits for a store that is away, and whether it needs none."""
 
 
 class Permits:
@@ -54,19 +54,30 @@ class Permits:
         self._granting: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def wait(self, patience: float, is_over: Callable[[], bool] | None = None) -> float | None:
+    async def wait(self, patience: float) -> float:
         """Wait for a permit.
 
         Args:
             patience: Seconds to wait for a store that is away.
-            is_over: Says whether the caller needs none any more; `let_go` asks it again.
 
         Returns:
-            When it was granted, on the event loop's clock; `None`: the caller needs none any more.
+            When it was granted, on the event loop's clock.
 
         Raises:
             StoreError: The store is away, or refuses.
             ClientClosed: No permits are granted any more.
+        """
+        return cast("float", await self.wait_unless(None, patience))
+
+    async def wait_unless(self, is_over: Callable[[], bool] | None, patience: float) -> float | None:
+        """Wait for a permit as `wait` does, as long as it is needed.
+
+        Args:
+            is_over: Says whether none is needed any more; `let_go` asks it again.
+            patience: Seconds to wait for a store that is away.
+
+        Returns:
+            When it was granted, on the event loop's clock; `None`: none is needed any more.
         """
         if self._closed:
             raise ClientClosed
@@ -83,18 +94,18 @@ class Permits:
             # Neither the caller's own nor in its context: a caller can be cancelled, and others wait as well.
             self._granting = asyncio.Task(self._give(loop), loop=loop, context=Context())
         try:
-            granted = await permit
+            was_let_go = await permit
         except asyncio.CancelledError:
-            if permit.done() and not permit.cancelled() and permit.exception() is None and permit.result():
+            if permit.done() and not permit.cancelled() and not (permit.exception() or permit.result()):
                 self.give_back(loop.time())
             raise
-        return loop.time() if granted else None
+        return None if was_let_go else loop.time()
 
     def let_go(self) -> None:
         """Let go of the callers that need no permit any more, as those of a batch that was halted."""
         for permit, _, is_over in self._waiting:
             if is_over is not None and not permit.done() and is_over():
-                permit.set_result(False)
+                permit.set_result(True)
 
     def give_back(self, granted: float) -> None:
         """Take a permit back that was not used: it is the next caller's, while it holds."""
@@ -103,7 +114,7 @@ class Permits:
         while self._waiting:
             permit, *_ = self._waiting.popleft()
             if not permit.done():
-                permit.set_result(True)
+                permit.set_result(False)
                 return
         self._returned.append(granted)
 
@@ -148,7 +159,7 @@ class Permits:
             if left > 0:
                 await asyncio.sleep(left)
             if self._wanted() and (place == 0 or loop.time() <= latest + after):
-                self._waiting.popleft()[0].set_result(True)
+                self._waiting.popleft()[0].set_result(False)
 
     def _wanted(self) -> int:
         """How many callers wait, at least: those that have given up are dropped from the front."""

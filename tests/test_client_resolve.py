@@ -26,8 +26,8 @@ from gateway360_async import (
 )
 from gateway360_async.delivery import DeliveryReports
 from gateway360_async.integrations.asgi import ReportApp
-from gateway360_async.testing._memory_store import Memory, MemoryStore
 from gateway360_async.sandbox import Sandbox
+from gateway360_async.testing._memory_store import Memory, MemoryStore
 
 KEY = "k3y-0f-the-account"
 NUMBER = "34666666111"

@@ -76,18 +76,24 @@ async def test_a_batch_that_is_stopped_before_it_begins_reads_nothing(named):
 
 async def test_a_batch_without_a_rate_begins_no_more_and_frees_what_it_has_claimed():
     """Of 40 rows, one is on its way at a time, and up to 20 are claimed ahead."""
+    held = asyncio.Event()
+
+    async def gateway(received):
+        await held.wait()
+        await received.answer()
+
     memory = Memory()
-    async with Server(status(200, b'{"status": "ok"}')) as server:
+    async with Server(gateway) as server:
         async with client_of(server, {"store": MemoryStore(memory)}, concurrency=1) as client:
-            items = []
             async with client.batch(numbers(40), name="welcome") as batch:
-                async for item in batch:
-                    items.append(item)
-                    batch.stop()
-            assert server.posts == len(items) < 20
+                await server.wait(lambda: server.posts == 1)
+                batch.stop()
+                held.set()
+                assert [item.index async for item in batch] == [0]
+            assert server.posts == 1
             results = await client.send_all(numbers(40), name="welcome")
-        assert {result.disposition for result in results} == {Disposition.SENT}
-        assert server.posts == 40
+    assert {result.disposition for result in results} == {Disposition.SENT}
+    assert server.posts == 40
 
 
 async def test_a_halted_batch_at_a_slow_rate_accounts_for_all_rows_at_once(named):
@@ -145,9 +151,9 @@ async def test_callers_that_are_let_go_leave_the_others_their_turns():
     over = False
     permits = Permits(1000.0)
     try:
-        waiting = [asyncio.ensure_future(permits.wait(0.0, lambda: over)) for _ in range(3)]
+        waiting = [asyncio.ensure_future(permits.wait_unless(lambda: over, 0.0)) for _ in range(3)]
         other = asyncio.ensure_future(permits.wait(0.0))
-        gone = asyncio.ensure_future(permits.wait(0.0, lambda: over))
+        gone = asyncio.ensure_future(permits.wait_unless(lambda: over, 0.0))
         await asyncio.sleep(0)
         gone.cancel()
         over = True
@@ -156,7 +162,7 @@ async def test_callers_that_are_let_go_leave_the_others_their_turns():
         assert await waiting[1] is None
         assert await waiting[2] is None
         assert isinstance(await other, float)
-        assert await permits.wait(0.0, lambda: over) is None
+        assert await permits.wait_unless(lambda: over, 0.0) is None
         with pytest.raises(asyncio.CancelledError):
             await waiting[0]
         with pytest.raises(asyncio.CancelledError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -80,7 +80,7 @@ class Known:
 
 
 @asynccontextmanager
-async def known_of(options: BatchOptions, url: str) -> AsyncIterator[Known | None]:
+async def known_of(options: BatchOptions, url: str) -> AsyncGenerator[Known | None]:
     """Open a batch's store for looking; `None`: the batch has none.
 
     Args:

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .._errors import InvalidConfiguration, StoreError
+from .._secret import Secret
 from ._base import Answer, Claim, Completion, Count, Identity, Record, State, Store
 
 if TYPE_CHECKING:
@@ -70,12 +71,12 @@ def store_at(url: str, **settings: Any) -> Store:
     """
     scheme, separator, rest = url.partition("://")
     name = _SCHEMES.get(scheme if separator else "sqlite")
-    where = rest if separator and name == "SqliteStore" else url
+    where = Secret(rest if separator and name == "SqliteStore" else url)
     del url, rest  # no traceback with local variables shows a password
     if name is None:
         problem = f"begins with {scheme}://"
         raise InvalidConfiguration(
             "store", problem, "a file, or redis://…, rediss://…, unix://… or postgresql://…"
         )
-    store: Store = __getattr__(name)(where, **settings)
+    store: Store = __getattr__(name)(where.reveal(), **settings)
     return store

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from random import random
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, ParamSpec, TypeVar
 
 import attrs
 
@@ -19,6 +19,7 @@ __all__ = ["Lane", "answered"]
 
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
+_P = ParamSpec("_P")
 
 _MOST: Final = 500
 """Items of one round trip at most: more would keep the store from others."""
@@ -26,12 +27,16 @@ _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
 
 
-async def answered(question: Awaitable[_Answer], longest: float) -> _Answer:
-    """Wait for a store's answer.
+async def answered(
+    longest: float, ask: Callable[_P, Awaitable[_Answer]], *args: _P.args, **kwargs: _P.kwargs
+) -> _Answer:
+    """Ask a store, and wait for its answer.
 
     Args:
-        question: The call of the store's method.
         longest: Seconds after which a store that hangs is left. One that is asked again changes nothing.
+        ask: The store's method.
+        args: What it is given.
+        kwargs: What it is given by name.
 
     Raises:
         StoreError: The store has failed, in whatever way.
@@ -39,7 +44,7 @@ async def answered(question: Awaitable[_Answer], longest: float) -> _Answer:
     """
     try:
         async with asyncio.timeout(longest):
-            return await question
+            return await ask(*args, **kwargs)
     except Gateway360Error:
         raise
     except TimeoutError:
@@ -77,6 +82,7 @@ class Lane(Generic[_Item, _Answer]):
         ask: Asks for many at once.
         longest: Seconds of one round trip at most.
         persistent: Whether an item is asked for until the lane is closed, although its future fails before.
+        failed: Is told of each round trip that fails, and of how many items it was.
     """
 
     def __init__(
@@ -85,10 +91,12 @@ class Lane(Generic[_Item, _Answer]):
         longest: float,
         *,
         persistent: bool = False,
+        failed: Callable[[StoreError, int], None] | None = None,
     ) -> None:
         self._ask = ask
         self._longest = longest
         self._persistent = persistent
+        self._failed = failed
         self._waiting: deque[_Asked[_Item, _Answer]] = deque()
         self._asked: list[_Asked[_Item, _Answer]] = []
         self._due = math.inf
@@ -155,12 +163,14 @@ class Lane(Generic[_Item, _Answer]):
                 if not self._asked:
                     continue
                 try:
-                    answers = await answered(self._ask([one.item for one in self._asked]), self._longest)
+                    answers = await answered(self._longest, self._ask, [one.item for one in self._asked])
                     if len(answers) != len(self._asked):
                         raise StoreError("gave too few answers, or too many", "one for each question")
                 except Gateway360Error as exc:
                     if not isinstance(exc, StoreError):
                         exc = StoreError(f"has failed ({exc})", "one that works")
+                    if self._failed is not None:
+                        self._failed(exc, len(self._asked))
                     self._put_back(exc, loop.time())
                     if self._waiting:
                         # Not all at the same moment: other processes have waited as long.

@@ -58,12 +58,16 @@ class Row:
         entry: The entry as it came.
         request: Its request.
         record: Its record in the store.
+        in_doubt: Whether an earlier run may have sent it, and this one is to send it again.
+        report_id: What ties what the earlier run sent to its delivery report.
     """
 
     index: int
     entry: object
     request: PinRequest
     record: Record
+    in_doubt: bool = False
+    report_id: str | None = None
 
 
 class NamedRecords:
@@ -203,8 +207,18 @@ class NamedBatch:
                 raise
             unsent = not_sent(FailureKind.STORE, str(exc))
         else:
-            return seen.outcome
-        return (unsent if seen.resend is None else of_resend(unsent, seen.report_id)), None
+            if seen.outcome is None:
+                return None
+            result, recorded = seen.outcome
+            return self.of_row(row, result), recorded
+        return self.of_row(row, unsent), None
+
+    @staticmethod
+    def of_row(row: Row, result: BatchResult) -> BatchResult:
+        """Say of a row in doubt that was not sent this time that an earlier run may have sent it."""
+        if not row.in_doubt or isinstance(result, Skipped) or result.disposition is not Disposition.NOT_SENT:
+            return result
+        return of_resend(result, row.report_id)
 
     async def left(self, row: Row) -> BatchResult | None:
         """Say what an earlier run left of a row that this one is not to send; `None`: nothing that is known.
@@ -223,6 +237,8 @@ class NamedBatch:
         if answer.state is State.IN_PROGRESS:
             return in_doubt("another process sends it", answer.report_id)
         seen = _Seen() if answer.state is State.FREE else self._seen(row, answer)
+        if seen.resend is not None:
+            return result_of(answer) or in_doubt("an earlier run may have sent it", answer.report_id)
         return None if seen.outcome is None else seen.outcome[0]
 
     def next_freed(self) -> Row | None:
@@ -284,7 +300,10 @@ class NamedBatch:
 
     async def _looked_at(self, row: Row) -> _Seen:
         """Look at a row before it takes a permit: one that is not claimed takes none."""
-        (answer,) = await self._peek([row])
+        session = self._session
+        until = asyncio.get_running_loop().time() + session.store.timeout
+        cooldown = None if self._force else session.cooldown_of(self._opened(), row.request)
+        answer = await session.look(row.record, cooldown, until=until, gap=_GAP)
         return _Seen() if answer.state is State.FREE else self._seen(row, answer)
 
     async def _claimed(
@@ -292,14 +311,11 @@ class NamedBatch:
     ) -> _Seen:
         keys, session, permits = self._opened(), self._session, self._permits
         loop = asyncio.get_running_loop()
-        granted = None if permits is None else await permits.wait(session.store.timeout, is_over)
+        granted = None if permits is None else await permits.wait_unless(is_over, session.store.timeout)
         if is_over():
             if granted is not None and permits is not None:
                 permits.give_back(granted)
-            unsent: PinResult = not_sent(FailureKind.CANCELLED, _OVER)
-            if seen.resend is not None:
-                unsent = of_resend(unsent, seen.report_id)
-            return _Seen(claims=False, outcome=(unsent, None))
+            return _Seen(claims=False, outcome=(not_sent(FailureKind.CANCELLED, _OVER), None))
         claim, refusal = session.claim_of(
             keys,
             row.request,
@@ -321,8 +337,6 @@ class NamedBatch:
                 permits.give_back(granted)
         if answer.state is State.LIMITED:
             refused = session.refused(row.request, answer, refusal)
-            if seen.resend is not None:
-                refused = of_resend(refused, seen.report_id)
             return _Seen(claims=False, outcome=(refused, None))
         if answer.state is State.FREE:
             return _Seen(claims=False, outcome=(not_sent(FailureKind.STORE, "the claim was withdrawn"), None))
@@ -363,8 +377,7 @@ class NamedBatch:
         if granted is not None and self._permits is not None:
             self._permits.give_back(granted)
         unsent = not_sent(FailureKind.CANCELLED, why)
-        recorded = self._session.complete(lease, unsent)
-        return (unsent if lease.claim.resend is None else lease.of_resend(unsent)), recorded
+        return unsent, self._session.complete(lease, unsent)
 
     def _seen(self, row: Row, answer: Answer) -> _Seen:
         """Say what a record that is not free means for its row; one in progress is set aside."""
@@ -382,7 +395,8 @@ class NamedBatch:
         if state is State.COMPLETED and answer.mismatch and refused:
             return _Seen(replace=answer.token)  # the gateway refused it, and the row was corrected
         if state is State.IN_DOUBT and self._resend:
-            return _Seen(resend=answer.token, report_id=answer.report_id)
+            row.in_doubt, row.report_id = True, answer.report_id
+            return _Seen(resend=answer.token)
         if known is None:
             detail = "another run of this batch ended before its result was known"
             return _Seen(claims=False, outcome=(in_doubt(detail, answer.report_id), None))
@@ -406,5 +420,4 @@ class _Seen:
     claims: bool = True
     resend: str | None = None
     replace: str | None = None
-    report_id: str | None = None
     outcome: Outcome | None = None

@@ -31,15 +31,13 @@ def result_of(answer: Answer) -> PinResult | None:
         return in_doubt("its record cannot be read", answer.report_id)
 
 
-def of_resend(result: PinResult, report_id: str | None) -> PinResult:
+def of_resend(result: PinResult, report_id: str | None) -> TransportFailure:
     """Say of a resend that was not sent that the request may have been sent before.
 
     Args:
-        result: What became of the resend.
+        result: What became of the resend: `NOT_SENT`.
         report_id: What ties the request from before to its delivery report.
     """
-    if result.disposition is not Disposition.NOT_SENT:
-        return result
     return TransportFailure(
         FailureKind.INTERRUPTED,
         Disposition.MAYBE_SENT,

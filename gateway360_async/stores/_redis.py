@@ -366,12 +366,12 @@ def _optional(text: str | None) -> str:
     return "" if text is None else f"={text}"
 
 
-def _flag(value: bool) -> str:  # noqa: FBT001
+def _flag(value: bool) -> str:
     return "1" if value else ""
 
 
 def _text(value: Any) -> Any:
-    # redis-py 5.0 decodes all the same, where a ready client wants that.
+    # A ready client decodes what is asked by its own methods, where it was made to.
     return value.decode() if isinstance(value, bytes) else value
 
 

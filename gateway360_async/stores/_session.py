@@ -11,14 +11,11 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from contextvars import Context
-from typing import Final, TypeVar, cast
+from typing import Final, cast
 
 import attrs
 
@@ -29,10 +26,10 @@ from .._permits import Permits
 from .._records import is_final, write_result
 from .._results import Disposition, FailureKind, PinResult, TransportFailure
 from .._secret import Secret
-from .._waiting import uninterrupted
 from ._base import Answer, Claim, Completion, Count, Record, State, Store
 from ._keys import KeyBuilder, is_gone, new_token
 from ._lanes import Lane, answered
+from ._opening import Opening
 from ._outcomes import in_doubt, not_sent, of_resend, result_of
 
 __all__ = ["Lease", "StoreSession"]
@@ -46,16 +43,12 @@ _LAST_WORD: Final = 2.0
 _FIRST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 0.5
 
-_Answered = TypeVar("_Answered")
+# On Linux the one, on macOS the other counts the time that the machine sleeps; Python's own on macOS does not.
+_CLOCK: Final = cast("int | None", getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None)))
 
-if sys.platform == "linux":
 
-    def _clock() -> float:
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-else:
-    # Elsewhere, the monotonic clock counts the time that the machine sleeps.
-    _clock = time.monotonic
+def _clock() -> float:
+    return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
 
 
 @attrs.define(eq=False)
@@ -123,20 +116,19 @@ class StoreSession:
         rate: float | None,
     ) -> None:
         self.store = store
-        self._url = url
-        self._api_key = api_key
         self._deadline = deadline
         self._rules = None if guard is None else GuardRules(guard)
         self._cooldown = cooldown
-        self._rate = rate
         self.claims_all = guard is not None or cooldown is not None
         """Whether a call without an idempotency key is claimed as well."""
-        self._keys: KeyBuilder | None = None
-        self._opening: asyncio.Task[KeyBuilder] | None = None
-        self._closed = False
         self._longest = longest = store.timeout + _LAST_WORD
+        settings = {"rate": rate, "cooldown": cooldown, "guard": None if guard is None else repr(guard)}
+        self._opening = Opening(store, url=url, api_key=api_key, settings=settings, longest=longest)
+        self._closed = False
         self._claims: Lane[Claim, Answer] = Lane(store.claim, longest)
-        self._completions: Lane[Completion, bool] = Lane(self._ask_completions, longest, persistent=True)
+        self._completions: Lane[Completion, bool] = Lane(
+            self._ask_completions, longest, persistent=True, failed=self._not_on_record
+        )
         self._renewals: Lane[Claim, bool] = Lane(store.renew, longest)
         self._peeks: Lane[Record, Answer] = Lane(store.peek, longest)
         self._is_away = False
@@ -146,89 +138,15 @@ class StoreSession:
     def __repr__(self) -> str:
         return f"<StoreSession {self.store!r}>"
 
-    # --- Opening and closing ---------------------------------------------------------------------------------------------
-
     async def keys(self) -> KeyBuilder:
-        """Connect the store unless it is connected, and give what makes its keys.
-
-        Raises:
-            StoreError: It cannot be used.
-            InvalidConfiguration: It is set up in a way that cannot keep the promise.
-            ClientClosed: The client was closed.
-        """
-        if self._closed:
-            raise ClientClosed
-        if self._keys is not None:
-            return self._keys
-        opening = self._opening
-        if opening is None or opening.done():
-            loop = asyncio.get_running_loop()
-            # In an empty context: it outlives its first caller, and is no part of that one's trace.
-            opening = self._opening = asyncio.Task(self._connect(loop), loop=loop, context=Context())
-        # A caller can be cancelled without taking the others' wait along.
-        await asyncio.wait((opening,))
-        if opening.cancelled():
-            raise ClientClosed
-        return opening.result()
-
-    async def _connect(self, loop: asyncio.AbstractEventLoop) -> KeyBuilder:
-        until = loop.time() + self.store.timeout
-        pause = _FIRST_PAUSE
-        while True:
-            try:
-                self._keys = await self._connected()
-            except StoreError as exc:
-                if not exc.passing or loop.time() >= until:
-                    raise
-            else:
-                return self._keys
-            await asyncio.sleep(pause)
-            pause = min(_LONGEST_PAUSE, pause * 2)
-
-    async def _connected(self) -> KeyBuilder:
-        identity = await self._asked(self.store.connect())
-        keys = KeyBuilder(identity.secret, self.store.namespace, self._url)
-        try:
-            await self._compare_settings(keys)
-            for warning in await self._asked(self.store.check()):
-                _logger.warning("%s", warning)
-        except BaseException:
-            await self.store.aclose()
-            raise
-        return keys
-
-    def _asked(self, question: Awaitable[_Answered]) -> Awaitable[_Answered]:
-        return answered(question, self._longest)
-
-    async def _compare_settings(self, keys: KeyBuilder) -> None:
-        """Say where this client contradicts the one that connected before it."""
-        guard = None if self._rules is None else repr(self._rules.guard)
-        settings = {"rate": self._rate, "cooldown": self._cooldown, "guard": guard}
-        ours = json.dumps({"account": keys.account(self._api_key.reveal()), **settings})
-        before = json.loads(await self._asked(self.store.header(keys.settings(), ours, replace=True)))
-        if before["account"] != keys.account(self._api_key.reveal()):
-            _logger.warning(
-                "the client before this one used another API key with this store: its records count for both. If "
-                "it is of another account, give each account's store a namespace of its own"
-            )
-        for name, value in settings.items():
-            if before.get(name) != value:
-                _logger.warning(
-                    "the client before this one had %s=%s, and this one has %s: each keeps to its own",
-                    name,
-                    before.get(name),
-                    value,
-                )
+        """Connect the store unless it is connected, and give what makes its keys. Raises as `Opening.keys`."""
+        return await self._opening.keys()
 
     async def aclose(self) -> None:
         """Refuse claims, complete what is not yet on record, and close the store."""
         self._closed = True
         try:
-            if self._opening is not None:
-                self._opening.cancel()
-                await uninterrupted(self._opening)
-                if not self._opening.cancelled():
-                    self._opening.exception()  # taken down as seen: each caller of it may have been cancelled
+            await self._opening.stop()
             await self._claims.aclose(self._longest)
             await asyncio.sleep(0)  # for callers that withdraw their claims now
             await self._completed()
@@ -238,9 +156,7 @@ class StoreSession:
         finally:
             for lane in (self._claims, self._completions, self._renewals, self._peeks):
                 await lane.aclose(0.0)
-            if self._keys is not None:
-                self._keys = None
-                await self.store.aclose()
+            await self._opening.aclose()
 
     async def _completed(self) -> None:
         """Wait until no lease is held: no call is under way, but a batch's rows may wait for their turn."""
@@ -253,29 +169,29 @@ class StoreSession:
     # --- Questions -------------------------------------------------------------------------------------------------------
 
     async def _ask_completions(self, completions: Sequence[Completion]) -> list[bool]:
-        try:
-            confirmed = await answered(self.store.complete(completions), self._longest)
-        except StoreError as exc:
-            if not exc.passing:
-                _logger.warning("%d results are not on record: %s", len(completions), exc)
-            elif not self._is_away:
-                self._is_away = True  # said once, for all that follow it
-                _logger.warning("results are put on record later: %s", exc)
-            raise
+        confirmed = await self.store.complete(completions)
         self._is_away = False
         for completion, is_ours in zip(completions, confirmed, strict=True):
             if not is_ours and not completion.withdrawn:
                 _logger.warning("a result came too late: another claim has taken its record")
         return confirmed
 
-    async def look(self, claim: Claim, *, until: float) -> Answer:
+    def _not_on_record(self, error: StoreError, count: int) -> None:
+        if not error.passing:
+            _logger.warning("%d results are not on record: %s", count, error)
+        elif not self._is_away:
+            self._is_away = True  # said once, for all that follow
+            _logger.warning("results are put on record later: %s", error)
+
+    async def look(
+        self, record: Record | None, cooldown: Record | None, *, until: float, gap: float = 0.0
+    ) -> Answer:
         """Say which of a claim's records stands in its way; `FREE`: none does. Raises `StoreError`."""
-        wanted = (claim.record, None if claim.force else claim.cooldown)
-        records = [record for record in wanted if record is not None]
-        answers = await self.peek(records, until=until)
-        for record, answer in zip(records, answers, strict=True):
+        records = [each for each in (record, cooldown) if each is not None]
+        answers = await self.peek(records, until=until, gap=gap)
+        for each, answer in zip(records, answers, strict=True):
             if answer.state is not State.FREE:
-                return attrs.evolve(answer, cooldown=record is claim.cooldown)
+                return attrs.evolve(answer, cooldown=each is cooldown)
         return Answer(state=State.FREE)
 
     async def peek(self, records: Sequence[Record], *, until: float, gap: float = 0.0) -> list[Answer]:
@@ -291,15 +207,15 @@ class StoreSession:
     async def permits(self, count: int, interval: float) -> tuple[int, float]:
         """Ask for permits of the shared rate. Raises `StoreError`."""
         keys = await self.keys()
-        return await self._asked(self.store.permits(keys.rate(), count, interval))
+        return await answered(self._longest, self.store.permits, keys.rate(), count, interval)
 
     async def header(self, key: bytes, value: str) -> str:
         """Give the header of this key; where there is none, set it. Raises `StoreError`."""
-        return await self._asked(self.store.header(key, value))
+        return await answered(self._longest, self.store.header, key, value)
 
     async def now(self) -> float:
         """Give the time on the store's clock. Raises `StoreError`."""
-        return await self._asked(self.store.now())
+        return await answered(self._longest, self.store.now)
 
     async def claim(self, claim: Claim, *, until: float, gap: float = 0.0) -> Lease | Answer:
         """Claim once. Cancelled, or without an answer in time, the claim is withdrawn.
@@ -398,14 +314,11 @@ class StoreSession:
                     )
                     for limit in self._rules.limits
                 )
-        cooldown = None
-        if self._cooldown is not None:
-            cooldown = Record(keys.cooldown(request.msisdn), self._cooldown, forgets=True)
         claim = Claim(
             token=new_token(),
             lease=max(deadline, self._deadline) + _GRACE,
             record=record,
-            cooldown=cooldown,
+            cooldown=self.cooldown_of(keys, request),
             counts=counts,
             report_id=report_id,
             force=force,
@@ -413,6 +326,12 @@ class StoreSession:
             replace=replace,
         )
         return claim, refusal
+
+    def cooldown_of(self, keys: KeyBuilder, request: PinRequest) -> Record | None:
+        """Make the number's record of the cooldown; `None`: there is none."""
+        if self._cooldown is None:
+            return None
+        return Record(keys.cooldown(request.msisdn), self._cooldown, forgets=True)
 
     def refused(self, request: PinRequest, answer: Answer, refusal: Refusal | None) -> PinResult:
         """Say why the guard refused a claim whose answer is `LIMITED`."""
@@ -491,7 +410,8 @@ class StoreSession:
         granted = None
         if permits is not None:
             # A key that is not claimed takes no permit, nor waits for one.
-            answer = await self.look(claim, until=min(expires, loop.time() + timeout))
+            cooldown = None if claim.force else claim.cooldown
+            answer = await self.look(claim.record, cooldown, until=min(expires, loop.time() + timeout))
             if answer.state is not State.FREE:
                 return answer
             granted = await permits.wait(timeout)

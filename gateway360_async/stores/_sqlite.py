@@ -22,7 +22,7 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from .._errors import InvalidConfiguration, StoreError
-from ._base import Answer, Claim, Completion, Identity, Store
+from ._base import Answer, Claim, Completion, Identity, Record, Store
 from ._sqlite_file import SqliteFile
 from ._sqlite_records import Records
 from ._sqlite_transaction import DAMAGE_CURE, Transaction
@@ -93,11 +93,11 @@ class SqliteStore(Store):
 
     async def _close(self) -> None:
         worker, self._worker = self._worker, None
-        if worker is not None:
+        if worker is not None and os.getpid() == self._process:
             await worker.close()
 
     async def claim(self, claims: Sequence[Claim]) -> list[Answer]:
-        return await self._each(self._records.claim, claims, self._records.keys(claims))
+        return await self._each(self._records.claim, claims, self._records.keys(claims, is_new=True))
 
     async def complete(self, completions: Sequence[Completion]) -> list[bool]:
         claims = [completion.claim for completion in completions]
@@ -107,8 +107,9 @@ class SqliteStore(Store):
     async def renew(self, claims: Sequence[Claim]) -> list[bool]:
         return await self._each(self._records.renew, claims, self._records.keys(claims))
 
-    async def peek(self, keys: Sequence[bytes]) -> list[Answer]:
-        return await self._each(self._records.peek, keys, [self._records.key("r", key) for key in keys])
+    async def peek(self, records: Sequence[Record]) -> list[Answer]:
+        keys = [self._records.key("r", record.key) for record in records]
+        return await self._each(self._records.peek, records, keys)
 
     async def permits(self, key: bytes, count: int, interval: float) -> tuple[int, float]:
         work = partial(self._records.permits, count=count, interval=interval)
@@ -151,6 +152,7 @@ class SqliteStore(Store):
         worker, identity = self._worker, self._identity
         if worker is None or identity is None:
             raise StoreError("is not connected", "`await store.connect()` before its use")
+        self._owner.require()
 
         def each(transaction: Transaction) -> list[_R]:
             row = transaction.get(_IDENTITY)

@@ -6,6 +6,8 @@ Invariants:
   this process drops them when it closes any other descriptor of the database.
 - The lock file holds the number of commits, written after each. A database with fewer has lost data, as it has when its
   `-wal` is missing or damaged. It is in WAL mode because SQLite checks each page of a `-wal`, but not of a `-journal`.
+- The disk is waited for without the lock: meanwhile other processes commit, and one write of the disk is for all of them.
+  A commit is answered when it is on the disk; others may have seen it before, and what they commit comes after it.
 - A checkpoint is marked there while it runs: without its `-wal`, a half copied database may show the last number.
 - A commit counts only if the names of the files still lead to those that are open.
 - This module never opens a descriptor of a database that exists.
@@ -48,7 +50,7 @@ PRAGMA application_id = {_APPLICATION};
 PRAGMA user_version = {_VERSION};
 COMMIT;
 """
-_SIDE: Final = struct.Struct("<8sQQ")  # magic; number of commits; 1: a checkpoint runs
+_SIDE: Final = struct.Struct("<8sQQQ")  # magic; commits; bytes in the -wal, about; 1: a checkpoint runs
 _MAGIC: Final = b"g360lock"
 _CHECKPOINT_BYTES: Final = 4 << 20
 _MOUNTS: Final = Path("/proc/self/mountinfo")
@@ -77,7 +79,6 @@ _REMOTE: Final = frozenset(
         "fuse.ceph",
         "fuse.ceph-fuse",
         "fuse.gcsfuse",
-        "fuse.smbnetfs",
         "fuse.grpcfuse",
         "fuse.osxfs",
     ]
@@ -85,10 +86,7 @@ _REMOTE: Final = frozenset(
 _LOCKED: Final = ("is locked by another program", "no other program that writes to its file")
 _PASSING: Final = {
     sqlite3.SQLITE_FULL: ("cannot be written: its disk is full", "room on the disk"),
-    sqlite3.SQLITE_IOERR: (
-        "cannot be read or written: its disk is full or fails",
-        "a disk that works and has room",
-    ),
+    sqlite3.SQLITE_IOERR: ("cannot be read or written: its disk fails or is full", "a disk with room"),
     sqlite3.SQLITE_NOMEM: ("has no memory left", "free memory"),
     sqlite3.SQLITE_BUSY: _LOCKED,
     sqlite3.SQLITE_LOCKED: _LOCKED,
@@ -113,35 +111,38 @@ class SqliteFile:
         self._side_identity = 0, 0
         self._connection: sqlite3.Connection | None = None
         self._opened: list[tuple[int, int] | None] = []
+        self._wal = -1
         self._prune_at = 0.0
-        self._wal_bytes = 0
 
     def transact(self, keys: Sequence[str], work: Callable[[Transaction], _T]) -> _T:
         """Read what the keys hold, let `work` change it, and commit. All of it is applied, or an error raised.
 
         Args:
             keys: The keys of the entries that `work` looks at.
-            work: Gets the transaction and gives the result. It may be called again.
+            work: Gets the transaction and gives the result.
 
         Raises:
             StoreError: It failed, or data were lost.
         """
         try:
             with self._locked():
-                before, is_marked = self._read_side()
-                connection = self._connected(before)
+                commits, size, is_marked = self._read_side()
+                connection = self._connected(commits)
                 try:
-                    result, commits = self._commit(connection, keys, work, before, is_marked=is_marked)
+                    result, transaction = self._commit(connection, keys, work, commits, is_marked=is_marked)
                 except BaseException:
                     # At once: the error's traceback may keep cursors, and with them SQLite's locks.
                     self._disconnect()
                     raise
-                if is_marked or commits != before:
-                    self._write_side(commits)
-                if self._wal_bytes > _CHECKPOINT_BYTES:
+                if is_marked or transaction.commits != commits:
+                    size += transaction.written
+                    self._write_side(transaction.commits, size, 0)
+                if size > _CHECKPOINT_BYTES:
                     with suppress(sqlite3.Error):  # it stays marked, and is done again
                         self._checkpoint(connection)
-                return result
+            if transaction.written:
+                _sync(self._wal)
+            return result
         except (sqlite3.Error, OSError) as exc:
             raise _explained(exc) from exc
 
@@ -153,7 +154,7 @@ class SqliteFile:
         commits: int,
         *,
         is_marked: bool,
-    ) -> tuple[_T, int]:
+    ) -> tuple[_T, Transaction]:
         if is_marked:
             ((_, frames, _),) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             if frames < 1 and not self._repair:
@@ -168,7 +169,7 @@ class SqliteFile:
             self._prune_at = transaction.write(self._prune_at)
         connection.execute("COMMIT")
         self._require_same()
-        return result, transaction.commits
+        return result, transaction
 
     def close(self) -> None:
         """Close it. A database that no other process has open is one file then, without a `-wal`."""
@@ -177,6 +178,7 @@ class SqliteFile:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+        self._close_wal()
         self.close_side()
 
     def close_side(self) -> None:
@@ -216,6 +218,9 @@ class SqliteFile:
         try:
             self._set_up(connection)
             self._opened = self._identities()
+            self._close_wal()
+            if fcntl is not None:
+                self._wal = os.open(f"{self.path}-wal", os.O_RDONLY)
         except BaseException:
             connection.close()
             raise
@@ -236,16 +241,22 @@ class SqliteFile:
             )
         connection.execute(
             "PRAGMA page_size = 1024"
-        ).close()  # most pages of a commit have one row that is new
+        ).close()  # a commit changes many pages, and little in each
         ((mode,),) = connection.execute("PRAGMA journal_mode = WAL").fetchall()
         if mode != "wal":
             raise StoreError("cannot have a -wal on its file system", "a path on a disk of this machine")
-        settings = "synchronous = FULL", "fullfsync = 1", "checkpoint_fullfsync = 1", "wal_autocheckpoint = 0"
-        for setting in (*settings, "journal_size_limit = 0"):
+        autocheckpoint = f"wal_autocheckpoint = {1000 if fcntl is None else 0}"
+        synchronous = f"synchronous = {'FULL' if fcntl is None else 'NORMAL'}"
+        for setting in synchronous, "fullfsync = 1", "checkpoint_fullfsync = 1", autocheckpoint:
             connection.execute(f"PRAGMA {setting}").close()
         if not tables:
             connection.executescript(_SCHEMA).close()
         connection.execute("SELECT key FROM entry LIMIT 1").close()  # opens the -wal
+
+    def _close_wal(self) -> None:
+        wal, self._wal = self._wal, -1
+        if wal >= 0:
+            os.close(wal)
 
     def _disconnect(self) -> None:
         """Close the connections of this process, under the lock: SQLite lets them share what they see of a -shm."""
@@ -260,16 +271,14 @@ class SqliteFile:
                 connection.close()
 
     def _checkpoint(self, connection: sqlite3.Connection) -> None:
-        self._mark(checkpoint=True)
+        self._write_side(None, None, 1)
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").close()
-        self._mark(checkpoint=False)
+        self._write_side(None, 0, 0)  # the next commit begins the -wal anew, in place
 
     # --- names and identities
 
     def _identities(self) -> list[tuple[int, int] | None]:
-        found = [_identity(f"{self.path}{suffix}") for suffix in ("", "-wal", "-shm")]
-        self._wal_bytes = found[1][1]
-        return [identity for identity, _ in found]
+        return [_identity(f"{self.path}{suffix}") for suffix in ("", "-wal", "-shm")]
 
     def _require_same(self, *, only_database: bool = False) -> None:
         found = self._identities()
@@ -305,42 +314,50 @@ class SqliteFile:
             self._side_identity = found.st_dev, found.st_ino
         fcntl.flock(self._side, fcntl.LOCK_EX)  # the store bounds the time that its callers wait for this
         try:
-            if _identity(name)[0] != self._side_identity:
+            if _identity(name) != self._side_identity:
                 problem = "has lost its -lock: it was deleted or replaced while this program had it open"
                 raise StoreError(problem, "a restart of the program, when the file is the right one")
             yield
         finally:
             fcntl.flock(self._side, fcntl.LOCK_UN)
 
-    def _read_side(self) -> tuple[int, bool]:
-        """Give the number of commits, and whether a checkpoint was broken off."""
+    def _read_side(self) -> tuple[int, int, bool]:
+        """Give the number of commits, about how many bytes are in the -wal, and whether a checkpoint was broken off."""
         if fcntl is None:
-            return 0, False
+            return 0, 0, False
         data = os.pread(self._side, _SIDE.size, 0)
         if len(data) == _SIDE.size:
-            magic, commits, checkpoint = _SIDE.unpack(data)
+            magic, commits, size, is_marked = _SIDE.unpack(data)
             if magic == _MAGIC:
-                return commits, bool(checkpoint)
-        if not self._repair and (data or _identity(f"{self.path}")[1]):
+                return commits, size, bool(is_marked)
+        if not self._repair and (data or (self.path.exists() and self.path.stat().st_size)):
             raise StoreError("has lost its -lock, which tells whether its file is the newest", _CURE)
-        self._write_side(0)
-        return 0, False
+        self._write_side(0, 0, 0)
+        return 0, 0, False
 
-    def _write_side(self, commits: int) -> None:
+    def _write_side(self, commits: int | None, size: int | None, mark: int) -> None:
+        """Write the lock file from the first number on that is given."""
         if fcntl is not None:
-            os.pwrite(self._side, _SIDE.pack(_MAGIC, commits, 0), 0)
-
-    def _mark(self, *, checkpoint: bool) -> None:
-        if fcntl is not None:
-            os.pwrite(self._side, _SIDE.pack(_MAGIC, 0, checkpoint)[16:], 16)
+            data = _SIDE.pack(_MAGIC, commits or 0, size or 0, mark)
+            start = 0 if commits is not None else 16 if size is not None else 24
+            os.pwrite(self._side, data[start:], start)
 
 
-def _identity(name: str) -> tuple[tuple[int, int] | None, int]:
+def _identity(name: str) -> tuple[int, int] | None:
     try:
-        found = os.stat(name)  # noqa: PTH116  # thrice in a transaction
+        found = os.stat(name)  # noqa: PTH116  # some six in a transaction
     except FileNotFoundError:
-        return None, 0
-    return (found.st_dev, found.st_ino), found.st_size
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _sync(wal: int) -> None:
+    if fcntl is None:
+        return
+    if hasattr(fcntl, "F_FULLFSYNC"):  # macOS, where the other one ends before the disk has written
+        fcntl.fcntl(wal, fcntl.F_FULLFSYNC)
+    else:
+        os.fdatasync(wal)
 
 
 def _explained(error: sqlite3.Error | OSError) -> StoreError:

@@ -23,6 +23,7 @@ DAMAGE_CURE: Final = (
 Row: TypeAlias = tuple[Any, ...]  # the first is when it expires on the store's clock; `None`: never
 
 _CLOCK: Final = "/clock"  # no namespace holds a slash
+_ROW_BYTES: Final = 1500  # that a row costs besides its text: a page of an index
 _DELETED: Final = (0.0,)  # it has expired
 _READ: Final = """SELECT group_concat('"' || key || '":' || body) FROM entry
     WHERE key IN (SELECT value FROM json_each(?))"""
@@ -34,7 +35,7 @@ _PRUNE: Final = """DELETE FROM entry WHERE rowid IN
 _COLUMNS: Final = """SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]')
     FROM json_each(?)"""
 _COUNT: Final = f"INSERT OR IGNORE INTO counted (key, at, token) {_COLUMNS}"
-_GIVE_BACK: Final = f"DELETE FROM counted WHERE (key, at, token) IN ({_COLUMNS})"
+_GIVE_BACK: Final = f"DELETE FROM counted WHERE (key, at, token) IN ({_COLUMNS})"  # noqa: S608  # constants
 _DROP: Final = """DELETE FROM counted WHERE key = ?1 AND at <= min(?2,
     (SELECT max(at) FROM (SELECT at FROM counted WHERE key = ?1 ORDER BY at LIMIT 256)))"""
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -47,6 +48,7 @@ class Transaction:
         now: Seconds on the store's clock.
         commits: How many there have been; with its own, once that is written.
         is_changed: Whether there is something to write.
+        written: How many bytes it has written, about.
     """
 
     def __init__(self, connection: sqlite3.Connection, keys: Sequence[str]) -> None:
@@ -62,6 +64,7 @@ class Transaction:
         self.now: float = max(now, latest)
         self._ahead: float = ahead + (self.now - now)
         self.is_changed = self.now > now
+        self.written = 0
 
     def get(self, key: str) -> Row | None:
         """Give the row of a key that was read, unless it has expired."""
@@ -115,7 +118,9 @@ class Transaction:
         self.commits += 1
         self.put(_CLOCK, (None, self.commits, self.now, self._ahead))
         execute = self._connection.execute
-        execute(_WRITE, (_encode({key: row or _DELETED for key, row in self._written.items()}),))
+        text = _encode({key: row or _DELETED for key, row in self._written.items()})
+        execute(_WRITE, (text,))
+        self.written = len(text) + _ROW_BYTES * len(self._written)
         if self._given_back:
             execute(_GIVE_BACK, (_encode(self._given_back),))
         if self._counted:

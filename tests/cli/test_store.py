@@ -10,12 +10,14 @@ import sys
 
 import pytest
 from cli_helpers import lines_of, numbers, one_line
+from postgres_process import ABSENT, PostgresProcess, is_installed
 
 from gateway360_async import StoreError
-from gateway360_async.cli import _store, main
+from gateway360_async.cli import main
 from gateway360_async.cli._app import app
 from gateway360_async.sandbox import HLR_FAIL_PREFIX
 from gateway360_async.stores import SqliteStore
+from gateway360_async.stores._postgres_schema import SCHEMA
 
 
 @pytest.fixture
@@ -299,16 +301,18 @@ def test_a_new_epoch_is_asked_for_and_forgets_nothing(cli, sandbox, file, store,
     assert len(sandbox.messages) == 5
 
 
-class Tables:
-    """A store with tables, as PostgreSQL's."""
-
-    made = 0
-
-    async def init(self) -> None:
-        Tables.made += 1
-
-
-def test_the_tables_of_a_store_are_made(cli, monkeypatch):
-    monkeypatch.setattr(_store, "store_of", lambda url: Tables())
-    result = cli.invoke(app, ["store", "init", "postgresql://localhost/pins"])
-    assert (result.exit_code, result.stdout, Tables.made) == (0, "The store is ready.\n", 1)
+def test_the_tables_of_a_store_in_postgresql_are_made_or_shown(cli, sandbox, file):
+    if not is_installed():
+        pytest.skip(ABSENT)
+    with PostgresProcess() as server:
+        url = server.dsn()
+        refused = cli.invoke(app, batch(file, url))
+        assert refused.exit_code == 2
+        assert "gateway360 store init" in one_line(refused.stderr)
+        shown = cli.invoke(app, ["store", "init", url, "--sql"])
+        assert (shown.exit_code, shown.stdout) == (0, f"{SCHEMA}\n")
+        assert cli.invoke(app, batch(file, url)).exit_code == 2  # it was shown, and not run
+        assert cli.invoke(app, ["store", "init", url]).stdout == "The store is ready.\n"
+        for _ in range(2):
+            assert cli.invoke(app, batch(file, url)).exit_code == 0
+    assert len(sandbox.messages) == 5

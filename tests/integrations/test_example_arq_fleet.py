@@ -13,9 +13,9 @@ from arq.connections import RedisSettings, create_pool
 from arq.constants import in_progress_key_prefix
 from arq.worker import create_worker
 from examples import example_with
+from gateway360_async.fleet import task_of
 
 from gateway360_async import PinRequest
-from gateway360_async.fleet import task_of
 from gateway360_async.sandbox import Sandbox
 
 # arq closes its connections by a name that redis-py has given up, and asks for what it does by itself.

@@ -76,7 +76,9 @@ async def test_outcome_tells_what_happened():
         assert (unsent["result"], unsent["disposition"]) == ("ApiError", "not_sent")
 
 
-@pytest.mark.parametrize("poison", [None, {}, {"key": "1", "request": {"msisdn": f"{NUMBER}x", "sender": "P"}}])
+@pytest.mark.parametrize(
+    "poison", [None, {}, {"key": "1", "request": {"msisdn": f"{NUMBER}x", "sender": "P"}}]
+)
 async def test_task_that_is_none_is_refused_without_a_word_of_it(poison):
     async with workers() as (gateway, worker):
         with pytest.raises(InvalidRequest) as caught:

@@ -21,13 +21,10 @@ from gateway360_async import (
     PinRequest,
     RetryPolicy,
     SpendGuard,
-    StoreError,
-    TransportFailure,
     WrongEventLoop,
 )
 from gateway360_async.delivery import DeliveryReports
-from gateway360_async.stores import State
-from gateway360_async.stores import State, _lanes, _session
+from gateway360_async.stores import State, _lanes, _opening, _session
 from gateway360_async.testing import FakeClock
 from gateway360_async.testing._memory_store import Memory
 
@@ -42,6 +39,7 @@ ONCE = RetryPolicy(max_attempts=1)
 def short_pauses(monkeypatch):
     monkeypatch.setattr(_lanes, "_FIRST_PAUSE", 0.0)
     monkeypatch.setattr(_session, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(_opening, "_FIRST_PAUSE", 0.0)
     monkeypatch.setattr(_session, "_LONGEST_PAUSE", 0.001)
 
 
@@ -49,6 +47,10 @@ def short_pauses(monkeypatch):
 def another_process(monkeypatch):
     """Let claims be another machine's: of this process's, it is known whether it runs."""
     monkeypatch.setattr(_session, "is_gone", lambda _token: False)
+
+
+async def _close(received) -> None:
+    received.writer.close()
 
 
 def client_for(server: Server, store=None, **settings) -> Gateway360Client:
@@ -101,13 +103,25 @@ async def test_call_whose_store_cannot_be_asked_is_not_sent(step, error, says):
     assert server.posts == 1
 
 
-async def test_call_whose_store_hangs_is_not_sent_and_ends(monkeypatch):
-    monkeypatch.setattr(_session, "_LAST_WORD", 0.01)
+async def test_call_whose_store_hangs_is_not_sent_and_ends():
     store = ScriptedStore()
     async with Server() as server, client_for(server, store) as client:
+        client._store._claims._longest = 0.01
         store.before["claim"] = Gate()
         assert told(await client.send(REQUEST, idempotency_key="1")) == ("not_sent", FailureKind.STORE)
     assert server.posts == 0
+
+
+async def test_completion_on_a_store_that_hangs_is_logged_and_ends(caplog):
+    store = ScriptedStore()
+    async with Server() as server, client_for(server, store) as client:
+        client._store._completions._longest = 0.01
+        store.before["complete"] = gate = Gate()
+        assert isinstance(await client.send(REQUEST, idempotency_key="1"), Ok)
+        assert "put on record later: the store gave no answer" in caplog.text
+        client._store._completions._longest = 60.0
+        gate.opened.set()
+    assert "closed before" not in caplog.text
 
 
 async def test_call_waits_for_a_store_that_comes_back():
@@ -164,8 +178,10 @@ async def test_call_that_is_cancelled_while_the_store_opens_leaves_the_others_wa
     store = ScriptedStore()
     store.before["open"] = gate = Gate()
     async with Server() as server, client_for(server, store) as client:
-        calls = [asyncio.create_task(client.send(REQUEST, idempotency_key=key)) for key in "12"]
+        requests = [REQUEST, PinRequest(ELSEWHERE, "PIZZA")]
+        calls = [asyncio.create_task(client.send(one, idempotency_key=one.msisdn)) for one in requests]
         await gate.reached.wait()
+        await asyncio.sleep(0)
         calls[0].cancel()
         gate.opened.set()
         assert isinstance(await calls[1], Ok)
@@ -225,7 +241,9 @@ async def test_another_gateway_or_namespace_has_records_of_its_own():
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "again"), [(REFUSED, True), (UNPAID, False), (status(429), False)], ids=["final", "passing", "429"]
+    ("behaviour", "again"),
+    [(REFUSED, True), (UNPAID, False), (status(429), False)],
+    ids=["final", "passing", "429"],
 )
 async def test_refusal_is_replayed_where_it_would_only_be_repeated(behaviour, again):
     async with Server(behaviour) as server, client_for(server, ScriptedStore(), retry=ONCE) as client:
@@ -237,15 +255,14 @@ async def test_refusal_is_replayed_where_it_would_only_be_repeated(behaviour, ag
 
 
 async def test_lost_answer_is_on_record_and_not_sent_again():
-    async with Server(lambda received: _close(received)) as server, client_for(server, ScriptedStore()) as client:
+    async with (
+        Server(_close) as server,
+        client_for(server, ScriptedStore()) as client,
+    ):
         first = await client.send(REQUEST, idempotency_key="1")
         second = await client.send(REQUEST, idempotency_key="1")
     assert (told(first)[0], told(second)[0], second.replayed) == ("maybe_sent", "maybe_sent", True)
     assert server.posts == 1
-
-
-async def _close(received) -> None:
-    received.writer.close()
 
 
 async def test_record_that_cannot_be_read_may_have_been_sent():
@@ -440,6 +457,12 @@ async def test_each_attempt_wants_its_lease(clock, at_once):
     assert server.posts == 2
 
 
+@pytest.mark.parametrize("clock", [_session._CLOCK, None])
+def test_clock_of_leases_goes_on(clock, monkeypatch):
+    monkeypatch.setattr(_session, "_CLOCK", clock)
+    assert _session._clock() <= _session._clock()
+
+
 async def test_claim_without_a_key_needs_no_lease(clock):
     store = ScriptedStore()
     store.after["claim"] = lambda _items: _advance(clock, 100)
@@ -615,7 +638,7 @@ async def test_opening_that_fails_when_its_callers_have_gone_is_no_noise():
         await asyncio.wait((connecting,))
         store.after["open"] = failing(BROKEN)
         gate.opened.set()
-        await asyncio.wait((client._store._opening,))
+        await asyncio.wait((client._store._opening._task,))
 
 
 async def test_closing_that_is_cancelled_closes_the_store(monkeypatch):

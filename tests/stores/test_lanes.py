@@ -147,7 +147,7 @@ async def test_lane_leaves_a_store_that_hangs():
 
 async def test_answered_passes_a_cancellation_of_the_caller_on():
     gate = Gate()
-    task = asyncio.create_task(answered(gate(None), 9.0))
+    task = asyncio.create_task(answered(9.0, gate, None))
     await gate.reached.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -179,3 +179,14 @@ async def test_closing_that_is_cancelled_leaves_no_task():
     with pytest.raises(StoreError, match="was closed"):
         await future
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_lane_outlives_a_store_that_fails_before_it_waits():
+    def ask(_items):
+        raise LookupError("no coroutine")
+
+    lane = Lane(ask, 9.0)
+    with pytest.raises(StoreError, match="LookupError: no coroutine"):
+        await put(lane, 1)[0]
+    with pytest.raises(StoreError, match="LookupError: no coroutine"):
+        await put(lane, 2)[0]

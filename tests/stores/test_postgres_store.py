@@ -363,6 +363,18 @@ async def test_cancelled_call_leaves_the_store_usable(server, dsn, store):
         await asyncio.sleep(0.01)
 
 
+async def test_store_is_opened_again_with_its_identity(dsn):
+    store = PostgresStore(dsn)
+    async with store:
+        known = await store.connect()
+        await store.aclose()
+        await store.claim([claim("a")])
+    async with store:
+        assert await store.connect() == known
+        assert await states(store, claim("a", "another")) == [State.IN_PROGRESS]
+        await store.aclose()
+
+
 async def test_store_that_is_not_connected_says_so(dsn):
     store = PostgresStore(dsn)
     assert "connect()" in str(await refused(store.now()))

@@ -16,7 +16,9 @@ def test_store_at_a_path_is_a_file(url, tmp_path):
     assert (store.namespace, store.timeout) == ("shop", 1.0)
 
 
-@pytest.mark.parametrize("url", ["redis://:a-s3cret@localhost/0", "rediss://localhost", "unix:///run/redis.sock"])
+@pytest.mark.parametrize(
+    "url", ["redis://:a-s3cret@localhost/0", "rediss://localhost", "unix:///run/redis.sock"]
+)
 def test_store_at_a_url_of_redis_is_one(url):
     store = store_at(url)
     assert isinstance(store, RedisStore)
@@ -25,6 +27,7 @@ def test_store_at_a_url_of_redis_is_one(url):
 
 @pytest.mark.parametrize("url", ["postgres://u:a-s3cret@localhost/db", "postgresql://localhost/db"])
 def test_store_at_a_url_of_postgresql_is_one(url):
+    pytest.importorskip("psycopg")
     assert isinstance(store_at(url), stores.PostgresStore)
 
 
