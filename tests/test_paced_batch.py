@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 from loopback import Server, status
@@ -195,3 +196,22 @@ async def test_a_client_that_is_closed_while_a_row_waits_says_so(named):
                     items.append(item)
                     await client.aclose()
     assert [item.result.disposition for item in items] == ["sent", "not_sent"]
+
+
+async def test_a_limiter_that_raises_ends_a_batch_at_a_rate_and_gives_its_row_out(named):
+    class Closed(contextlib.AbstractAsyncContextManager):
+        async def __aenter__(self) -> None:
+            raise LookupError("no more today")
+
+        async def __aexit__(self, *exc_info) -> None: ...
+
+    settings, name = named
+    items = []
+    async with Server(status(200, b'{"status": "ok"}')) as server:
+        async with client_of(server, settings, rate=AN_HOUR, limiter=Closed()) as client:
+            with pytest.raises(LookupError):
+                async with client.batch(numbers(1), name=name) as batch:
+                    async for item in batch:
+                        items.append(item)
+    assert [item.result.disposition for item in items] == [Disposition.NOT_SENT]
+    assert server.posts == 0
