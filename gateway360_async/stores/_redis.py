@@ -371,7 +371,7 @@ def _flag(value: bool) -> str:
 
 
 def _text(value: Any) -> Any:
-    # redis-py 5.0 decodes all the same, where a ready client wants that.
+    # A ready client decodes what is asked by its own methods, where it was made to.
     return value.decode() if isinstance(value, bytes) else value
 
 

@@ -93,11 +93,11 @@ class SqliteStore(Store):
 
     async def _close(self) -> None:
         worker, self._worker = self._worker, None
-        if worker is not None:
+        if worker is not None and os.getpid() == self._process:
             await worker.close()
 
     async def claim(self, claims: Sequence[Claim]) -> list[Answer]:
-        return await self._each(self._records.claim, claims, self._records.keys(claims))
+        return await self._each(self._records.claim, claims, self._records.keys(claims, is_new=True))
 
     async def complete(self, completions: Sequence[Completion]) -> list[bool]:
         claims = [completion.claim for completion in completions]
@@ -152,6 +152,7 @@ class SqliteStore(Store):
         worker, identity = self._worker, self._identity
         if worker is None or identity is None:
             raise StoreError("is not connected", "`await store.connect()` before its use")
+        self._owner.require()
 
         def each(transaction: Transaction) -> list[_R]:
             row = transaction.get(_IDENTITY)

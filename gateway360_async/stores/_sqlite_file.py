@@ -6,6 +6,8 @@ Invariants:
   this process drops them when it closes any other descriptor of the database.
 - The lock file holds the number of commits, written after each. A database with fewer has lost data, as it has when its
   `-wal` is missing or damaged. It is in WAL mode because SQLite checks each page of a `-wal`, but not of a `-journal`.
+- The disk is waited for without the lock: meanwhile other processes commit, and one write of the disk is for all of them.
+  A commit is answered when it is on the disk; others may have seen it before, and what they commit comes after it.
 - A checkpoint is marked there while it runs: without its `-wal`, a half copied database may show the last number.
 - A commit counts only if the names of the files still lead to those that are open.
 - This module never opens a descriptor of a database that exists.
@@ -48,9 +50,7 @@ PRAGMA application_id = {_APPLICATION};
 PRAGMA user_version = {_VERSION};
 COMMIT;
 """
-_SIDE: Final = struct.Struct(
-    "<8sQQQ"
-)  # magic; number of commits; bytes in the -wal, about; 1: a checkpoint runs
+_SIDE: Final = struct.Struct("<8sQQQ")  # magic; commits; bytes in the -wal, about; 1: a checkpoint runs
 _MAGIC: Final = b"g360lock"
 _CHECKPOINT_BYTES: Final = 4 << 20
 _MOUNTS: Final = Path("/proc/self/mountinfo")
@@ -79,7 +79,6 @@ _REMOTE: Final = frozenset(
         "fuse.ceph",
         "fuse.ceph-fuse",
         "fuse.gcsfuse",
-        "fuse.smbnetfs",
         "fuse.grpcfuse",
         "fuse.osxfs",
     ]
@@ -87,10 +86,7 @@ _REMOTE: Final = frozenset(
 _LOCKED: Final = ("is locked by another program", "no other program that writes to its file")
 _PASSING: Final = {
     sqlite3.SQLITE_FULL: ("cannot be written: its disk is full", "room on the disk"),
-    sqlite3.SQLITE_IOERR: (
-        "cannot be read or written: its disk is full or fails",
-        "a disk that works and has room",
-    ),
+    sqlite3.SQLITE_IOERR: ("cannot be read or written: its disk fails or is full", "a disk with room"),
     sqlite3.SQLITE_NOMEM: ("has no memory left", "free memory"),
     sqlite3.SQLITE_BUSY: _LOCKED,
     sqlite3.SQLITE_LOCKED: _LOCKED,
@@ -115,6 +111,7 @@ class SqliteFile:
         self._side_identity = 0, 0
         self._connection: sqlite3.Connection | None = None
         self._opened: list[tuple[int, int] | None] = []
+        self._wal = -1
         self._prune_at = 0.0
 
     def transact(self, keys: Sequence[str], work: Callable[[Transaction], _T]) -> _T:
@@ -122,7 +119,7 @@ class SqliteFile:
 
         Args:
             keys: The keys of the entries that `work` looks at.
-            work: Gets the transaction and gives the result. It may be called again.
+            work: Gets the transaction and gives the result.
 
         Raises:
             StoreError: It failed, or data were lost.
@@ -143,7 +140,9 @@ class SqliteFile:
                 if size > _CHECKPOINT_BYTES:
                     with suppress(sqlite3.Error):  # it stays marked, and is done again
                         self._checkpoint(connection)
-                return result
+            if transaction.written:
+                _sync(self._wal)
+            return result
         except (sqlite3.Error, OSError) as exc:
             raise _explained(exc) from exc
 
@@ -179,6 +178,7 @@ class SqliteFile:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+        self._close_wal()
         self.close_side()
 
     def close_side(self) -> None:
@@ -218,6 +218,9 @@ class SqliteFile:
         try:
             self._set_up(connection)
             self._opened = self._identities()
+            self._close_wal()
+            if fcntl is not None:
+                self._wal = os.open(f"{self.path}-wal", os.O_RDONLY)
         except BaseException:
             connection.close()
             raise
@@ -243,11 +246,17 @@ class SqliteFile:
         if mode != "wal":
             raise StoreError("cannot have a -wal on its file system", "a path on a disk of this machine")
         autocheckpoint = f"wal_autocheckpoint = {1000 if fcntl is None else 0}"
-        for setting in "synchronous = FULL", "fullfsync = 1", "checkpoint_fullfsync = 1", autocheckpoint:
+        synchronous = f"synchronous = {'FULL' if fcntl is None else 'NORMAL'}"
+        for setting in synchronous, "fullfsync = 1", "checkpoint_fullfsync = 1", autocheckpoint:
             connection.execute(f"PRAGMA {setting}").close()
         if not tables:
             connection.executescript(_SCHEMA).close()
         connection.execute("SELECT key FROM entry LIMIT 1").close()  # opens the -wal
+
+    def _close_wal(self) -> None:
+        wal, self._wal = self._wal, -1
+        if wal >= 0:
+            os.close(wal)
 
     def _disconnect(self) -> None:
         """Close the connections of this process, under the lock: SQLite lets them share what they see of a -shm."""
@@ -340,6 +349,15 @@ def _identity(name: str) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _sync(wal: int) -> None:
+    if fcntl is None:
+        return
+    if hasattr(fcntl, "F_FULLFSYNC"):  # macOS, where the other one ends before the disk has written
+        fcntl.fcntl(wal, fcntl.F_FULLFSYNC)
+    else:
+        os.fdatasync(wal)
 
 
 def _explained(error: sqlite3.Error | OSError) -> StoreError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -14,7 +13,6 @@ from ._sqlite_transaction import Transaction, micros
 __all__ = ["Records"]
 
 _TICK: Final = 1e-6  # seconds: what a time since 1970 is exact to
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class _Kept(NamedTuple):
@@ -55,6 +53,9 @@ class _Known(NamedTuple):
         return self.at > since and count.key.hex() not in self.given_back
 
 
+_UNKNOWN: Final = _Known()
+
+
 @attrs.frozen
 class Records:
     """The records of one namespace.
@@ -73,18 +74,24 @@ class Records:
         """Name an entry: `r` record, `n` number of what counts, `p` rate, `h` header, `t` token."""
         return f"{self.namespace}/{kind}{key.hex()}"
 
-    def keys(self, claims: Iterable[Claim]) -> Iterator[str]:
-        """Give the keys that claims and completions look at."""
+    def keys(self, claims: Iterable[Claim], *, is_new: bool = False) -> Iterator[str]:
+        """Give the keys that claims look at; if they are new, also where it stands that one was withdrawn."""
         for claim in claims:
-            yield self._token(claim)
-            for record in (claim.record, claim.cooldown):
-                if record is not None:
-                    yield self.key("r", record.key)
+            if is_new or claim.counts:
+                yield self._token(claim)
+            if claim.record is not None:
+                yield self.key("r", claim.record.key)
+            if claim.cooldown is not None:
+                yield self.key("r", claim.cooldown.key)
             for count in claim.counts:
                 yield self.key("n", count.key)
 
     def _token(self, claim: Claim) -> str:
         return f"{self.namespace}/t{_plain(claim.token)}"
+
+    def _known(self, transaction: Transaction, claim: Claim) -> _Known:
+        row = transaction.get(self._token(claim))
+        return _UNKNOWN if row is None else _Known(*row)
 
     def _kept(self, transaction: Transaction, record: Record | None) -> _Kept | None:
         row = None if record is None else transaction.get(self.key("r", record.key))
@@ -97,7 +104,7 @@ class Records:
 
     def claim(self, transaction: Transaction, claim: Claim) -> Answer:  # noqa: C901  # one rule after the other
         now = transaction.now
-        known = _Known(*(transaction.get(self._token(claim)) or ()))
+        known = self._known(transaction, claim)
         if known.is_withdrawn:
             return Answer(state=State.FREE)
         record, cooldown = self._kept(transaction, claim.record), self._kept(transaction, claim.cooldown)
@@ -114,10 +121,8 @@ class Records:
             return cooldown.answer(now, cooldown=True)
         wanted = [count for count in claim.counts if not known.counts(count, now)]
         for place, count in enumerate(claim.counts):
-            if (
-                count in wanted
-                and transaction.counted(self.key("n", count.key), count.most, count.window) >= count.most
-            ):
+            number = transaction.counted(self.key("n", count.key), count.most, count.window)
+            if number >= count.most and count in wanted:
                 return Answer(state=State.LIMITED, limit=place)
 
         if wanted:
@@ -178,7 +183,7 @@ class Records:
         claim, now = completion.claim, transaction.now
         if not (claim.counts or completion.withdrawn):
             return
-        known = _Known(*(transaction.get(self._token(claim)) or ()))
+        known = self._known(transaction, claim)
         if completion.withdrawn and not (is_known or any(known.counts(count, now) for count in claim.counts)):
             transaction.put(self._token(claim), _Known(now + WITHDRAWN_TTL, is_withdrawn=True))
         back = [count for count in completion.give_back if known.counts(count, now)]
@@ -204,27 +209,22 @@ class Records:
     def renew(self, transaction: Transaction, claim: Claim) -> bool:
         now = transaction.now
         record, cooldown = self._kept(transaction, claim.record), self._kept(transaction, claim.cooldown)
-        pairs = [(claim.record, record), (claim.cooldown, cooldown)]
         held = [
             (wanted, kept)
-            for wanted, kept in pairs
-            if wanted and kept and kept.token == claim.token and _is_held(kept, now)
+            for wanted, kept in ((claim.record, record), (claim.cooldown, cooldown))
+            if wanted is not None and kept is not None and kept.token == claim.token and _is_held(kept, now)
         ]
-        if claim.record is not None:
-            renewed = bool(held) and held[0][0] is claim.record
-        else:
-            # A claim that is forced may hold none.
-            renewed = (
-                bool(held)
-                or claim.cooldown is None
-                or (claim.force and not (cooldown and cooldown.token == claim.token))
+        main = claim.cooldown if claim.record is None else claim.record
+        if main is not None and not (held and held[0][0] is main):
+            # A claim that overrode another's cooldown, and has no record, holds nothing that could end.
+            return (
+                claim.record is None and claim.force and (cooldown is None or cooldown.token != claim.token)
             )
-        if renewed:
-            end = now + claim.lease
-            for wanted, kept in held:
-                expires = end + wanted.ttl if wanted.forgets else None
-                self._keep(transaction, wanted, kept._replace(expires=expires, lease_end=end))
-        return renewed
+        end = now + claim.lease
+        for wanted, kept in held:
+            expires = end + wanted.ttl if wanted.forgets else None
+            self._keep(transaction, wanted, kept._replace(expires=expires, lease_end=end))
+        return True
 
     def peek(self, transaction: Transaction, record: Record) -> Answer:
         kept = self._kept(transaction, record)
@@ -258,4 +258,6 @@ def _is_held(kept: _Kept | None, now: float) -> bool:
 
 def _plain(token: str) -> str:
     # It stands within a text that SQLite puts together, and that is read as JSON.
-    return token if _PLAIN.fullmatch(token) else f"~{token.encode('utf-8', 'surrogatepass').hex()}"
+    return (
+        token if token.isascii() and token.isalnum() else f"~{token.encode('utf-8', 'surrogatepass').hex()}"
+    )

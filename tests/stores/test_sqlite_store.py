@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import importlib.util
 import json
 import os
 import random
@@ -15,6 +16,7 @@ import stat
 import struct
 import subprocess
 import sys
+import threading
 import warnings
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
@@ -233,8 +235,9 @@ async def test_a_folder_that_is_not_there_and_a_path_that_is_a_folder_are_refuse
     with pytest.raises(StoreError, match="No such file") as caught:
         await SqliteStore(tmp_path / "none" / "store").connect()
     assert not caught.value.passing
-    with pytest.raises(StoreError, match="-lock|cannot be used"):
-        await SqliteStore(tmp_path).connect()
+    with pytest.raises(StoreError, match="cannot be used: unable to open") as caught:
+        await SqliteStore(tmp_path).new_epoch()
+    assert not caught.value.passing
 
 
 async def test_too_many_open_files_are_passing(path, monkeypatch):
@@ -292,6 +295,14 @@ async def test_without_flock_sqlite_s_own_locks_do(path, monkeypatch):
         assert await claimed(one, "a") == ["claimed"]
         assert await states(two, "a", "b") == ["in_progress", "claimed"]
     assert [file.name for file in path.parent.iterdir()] == ["store"]
+
+
+def test_the_module_is_imported_where_there_is_no_flock(monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    spec = importlib.util.find_spec(file_module.__name__)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.fcntl is None
 
 
 # --- locks that this process loses, and SQLite's trap
@@ -584,19 +595,81 @@ def test_a_loop_that_is_closed_before_its_store_leaves_the_file_closed(path):
     assert not Path(f"{path}-wal").exists()
 
 
+def in_child(store):
+    """Give 0 if a store from before the fork does what it should."""
+    file = store._worker._file
+    try:
+        store.claim([claim_of("a")]).send(None)
+    except WrongEventLoop:
+        try:
+            store.aclose().send(None)
+        except StopIteration:
+            return 0 if file._side == -1 else 3
+    return 4
+
+
+def test_another_event_loop_is_refused(path):
+    store = SqliteStore(path)
+    with asyncio.Runner() as runner:
+        runner.run(store.connect())
+        with pytest.raises(WrongEventLoop):
+            asyncio.run(claimed(store, "a"))
+        assert runner.run(claimed(store, "a")) == ["claimed"]
+        runner.run(store.aclose())
+
+
 async def test_after_a_fork_the_child_is_refused_and_keeps_no_lock(path):
     async with SqliteStore(path) as store:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             child = os.fork()
         if child == 0:
-            try:
-                store.claim([claim_of("a")]).send(None)
-            except WrongEventLoop:
-                os._exit(0 if store._worker._file._side == -1 else 3)
-            os._exit(4)
+            os._exit(in_child(store))
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert await claimed(store, "a") == ["claimed"]
+
+
+# --- the disk
+
+
+async def test_a_claim_is_answered_when_the_disk_has_it_and_the_lock_is_free_meanwhile(path, monkeypatch):
+    reached, go_on = threading.Event(), threading.Event()
+
+    def sync(_):
+        reached.set()
+        go_on.wait()
+
+    async with SqliteStore(path) as store:
+        monkeypatch.setattr(file_module, "_sync", sync)
+        task = asyncio.ensure_future(claimed(store, "a"))
+        await asyncio.to_thread(reached.wait)
+        with process(path) as other:
+            assert other.ask("claim b") == ["claimed"]
+        assert not task.done()
+        go_on.set()
+        assert await task == ["claimed"]
+
+
+async def test_a_disk_that_fails_is_passing(path, monkeypatch):
+    def fail(_):
+        raise OSError(5, "Input/output error")
+
+    async with SqliteStore(path) as store:
+        with monkeypatch.context() as patched:
+            patched.setattr(file_module, "_sync", fail)
+            with pytest.raises(StoreError, match="Input/output error") as caught:
+                await claimed(store, "a")
+            assert caught.value.passing
+        assert await claimed(store, "a") == ["claimed"]
+
+
+def test_macos_has_a_call_of_its_own_for_what_is_on_the_disk(monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        file_module, "fcntl", SimpleNamespace(F_FULLFSYNC=51, fcntl=lambda *args: calls.append(args))
+    )
+    file_module._sync(7)
+    assert calls == [(7, 51)]
 
 
 # --- no room
@@ -623,7 +696,7 @@ async def test_a_file_that_cannot_grow_is_passing_and_usable_at_once_with_room_a
         names = [f"n{number}" for number in range(400)]
         with no_file_larger_than(room if timing == "wal" else 60_000):
             for _ in range(3):
-                with pytest.raises(StoreError, match="disk is full or fails") as caught:
+                with pytest.raises(StoreError, match="disk fails or is full") as caught:
                     await claimed(store, *names)
                 assert caught.value.passing
         with process(path) as other:

@@ -1,0 +1,124 @@
+"""A batch that is killed (SIGKILL) again and again, and goes on each time: no number gets two SMS.
+
+Invariants:
+
+- Real processes, a real sandbox over real HTTP, a real file. What a process that was killed had claimed is in doubt at
+  once for the next, which sees that it runs no more.
+- The kills come after a number of results drawn at random, and after a number of steps drawn at random on top, so that
+  they fall on any moment of the work.
+- `GATEWAY360_KILLS=200` in the environment kills 200 times over 2,000 requests, which takes minutes; without
+  it, 6 times over 120.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from gateway360_async import Disposition, Gateway360Client, Ok, Skipped, TransportFailure
+from gateway360_async.sandbox import Sandbox
+from gateway360_async.stores import SqliteStore
+from gateway360_async.stores._named import AHEAD
+
+KILLS = int(os.environ.get("GATEWAY360_KILLS", "6"))
+COUNT = KILLS * 10 if KILLS >= 200 else KILLS * 20
+CONCURRENCY = 10
+PROGRAM = Path(__file__).with_name("killed.py")
+
+
+class Run:
+    """One run, in a process of its own."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.taken: list[tuple[int, str, str]] = []
+
+    @classmethod
+    async def start(cls, gateway: Sandbox, place: Path) -> Run:
+        arguments = (gateway.base_url, str(place), str(COUNT), str(CONCURRENCY))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, str(PROGRAM), *arguments, stdout=asyncio.subprocess.PIPE
+        )
+        return cls(process)
+
+    async def read(self) -> bool:
+        """Read a line; whether it was one of a new result."""
+        assert self.process.stdout is not None
+        line = (await self.process.stdout.readline()).decode()
+        if not line.endswith("\n"):
+            return False
+        index, result, disposition = line.split()
+        self.taken.append((int(index), result, disposition))
+        return result != "Skipped"
+
+    async def read_until(self, fresh: int, passes: int) -> bool:
+        """Read so many new results, and let some passes of the loop go by. Whether it is still running."""
+        assert self.process.stdout is not None
+        while fresh > 0 and not self.process.stdout.at_eof():
+            fresh -= await self.read()
+        for _ in range(passes):
+            await asyncio.sleep(0)
+        return not self.process.stdout.at_eof()
+
+    async def kill(self) -> None:
+        """Kill it, and read what it had said before."""
+        with contextlib.suppress(ProcessLookupError):  # it had ended
+            self.process.send_signal(signal.SIGKILL)
+        before = -1
+        while len(self.taken) > before:
+            before = len(self.taken)
+            await self.read()
+        await self.process.wait()
+
+
+async def killed_again_and_again(gateway: Sandbox, place: Path) -> tuple[int, dict[int, set[str]]]:
+    """Run the batch until it has been killed often enough. The kills, and what was said of each entry."""
+    seed = random.Random(360)
+    said: dict[int, set[str]] = {}
+    for kills in range(KILLS):
+        run = await Run.start(gateway, place)
+        running = await run.read_until(seed.randrange(COUNT // KILLS), seed.randrange(50))
+        await run.kill()
+        for index, _, disposition in run.taken:
+            said.setdefault(index, set()).add(disposition)
+        if not running:
+            return kills, said
+    return KILLS, said
+
+
+@pytest.mark.timeout(1800)
+async def test_batch_that_is_killed_again_and_again_sends_no_number_two_sms(tmp_path):
+    place = tmp_path / "pins.db"
+    numbers = [str(34600000000 + index) for index in range(COUNT)]
+    async with Sandbox(api_key="k3y") as gateway:
+        kills, said = await killed_again_and_again(gateway, place)
+        settings = {"base_url": gateway.base_url, "store": SqliteStore(place)}
+        async with Gateway360Client("k3y", sender="PIZZA", **settings) as client:
+            results = await client.send_all(numbers, name="1")
+        sms = Counter(message.msisdn for message in gateway.messages)
+
+    unknown = [index for index, result in enumerate(results) if isinstance(result, TransportFailure)]
+    sys.stderr.write(
+        f"\n{kills} kills, {COUNT} entries: at most {max(sms.values())} SMS a number; {len(sms)} with an SMS,"
+        f" {len(unknown)} unknown at the end, of which {sum(sms[numbers[index]] for index in unknown)} were sent\n"
+    )
+    assert kills == KILLS
+    assert max(sms.values()) == 1
+    for number, result in zip(numbers, results, strict=True):
+        assert isinstance(result, (Ok, Skipped, TransportFailure))
+        if result.disposition is not Disposition.MAYBE_SENT:
+            assert sms[number] == (result.disposition is Disposition.SENT)
+    assert len(unknown) <= kills * (CONCURRENCY + AHEAD)
+    # What a run has given out as sent, no later run takes back.
+    for index, dispositions in said.items():
+        if "sent" in dispositions:
+            assert dispositions == {"sent"}
+            assert results[index].disposition is Disposition.SENT
