@@ -310,11 +310,11 @@ async def _exchange(pgconn: pq.abc.PGconn, statement: bytes, args: Sequence[byte
     else:
         pgconn.send_query(statement)
     while pgconn.flush():
-        await _ready(loop, loop.add_writer, loop.remove_writer, pgconn.socket)
+        await _ready(loop.add_writer, loop.remove_writer, pgconn.socket)
     last: pq.abc.PGresult | None = None
     while True:
         while pgconn.is_busy():
-            await _ready(loop, loop.add_reader, loop.remove_reader, pgconn.socket)
+            await _ready(loop.add_reader, loop.remove_reader, pgconn.socket)
             pgconn.consume_input()
         result = pgconn.get_result()
         if result is None:
@@ -322,13 +322,11 @@ async def _exchange(pgconn: pq.abc.PGconn, statement: bytes, args: Sequence[byte
         last = result
 
 
-async def _ready(
-    loop: asyncio.AbstractEventLoop, add: Callable[..., None], remove: Callable[[int], object], socket: int
-) -> None:
-    ready = loop.create_future()
-    add(socket, lambda: ready.done() or ready.set_result(None))
+async def _ready(add: Callable[..., None], remove: Callable[[int], object], socket: int) -> None:
+    ready = asyncio.Event()
+    add(socket, ready.set)
     try:
-        await ready
+        await ready.wait()
     finally:
         remove(socket)
 
