@@ -299,7 +299,7 @@ class Batch:
     async def _work_at(self, permits: Permits) -> None:
         """Work as `_work` does, at a rate: one row at a time waits for its permit, and is no call yet."""
         worker = cast("asyncio.Task[None]", asyncio.current_task())
-        while not self._stopping:
+        while True:
             async with self._pacing:
                 paced = await self._next_paced(permits, worker)
             if paced is None:

@@ -382,6 +382,8 @@ class StoreSession:
         claim, refusal = self.claim_of(
             keys, request, record, report_id=report_id, deadline=expires - loop.time(), force=force
         )
+        if refusal is not None:
+            permits = None  # it is sent in no case
         pause = _FIRST_PAUSE
         while True:
             try:

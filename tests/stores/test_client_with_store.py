@@ -897,6 +897,28 @@ async def test_permit_of_a_call_that_ends_before_its_attempt_is_given_back():
     assert server.posts == 1
 
 
+async def test_request_that_the_guard_never_lets_through_waits_for_no_permit():
+    store, guard = ScriptedStore(), SpendGuard(allowed_prefixes={"351"})
+    async with Server() as server, client_for(server, store, rate=0.001, guard=guard) as client:
+        assert told(await client.send(REQUEST)) == ("not_sent", FailureKind.PREFIX_NOT_ALLOWED)
+    assert store.of("permits") == []
+
+
+async def test_rate_is_shared_by_all_clients_of_a_store():
+    memory = Memory()
+    requests = [PinRequest(str(34600000000 + n), "PIZZA") for n in range(20)]
+    async with (
+        Server() as server,
+        client_for(server, ScriptedStore(memory), rate=1000.0) as one,
+        client_for(server, ScriptedStore(memory), rate=1000.0) as other,
+    ):
+        began = memory.now()
+        calls = [client.send(request) for request in requests for client in (one, other)]
+        assert {str(result.disposition) for result in await asyncio.gather(*calls)} == {"sent"}
+        (following,) = memory.space("gateway360").permits.values()
+    assert following >= began + 39 * 0.001
+
+
 @pytest.mark.parametrize("key", [None, "1"])
 @pytest.mark.parametrize("error", [AWAY, BROKEN, RuntimeError("oh")], ids=str)
 async def test_rate_that_cannot_be_asked_for_sends_nothing(key, error):

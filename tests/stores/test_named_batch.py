@@ -576,19 +576,25 @@ async def test_named_batch_that_is_not_open_sends_nothing():
 # --- Halted, left, closed --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("gone")
 async def test_batch_that_is_halted_tells_what_earlier_runs_left(monkeypatch):
     monkeypatch.setattr(_named.NamedBatch, "ahead", 0)
     memory = Memory()
     async with Server() as server:
         await run(server, memory, NUMBERS[:1])
-        await leave_in_doubt(server, memory, NUMBERS[1:2])
+        server.behaviour = close
+        await run(server, memory, NUMBERS[1:2])
         server.behaviour = UNPAID
         rows = [NUMBERS[5], *NUMBERS[:3], NUMBERS[5]]
         again = await run(server, memory, rows, concurrency=1, resend_maybe_sent=True)
         assert again == ["not_sent", "already_completed sent", "maybe_sent", "halted", "halted"]
         results = await run(server, memory, rows, concurrency=1)
-    assert results == ["not_sent", "already_completed sent", "maybe_sent", "halted", "halted"]
+    assert results == [
+        "not_sent",
+        "already_completed sent",
+        "already_completed maybe_sent",
+        "halted",
+        "halted",
+    ]
 
 
 @pytest.mark.parametrize("error", [AWAY, BROKEN, None])
@@ -639,6 +645,50 @@ async def test_batch_that_is_left_settles_what_is_in_flight_and_frees_what_was_o
         left = sorted((item.index, outcome(item.result)) for item in batch.report.unconsumed)
     assert left[0] == (0, "maybe_sent")
     assert {each for _, each in left[1:]} == {"not_sent"}
+
+
+async def test_batch_that_is_left_while_a_claim_is_under_way_withdraws_it():
+    memory = Memory()
+    store = ScriptedStore(memory)
+    async with Server() as server:
+        async with client_for(server, store) as client:
+            store.before["claim"] = gate = Gate()
+            async with client.batch([NUMBER], name="1") as batch:
+                await gate.reached.wait()
+            await store.wait(lambda: bool(store.of("complete")))
+            gate.opened.set()
+        assert [outcome(item.result) for item in batch.report.unconsumed] == ["not_sent"]
+        assert [each.withdrawn for each in store.of("complete")] == [True]
+        assert server.posts == 0
+        assert await run(server, memory, [NUMBER]) == ["sent"]
+
+
+async def test_batch_that_is_stopped_as_a_row_gets_its_permit_gives_it_back():
+    store = ScriptedStore()
+    async with Server() as server, client_for(server, store, rate=1000.0) as client:
+        batch, wait = client.batch([NUMBER], name="1"), client._permits.wait_unless
+
+        async def stopped(*args):
+            granted = await wait(*args)
+            batch.stop()
+            return granted
+
+        client._permits.wait_unless = stopped
+        async with batch:
+            assert [item async for item in batch] == []
+        assert len(client._permits._returned) == 1
+    assert server.posts == 0
+    assert store.of("claim") == []
+
+
+async def test_batch_without_a_name_takes_its_permit_before_its_row_is_claimed():
+    store = ScriptedStore()
+    async with Server() as server, client_for(server, store, rate=1000.0, cooldown=60) as client:
+        results = await client.send_all(NUMBERS[:3])
+        again = await client.send_all(NUMBERS[:3])
+    assert [outcome(result) for result in results] == ["sent"] * 3
+    assert [result.replayed for result in again] == [True] * 3
+    assert server.posts == 3
 
 
 async def test_batch_that_is_left_after_its_first_item_goes_on_in_the_next_run():
