@@ -122,16 +122,20 @@ class PostgresProcess:
 
     def start(self) -> None:
         """Begin to serve."""
+        until = time.monotonic() + _STARTS_WITHIN
+        self._launch()
+        while self._answer() != 0:
+            assert time.monotonic() < until, "postgres does not serve"
+            time.sleep(0.02)
+            if self._process is None or self._process.poll() is not None:
+                self._launch()  # children of a server that was killed may have its memory for a moment yet
+
+    def _launch(self) -> None:
         command = [str(self._programs / "postgres"), "-D", str(self._data), *self._settings]
         self._process = subprocess.Popen(
             command, cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True, **self._user,
         )  # fmt: skip
-        until = time.monotonic() + _STARTS_WITHIN
-        while self._answer() != 0:
-            assert self._process.poll() is None, "postgres has ended"
-            assert time.monotonic() < until, "postgres does not serve"
-            time.sleep(0.02)
 
     def stop(self) -> None:
         """End it as an administrator does: connections are closed with a word."""

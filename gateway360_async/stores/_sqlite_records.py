@@ -109,7 +109,7 @@ class Records:
             return Answer(state=State.FREE)
         record, cooldown = self._kept(transaction, claim.record), self._kept(transaction, claim.cooldown)
         own = cooldown if claim.record is None else record
-        if own is not None and own.token == claim.token:
+        if own is not None and own.token == claim.token and own.state == State.IN_PROGRESS:
             remaining = max(0.0, own.lease_end - now)
             return attrs.evolve(own.answer(now), state=State.CLAIMED, result=own.before, remaining=remaining)
         if record is not None and record.token == claim.replace and record.state == State.COMPLETED:

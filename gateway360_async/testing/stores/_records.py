@@ -150,6 +150,14 @@ class RecordRules(Bench):
         seen = await self.look(store, "a")
         assert (seen.state, seen.token, seen.result) == (State.COMPLETED, claim.token, "result of a")
 
+    async def test_same_token_after_its_result_is_answered_with_that(self) -> None:
+        """A claim that is asked again after it was completed is not granted: its request may be out."""
+        store = await self.open()
+        claim = await self.held(store, "a", State.COMPLETED)
+        doubt = await self.held(store, "b", State.IN_DOUBT)
+        answers = await store.claim([claim, doubt])
+        assert [answer.state for answer in answers] == [State.COMPLETED, State.IN_DOUBT]
+
     @pytest.mark.parametrize("state", [State.COMPLETED, State.IN_DOUBT, State.FREE])
     async def test_same_completion_twice_is_true_and_harmless(self, state: State) -> None:
         """A completion whose answer was lost is asked again."""
