@@ -773,6 +773,26 @@ async def test_client_that_is_closed_while_a_batch_runs_sends_no_more_and_frees_
         assert not client.store.opened
 
 
+async def test_client_that_is_closed_while_a_claim_is_under_way_releases_its_row():
+    memory = Memory()
+    store = ScriptedStore(memory)
+    async with Server() as server:
+        client = client_for(server, store)
+        store.before["claim"] = gate = Gate()
+        with pytest.raises(ClientClosed):
+            async with client.batch([NUMBER], name="1") as batch:
+                await gate.reached.wait()
+                closing = asyncio.create_task(client.aclose())
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                gate.opened.set()
+                assert [outcome(item.result) async for item in batch] == ["not_sent"]
+        await closing
+    assert server.posts == 0
+    assert memory.space("gateway360").records == {}
+    assert not store.opened
+
+
 async def test_client_that_was_closed_claims_no_row():
     store, closed = ScriptedStore(), asyncio.Event()
 
