@@ -34,7 +34,8 @@ Grant = Callable[[int, float], Awaitable[tuple[int, float]]]
 """Grants permits: how many are wanted and the seconds between two, to how many and the seconds until the first."""
 
 _Waiting: TypeAlias = tuple["asyncio.Future[bool]", float, Callable[[], bool] | None]
-"""What is done when a caller has its permit, or is let go (`True`); until when it waits for a store that is away, and whether it needs none."""
+"""What is done when a caller has its permit, or is let go (`False`); until when it waits for a store that is away; and
+what says that it needs none any more."""
 
 
 class Permits:
@@ -94,18 +95,18 @@ class Permits:
             # Neither the caller's own nor in its context: a caller can be cancelled, and others wait as well.
             self._granting = asyncio.Task(self._give(loop), loop=loop, context=Context())
         try:
-            was_let_go = await permit
+            granted = await permit
         except asyncio.CancelledError:
-            if permit.done() and not permit.cancelled() and not (permit.exception() or permit.result()):
+            if permit.done() and not permit.cancelled() and permit.exception() is None and permit.result():
                 self.give_back(loop.time())
             raise
-        return None if was_let_go else loop.time()
+        return loop.time() if granted else None
 
     def let_go(self) -> None:
         """Let go of the callers that need no permit any more, as those of a batch that was halted."""
         for permit, _, is_over in self._waiting:
             if is_over is not None and not permit.done() and is_over():
-                permit.set_result(True)
+                permit.set_result(False)
 
     def give_back(self, granted: float) -> None:
         """Take a permit back that was not used: it is the next caller's, while it holds."""
@@ -114,7 +115,7 @@ class Permits:
         while self._waiting:
             permit, *_ = self._waiting.popleft()
             if not permit.done():
-                permit.set_result(False)
+                permit.set_result(True)
                 return
         self._returned.append(granted)
 
@@ -159,7 +160,7 @@ class Permits:
             if left > 0:
                 await asyncio.sleep(left)
             if self._wanted() and (place == 0 or loop.time() <= latest + after):
-                self._waiting.popleft()[0].set_result(False)
+                self._waiting.popleft()[0].set_result(True)
 
     def _wanted(self) -> int:
         """How many callers wait, at least: those that have given up are dropped from the front."""

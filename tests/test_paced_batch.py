@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 
 import pytest
-from loopback import Server, status
+from loopback import Server, close, status
 
 from gateway360_async import (
     ApiError,
@@ -198,20 +198,38 @@ async def test_a_client_that_is_closed_while_a_row_waits_says_so(named):
     assert [item.result.disposition for item in items] == ["sent", "not_sent"]
 
 
-async def test_a_limiter_that_raises_ends_a_batch_at_a_rate_and_gives_its_row_out(named):
-    class Closed(contextlib.AbstractAsyncContextManager):
-        async def __aenter__(self) -> None:
-            raise LookupError("no more today")
+async def test_a_limiter_that_raises_is_a_row_that_was_not_sent(named):
+    class Broken(contextlib.AbstractAsyncContextManager[None]):
+        async def __aenter__(self):
+            raise ValueError("broken")
 
-        async def __aexit__(self, *exc_info) -> None: ...
+        async def __aexit__(self, *_):
+            raise AssertionError
 
     settings, name = named
     items = []
     async with Server(status(200, b'{"status": "ok"}')) as server:
-        async with client_of(server, settings, rate=AN_HOUR, limiter=Closed()) as client:
-            with pytest.raises(LookupError):
+        async with client_of(server, settings, rate=1000.0, limiter=Broken(), concurrency=1) as client:
+            with pytest.raises(ValueError, match="broken"):
                 async with client.batch(numbers(1), name=name) as batch:
                     async for item in batch:
                         items.append(item)
-    assert [item.result.disposition for item in items] == [Disposition.NOT_SENT]
+    assert [(item.result.kind, item.result.disposition) for item in items] == [("unexpected", "not_sent")]
     assert server.posts == 0
+
+
+async def test_a_stopped_batch_says_of_a_resend_that_waits_that_it_may_have_been_sent():
+    memory = Memory()
+    async with Server(close) as server:
+        async with client_of(server, {"store": MemoryStore(memory)}) as client:
+            results = await client.send_all(numbers(3), name="welcome")
+    assert {result.disposition for result in results} == {Disposition.MAYBE_SENT}
+    async with Server(close) as server:
+        async with client_of(server, {"store": MemoryStore(memory)}, rate=AN_HOUR) as client:
+            items = []
+            async with client.batch(numbers(3), name="welcome", resend_maybe_sent=True) as batch:
+                async for item in batch:
+                    items.append(item)
+                    batch.stop()
+    assert {item.result.disposition for item in items} == {Disposition.MAYBE_SENT}
+    assert server.posts <= 1

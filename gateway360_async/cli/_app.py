@@ -16,7 +16,7 @@ from ._examples import examples_of
 from ._options import CONCURRENCY, PATH_PREFIX, BatchOptions
 from ._problems import FAILED, OK, USAGE, complain, run
 from ._request import RequestOptions, request
-from ._store import check, init, new_epoch
+from ._store import stores
 from ._verify import VerifyOptions, verify
 
 __all__ = ["app", "invoke"]
@@ -31,6 +31,7 @@ app = typer.Typer(
     # typer's own tracebacks show local variables, and so the API key.
     pretty_exceptions_enable=False,
 )
+app.add_typer(stores, name="store")
 
 
 def invoke() -> int:
@@ -344,50 +345,3 @@ def _sandbox(
     from ._sandbox import sandbox  # noqa: PLC0415  # the sandbox is an extra
 
     run(sandbox(port, balance, latency, open_page=open_page, json=json))
-
-
-Store = Annotated[
-    str,
-    typer.Argument(
-        metavar="URL", envvar=STORE_VARIABLE, show_envvar=False, help="A file, redis://… or postgresql://…."
-    ),
-]
-stores = typer.Typer(
-    help="Set a store up, check it, or give it a new epoch. Its URL may come from GATEWAY360_STORE.",
-    epilog=examples_of("store"),
-    no_args_is_help=True,
-)
-app.add_typer(stores, name="store")
-
-
-@stores.command("init")
-def _init(
-    url: Store,
-    sql: Annotated[bool, typer.Option("--sql", help="Show the SQL in place of running it.")] = False,
-) -> None:
-    """Make the tables of a store in PostgreSQL. The others set themselves up."""
-    run(init(url, sql=sql))
-
-
-@stores.command("check")
-def _check(url: Store) -> None:
-    """Say what of the promise is lost by how the store is set up.
-
-    Exit code: 0 nothing, 1 something, 2 usage.
-    """
-    run(check(url))
-
-
-@stores.command("new-epoch")
-def _new_epoch(url: Store, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
-    """Give a store a new epoch, after a backup of it was restored.
-
-    What was sent after the backup is not in it. Programs that are still
-    connected would go on with it; after this they send nothing until they are
-    restarted.
-    """
-    if not yes:
-        typer.confirm(
-            "Each program that uses the store has to be restarted then. Go on?", abort=True, err=True
-        )
-    run(new_epoch(url))

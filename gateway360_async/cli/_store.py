@@ -14,7 +14,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Annotated, Any, Final, Self
 
 import attrs
 import typer
@@ -24,10 +24,11 @@ from gateway360_async._payloads import checked_idempotency_key
 from gateway360_async._settings import LOG_VARIABLE, STORE_VARIABLE
 from gateway360_async.stores import Store, store_at
 
+from ._examples import examples_of
 from ._options import BatchOptions, file_of
-from ._problems import FAILED, OK, UsageProblem, complain
+from ._problems import FAILED, OK, UsageProblem, complain, run
 
-__all__ = ["Warnings", "check", "init", "new_epoch", "store_of", "with_name"]
+__all__ = ["Warnings", "store_of", "stores", "with_name"]
 
 _TIMEOUT: Final = 30.0
 """Seconds that a batch waits for a store that is away: a server that is started anew is back by then."""
@@ -141,3 +142,49 @@ async def new_epoch(url: str) -> int:
         "The store has a new epoch: programs that were connected before send nothing until they are restarted."
     )
     return OK
+
+
+_Url = Annotated[
+    str,
+    typer.Argument(
+        metavar="URL", envvar=STORE_VARIABLE, show_envvar=False, help="A file, redis://… or postgresql://…."
+    ),
+]
+stores = typer.Typer(
+    help="Set a store up, check it, or give it a new epoch. Its URL may come from GATEWAY360_STORE.",
+    epilog=examples_of("store"),
+    no_args_is_help=True,
+)
+
+
+@stores.command("init")
+def _init(
+    url: _Url,
+    sql: Annotated[bool, typer.Option("--sql", help="Show the SQL in place of running it.")] = False,
+) -> None:
+    """Make the tables of a store in PostgreSQL. The others set themselves up."""
+    run(init(url, sql=sql))
+
+
+@stores.command("check")
+def _check(url: _Url) -> None:
+    """Say what of the promise is lost by how the store is set up.
+
+    Exit code: 0 nothing, 1 something, 2 usage.
+    """
+    run(check(url))
+
+
+@stores.command("new-epoch")
+def _new_epoch(url: _Url, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Give a store a new epoch, after a backup of it was restored.
+
+    What was sent after the backup is not in it. Programs that are still
+    connected would go on with it; after this they send nothing until they are
+    restarted.
+    """
+    if not yes:
+        typer.confirm(
+            "Each program that uses the store has to be restarted then. Go on?", abort=True, err=True
+        )
+    run(new_epoch(url))

@@ -312,21 +312,19 @@ class NamedBatch:
         keys, session, permits = self._opened(), self._session, self._permits
         loop = asyncio.get_running_loop()
         granted = None if permits is None else await permits.wait_unless(is_over, session.store.timeout)
-        if is_over():
-            if granted is not None and permits is not None:
-                permits.give_back(granted)
-            return _Seen(claims=False, outcome=(not_sent(FailureKind.CANCELLED, _OVER), None))
-        claim, refusal = session.claims.claim_of(
-            keys,
-            row.request,
-            row.record,
-            report_id=self._new_report_id(row.request),
-            deadline=self._deadline,
-            force=self._force,
-            resend=seen.resend,
-            replace=seen.replace,
-        )
         try:
+            if is_over():
+                return _Seen(claims=False, outcome=(not_sent(FailureKind.CANCELLED, _OVER), None))
+            claim, refusal = session.claims.claim_of(
+                keys,
+                row.request,
+                row.record,
+                report_id=self._new_report_id(row.request),
+                deadline=self._deadline,
+                force=self._force,
+                resend=seen.resend,
+                replace=seen.replace,
+            )
             answer = await session.claim(claim, until=loop.time() + session.store.timeout, gap=_GAP)
             if isinstance(answer, Lease):
                 leased, granted_to_call, granted = answer, granted, None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import secrets
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -37,16 +38,10 @@ _PASSING: Final = frozenset(
     ("08", "53", "58", "40001", "40P01", "25006", "55P03", "57014", "57P01", "57P02", "57P03", "57P05")
 )
 """Errors, or their classes, that end when there is room, a primary or less to do."""
-_REFUSALS: Final = (
-    "authentication",
-    "password",
-    "does not exist",
-    "pg_hba.conf",
-    "certificate",
-    "permi",
-    "SSL",
+_REFUSALS: Final = re.compile(
+    "FATAL: .*(authentication|does not exist|pg_hba|permi)|no password supplied|certificate|does not support SSL"
 )
-"""Words of libpq where a connection is refused for good: it hides the error's code."""
+"""How libpq, which hides the error's code, words that a connection is refused for good."""
 _TABLES: Final = "the ones that `gateway360 store init URL` makes"
 _RIGHTS: Final = (
     "a user with USAGE on the schema gateway360 and SELECT, INSERT, UPDATE and DELETE on its tables; "
@@ -250,14 +245,11 @@ class PostgresStore(Store):
         lines = str(error).strip().splitlines() or [type(error).__name__]
         password = str(conninfo_to_dict(self._dsn.reveal()).get("password") or "")
         text = Secret(password).redact(lines[0]) if password else lines[0]
-        if "FATAL" in text or "SSL" in text or "cert" in text:
-            passing = not any(word in text for word in _REFUSALS)
-        else:
-            passing = True
-        expected = (
-            "one that is up" if passing else "a DSN with the right user, password, database and certificates"
-        )
-        return StoreError(f"cannot be asked ({text})", expected, passing=passing)
+        if _REFUSALS.search(text):
+            return StoreError(
+                f"refuses ({text})", "a DSN with the right user, password, database and certificates"
+            )
+        return StoreError(f"cannot be asked ({text})", "one that is up", passing=True)
 
     @asynccontextmanager
     async def _connection(self, bound: float) -> AsyncGenerator[AsyncConnection[Any], None]:
@@ -267,9 +259,7 @@ class PostgresStore(Store):
             try:
                 yield connection
             finally:
-                if not _is_idle(connection):
-                    await connection.close()
-                await self._pool.putconn(connection)
+                await self._pool.putconn(connection)  # which closes one that a step was cut off on
             return
         places = self._places = self._places or asyncio.Semaphore(_CONNECTIONS)
         async with places:

@@ -99,8 +99,8 @@ def test_the_example_for_many_machines_shares_the_work_in_real_shells(sandbox, m
 def test_the_stores_examples_are_understood(monkeypatch):
     taken = []
     for name in ("init", "check", "new_epoch"):
-        monkeypatch.setattr(f"gateway360_async.cli._app.{name}", lambda url, **more: taken.append(url))
-    monkeypatch.setattr("gateway360_async.cli._app.run", lambda _: None)
+        monkeypatch.setattr(f"gateway360_async.cli._store.{name}", lambda url, **more: taken.append(url))
+    monkeypatch.setattr("gateway360_async.cli._store.run", lambda _: None)
     monkeypatch.setattr("typer.confirm", lambda *args, **more: True)
     for _, example in EXAMPLES["store"]:
         app(shlex.split(example)[1:], standalone_mode=False)

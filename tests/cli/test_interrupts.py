@@ -415,6 +415,25 @@ async def test_a_second_ctrl_c_leaves_rows_in_doubt_and_the_command_that_it_name
     assert {line["result"] for line in lines_of((tmp_path / "out-2.jsonl").read_text())} == {"Ok"}
 
 
+async def test_a_store_that_is_started_anew_costs_no_row_and_no_sms(restarting, tmp_path):
+    gateway = Held()
+    file = tmp_path / "numbers.txt"
+    file.write_text(numbers(50))
+    arguments = ["batch", str(file), "--sender", "X", "--concurrency", "4", "--store", restarting.url]
+    async with Server(gateway) as server:
+        process = await started(arguments, server.url)
+        await server.wait(lambda: server.posts == 4)
+        await asyncio.to_thread(restarting.kill)
+        gateway.released.set()
+        # The four that are on their way end, and those that were claimed ahead; no other row is claimed.
+        await server.wait(lambda: server.posts > 4)
+        await asyncio.to_thread(restarting.start)
+        stdout, stderr = await process.communicate()
+        assert process.returncode == 0, stderr
+        assert server.posts == 50
+    assert {line["result"] for line in lines_of(stdout.decode())} == {"Ok"}
+
+
 async def test_at_a_slow_rate_ctrl_c_ends_the_batch_at_once(tmp_path):
     """At one an hour: all rows but one wait, with a store and without."""
     file = tmp_path / "numbers.txt"

@@ -162,6 +162,20 @@ def test_a_store_that_fails_on_the_way_ends_the_batch_with_what_is_known(
     assert len(sent) == len(sandbox.messages) < 200
 
 
+def test_a_batch_whose_rows_are_forgotten_is_refused(cli, sandbox, file, store, monkeypatch):
+    assert cli.invoke(app, batch(file, store)).exit_code == 0
+    now = SqliteStore.now
+
+    async def later(self):
+        return await now(self) + 30 * 86_400
+
+    monkeypatch.setattr(SqliteStore, "now", later)
+    result = cli.invoke(app, batch(file, store))
+    assert result.exit_code == 2
+    assert "kept the rows of the batch 'numbers.txt' for 7 days, which are over" in one_line(result.stderr)
+    assert len(sandbox.messages) == 5
+
+
 # --- What is refused ---------------------------------------------------------------------------------------
 
 

@@ -183,6 +183,26 @@ async def test_wrong_password_is_no_passing_trouble(tmp_path):
         assert not any("hunter2" in text for text in reported(error))
 
 
+@pytest.mark.parametrize(("answer", "reason"), [(b"S", "missing.pem"), (b"N", "does not support SSL")])
+async def test_tls_that_cannot_be_is_no_passing_trouble(answer, reason):
+    async def serve(reader, writer):
+        await reader.read(8)
+        writer.write(answer)
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        over.set()
+
+    over = asyncio.Event()
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        tls = "sslmode=verify-ca&sslrootcert=missing.pem" if answer == b"S" else "sslmode=require"
+        error = await refused(PostgresStore(f"postgresql://u@127.0.0.1:{port}/d?{tls}").connect())
+        await over.wait()
+    assert reason in str(error)
+    assert not error.passing
+
+
 async def test_missing_rights_are_named(server, dsn):
     app = PostgresStore(as_app(dsn))
     error = await refused(app.connect())
@@ -550,9 +570,9 @@ async def test_lists_in_any_order_never_deadlock(server, dsn):
 
     async def work(number, store):
         for turn in range(TURNS):
+            counts = (count,) if rng.random() < 0.4 else ()
             claims = [
-                claim(name, f"{number}-{turn}-{name}", counts=(count,) if rng.random() < 0.3 else ())
-                for name in rng.sample(range(30), 12)
+                claim(name, f"{number}-{turn}-{name}", counts=counts) for name in rng.sample(range(30), 12)
             ]
             kinds = [claims[:6], claims[6:]]
             granted = []
@@ -706,6 +726,18 @@ async def test_count_looks_at_few_of_its_entries(server, dsn, store):
     await store._run("SELECT pg_stat_force_next_flush()")
     ((after,),) = server.execute(read, dsn=dsn)
     assert after - before < 10
+
+
+async def test_entries_that_are_over_are_removed_a_few_at_a_time(server, dsn, store):
+    many = (Count(key("count"), 1000, 0.01),)
+    await store.claim([Claim(token=f"{number}", lease=LONG, counts=many) for number in range(90)])
+    until = await store.now() + 0.02
+    while await store.now() < until:
+        pass
+    assert await states(store, Claim(token="next", lease=LONG, counts=many)) == [State.CLAIMED]
+    ((left,),) = server.execute("SELECT count(*) FROM gateway360.entries", dsn=dsn)
+    assert 90 - 40 < left < 91
+    assert server.execute("SELECT value FROM gateway360.records WHERE key LIKE 'n%'", dsn=dsn) == [(left,)]
 
 
 async def test_long_texts_fill_the_socket(store):

@@ -158,7 +158,7 @@ async def test_a_path_of_another_type_is_refused():
 
 async def test_a_store_that_is_not_connected_says_so(path):
     with pytest.raises(StoreError, match="is not connected"):
-        await SqliteStore(path).peek([b"a"])
+        await SqliteStore(path).peek([claim_of("a").record])
 
 
 async def test_check_says_what_others_can_read_and_what_is_in_memory(path, monkeypatch, tmp_path):
@@ -548,7 +548,7 @@ async def test_a_stopped_process_that_holds_the_lock_costs_the_timeout_only(path
             os.kill(other.program.pid, signal.SIGCONT)
             assert other.answer() == "went on"
             # The claim that was given up is not made after all.
-            assert await store.peek([claim_of("a").record.key]) == [Answer(state=State.FREE)]
+            assert await store.peek([claim_of("a").record]) == [Answer(state=State.FREE)]
             assert await claimed(store, "a") == ["claimed"]
 
 
@@ -746,11 +746,11 @@ async def test_a_step_back_shortens_nothing_and_stops_nothing(path, clock):
         await store.claim([claim_of("a", lease=10.0)])
         clock.now -= 86_400.0
         assert await store.now() == 1_800_000_000.0
-        assert (await store.peek([claim_of("a").record.key]))[0].remaining == 10.0
+        assert (await store.peek([claim_of("a").record]))[0].remaining == 10.0
         clock.now += 9.0
-        assert (await store.peek([claim_of("a").record.key]))[0].remaining == 1.0
+        assert (await store.peek([claim_of("a").record]))[0].remaining == 1.0
         clock.now += 1.0
-        assert (await store.peek([claim_of("a").record.key]))[0].state == State.IN_DOUBT
+        assert (await store.peek([claim_of("a").record]))[0].state == State.IN_DOUBT
 
 
 async def test_a_clock_that_was_far_ahead_stops_neither_permits_nor_windows(path, clock):
@@ -817,7 +817,7 @@ async def test_a_claim_goes_through_its_states(path, clock):
         assert not await end(store, other)
         clock.now += 100.0
         assert (await one(store, other)).state == State.CLAIMED
-        assert (await store.peek([b"b"]))[0].state == State.FREE
+        assert (await store.peek([claim_of("b").record]))[0].state == State.FREE
         assert not await end(store, claim_of("never"))
         assert await end(store, claim_of("never"), State.FREE)
         assert await end(store, claim_of("never", record=None))
@@ -838,7 +838,7 @@ async def test_what_is_free_again_can_be_claimed_and_a_resend_returns_to_doubt(p
         assert (await one(store, resends[0])).result == "maybe"
         for _ in range(2):
             assert await end(store, resends[0], State.FREE)
-        answer = (await store.peek([claim_of("a").record.key]))[0]
+        answer = (await store.peek([claim_of("a").record]))[0]
         assert (answer.state, answer.result) == (State.IN_DOUBT, "maybe")
         again = claim_of("a", token="5", resend="3", lease=1.0)
         assert (await one(store, again)).result == "maybe"
