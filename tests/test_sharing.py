@@ -597,17 +597,26 @@ async def test_queue_of_a_number_takes_as_long_per_flight_however_many_are_in_it
     assert server.posts == 1
 
 
-async def test_flight_that_is_given_up_is_found_by_no_other_call():
-    async with Gate() as server, opened(server) as client:
+async def test_flight_that_is_given_up_is_joined_by_no_other_call():
+    class SlowToEnd(contextlib.AbstractAsyncContextManager):
+        async def __aenter__(self) -> None: ...
+
+        async def __aexit__(self, *exc_info) -> None:
+            await ended.wait()
+
+    ended = asyncio.Event()
+    async with Gate() as server, opened(server, limiter=SlowToEnd()) as client:
         first = asyncio.create_task(client.send(REQUEST))
         await server.wait(lambda: server.posts == 1)
         other = asyncio.create_task(client.send(OTHER))
         await passes()
         first.cancel()
-        other.cancel()
-        await asyncio.sleep(0)  # both end, and have not landed yet
-        again = [asyncio.create_task(client.send(request)) for request in (REQUEST, OTHER)]
+        await passes()  # it has not landed yet
+        again = asyncio.create_task(client.send(REQUEST))
+        await passes()
         server.gate.set()
-        assert all(isinstance(result, Ok) for result in await asyncio.gather(*again))
-        await asyncio.wait((first, other))
-    assert [first.cancelled(), other.cancelled()] == [True, True]
+        ended.set()
+        assert [isinstance(result, Ok) for result in await asyncio.gather(other, again)] == [True, True]
+        await asyncio.wait((first,))
+    assert first.cancelled()
+    assert server.posts == 3

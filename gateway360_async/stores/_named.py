@@ -302,7 +302,7 @@ class NamedBatch:
         """Look at a row before it takes a permit: one that is not claimed takes none."""
         session = self._session
         until = asyncio.get_running_loop().time() + session.store.timeout
-        cooldown = None if self._force else session.cooldown_of(self._opened(), row.request)
+        cooldown = None if self._force else session.claims.cooldown_of(self._opened(), row.request)
         answer = await session.look(row.record, cooldown, until=until, gap=_GAP)
         return _Seen() if answer.state is State.FREE else self._seen(row, answer)
 
@@ -315,7 +315,7 @@ class NamedBatch:
         try:
             if is_over():
                 return _Seen(claims=False, outcome=(not_sent(FailureKind.CANCELLED, _OVER), None))
-            claim, refusal = session.claim_of(
+            claim, refusal = session.claims.claim_of(
                 keys,
                 row.request,
                 row.record,
@@ -334,7 +334,7 @@ class NamedBatch:
             if granted is not None and permits is not None:
                 permits.give_back(granted)
         if answer.state is State.LIMITED:
-            refused = session.refused(row.request, answer, refusal)
+            refused = session.claims.refused(row.request, answer, refusal)
             return _Seen(claims=False, outcome=(refused, None))
         if answer.state is State.FREE:
             return _Seen(claims=False, outcome=(not_sent(FailureKind.STORE, "the claim was withdrawn"), None))

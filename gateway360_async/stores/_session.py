@@ -20,14 +20,14 @@ from typing import Final, cast
 import attrs
 
 from .._errors import ClientClosed, InvalidConfiguration, InvalidRequest, StoreError
-from .._guard import GuardRules, Refusal, SpendGuard, may_be_an_sms, reached_gateway
+from .._guard import Refusal, SpendGuard
 from .._payloads import PinRequest
 from .._permits import Permits
-from .._records import is_final, write_result
-from .._results import Disposition, FailureKind, PinResult, TransportFailure
+from .._results import FailureKind, PinResult, TransportFailure
 from .._secret import Secret
-from ._base import Answer, Claim, Completion, Count, Record, State, Store
-from ._keys import KeyBuilder, is_gone, new_token
+from ._base import Answer, Claim, Completion, Record, State, Store
+from ._claims import ClaimBuilder
+from ._keys import KeyBuilder, is_gone
 from ._lanes import Lane, answered
 from ._opening import Opening
 from ._outcomes import in_doubt, not_sent, of_resend, result_of
@@ -36,8 +36,6 @@ __all__ = ["Lease", "StoreSession"]
 
 _logger = logging.getLogger("gateway360_async")
 
-_GRACE: Final = 15.0
-"""Seconds that a lease lasts beyond its call's deadline: for what comes before the call, and for its completion."""
 _LAST_WORD: Final = 2.0
 """Seconds beyond its `timeout` in which a store that is there answers, when the client closes."""
 _FIRST_PAUSE: Final = 0.02
@@ -116,9 +114,7 @@ class StoreSession:
         rate: float | None,
     ) -> None:
         self.store = store
-        self._deadline = deadline
-        self._rules = None if guard is None else GuardRules(guard)
-        self._cooldown = cooldown
+        self.claims = ClaimBuilder(guard=guard, cooldown=cooldown, deadline=deadline)
         self.claims_all = guard is not None or cooldown is not None
         """Whether a call without an idempotency key is claimed as well."""
         self._longest = longest = store.timeout + _LAST_WORD
@@ -259,87 +255,15 @@ class StoreSession:
             What is done when the result is on record, and fails with a `StoreError` when a store that is away was waited
             for long enough.
         """
-        claim, loop = lease.claim, asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         until = loop.time() + self.store.timeout
-        unsent = result.disposition is Disposition.NOT_SENT
-        state = State.FREE
-        # A resend that was not sent returns to in doubt, whatever the gateway refused it for.
-        if is_final(result) and not (unsent and (claim.resend is not None or claim.record is None)):
-            state = State.IN_DOUBT if result.disposition is Disposition.MAYBE_SENT else State.COMPLETED
-        if state is State.COMPLETED and unsent and claim.cooldown is not None:
-            # A refusal stands for its key, and not for its number.
-            number = Completion(claim=attrs.evolve(claim, record=None), state=State.FREE, result="")
-            self._completions.put(number, loop, until=until, gap=lease.gap)
-            claim = attrs.evolve(claim, cooldown=None)
-        give_back: tuple[Count, ...] = ()
-        if self._rules is not None and claim.counts and not may_be_an_sms(result):
-            attempts = reached_gateway(result)
-            give_back = tuple(
-                count
-                for count, limit in zip(claim.counts, self._rules.limits, strict=True)
-                if not (attempts and limit.kind is FailureKind.ATTEMPT_LIMIT)
-            )
-        completion = Completion(claim=claim, state=state, result=write_result(result), give_back=give_back)
-        lease.recorded = self._completions.put(completion, loop, until=until, gap=lease.gap)
+        *before, last = self.claims.completions_of(lease.claim, result)
+        for completion in before:
+            self._completions.put(completion, loop, until=until, gap=lease.gap)
+        lease.recorded = self._completions.put(last, loop, until=until, gap=lease.gap)
         self._leases.discard(lease)
         self._last_completed.set()
         return lease.recorded
-
-    def claim_of(
-        self,
-        keys: KeyBuilder,
-        request: PinRequest,
-        record: Record | None,
-        *,
-        report_id: str | None,
-        deadline: float,
-        force: bool,
-        resend: str | None = None,
-        replace: str | None = None,
-    ) -> tuple[Claim, Refusal | None]:
-        """Make the claim of a request, and the refusal of the guard that no count can change."""
-        counts: tuple[Count, ...] = ()
-        refusal: Refusal | None = None
-        if self._rules is not None:
-            prefix = self._rules.prefix_of(request.msisdn)
-            if isinstance(prefix, Refusal):
-                # None at all: it is not sent, but the result of an earlier client is known all the same.
-                refusal, counts = prefix, (Count(keys.count("refused", "", None), 0, None),)
-            else:
-                counts = tuple(
-                    Count(
-                        keys.count(limit.kind, limit.scope(request.msisdn, prefix), limit.window),
-                        limit.most,
-                        limit.window,
-                    )
-                    for limit in self._rules.limits
-                )
-        claim = Claim(
-            token=new_token(),
-            lease=max(deadline, self._deadline) + _GRACE,
-            record=record,
-            cooldown=self.cooldown_of(keys, request),
-            counts=counts,
-            report_id=report_id,
-            force=force,
-            resend=resend,
-            replace=replace,
-        )
-        return claim, refusal
-
-    def cooldown_of(self, keys: KeyBuilder, request: PinRequest) -> Record | None:
-        """Make the number's record of the cooldown; `None`: there is none."""
-        if self._cooldown is None:
-            return None
-        return Record(keys.cooldown(request.msisdn), self._cooldown, forgets=True)
-
-    def refused(self, request: PinRequest, answer: Answer, refusal: Refusal | None) -> PinResult:
-        """Say why the guard refused a claim whose answer is `LIMITED`."""
-        rules = cast("GuardRules", self._rules)
-        if refusal is None:
-            kind = rules.limits[cast("int", answer.limit)].kind
-            refusal = rules.refusal(kind, cast("str", rules.prefix_of(request.msisdn)))
-        return not_sent(refusal.kind, refusal.detail)
 
     # --- One call --------------------------------------------------------------------------------------------------------
 
@@ -379,7 +303,7 @@ class StoreSession:
         record = None
         if idempotency_key is not None:
             record = Record(keys.record(idempotency_key), self.store.ttl, keys.fingerprint(request))
-        claim, refusal = self.claim_of(
+        claim, refusal = self.claims.claim_of(
             keys, request, record, report_id=report_id, deadline=expires - loop.time(), force=force
         )
         if refusal is not None:
@@ -428,7 +352,7 @@ class StoreSession:
 
     def _replayed(self, request: PinRequest, answer: Answer, refusal: Refusal | None) -> PinResult:
         if answer.state is State.LIMITED:
-            return self.refused(request, answer, refusal)
+            return self.claims.refused(request, answer, refusal)
         if (known := result_of(answer)) is not None:
             return attrs.evolve(known, replayed=True)
         if answer.state is State.FREE:

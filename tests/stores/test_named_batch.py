@@ -354,6 +354,32 @@ async def test_rows_that_are_set_aside_when_the_store_goes_are_in_doubt_for_this
     assert "another process had it, and the store is away" in results[0].detail
 
 
+async def test_row_that_is_set_aside_while_others_are_looked_at_in_vain_is_in_doubt_too(monkeypatch):
+    monkeypatch.setattr(_named, "_BLOCK", 1)
+    memory = Memory()
+    store, looked_at = ScriptedStore(memory), Gate()
+
+    async def rows():
+        yield NUMBERS[0]
+        await looked_at.reached.wait()
+        yield NUMBERS[1]
+
+    async def peek(records) -> None:
+        await looked_at(records)
+        raise AWAY
+
+    store.before["peek"] = peek
+    async with Server() as server:
+        await leave_in_doubt(server, memory, NUMBERS[:2])
+        async with client_for(server, store) as client:
+            sending = asyncio.create_task(client.send_all(rows(), name="1"))
+            await store.wait(lambda: len(store.of("claim")) == 2)
+            for _ in range(10):
+                await asyncio.sleep(0)
+            looked_at.opened.set()
+            assert [outcome(result) for result in await sending] == ["maybe_sent"] * 2
+
+
 async def test_store_that_breaks_while_rows_are_set_aside_ends_the_batch_and_loses_no_row():
     memory = Memory()
     store = ScriptedStore(memory)
@@ -771,6 +797,26 @@ async def test_client_that_is_closed_while_a_batch_runs_sends_no_more_and_frees_
             async with client.batch(NUMBERS[:5], name="1"):
                 pass
         assert not client.store.opened
+
+
+async def test_client_that_is_closed_while_a_claim_is_under_way_releases_its_row():
+    memory = Memory()
+    store = ScriptedStore(memory)
+    async with Server() as server:
+        client = client_for(server, store)
+        store.before["claim"] = gate = Gate()
+        with pytest.raises(ClientClosed):
+            async with client.batch([NUMBER], name="1") as batch:
+                await gate.reached.wait()
+                closing = asyncio.create_task(client.aclose())
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                gate.opened.set()
+                assert [outcome(item.result) async for item in batch] == ["not_sent"]
+        await closing
+    assert server.posts == 0
+    assert memory.space("gateway360").records == {}
+    assert not store.opened
 
 
 async def test_client_that_was_closed_claims_no_row():
