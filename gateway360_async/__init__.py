@@ -14,14 +14,13 @@ sent, or it may have been sent.
 
 | module | what is in it |
 |---|---|
-| `gateway360_async.ledgers` | a batch's durable memory: `SqliteLedger`, `RedisLedger` |
-| `gateway360_async.fleet` | several processes with one memory in Redis: idempotency keys, a rate, cooldown and guard over all |
+| `gateway360_async.stores` | where idempotency records live: a file, Redis, PostgreSQL |
 | `gateway360_async.delivery` | delivery reports: what became of an SMS |
 | `gateway360_async.observers` | who watches a client: logging; `gateway360_async.observers.opentelemetry`, `gateway360_async.observers.prometheus` |
-| `gateway360_async.integrations` | web applications and workers; `gateway360_async.integrations.starlette`, `gateway360_async.integrations.asgi`, `gateway360_async.integrations.worker`, `gateway360_async.integrations.taskiq` |
+| `gateway360_async.integrations` | web applications and workers; `gateway360_async.integrations.starlette`, `gateway360_async.integrations.asgi`, `gateway360_async.integrations.worker` |
 | `gateway360_async.transports` | the ways to the network: `DirectTransport`, `HttpxTransport` |
 | `gateway360_async.sandbox` | the gateway, embedded, that sends no SMS |
-| `gateway360_async.testing` | for the tests of applications: pytest fixtures, a clock, recorded answers (`gateway360_async.testing.answers`) |
+| `gateway360_async.testing` | for the tests of applications: pytest fixtures, a clock, recorded answers (`gateway360_async.testing.answers`); the suite of a store of your own (`gateway360_async.testing.stores`) |
 
 PYTEST_DONT_REWRITE: because of its plugin pytest would rewrite the assertions of this package, which has none, and
 warn whoever had imported it before pytest.

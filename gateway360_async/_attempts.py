@@ -39,8 +39,8 @@ from .transports import Answer, Exchange, Phase, Transport, TransportError, chai
 if TYPE_CHECKING:
     import httpx
 
+    from ._claims._session import Lease
     from .observers import CallWatch
-    from .stores._session import Lease
 
 __all__ = ["Attempts", "Call", "Operation"]
 

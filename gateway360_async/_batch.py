@@ -53,7 +53,7 @@ from ._source import Source
 from ._waiting import uninterrupted
 
 if TYPE_CHECKING:
-    from .stores._named import NamedBatch, Row
+    from ._claims._named import NamedBatch, Row
 
 __all__ = ["HALT_ON", "Batch", "Send"]
 

@@ -32,8 +32,8 @@ from ._wire import encoder
 from .transports import Transport
 
 if TYPE_CHECKING:
+    from ._claims._session import Lease, StoreSession
     from .delivery import DeliveryReports
-    from .stores._session import Lease, StoreSession
 
 __all__ = ["Caller"]
 

@@ -65,10 +65,10 @@ from .transports._default import adapted, default_transport
 if TYPE_CHECKING:
     import httpx
 
+    from ._claims._session import Lease
     from .delivery import DeliveryReports
     from .observers import Observer
     from .stores import Store
-    from .stores._session import Lease
 
 __all__ = ["Gateway360Client"]
 
@@ -267,9 +267,9 @@ class Gateway360Client:
             timeout: Bounds in seconds on each step of an attempt; `None`: the client's.
             deadline: Seconds that this call takes at most; `None`: the client's.
             force: Send even within the client's `cooldown`, and beside an identical request on its way.
-            idempotency_key: What this wish is called in the whole fleet: whoever asks for it again, in whatever
-                process, gets the result of the first, marked as `replayed`, or learns that it may have been sent.
-                What certainly was not sent may be asked for again.
+            idempotency_key: The name of this wish to send, in the client's `store`. A later call with it, in any process,
+                gets the result of the first, marked as `replayed`, or learns that it may have been sent. A request that
+                was not sent for a passing reason may be asked for again.
 
         Returns:
             What happened. The trouble of the gateway and of the network is returned, never raised.

@@ -20,11 +20,11 @@ from ._settings import checked_instance, read_log_level
 from ._sharing import Sharing
 
 if TYPE_CHECKING:
+    from ._claims._named import NamedBatch
+    from ._claims._session import StoreSession
     from ._watched import Watched
     from .observers import Observer, Watch
     from .stores import Store
-    from .stores._named import NamedBatch
-    from .stores._session import StoreSession
 
 __all__ = ["named_batch", "store_session", "watch_of", "watched"]
 
@@ -58,8 +58,8 @@ def store_session(
     """Make a client's part of its store, if it has one. Raises `InvalidConfiguration`."""
     if store is None:
         return None
+    from ._claims._session import StoreSession  # noqa: PLC0415
     from .stores import Store as StoreClass  # noqa: PLC0415
-    from .stores._session import StoreSession  # noqa: PLC0415
 
     expected = "a SqliteStore, RedisStore or PostgresStore of gateway360_async.stores"
     checked_instance("store", store, StoreClass, expected)
@@ -77,6 +77,6 @@ def named_batch(name: str, session: StoreSession | None, **settings: Any) -> Nam
     if session is None:
         problem = "is given to a client without a store, which would forget the batch"
         raise InvalidConfiguration("name", problem, "Gateway360Client(store=…), or no name")
-    from .stores._named import NamedBatch  # noqa: PLC0415
+    from ._claims._named import NamedBatch  # noqa: PLC0415
 
     return NamedBatch(checked, session, **settings)

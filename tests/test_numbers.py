@@ -9,7 +9,6 @@ import traceback
 
 import attrs
 import pytest
-from gateway360_async.fleet._tasks import request_of, task_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loopback import Server
@@ -26,6 +25,7 @@ from gateway360_async import (
     parse_msisdn,
 )
 from gateway360_async._numbers import _cleaning, number_reader
+from gateway360_async.integrations.worker import request_of, task_of
 
 PROPERTY = settings(deadline=None, max_examples=200, derandomize=True)
 NUMBER = "34666666111"

@@ -4,8 +4,8 @@
 - A program that serves is put in the background, and has said that it is ready before the next block begins.
 - The network is not asked. An environment that is made is the tests' own one under another name. What is installed in each
   is checked by the metadata of what is installed here: there has to be a version of everything that suits all.
-- Left out are `.venv/bin/uv run` (these tests, or benchmarks) and `gateway360 demo --fleet` (half a minute: see
-  `tests/fleet/test_fleet_demo.py`). Ports that are fixed in the text are replaced by free ones: `PORTS`.
+- Left out are `.venv/bin/uv run` (these tests, or benchmarks) and `gateway360 demo --processes 2` (see
+  `tests/cli/test_demo_processes.py`). Ports that are fixed in the text are replaced by free ones: `PORTS`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ PORTS = {
 }
 """What stands in the text, and what does in the test: with a free port, and a default spelled out."""
 
-LEFT_OUT = (".venv/bin/uv run", "gateway360 demo --fleet")
+LEFT_OUT = (".venv/bin/uv run", "gateway360 demo --processes 2")
 SHELL = r"""
 set -euo pipefail
 

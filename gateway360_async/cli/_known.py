@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from gateway360_async import PinRequest
+from gateway360_async._claims._keys import KeyBuilder, is_gone
+from gateway360_async._claims._named import NamedRecords
+from gateway360_async._claims._outcomes import in_doubt, result_of
 from gateway360_async.stores import Answer, Record, State, Store
-from gateway360_async.stores._keys import KeyBuilder, is_gone
-from gateway360_async.stores._named import NamedRecords
-from gateway360_async.stores._outcomes import in_doubt, result_of
 
 from ._notable import Notable
 from ._options import BatchOptions

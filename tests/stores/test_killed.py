@@ -24,9 +24,9 @@ from pathlib import Path
 import pytest
 
 from gateway360_async import Disposition, Gateway360Client, Ok, Skipped, TransportFailure
+from gateway360_async._claims._named import AHEAD
 from gateway360_async.sandbox import Sandbox
 from gateway360_async.stores import SqliteStore
-from gateway360_async.stores._named import AHEAD
 
 KILLS = int(os.environ.get("GATEWAY360_KILLS", "6"))
 COUNT = KILLS * 10 if KILLS >= 200 else KILLS * 20

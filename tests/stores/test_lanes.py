@@ -9,8 +9,8 @@ import pytest
 from scripted_store import AWAY, BROKEN, Gate
 
 from gateway360_async import InvalidConfiguration, StoreError
-from gateway360_async.stores import _lanes
-from gateway360_async.stores._lanes import Lane, answered
+from gateway360_async._claims import _lanes
+from gateway360_async._claims._lanes import Lane, answered
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,7 @@ from .._results import (
     Skipped,
     SkipReason,
 )
-from ._base import Answer, Record, State
+from ..stores._base import Answer, Record, State
 from ._keys import KeyBuilder, is_gone
 from ._outcomes import in_doubt, not_sent, of_resend, result_of
 from ._session import Lease, StoreSession

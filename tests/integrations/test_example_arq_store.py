@@ -1,4 +1,4 @@
-"""The docstring's fleet on arq, with a real Redis: the same task function as on taskiq."""
+"""The docstring's worker of arq with a store, on a real Redis."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from arq.connections import RedisSettings, create_pool
 from arq.constants import in_progress_key_prefix
 from arq.worker import create_worker
 from examples import example_with
-from gateway360_async.fleet import task_of
 
 from gateway360_async import PinRequest
+from gateway360_async.integrations.worker import task_of
 from gateway360_async.sandbox import Sandbox
 
 # arq closes its connections by a name that redis-py has given up, and asks for what it does by itself.
@@ -66,7 +66,7 @@ async def work(source):
         await worker.close()
 
 
-async def test_the_same_wish_is_one_sms_and_no_number_is_logged(queue, source, named, caplog):
+async def test_two_jobs_with_one_key_are_one_sms_and_no_number_is_logged(queue, source, named, caplog):
     caplog.set_level(logging.INFO)
     async with Sandbox() as gateway:
         named(gateway)
@@ -78,15 +78,13 @@ async def test_the_same_wish_is_one_sms_and_no_number_is_logged(queue, source, n
     assert NUMBER not in caplog.text
 
 
-async def test_the_job_of_a_worker_that_was_killed_sends_no_second_sms(
-    server, queue, source, named, tmp_path
-):
+async def test_the_job_of_a_worker_that_was_killed_sends_no_second_sms(queue, source, named, tmp_path):
     (tmp_path / "worker.py").write_text(source)
 
     def kill(_message):
         worker.send_signal(signal.SIGKILL)
 
-    async with Sandbox(on_message=kill) as gateway, server.client() as redis:
+    async with Sandbox(on_message=kill) as gateway:
         named(gateway)
         job = await queue.enqueue_job("send_pin", task=TASK, _job_id="sign-up 1")
         command = [sys.executable, "-m", "arq", "worker.WorkerSettings"]
@@ -96,10 +94,8 @@ async def test_the_job_of_a_worker_that_was_killed_sends_no_second_sms(
         ):
             await asyncio.to_thread(worker.wait)
         assert len(gateway.messages) == 1
-        # What is so after a while: the job is handed out again, and the lease of whoever began it is over.
+        # As after a while: the job is handed out again.
         assert await queue.delete(in_progress_key_prefix + job.job_id) == 1
-        (record,) = [key async for key in redis.scan_iter("gateway360:wish:*")]
-        await redis.hset(record, "l", 0)
         await work(source)
         outcome = await job.result(timeout=5)
         assert (outcome["kind"], outcome["disposition"]) == ("interrupted", "maybe_sent")

@@ -10,7 +10,7 @@ from .._guard import GuardRules, Refusal, SpendGuard, may_be_an_sms, reached_gat
 from .._payloads import PinRequest
 from .._records import is_final, write_result
 from .._results import Disposition, FailureKind, PinResult
-from ._base import Answer, Claim, Completion, Count, Record, State
+from ..stores._base import Answer, Claim, Completion, Count, Record, State
 from ._keys import KeyBuilder, new_token
 from ._outcomes import not_sent
 

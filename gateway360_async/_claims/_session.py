@@ -25,10 +25,10 @@ from .._payloads import PinRequest
 from .._permits import Permits
 from .._results import FailureKind, PinResult, TransportFailure
 from .._secret import Secret
-from ._base import Answer, Claim, Completion, Record, State, Store
-from ._claims import ClaimBuilder
+from ..stores._base import Answer, Claim, Completion, Record, State, Store
 from ._keys import KeyBuilder, is_gone
 from ._lanes import Lane, answered
+from ._making import ClaimBuilder
 from ._opening import Opening
 from ._outcomes import in_doubt, not_sent, of_resend, result_of
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from .._errors import ClientClosed, StoreError
 from .._secret import Secret
 from .._waiting import uninterrupted
-from ._base import Store
+from ..stores._base import Store
 from ._keys import KeyBuilder
 from ._lanes import answered
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .._records import read_result
 from .._results import Disposition, FailureKind, PinResult, TransportFailure
-from ._base import Answer
+from ..stores._base import Answer
 
 __all__ = ["in_doubt", "not_sent", "of_resend", "result_of"]
 
