@@ -23,8 +23,9 @@ from gateway360_async import (
     SpendGuard,
     WrongEventLoop,
 )
+from gateway360_async._claims import _lanes, _opening, _session
 from gateway360_async.delivery import DeliveryReports
-from gateway360_async.stores import State, _lanes, _opening, _session
+from gateway360_async.stores import State
 from gateway360_async.testing import FakeClock
 from gateway360_async.testing._memory_store import Memory
 
