@@ -173,7 +173,9 @@ async def site(kind: str) -> AsyncGenerator[Site, None]:
 
         from gateway360_async.stores import PostgresStore
 
-        with postgres_process.PostgresProcess(durable=True) as postgres:
+        # As it comes; the tests have fewer buffers, and clean up nothing.
+        settings = {"autovacuum": "on", "shared_buffers": "128MB"}
+        with postgres_process.PostgresProcess(durable=True, **settings) as postgres:
 
             def restart_postgres() -> None:
                 postgres.kill()

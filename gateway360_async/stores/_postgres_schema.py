@@ -141,6 +141,7 @@ LANGUAGE plpgsql AS $$
 DECLARE free text[] := ARRAY(SELECT key FROM gateway360.records WHERE namespace = p_namespace
     AND expires > '-infinity' AND expires < 'infinity' AND expires <= p_now ORDER BY expires LIMIT p_most FOR UPDATE SKIP LOCKED);
 BEGIN
+    IF cardinality(free) = 0 THEN RETURN; END IF;  -- PostgreSQL reads all of records_expires for an empty list
     PERFORM gateway360.prune(p_namespace, k, p_now) FROM unnest(free) AS k WHERE k LIKE 'n%';
     DELETE FROM gateway360.records
         WHERE namespace = p_namespace AND key = ANY (free) AND NOT (key LIKE 'n%' AND value > 0);
