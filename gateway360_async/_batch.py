@@ -406,14 +406,18 @@ class Batch:
                 self._add_worker()
             index, given = entry
             request = self._built(index, given)
-            if isinstance(request, PinRequest):
-                try:
-                    return named.row(index, given, request)
-                except StoreError as exc:
-                    await self._deliver(BatchItem(index, request, _unsent(exc), given), worker)
-                    raise
-            await self._deliver(request, worker)
-        return None
+            if not isinstance(request, PinRequest):
+                await self._deliver(request, worker)
+                continue
+            try:
+                row = named.row(index, given, request)
+            except StoreError as exc:
+                await self._deliver(BatchItem(index, request, _unsent(exc), given), worker)
+                raise
+            ready = named.mixed(row) if source.is_at_hand else row
+            if ready is not None:
+                return ready
+        return named.next_mixed()
 
     def _sendable(self, index: int, row: object) -> PinRequest | BatchItem:
         """Make the request of an entry, or the item of one that is not to be sent."""

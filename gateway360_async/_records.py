@@ -41,6 +41,8 @@ def write_result(result: PinResult, *, whole: bool = False) -> str:
         whole: Whether to write the fields too that have their defaults. Without them an `Ok` is so short that Redis
             keeps the record that it is in as one piece, in half the memory.
     """
+    if type(result) is Ok and result == Ok(1, result.elapsed) and not whole:
+        return f'{{"elapsed":{result.elapsed!r},"result":"Ok"}}'  # as nearly all are: a tenth of the time
     document: dict[str, Any] = _converter(whole=whole).unstructure(result, unstructure_as=PinResult)
     return json.dumps(document, separators=(",", ":"))
 

@@ -38,6 +38,8 @@ class Source:
             raise InvalidConfiguration("rows", f"is of type {name}", expected)
         self._lock = asyncio.Lock()  # an async generator refuses a second reader
         self._count = 0
+        self.is_at_hand = self._sync is not None
+        """Whether it need not be waited for."""
         self.ended = False
 
     def read_now(self) -> tuple[int, object] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, TypeAlias, cast
@@ -41,6 +42,8 @@ _SCHEME: Final = 1
 """How the keys of a batch's rows are made: the version that its header names."""
 _BLOCK: Final = 200
 """Rows that are set aside before they are looked at."""
+_MIXED: Final = 500
+"""Rows that are read ahead and sent in any order once another process sends rows of the batch as well."""
 _POLL: Final = 0.25
 """Seconds between two looks at rows that are set aside."""
 _OVER: Final = "the batch ended before it was begun"
@@ -140,6 +143,9 @@ class NamedBatch:
         self._kept_until = 0.0
         self._aside: deque[Row] = deque()
         self._freed: deque[Row] = deque()
+        self._is_shared = False
+        self._alive_until: dict[str, float] = {}
+        self._block: list[Row] = []
         self._polling = asyncio.Lock()
 
     ahead = AHEAD
@@ -241,14 +247,33 @@ class NamedBatch:
             return result_of(answer) or in_doubt("an earlier run may have sent it", answer.report_id)
         return None if seen.outcome is None else seen.outcome[0]
 
+    def mixed(self, row: Row) -> Row | None:
+        """Give the row, or where another process sends rows as well, any of the next ones: the two claim different ones.
+
+        `None`: more are to be read first.
+        """
+        if not self._is_shared:
+            return row
+        self._block.append(row)
+        return None if len(self._block) < _MIXED else self.next_mixed()
+
+    def next_mixed(self) -> Row | None:
+        """Give any of the rows that were read ahead; `None`: there are none."""
+        random.shuffle(self._block)
+        self._freed.extend(self._block)
+        self._block.clear()
+        return self.next_freed()
+
     def next_freed(self) -> Row | None:
         """Give a row that another holder did not send after all."""
         return self._freed.popleft() if self._freed else None
 
     def left_aside(self) -> Iterator[tuple[Row, PinResult]]:
         """Give the rows that are set aside once the batch is left, and what is known of them."""
+        self._freed.extend(self._block)
+        self._block.clear()
         while self._freed:
-            unsent = not_sent(FailureKind.CANCELLED, "another process did not send it, nor did this one")
+            unsent = not_sent(FailureKind.CANCELLED, "the batch was left before it was begun")
             yield self._freed.popleft(), unsent
         while self._aside:
             yield self._aside.popleft(), in_doubt("another process had it when the batch was left", None)
@@ -381,7 +406,8 @@ class NamedBatch:
         """Say what a record that is not free means for its row; one in progress is set aside."""
         state = answer.state
         if state is State.IN_PROGRESS:
-            if not is_gone(answer.token):
+            if not self._is_gone(answer.token):
+                self._is_shared = True
                 self._aside.append(row)
                 return _Seen(claims=False)
             state = State.IN_DOUBT
@@ -404,6 +430,16 @@ class NamedBatch:
                 ", of a row that was another one then: a correction is not sent after an SMS that may be out"
             )
         return _Seen(claims=False, outcome=(Skipped(SkipReason.ALREADY_COMPLETED, detail, known), None))
+
+    def _is_gone(self, token: str) -> bool:
+        """Whether a holder's process is gone. It is looked at once in a while, and not for each of its rows."""
+        now, process = asyncio.get_running_loop().time(), token.partition(".")[2]
+        if self._alive_until.get(process, now) > now:
+            return False
+        gone = is_gone(token)
+        if not gone:
+            self._alive_until[process] = now + _POLL
+        return gone
 
     def _opened(self) -> KeyBuilder:
         if self._keys is None:

@@ -38,6 +38,7 @@ _redis: Any = redis_asyncio
 _LONGEST_EXCHANGE: Final = 2.0
 """Seconds that one exchange lasts at most: a connection that is dead is left for another one."""
 _EXPECTED: Final = "a URL of Redis: redis://…, rediss://… (TLS) or unix://…; or a ready `redis.asyncio.Redis` or `RedisCluster`"
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _LETTERS: Final = {State.COMPLETED: "C", State.IN_DOUBT: "D", State.FREE: "F"}
 
 _NAME: Final = re.compile(r"(?:^|: -?)([A-Z]{3,})\b")
@@ -241,7 +242,7 @@ class RedisStore(Store):
         self._require_process()
         if self._client is None or self._identity is None:
             raise StoreError("is not connected", "`connect` first")
-        given = json.dumps(list(args), ensure_ascii=False, separators=(",", ":"))
+        given = _encode(list(args))
         answer = await self._run(script, keys, (self._identity.epoch, given.encode()))
         if _text(answer) == "lost":
             raise _lost()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 
 import attrs
 import pytest
@@ -282,6 +283,49 @@ async def test_two_clients_share_a_batch_and_both_give_the_account_of_all_rows()
     ours = [sum(isinstance(result, Ok) for result in results) for results in runs]
     assert sum(ours) == server.posts == len(NUMBERS)
     assert all(ours)
+
+
+@pytest.mark.parametrize("at_hand", [True, False])
+async def test_two_clients_mix_the_rows_that_are_at_hand(at_hand, monkeypatch):
+    monkeypatch.setattr(_named, "_MIXED", 20)
+    blocks = []
+    monkeypatch.setattr(_named.random, "shuffle", lambda block: blocks.append(len(block)))
+    memory = Memory()
+
+    async def rows():
+        for number in NUMBERS:
+            yield number
+
+    async def taken(client):
+        async with client.batch(NUMBERS if at_hand else rows(), name="1") as batch:
+            return [item.index async for item in batch]
+
+    async with Server() as server:
+        async with (
+            client_for(server, ScriptedStore(memory), concurrency=3) as one,
+            client_for(server, ScriptedStore(memory), concurrency=3) as other,
+        ):
+            runs = await asyncio.gather(*(taken(client) for client in (one, other)))
+    for indices in runs:
+        assert sorted(indices) == list(range(len(NUMBERS)))
+    assert (20 in blocks) is at_hand
+    assert server.posts == len(NUMBERS)
+
+
+async def test_batch_that_is_left_while_rows_are_read_ahead_counts_them(monkeypatch):
+    monkeypatch.setattr(_named, "_POLL", 3600.0)
+    memory = Memory()
+    async with Server(silence) as server:
+        async with client_for(server, ScriptedStore(memory)) as one, one.batch(NUMBERS[:1], name="1"):
+            await server.wait(lambda: server.posts == 1)
+            server.behaviour = ok
+            async with client_for(server, ScriptedStore(memory), concurrency=1) as other:
+                async with other.batch(NUMBERS[:100], name="1") as batch:
+                    async for _ in batch:
+                        break
+    kinds = Counter(item.result.disposition for item in batch.report.unconsumed)
+    assert batch.report.total == 1 + kinds.total()
+    assert kinds[Disposition.NOT_SENT] > 0
 
 
 async def test_row_that_its_holder_does_not_send_is_sent_by_the_other():

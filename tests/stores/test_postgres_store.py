@@ -89,6 +89,28 @@ def as_app(dsn):
 # --- setting it up
 
 
+async def test_claims_of_a_new_connection_read_no_row_of_others(server, dsn):
+    read = "SELECT sum(idx_tup_read)::int FROM pg_stat_user_indexes WHERE indexrelname = 'records_expires'"
+
+    async def send(names):
+        async with patient(dsn) as store:  # whose end tells the server what was read
+            claims = [claim(name) for name in names]
+            await store.claim(claims)
+            await store.complete([ended(one) for one in claims])
+
+    async def rows_read():
+        while server.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+        ) != [(1,)]:
+            await asyncio.sleep(0.01)
+        return server.execute(read, dsn=dsn)[0][0]
+
+    await send(range(300))
+    before = await rows_read()
+    await send(["one", "two"])
+    assert await rows_read() - before < 10
+
+
 async def test_connect_without_tables_names_the_command(server):
     error = await refused(patient(server.database()).connect())
     assert "gateway360 store init URL" in str(error)
