@@ -35,8 +35,11 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Run single files and tests in this process, where a start is quick; folders of them run on every core."""
-    return None if all(Path(argument).is_dir() for argument in config.args) else 0
+    """Run single files and tests in this process, where a start is quick; folders of them run on every core.
+
+    And in one process more: many tests wait, for a server's clock or for a process.
+    """
+    return (os.cpu_count() or 1) + 1 if all(Path(argument).is_dir() for argument in config.args) else 0
 
 
 def pytest_collection_finish() -> None:
