@@ -210,7 +210,7 @@ class SqliteFile:
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         connection = sqlite3.connect(
             f"{self.path.as_uri()}?mode=rw",
-            self._timeout,
+            timeout=self._timeout,
             isolation_level=None,
             check_same_thread=False,
             uri=True,

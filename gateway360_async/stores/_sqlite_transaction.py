@@ -36,8 +36,8 @@ _COLUMNS: Final = """SELECT json_extract(value, '$[0]'), json_extract(value, '$[
     FROM json_each(?)"""
 _COUNT: Final = f"INSERT OR IGNORE INTO counted (key, at, token) {_COLUMNS}"
 _GIVE_BACK: Final = f"DELETE FROM counted WHERE (key, at, token) IN ({_COLUMNS})"  # noqa: S608  # constants
-_DROP: Final = """DELETE FROM counted WHERE key = ?1 AND at <= min(?2,
-    (SELECT max(at) FROM (SELECT at FROM counted WHERE key = ?1 ORDER BY at LIMIT 256)))"""
+_DROP: Final = """DELETE FROM counted WHERE key = :key AND at <= min(:since,
+    (SELECT max(at) FROM (SELECT at FROM counted WHERE key = :key ORDER BY at LIMIT 256)))"""
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -82,7 +82,7 @@ class Transaction:
         _, number, oldest = self.get(key) or (None, 0, 0)
         since = micros(self.now - (window or 0.0))
         while window is not None and number and oldest <= since:
-            number -= self._connection.execute(_DROP, (key, since)).rowcount
+            number -= self._connection.execute(_DROP, {"key": key, "since": since}).rowcount
             ((oldest,),) = self._connection.execute(
                 "SELECT min(at) FROM counted WHERE key = ?", (key,)
             ).fetchall()
