@@ -14,6 +14,7 @@ from gateway360_async._settings import (
     checked_concurrency,
     checked_deadline,
     checked_instance,
+    checked_rate,
     checked_sender,
     checked_timeout,
     default_timeout,
@@ -400,3 +401,15 @@ def test_an_instance_of_another_type_is_refused_by_the_settings_name(value):
     error = refusal(checked_instance, "retry", value, RetryPolicy, "a RetryPolicy")
     assert error.setting == "retry"
     assert error.expected == "a RetryPolicy"
+
+
+@pytest.mark.parametrize("value", [1e-5, 30, 1e6])
+def test_a_rate_is_requests_per_second(value):
+    assert checked_rate(value) == value
+
+
+@pytest.mark.parametrize("value", [0, -1, 1e-6, 1e7, float("nan"), "30/s", True, None])
+def test_a_rate_that_is_none_or_of_another_type_is_refused(value):
+    with pytest.raises(InvalidConfiguration) as caught:
+        checked_rate(value)
+    assert caught.value.setting == "rate"

@@ -62,9 +62,10 @@ def test_task_of_anything_but_a_request_is_refused(request_):
     assert "34666666111" not in str(caught.value)
 
 
-def test_task_without_a_key_is_refused():
+@pytest.mark.parametrize("key", ["", "x" * 201, "sign-up\n4711"])
+def test_task_without_a_fit_key_is_refused(key):
     with pytest.raises(InvalidRequest, match="1 to 200 printable characters"):
-        task_of(PLAIN, "")
+        task_of(PLAIN, key)
 
 
 @pytest.mark.parametrize(

@@ -170,6 +170,13 @@ class ServedStore(Store):
         return await self._ask("new_epoch")
 
 
+class _Denied(ServedStore):
+    """May connect, and nothing else."""
+
+    async def claim(self, claims):
+        raise StoreError("refuses a claim", "a user with the right to claim")
+
+
 class ServedHooks:
     """The hooks of the suite for a `Server` that the test class has as `self.server`."""
 
@@ -201,4 +208,4 @@ class ServedHooks:
         self.server.full = False
 
     async def deny(self):
-        return ServedStore(self.server.path, password="wrong")
+        return _Denied(self.server.path)

@@ -40,3 +40,11 @@ def test_store_at_another_url_is_refused_without_its_password():
 def test_module_has_no_other_names():
     with pytest.raises(AttributeError, match="MysqlStore"):
         _ = stores.MysqlStore
+
+
+async def test_store_that_is_not_open_can_be_closed(tmp_path):
+    store = SqliteStore(tmp_path / "records.db")
+    await store.aclose()
+    async with store:
+        await store.aclose()
+    assert list(tmp_path.iterdir())
