@@ -126,7 +126,7 @@ class RaceRules(Bench):
         last = max(latest + (count - 1) * 0.002 for count, _, latest in grants)
         assert last - first >= (total - 1) * 0.002 - GRAIN - CATCH_UP / 10
 
-    @pytest.mark.parametrize("seed", range(3))
+    @pytest.mark.parametrize("seed", range(2))
     async def test_killed_processes_leave_in_doubt_what_they_had_claimed(self, seed: int) -> None:
         """Killed at any moment: each of its keys is in doubt or completed, none is claimed twice, each counts once."""
         factory, rng = self.factory(), random.Random(seed)  # noqa: S311  # moments, no secrets
