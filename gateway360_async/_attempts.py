@@ -129,7 +129,7 @@ class Attempts:
         policy: When a call is tried again.
         limiter: Entered around each attempt, or `None`.
         permits: Grants each attempt its permit; `None`: there is no rate.
-        patience: Seconds that an attempt waits for its permit while the store that shares the rate is away.
+        store_timeout: Seconds that an attempt waits for its permit while the store that shares the rate is away.
         concurrency: Exchanges at a time, at most.
     """
 
@@ -141,7 +141,7 @@ class Attempts:
         policy: RetryPolicy,
         limiter: AbstractAsyncContextManager[Any] | None,
         permits: Permits | None,
-        patience: float,
+        store_timeout: float,
         concurrency: int,
     ) -> None:
         self._api_key = api_key
@@ -149,7 +149,7 @@ class Attempts:
         self._policy = policy
         self._limiter = limiter
         self._permits = permits
-        self._patience = patience
+        self._store_timeout = store_timeout
         self._places = Places(concurrency)
         self._budget: BudgetAccount | None = None
 
@@ -243,7 +243,7 @@ class Attempts:
         """Make an exchange once the rate and the caller's limiter let it start."""
         if self._permits is not None and not self._has_permit(call):
             try:
-                await self._permits.wait(self._patience)
+                await self._permits.wait(self._store_timeout)
             except StoreError as exc:
                 return self.failed(call, FailureKind.STORE, str(exc))
         if self._limiter is None:

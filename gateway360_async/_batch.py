@@ -97,7 +97,7 @@ class Batch:
         named: NamedBatch | None = None,
         progress: Progress | None = None,
         permits: Permits | None = None,
-        patience: float = 0.0,
+        store_timeout: float = 0.0,
         concurrency: int,
         on_duplicate: Literal["skip", "send"],
         halt_on: Collection[ErrorId | str],
@@ -109,7 +109,7 @@ class Batch:
                 "halt_on", f"is of type {type(halt_on).__name__}", "a collection of error ids"
             )
         self._permits = permits
-        self._patience = patience
+        self._store_timeout = store_timeout
         self._pacing = asyncio.Lock()
         self._source = Source(rows)
         self._build = build
@@ -316,30 +316,35 @@ class Batch:
         self, permits: Permits, worker: asyncio.Task[None]
     ) -> tuple[int, object, PinRequest, float | None] | None:
         """Read on to a row that is to be sent, and wait for its permit. `None`: no more are to be begun."""
+        while (found := await self._next_request(self._sendable, worker)) is not None:
+            index, row, request = found
+            try:
+                permit = await permits.wait_unless(self._is_over, self._store_timeout)
+            except StoreError:
+                return index, row, request, None  # its attempt asks again, and says so in the row's result
+            except BaseException as exc:
+                await self._deliver(BatchItem(index, request, _unsent(exc), row), worker)
+                raise
+            if permit is not None:
+                return index, row, request, permit
+            if self._halted_by is None:
+                return None
+            skipped = self._skipped_as_halted(self._halted_by)
+            await self._deliver(BatchItem(index, request, skipped, row), worker)
+        return None
+
+    async def _next_request(
+        self, make: Callable[[int, object], PinRequest | BatchItem], worker: asyncio.Task[None]
+    ) -> tuple[int, object, PinRequest] | None:
+        """Read on to an entry that makes a request; entries that do not are handed over on the way. `None`: the end."""
         source = self._source
         while (entry := source.read_now() or await source.read()) is not None:
             if len(self._workers) < self._most_workers and not source.ended:
                 self._add_worker()
             index, row = entry
-            request = self._sendable(index, row)
+            request = make(index, row)
             if isinstance(request, PinRequest):
-                try:
-                    permit = await permits.wait_unless(self._is_over, self._patience)
-                except StoreError:
-                    return (
-                        index,
-                        row,
-                        request,
-                        None,
-                    )  # its attempt asks again, and says so in the row's result
-                except BaseException as exc:
-                    await self._deliver(BatchItem(index, request, _unsent(exc), row), worker)
-                    raise
-                if permit is not None:
-                    return index, row, request, permit
-                if self._halted_by is None:
-                    return None
-                request = BatchItem(index, request, self._skipped_as_halted(self._halted_by), row)
+                return index, row, request
             await self._deliver(request, worker)
         return None
 
@@ -400,21 +405,14 @@ class Batch:
 
     async def _next_row(self, named: NamedBatch, worker: asyncio.Task[None]) -> Row | None:
         """Read on to a row that is to be sent; entries that are not are handed over on the way. `None`: the end."""
-        source = self._source
-        while (entry := source.read_now() or await source.read()) is not None:
-            if len(self._workers) < self._most_workers and not source.ended:
-                self._add_worker()
-            index, given = entry
-            request = self._built(index, given)
-            if not isinstance(request, PinRequest):
-                await self._deliver(request, worker)
-                continue
+        while (found := await self._next_request(self._built, worker)) is not None:
+            index, given, request = found
             try:
                 row = named.row(index, given, request)
             except StoreError as exc:
                 await self._deliver(BatchItem(index, request, _unsent(exc), given), worker)
                 raise
-            ready = named.mixed(row) if source.is_at_hand else row
+            ready = named.mixed(row) if self._source.is_at_hand else row
             if ready is not None:
                 return ready
         return named.next_mixed()

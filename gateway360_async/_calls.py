@@ -79,7 +79,7 @@ class Caller:
             policy=policy,
             limiter=limiter,
             permits=permits,
-            patience=math.inf if store is None else store.store.timeout,
+            store_timeout=math.inf if store is None else store.store.timeout,
             concurrency=concurrency,
         )
         self._deadlines = Deadlines(deadline)

@@ -463,10 +463,10 @@ class Gateway360Client:
             return self._sending.settled(call, share=share)
 
         def send_leased(
-            request: PinRequest, halted: Callable[[], bool], lease: Lease, permit: float | None
+            request: PinRequest, halted: Callable[[], bool], lease: Lease
         ) -> Awaitable[PinResult]:
             call = self._begin(request, None, None, halted, force=force, key=lease.claim.token)
-            call.lease, call.permit = lease, permit
+            call.lease, call.permit = lease, lease.permit
             return self._sending.settled(call, share=False)
 
         named = None
@@ -494,7 +494,7 @@ class Gateway360Client:
             named=named,
             progress=None if self._watched is None else self._watched.batch(),
             permits=self._permits,
-            patience=0.0 if self._store is None else self._store.store.timeout,
+            store_timeout=0.0 if self._store is None else self._store.store.timeout,
             on_duplicate=on_duplicate,
             halt_on=halt_on,
             concurrency=bound,

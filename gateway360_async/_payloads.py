@@ -277,7 +277,7 @@ _PIN_FIELDS = tuple(field.name for field in attrs.fields(PinParams))
 
 
 def checked_idempotency_key(value: object) -> str:
-    """Check what a wish is called: 1 to 200 printable characters. Raises `InvalidRequest`."""
+    """Check an idempotency key: 1 to 200 printable characters. Raises `InvalidRequest`."""
     if not isinstance(value, str):
         raise wrong_type("idempotency_key", value, "1 to 200 printable characters as text")
     if not value or len(value) > 200:

@@ -55,11 +55,11 @@ class Permits:
         self._granting: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def wait(self, patience: float) -> float:
+    async def wait(self, timeout: float) -> float:
         """Wait for a permit.
 
         Args:
-            patience: Seconds to wait for a store that is away.
+            timeout: Seconds to wait for a store that is away.
 
         Returns:
             When it was granted, on the event loop's clock.
@@ -68,14 +68,14 @@ class Permits:
             StoreError: The store is away, or refuses.
             ClientClosed: No permits are granted any more.
         """
-        return cast("float", await self.wait_unless(None, patience))
+        return cast("float", await self.wait_unless(None, timeout))
 
-    async def wait_unless(self, is_over: Callable[[], bool] | None, patience: float) -> float | None:
+    async def wait_unless(self, is_over: Callable[[], bool] | None, timeout: float) -> float | None:
         """Wait for a permit as `wait` does, as long as it is needed.
 
         Args:
             is_over: Says whether none is needed any more; `let_go` asks it again.
-            patience: Seconds to wait for a store that is away.
+            timeout: Seconds to wait for a store that is away.
 
         Returns:
             When it was granted, on the event loop's clock; `None`: none is needed any more.
@@ -90,7 +90,7 @@ class Permits:
             if loop.time() - granted <= HOLDS:
                 return granted
         permit: asyncio.Future[bool] = loop.create_future()
-        self._waiting.append((permit, loop.time() + patience, is_over))
+        self._waiting.append((permit, loop.time() + timeout, is_over))
         if self._granting is None:
             # Neither the caller's own nor in its context: a caller can be cancelled, and others wait as well.
             self._granting = asyncio.Task(self._give(loop), loop=loop, context=Context())
@@ -169,7 +169,7 @@ class Permits:
         return len(self._waiting)
 
     def _refuse(self, error: StoreError, now: float) -> None:
-        """Refuse the callers whose patience is over; all of them, where waiting would not help."""
+        """Refuse the callers that have waited long enough for the store; all of them, where waiting would not help."""
         still: deque[_Waiting] = deque()
         for waiting in self._waiting:
             permit, until, _ = waiting

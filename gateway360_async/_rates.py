@@ -6,7 +6,7 @@ import math
 import re
 from typing import Final
 
-__all__ = ["CATCH_UP", "HORIZON", "RATE_EXPECTED", "Gcra", "is_finite", "seconds_apart"]
+__all__ = ["CATCH_UP", "HORIZON", "RATE_EXPECTED", "Gcra", "is_finite", "next_permits", "seconds_apart"]
 
 HORIZON: Final = 0.05
 """Seconds of permits that are granted ahead."""
@@ -49,8 +49,33 @@ def is_finite(value: float) -> bool:
         return False
 
 
+def next_permits(
+    at: float, now: float, count: int, interval: float, *, tick: float = 0.0
+) -> tuple[int, float, float]:
+    """Grant permits by the generic cell rate algorithm (ITU-T I.371): the next is one interval after the last.
+
+    Args:
+        at: When the next permit is, in seconds on the caller's clock; `now` before the first one.
+        now: The time on that clock.
+        count: Permits wanted.
+        interval: Seconds between two permits.
+        tick: Seconds that the clock is exact to.
+
+    Returns:
+        How many; in how many seconds the first one is (less than 0: it was), or where there is none, in how many seconds
+        to ask again; and when the next permit is then.
+    """
+    first = max(at - now, -CATCH_UP)
+    if first > HORIZON + interval + 1.0:
+        first = 0.0  # the clock was set back, or the rate was a much lower one
+    if first > HORIZON:
+        return 0, first - HORIZON, at
+    granted = min(count, math.floor((HORIZON - first + tick) / interval) + 1)
+    return granted, first, now + first + granted * interval
+
+
 class Gcra:
-    """A rate limiter by the generic cell rate algorithm (ITU-T I.371): the next permit is one interval after the last.
+    """A rate limiter of one process; see `next_permits`.
 
     Args:
         interval: Seconds between two permits.
@@ -63,21 +88,7 @@ class Gcra:
         self._next: float | None = None
 
     def grant(self, now: float, count: int) -> tuple[int, float]:
-        """Grant permits.
-
-        Args:
-            now: The time, in seconds on the caller's clock.
-            count: Permits wanted.
-
-        Returns:
-            How many, and in how many seconds the first one is (less than 0: it was); or 0, and in how many seconds to
-            ask again.
-        """
-        first = now if self._next is None else max(self._next, now - CATCH_UP)
-        if first > now + HORIZON + self._interval + 1.0:
-            first = now  # the clock was set back
-        if first > now + HORIZON:
-            return 0, first - now - HORIZON
-        given = min(count, math.floor((now + HORIZON - first) / self._interval) + 1)
-        self._next = first + given * self._interval
-        return given, first - now
+        """Grant permits: how many, and the seconds until the first one, or until it is worth asking again."""
+        at = now if self._next is None else self._next
+        granted, seconds, self._next = next_permits(at, now, count, self._interval)
+        return granted, seconds

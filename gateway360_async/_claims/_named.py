@@ -104,7 +104,7 @@ class NamedBatch:
     Args:
         name: The batch's name.
         session: The client's part of the store.
-        send: Sends a request on its lease, with the time of its permit. A cancellation becomes a result.
+        send: Sends a request on its lease. A cancellation becomes a result.
         permits: Grants a row its permit before it is claimed; `None`: there is no rate.
         concurrency: Exchanges of the batch at a time, at most.
         deadline: Seconds that a request takes at most.
@@ -119,7 +119,7 @@ class NamedBatch:
         name: str,
         session: StoreSession,
         *,
-        send: Callable[[PinRequest, Callable[[], bool], Lease, float | None], Awaitable[PinResult]],
+        send: Callable[[PinRequest, Callable[[], bool], Lease], Awaitable[PinResult]],
         permits: Permits | None,
         concurrency: int,
         deadline: float,
@@ -352,8 +352,8 @@ class NamedBatch:
             )
             answer = await session.claim(claim, until=loop.time() + session.store.timeout, gap=_GAP)
             if isinstance(answer, Lease):
-                leased, granted_to_call, granted = answer, granted, None
-                outcome = await self._leased(row, leased, granted_to_call, halted, is_over)
+                answer.permit, granted = granted, None
+                outcome = await self._leased(row, answer, halted, is_over)
                 return _Seen(claims=False, outcome=outcome)
         finally:
             if granted is not None and permits is not None:
@@ -369,7 +369,6 @@ class NamedBatch:
         self,
         row: Row,
         lease: Lease,
-        granted: float | None,
         halted: Callable[[], bool],
         is_over: Callable[[], bool],
     ) -> Outcome:
@@ -379,12 +378,12 @@ class NamedBatch:
             if not self._slots.take_now():
                 await self._slots.take()
         except asyncio.CancelledError:
-            return self._released(lease, granted, "cancelled before it was sent")
+            return self._released(lease, "cancelled before it was sent")
         if is_over():
             self._slots.give()
-            return self._released(lease, granted, _OVER)
+            return self._released(lease, _OVER)
         try:
-            result = await self._send(row.request, halted, lease, granted)
+            result = await self._send(row.request, halted, lease)
         except Exception:
             # Raised rather than returned, so nothing was sent.
             if lease.recorded is None:
@@ -395,10 +394,10 @@ class NamedBatch:
         # A call that ended while it waited for its number's turn has nothing on record yet.
         return result, lease.recorded or session.complete(lease, result)
 
-    def _released(self, lease: Lease, granted: float | None, why: str) -> Outcome:
+    def _released(self, lease: Lease, why: str) -> Outcome:
         """Release a row that was claimed and is not begun after all."""
-        if granted is not None and self._permits is not None:
-            self._permits.give_back(granted)
+        if lease.permit is not None and self._permits is not None:
+            self._permits.give_back(lease.permit)
         unsent = not_sent(FailureKind.CANCELLED, why)
         return unsent, self._session.complete(lease, unsent)
 

@@ -7,7 +7,8 @@ from typing import Final, NamedTuple
 
 import attrs
 
-from ._base import CATCH_UP, HORIZON, WITHDRAWN_TTL, Answer, Claim, Completion, Count, Record, State
+from .._rates import next_permits
+from ._base import WITHDRAWN_TTL, Answer, Claim, Completion, Count, Record, State
 from ._sqlite_transaction import Transaction, micros
 
 __all__ = ["Records"]
@@ -235,14 +236,10 @@ class Records:
     def permits(self, transaction: Transaction, key: bytes, count: int, interval: float) -> tuple[int, float]:
         now, name = transaction.now, self.key("p", key)
         _, at = transaction.get(name) or (None, now)
-        first = max(at - now, -CATCH_UP)
-        if first > HORIZON + interval + 1.0:
-            first = 0.0
-        if first > HORIZON:
-            return 0, first - HORIZON
-        granted = min(count, int((HORIZON - first + _TICK) / interval) + 1)
-        transaction.put(name, (None, now + first + granted * interval))
-        return granted, first
+        granted, seconds, following = next_permits(at, now, count, interval, tick=_TICK)
+        if granted:
+            transaction.put(name, (None, following))
+        return granted, seconds
 
     def header(self, transaction: Transaction, key: bytes, value: str, *, replace: bool) -> str:
         name = self.key("h", key)

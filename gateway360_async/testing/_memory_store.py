@@ -12,9 +12,8 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from .._errors import StoreError
+from .._rates import next_permits
 from ..stores._base import (
-    CATCH_UP,
-    HORIZON,
     WITHDRAWN_TTL,
     Answer,
     Claim,
@@ -27,9 +26,6 @@ from ..stores._base import (
 )
 
 __all__ = ["Memory", "MemoryStore"]
-
-_AHEAD = 1.0
-"""Seconds beyond the horizon and one interval at which a next permit is reset."""
 
 
 @attrs.define
@@ -158,14 +154,9 @@ class MemoryStore(Store):
     async def permits(self, key: bytes, count: int, interval: float) -> tuple[int, float]:
         """Grant permits by the generic cell rate algorithm (ITU-T I.371)."""
         space, now = self._space(), self._memory.now()
-        upcoming = max(space.permits.get(key, now), now - CATCH_UP)
-        if upcoming > now + HORIZON + interval + _AHEAD:
-            upcoming = now
-        if upcoming > now + HORIZON:
-            return 0, upcoming - now - HORIZON
-        granted = min(count, int((now + HORIZON - upcoming) / interval) + 1)
-        space.permits[key] = upcoming + granted * interval
-        return granted, upcoming - now
+        at = space.permits.get(key, now)
+        granted, seconds, space.permits[key] = next_permits(at, now, count, interval)
+        return granted, seconds
 
     async def header(self, key: bytes, value: str, *, replace: bool = False) -> str:
         """Give the header, or set it."""

@@ -45,17 +45,6 @@ def worker_settings():
     return namespace["WorkerSettings"]
 
 
-@pytest.fixture
-def named(monkeypatch):
-    """Name a sandbox in the environment, as the worker finds it."""
-
-    def name(gateway):
-        monkeypatch.setenv("GATEWAY360_BASE_URL", gateway.base_url)
-        monkeypatch.setenv("GATEWAY360_API_KEY", gateway.api_key)
-
-    return name
-
-
 async def work(settings, where):
     """Run a worker until the queue is empty, and give its context."""
     worker = create_worker(settings, redis_settings=where, burst=True, handle_signals=False, poll_delay=0.05)

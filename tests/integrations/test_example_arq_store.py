@@ -44,17 +44,6 @@ def source(server):
     logging.getLogger("arq.worker").setLevel(level)
 
 
-@pytest.fixture
-def named(monkeypatch):
-    """Name a sandbox in the environment, as the worker finds it."""
-
-    def name(gateway):
-        monkeypatch.setenv("GATEWAY360_BASE_URL", gateway.base_url)
-        monkeypatch.setenv("GATEWAY360_API_KEY", gateway.api_key)
-
-    return name
-
-
 async def work(source):
     """Run a worker until the queue is empty."""
     namespace = {"__name__": "worker"}

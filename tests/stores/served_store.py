@@ -67,12 +67,10 @@ class Server:
             await self._answer(reader, writer)
 
     async def _answer(self, reader, writer):
-        namespace, known, password = await receive(reader)
+        namespace, known = await receive(reader)
         store = MemoryStore(self.memory, namespace=namespace)
         store._identity = known
         try:
-            if password != "right":
-                raise StoreError("refuses the password", "another one")
             store._identity = await store._open(known)
             send(writer, store._identity)
         except StoreError as error:
@@ -93,9 +91,9 @@ class Server:
 class ServedStore(Store):
     """Asks a `Server`, one question at a time."""
 
-    def __init__(self, path, namespace="gateway360", password="right"):
+    def __init__(self, path, namespace="gateway360"):
         super().__init__(namespace=namespace)
-        self._path, self._password = path, password
+        self._path = path
         self._writer = None
         self._turn = asyncio.Lock()
 
@@ -113,7 +111,7 @@ class ServedStore(Store):
         except OSError as error:
             raise StoreError("is away", "a server", passing=True) from error
         self._reader, self._writer = reader, writer
-        return await self._asked((self.namespace, known, self._password))
+        return await self._asked((self.namespace, known))
 
     async def _asked(self, question):
         try:
