@@ -151,7 +151,7 @@ class Gateway360Client:
         self._url = ""
         self._concurrency = 0
         self._transport: Transport | None = None
-        self._owner = Owner()
+        self._owner = Owner("client")
         key = read_api_key(api_key)
         # Gone before anything can raise with this frame, and so with this variable, in its traceback.
         del api_key

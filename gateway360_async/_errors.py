@@ -112,7 +112,7 @@ class ClientClosed(Gateway360Error, RuntimeError):
 
 
 class WrongEventLoop(Gateway360Error, RuntimeError):
-    """The client belongs to another event loop, or to the process before a fork. Nothing was sent.
+    """The client or store belongs to another event loop, or to the process before a fork. Nothing was sent.
 
     Its connections live in the loop, and in the process, that used it first. Two processes that write
     to the same connection would mix up each other's requests.

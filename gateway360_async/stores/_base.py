@@ -11,7 +11,6 @@ Invariants:
 from __future__ import annotations
 
 import math
-import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from typing import Final, Self
 
 import attrs
 
-from .._errors import InvalidConfiguration, WrongEventLoop
+from .._errors import InvalidConfiguration
 from .._owner import Owner
 from .._rates import CATCH_UP, HORIZON
 from .._settings import checked_seconds
@@ -202,8 +201,8 @@ class Identity:
 class Store(ABC):
     """Where idempotency records live. Hand one to `Gateway360Client(store=…)`; the client connects and closes it.
 
-    One object serves one event loop of one process at a time, and any number of clients there. Each `connect` wants
-    one `aclose`.
+    One object serves one event loop of one process at a time, and any number of clients there: from its first `connect`
+    to its last `aclose`, it belongs to them. Each `connect` wants one `aclose`.
 
     Args:
         namespace: What this store's records are told apart by from others in the same place: letters, digits, `_`,
@@ -224,8 +223,7 @@ class Store(ABC):
         self.namespace = namespace
         self.ttl = checked_seconds("ttl", ttl, "a finite number of seconds, 1 or more", least=1.0)
         self.timeout = checked_seconds("timeout", timeout, "a finite number of seconds, 0 or more")
-        self._owner = Owner()
-        self._process = os.getpid()
+        self._owner = Owner("store")
         self._users = 0
         self._identity: Identity | None = None
 
@@ -238,11 +236,10 @@ class Store(ABC):
         Raises:
             StoreError: It cannot be used; `.passing` says whether it may be in a moment.
             InvalidConfiguration: It is set up in a way that cannot keep the promise.
-            WrongEventLoop: Another event loop uses it, or it was made before a fork.
+            WrongEventLoop: Another event loop uses it, or it was connected before a fork.
         """
-        self._require_process()
         if not self._users:
-            self._owner = Owner()
+            self._owner = Owner("store")
         self._owner.require()
         self._users += 1
         try:
@@ -255,7 +252,8 @@ class Store(ABC):
         return self._identity
 
     async def aclose(self) -> None:
-        """Close the store, once each user has. It can be connected again."""
+        """Close the store, once each user has. It can be connected again. Raises `WrongEventLoop`."""
+        self._require_owner()
         if self._users:
             self._users -= 1
             if not self._users:
@@ -270,11 +268,10 @@ class Store(ABC):
     ) -> None:
         await self.aclose()
 
-    def _require_process(self) -> None:
-        if os.getpid() != self._process:
-            raise WrongEventLoop(
-                "this store was made before a fork: make one in each process; nothing was sent"
-            )
+    def _require_owner(self) -> None:
+        """Refuse another event loop or process than the one that has connected the store. Raises `WrongEventLoop`."""
+        if self._users:
+            self._owner.require()
 
     @abstractmethod
     async def _open(self, known: Identity | None) -> Identity:

@@ -111,7 +111,7 @@ class PostgresStore(Store):
 
     async def init(self) -> None:
         """Make the tables and functions (`SCHEMA`) where there are none. It wants no `connect`. Raises `StoreError`."""
-        self._require_process()
+        self._require_owner()
         try:
             if not await self._is_set_up():
                 await self._run(SCHEMA, bound=_SETS_UP_WITHIN)
@@ -213,7 +213,7 @@ class PostgresStore(Store):
 
     async def _ask(self, function: str, *args: object, known: Identity | None = None) -> Any:
         """Run a step. Raises `StoreError`."""
-        self._require_process()
+        self._require_owner()
         identity = known or self._identity
         if identity is None or not self._users:
             raise StoreError("is not connected", "`await store.connect()` first")

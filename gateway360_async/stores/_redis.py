@@ -239,7 +239,7 @@ class RedisStore(Store):
         return {_text(name): _text(value) for name, value in told.items()}
 
     async def _ask(self, script: scripts.Script, keys: Iterable[bytes], args: Iterable[Any]) -> Any:
-        self._require_process()
+        self._require_owner()
         if self._client is None or self._identity is None:
             raise StoreError("is not connected", "`connect` first")
         given = _encode(list(args))

@@ -93,7 +93,7 @@ class SqliteStore(Store):
 
     async def _close(self) -> None:
         worker, self._worker = self._worker, None
-        if worker is not None and os.getpid() == self._process:
+        if worker is not None:
             await worker.close()
 
     async def claim(self, claims: Sequence[Claim]) -> list[Answer]:
@@ -135,7 +135,7 @@ class SqliteStore(Store):
             transaction.put(_IDENTITY, (None, epoch, secret))
             return epoch
 
-        self._require_process()
+        self._require_owner()
         worker = _Worker(self._path, max(self.timeout, _REPAIR_TIMEOUT), repair=True)
         try:
             return await worker.ask(renew, [_IDENTITY])
@@ -148,11 +148,10 @@ class SqliteStore(Store):
         items: Sequence[_T],
         keys: Iterable[str],
     ) -> list[_R]:
-        self._require_process()
+        self._require_owner()
         worker, identity = self._worker, self._identity
         if worker is None or identity is None:
             raise StoreError("is not connected", "`await store.connect()` before its use")
-        self._owner.require()
 
         def each(transaction: Transaction) -> list[_R]:
             row = transaction.get(_IDENTITY)

@@ -119,7 +119,7 @@ class MemoryStore(Store):
         pass
 
     def _space(self) -> _Space:
-        self._require_process()
+        self._require_owner()
         space = self._memory.space(self.namespace)
         if self._identity is None or space.epoch != self._identity.epoch:
             raise StoreError(

@@ -135,7 +135,7 @@ class ServedStore(Store):
                 await writer.wait_closed()
 
     async def _ask(self, name, *arguments, **options):
-        self._require_process()
+        self._require_owner()
         async with self._turn:
             await self._connected(self._identity)
             return await self._asked((name, arguments, options))

@@ -689,16 +689,19 @@ async def test_warnings_of_the_store_are_logged(caplog):
     assert repr(client._store) == "<StoreSession ScriptedStore()>"
 
 
-async def test_store_of_another_event_loop_raises():
+def test_store_of_another_event_loop_raises():
     store = ScriptedStore()
-    await store.connect()
-    store._process = -1
-    async with Server() as server, client_for(server, store) as client:
-        with pytest.raises(WrongEventLoop):
-            await client.send(REQUEST, idempotency_key="1")
-    assert server.posts == 0
-    store._process = __import__("os").getpid()
-    await store.aclose()
+
+    async def send():
+        async with Server() as server, client_for(server, store) as client:
+            with pytest.raises(WrongEventLoop, match="this store belongs to another event loop"):
+                await client.send(REQUEST, idempotency_key="1")
+        return server.posts
+
+    with asyncio.Runner() as runner:
+        runner.run(store.connect())
+        assert asyncio.run(send()) == 0
+        runner.run(store.aclose())
 
 
 def test_what_is_no_store_is_refused():

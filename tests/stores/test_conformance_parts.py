@@ -132,9 +132,17 @@ async def test_child_of_a_fork_tells_what_was_not_refused():
         raise ValueError
 
     def refuses(_store):
-        raise WrongEventLoop("this store was made before a fork")
+        raise WrongEventLoop("this store was used before a fork")
 
     assert _places._passed_in_child(store, [refuses]) == 0
     assert _places._passed_in_child(store, [refuses, breaks]) == 1
     assert _places._passed_in_child(store, [waits]) == 2
     assert _places._passed_in_child(store, [answers]) == 1  # it ends at once: `StopIteration`
+
+
+def test_child_of_a_fork_tells_whether_it_could_use_the_store():
+    store, claim = MemoryStore(), bench().claim("a")
+    assert _places._used_in_child(store, claim) == 0
+    assert _places._used_in_child(store, bench().claim("a")) == 1
+    store.connect = None
+    assert _places._used_in_child(store, claim) == 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import shutil
 import socket
@@ -15,7 +14,7 @@ from leaks import reported
 from postgres_process import ABSENT, PgBouncerProcess, PostgresProcess, is_installed
 from psycopg_pool import AsyncConnectionPool
 
-from gateway360_async import InvalidConfiguration, StoreError, WrongEventLoop
+from gateway360_async import InvalidConfiguration, StoreError
 from gateway360_async.stores import Claim, Completion, Count, PostgresStore, Record, State
 from gateway360_async.stores._postgres_schema import SCHEMA, VERSION
 
@@ -427,14 +426,6 @@ async def test_store_that_is_not_connected_says_so(dsn):
     async with store:
         await store.now()
     assert "connect()" in str(await refused(store.now()))
-
-
-async def test_store_from_before_a_fork_is_refused(store):
-    store._process = os.getpid() + 1
-    for ask in (store.now, store.check, store.init, store.new_epoch, lambda: store.claim([claim("a")])):
-        with pytest.raises(WrongEventLoop):
-            await ask()
-    store._process = os.getpid()
 
 
 async def test_lost_data_are_noticed_by_each_method(server, dsn, store):

@@ -199,19 +199,22 @@ class FaultRules(Bench):
             assert [answer.state for answer in seen] == [State.COMPLETED] * 2
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-    async def test_object_from_before_a_fork_is_refused(self) -> None:
+    async def test_object_connected_before_a_fork_is_refused(self) -> None:
         """A child of a fork would share its parent's connection."""
         store = await self.open()
         claim = await self.hold(store, "a")
-        calls = each_method(claim) + [methodcaller(name) for name in ("connect", "now", "check", "new_epoch")]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # other threads are not the child's
-            child = os.fork()
-        if not child:
-            os._exit(_passed_in_child(store, calls))
-        _, status = await asyncio.to_thread(os.waitpid, child, 0)
-        assert status == 0, "no WrongEventLoop after a fork"
+        names = "connect", "now", "check", "new_epoch", "aclose"
+        calls = each_method(claim) + [methodcaller(name) for name in names]
+        assert await _in_child(lambda: _passed_in_child(store, calls)) == 0, "no WrongEventLoop after a fork"
         assert (await self.look(store, "a")).token == claim.token
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+    async def test_object_made_before_a_fork_works_on_both_sides(self) -> None:
+        """An application that is loaded before its server forks may keep a store in a module."""
+        store = self.make_store()
+        assert await _in_child(lambda: _used_in_child(store, self.claim("a"))) == 0, "no use after a fork"
+        async with store:
+            await self.hold(store, "b")
 
     async def test_restart_with_its_data_is_survived(self) -> None:
         """The same object goes on, with all that was answered before; a trouble on the way is a passing one."""
@@ -277,6 +280,31 @@ class FaultRules(Bench):
             async with store:
                 await self.hold(store, "a")
         assert not getattr(caught.value, "passing", False)
+
+
+async def _in_child(run: Callable[[], int]) -> int:
+    """Give what this gives in a child of a fork."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # other threads are not the child's
+        child = os.fork()
+    if not child:
+        os._exit(run())
+    _, status = await asyncio.to_thread(os.waitpid, child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def _used_in_child(store: Store, claim: Claim) -> int:
+    """Give 0 where the store grants a claim, in an event loop of this process."""
+
+    async def use() -> bool:
+        async with store:
+            (answer,) = await store.claim([claim])
+            return answer.state is State.CLAIMED
+
+    try:
+        return 0 if asyncio.run(use()) else 1
+    except BaseException:  # noqa: BLE001  # it must end here, and not run the parent's tests
+        return 2
 
 
 def _passed_in_child(store: Store, calls: list[Callable[[Store], Awaitable[Any]]]) -> int:
