@@ -20,7 +20,7 @@ from typing import Final, Self
 
 import attrs
 
-from .._errors import InvalidConfiguration
+from .._errors import InvalidConfiguration, StoreError
 from .._owner import Owner
 from .._rates import CATCH_UP, HORIZON
 from .._settings import checked_seconds
@@ -37,6 +37,7 @@ __all__ = [
     "Record",
     "State",
     "Store",
+    "lost",
     "milliseconds",
 ]
 
@@ -227,6 +228,10 @@ class Store(ABC):
         self._users = 0
         self._identity: Identity | None = None
 
+    def __repr__(self) -> str:
+        # A traceback may show half a store.
+        return f"{type(self).__name__}(namespace={getattr(self, 'namespace', None)!r})"
+
     async def connect(self) -> Identity:
         """Open the store and check it, unless it is open. Each call wants one of `aclose`.
 
@@ -267,6 +272,13 @@ class Store(ABC):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    def _known(self) -> Identity:
+        """Give the identity of the store, which has to be connected. Raises `StoreError` and `WrongEventLoop`."""
+        self._require_owner()
+        if not self._users or self._identity is None:
+            raise StoreError("is not connected", "`await store.connect()` first")
+        return self._identity
 
     def _require_owner(self) -> None:
         """Refuse another event loop or process than the one that has connected the store. Raises `WrongEventLoop`."""
@@ -363,6 +375,14 @@ class Store(ABC):
 
         Raises `StoreError`.
         """
+
+
+def lost() -> StoreError:
+    """Give the error of a store that has another epoch than when it was connected."""
+    return StoreError(
+        "has lost its data since this program connected, was given a new epoch, or is another store",
+        "the one from before; or a restart of the program, once it is known what may be forgotten",
+    )
 
 
 def milliseconds(seconds: float) -> int:

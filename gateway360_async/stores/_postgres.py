@@ -23,7 +23,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from .._errors import InvalidConfiguration, StoreError
 from .._secret import Secret
-from ._base import CATCH_UP, HORIZON, Answer, Claim, Completion, Identity, Record, State, Store
+from ._base import CATCH_UP, HORIZON, Answer, Claim, Completion, Identity, Record, State, Store, lost
 from ._postgres_schema import SCHEMA, VERSION
 
 __all__ = ["SCHEMA", "PostgresStore"]
@@ -105,9 +105,6 @@ class PostgresStore(Store):
         self._bound = max(_LEAST_BOUND, self.timeout)
         self._idle: list[AsyncConnection[Any]] = []
         self._places: asyncio.Semaphore | None = None
-
-    def __repr__(self) -> str:
-        return f"PostgresStore(namespace={self.namespace!r})"
 
     async def init(self) -> None:
         """Make the tables and functions (`SCHEMA`) where there are none. It wants no `connect`. Raises `StoreError`."""
@@ -213,16 +210,12 @@ class PostgresStore(Store):
 
     async def _ask(self, function: str, *args: object, known: Identity | None = None) -> Any:
         """Run a step. Raises `StoreError`."""
-        self._require_owner()
-        identity = known or self._identity
-        if identity is None or not self._users:
-            raise StoreError("is not connected", "`await store.connect()` first")
+        identity = known or self._known()
         given = [_sent(one) for one in (self.namespace, identity.epoch, f"{self._bound * 1000:.0f}ms", *args)]
         places = ", ".join(f"${n + 1}" for n in range(len(given)))
         answer = await self._run(f"SELECT gateway360.{function}({places})", given)
         if answer is None:
-            problem = "has lost its data since this application began, or was given a new epoch"
-            raise StoreError(problem, "a restart of the application, once it is known why")
+            raise lost()
         return json.loads(answer)
 
     async def _run(self, statement: str, args: Sequence[bytes] = (), *, bound: float = 0.0) -> bytes | None:

@@ -15,7 +15,7 @@ import re
 import secrets
 import ssl
 from binascii import hexlify
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, cast
 
@@ -27,8 +27,8 @@ from redis.backoff import NoBackoff
 from .._errors import InvalidConfiguration, StoreError
 from .._secret import Secret, SecretBytes
 from .._waiting import uninterrupted
-from . import _redis_scripts as scripts
-from ._base import Answer, Claim, Completion, Identity, Record, State, Store, milliseconds
+from ._base import Answer, Claim, Completion, Identity, Record, State, Store, lost, milliseconds
+from ._redis_scripts import SCRIPT, SHA
 
 __all__ = ["RedisStore"]
 
@@ -38,8 +38,8 @@ _redis: Any = redis_asyncio
 _LONGEST_EXCHANGE: Final = 2.0
 """Seconds that one exchange lasts at most: a connection that is dead is left for another one."""
 _EXPECTED: Final = "a URL of Redis: redis://…, rediss://… (TLS) or unix://…; or a ready `redis.asyncio.Redis` or `RedisCluster`"
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _LETTERS: Final = {State.COMPLETED: "C", State.IN_DOUBT: "D", State.FREE: "F"}
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 _NAME: Final = re.compile(r"(?:^|: -?)([A-Z]{3,})\b")
 """The name in an error's text. Redis 6.2 puts it behind the place in the script."""
@@ -60,12 +60,8 @@ _PASSING: Final = frozenset(
     ("BUSY", "CLUSTERDOWN", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN")
 )
 """The names of errors that are over when room is made, or when Redis is done."""
-_AWAY: Final = (
-    exceptions.ConnectionError,
-    exceptions.TimeoutError,
-    exceptions.RedisClusterException,
-    OSError,
-)
+_ERRORS: Final = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
+_AWAY: Final = (exceptions.ConnectionError, exceptions.TimeoutError, *_ERRORS[1:])
 
 _NO_FILE: Final = "Redis keeps no append-only file: its end forgets what was sent. Set `appendonly yes`"
 _NOT_ALWAYS: Final = (
@@ -107,12 +103,7 @@ class RedisStore(Store):
         self._longest = min(_LONGEST_EXCHANGE, max(0.1, self.timeout))
         self._prefix = f"gateway360:{{{namespace}}}:".encode()
         self._shared = (self._prefix + b"identity", self._prefix + b"withdrawn")
-        self._records, self._counts = self._prefix + b"record:", self._prefix + b"count:"
-
-    def __repr__(self) -> str:
-        return (
-            f"RedisStore(namespace={getattr(self, 'namespace', None)!r})"  # a traceback may show half a store
-        )
+        self._records = self._prefix + b"record:"
 
     async def _open(self, known: Identity | None) -> Identity:
         if isinstance(self._place, Secret) and self._client is None:
@@ -121,13 +112,15 @@ class RedisStore(Store):
             if (trouble := _trouble_with_tls(self._client.connection_pool.connection_kwargs)) is not None:
                 raise trouble
         self._client = self._client or self._place
+        if known is not None:
+            await self.now()
+            return known
         fresh = SecretBytes(f"{secrets.token_hex(8)}:{secrets.token_hex(32)}".encode())
-        identity = _identity(*await self._run(scripts.IDENTITY, (), ("", fresh)))
-        if identity is None:
+        (held,) = await self._run("open", "", fresh)
+        found = re.fullmatch("([0-9a-f]{16}):([0-9a-f]{64})", _text(held))
+        if found is None:
             raise StoreError("holds another application's data under its keys", "a namespace of its own")
-        if known is not None and known.epoch != identity.epoch:
-            raise _lost()
-        return identity
+        return Identity(found[1], bytes.fromhex(found[2]))
 
     async def _close(self) -> None:
         client, self._client = self._client, None
@@ -138,80 +131,58 @@ class RedisStore(Store):
 
     async def claim(self, claims: Sequence[Claim]) -> list[Answer]:
         keys: list[bytes] = []
-        args: list[Any] = [len(claims)]
+        items: list[list[Any]] = []
         for claim in claims:
-            args += (claim.token, milliseconds(claim.lease), _optional(claim.report_id))
-            args += (claim.resend or "", claim.replace or "", _flag(claim.force))
-            self._add_records(claim, keys, args)
-            args.append(len(claim.counts))
+            counts: list[tuple[int, Any]] = []
+            items.append([*self._item(claim, keys), claim.resend, claim.replace, counts])
             for count in claim.counts:
-                keys.append(self._counts + hexlify(count.key))
-                args += (count.most, "" if count.window is None else milliseconds(count.window))
+                keys.append(self._key("count", count.key))
+                counts.append((count.most, count.window is not None and milliseconds(count.window)))
                 if count.window is None:
-                    keys.append(self._prefix + b"total:" + hexlify(count.key))
-        found = await self._ask(scripts.CLAIM, keys, args)
-        return [
-            Answer(state=State.CLAIMED, token=claim.token, report_id=claim.report_id)
-            if answer == 1
-            else _answer(answer)
-            for claim, answer in zip(claims, found, strict=True)
-        ]
+                    keys.append(self._key("total", count.key))
+        found = await self._ask("claim", items, *keys)
+        return [_granted(claim, one) for claim, one in zip(claims, found, strict=True)]
 
     async def complete(self, completions: Sequence[Completion]) -> list[bool]:
         keys: list[bytes] = []
-        args: list[Any] = [len(completions)]
-        for completion in completions:
-            claim = completion.claim
-            args += (claim.token, _optional(claim.report_id), _LETTERS[completion.state])
-            args += (completion.result, _flag(claim.force), _flag(completion.withdrawn))
-            self._add_records(claim, keys, args)
-            args.append(len(completion.give_back))
-            keys += [self._counts + hexlify(count.key) for count in completion.give_back]
-        return [done == 1 for done in await self._ask(scripts.COMPLETE, keys, args)]
+        items: list[list[Any]] = []
+        for one in completions:
+            end = _LETTERS[one.state], one.result, one.withdrawn, len(one.give_back)
+            items.append([*self._item(one.claim, keys), *end])
+            keys += [self._key("count", count.key) for count in one.give_back]
+        return [done == 1 for done in await self._ask("complete", items, *keys)]
 
     async def renew(self, claims: Sequence[Claim]) -> list[bool]:
         keys: list[bytes] = []
-        args: list[Any] = [len(claims)]
-        for claim in claims:
-            args += (claim.token, milliseconds(claim.lease))
-            self._add_records(claim, keys, args)
-        return [done == 1 for done in await self._ask(scripts.RENEW, keys, args)]
-
-    def _add_records(self, claim: Claim, keys: list[bytes], args: list[Any]) -> None:
-        for record in (claim.record, claim.cooldown):
-            if record is None:
-                args.append("")
-            else:
-                keys.append(self._records + hexlify(record.key))
-                args += (milliseconds(record.ttl), _flag(record.forgets), record.fingerprint.hex())
+        items = [self._item(claim, keys) for claim in claims]
+        return [done == 1 for done in await self._ask("renew", items, *keys)]
 
     async def peek(self, records: Sequence[Record]) -> list[Answer]:
-        keys = [self._records + hexlify(record.key) for record in records]
-        found = await self._ask(scripts.PEEK, keys, [record.fingerprint.hex() for record in records])
-        return [_answer(answer) for answer in found]
+        keys: list[bytes] = []
+        items = [self._record(record, keys) for record in records]
+        return [_answer(found) for found in await self._ask("peek", items, *keys)]
 
     async def permits(self, key: bytes, count: int, interval: float) -> tuple[int, float]:
-        keys = (self._prefix + b"permit:" + hexlify(key),)
-        granted, delay = await self._ask(scripts.PERMITS, keys, (interval * 1e6, count))
+        ((granted, delay),) = await self._ask("permits", [(interval * 1e6, count)], self._key("permit", key))
         return granted, delay / 1e6
 
     async def header(self, key: bytes, value: str, *, replace: bool = False) -> str:
-        keys = (self._prefix + b"header:" + hexlify(key),)
-        (held,) = await self._ask(scripts.HEADER, keys, (value, _flag(replace)))
+        (held,) = await self._ask("header", [(value, replace)], self._key("header", key))
         return cast("str", _text(held))
 
     async def now(self) -> float:
-        (now,) = await self._ask(scripts.NOW, (), ())
+        (now,) = await self._ask("now", [0])
         return cast("int", now) / 1e6
 
     async def new_epoch(self) -> str:
         epoch = secrets.token_hex(8)
-        await self._ask(scripts.NEW_EPOCH, (), (epoch,))
+        await self._ask("new_epoch", [epoch])
         return epoch
 
     async def check(self) -> list[str]:
         await self.now()
         info = await self._told("info", "everything")
+        replicas, policy = info.get("connected_slaves"), info.get("maxmemory_policy")
         troubles: list[str] = []
         if info and not info.get("aof_enabled"):
             troubles.append(_NO_FILE)
@@ -219,10 +190,10 @@ class RedisStore(Store):
             info and (await self._told("config_get", "appendfsync")).get("appendfsync", "always") != "always"
         ):
             troubles.append(_NOT_ALWAYS)
-        if info.get("maxmemory") and info["maxmemory_policy"] != "noeviction":
-            troubles.append(_EVICTS.format(info["maxmemory_policy"]))
-        if info.get("connected_slaves"):
-            troubles.append(_REPLICAS.format(info["connected_slaves"]))
+        if info.get("maxmemory") and policy != "noeviction":
+            troubles.append(_EVICTS.format(policy))
+        if replicas:
+            troubles.append(_REPLICAS.format(replicas))
         return troubles
 
     async def _told(self, command: str, about: str) -> dict[str, Any]:
@@ -238,25 +209,37 @@ class RedisStore(Store):
             return {}
         return {_text(name): _text(value) for name, value in told.items()}
 
-    async def _ask(self, script: scripts.Script, keys: Iterable[bytes], args: Iterable[Any]) -> Any:
-        self._require_owner()
-        if self._client is None or self._identity is None:
-            raise StoreError("is not connected", "`connect` first")
-        given = _encode(list(args))
-        answer = await self._run(script, keys, (self._identity.epoch, given.encode()))
+    # --- What the script is given. JSON's `null` would be true in Lua, so nothing is `False`.
+
+    def _key(self, kind: str, key: bytes) -> bytes:
+        return b"%s%s:%s" % (self._prefix, kind.encode(), hexlify(key))
+
+    def _record(self, record: Record | None, keys: list[bytes]) -> Any:
+        if record is None:
+            return False
+        keys.append(self._records + hexlify(record.key))
+        return milliseconds(record.ttl), record.forgets, record.fingerprint.hex()
+
+    def _item(self, claim: Claim, keys: list[bytes]) -> list[Any]:
+        report_id = False if claim.report_id is None else claim.report_id
+        records = self._record(claim.record, keys), self._record(claim.cooldown, keys)
+        return [claim.token, milliseconds(claim.lease), report_id, claim.force, *records]
+
+    async def _ask(self, step: str, items: Sequence[Any], *keys: bytes) -> Any:
+        """Run a step on a list, and give the answer to each item. Raises `StoreError`."""
+        answer = await self._run(step, self._known().epoch, _encode(items).encode(), *keys)
         if _text(answer) == "lost":
-            raise _lost()
+            raise lost()
         return answer
 
-    async def _run(self, script: scripts.Script, keys: Iterable[bytes], args: Iterable[Any]) -> Any:
+    async def _run(self, step: str, epoch: str, items: bytes, *keys: bytes) -> Any:
         execute = _executor(self._client)
-        all_keys = (*self._shared, *keys)
-        given = (len(all_keys), *all_keys, *args)
+        given = (len(keys) + 2, *self._shared, *keys, step, epoch, items)
 
         async def run() -> Any:
             with suppress(exceptions.NoScriptError):
-                return await execute("EVALSHA", script.sha, *given)
-            return await execute("EVAL", script.text, *given)
+                return await execute("EVALSHA", SHA, *given)
+            return await execute("EVAL", SCRIPT, *given)
 
         return await self._exchange(run)
 
@@ -268,7 +251,7 @@ class RedisStore(Store):
         try:
             async with asyncio.timeout(self._longest):
                 answer = await run()
-        except (exceptions.RedisError, exceptions.RedisClusterException, OSError) as exc:
+        except _ERRORS as exc:
             error = _explained(exc)
         if task.cancelling() > cancelling:
             # redis-py sends within `asyncio.wait_for`, which before Python 3.12 swallows a cancellation that comes in
@@ -351,35 +334,22 @@ def _explained(error: BaseException) -> StoreError:
     return StoreError(f"refuses ({name})", expected, passing=name in _PASSING)
 
 
-def _identity(held: Any) -> Identity | None:
-    found = re.fullmatch("([0-9a-f]{16}):([0-9a-f]{64})", _text(held))
-    return None if found is None else Identity(found[1], bytes.fromhex(found[2]))
-
-
-def _lost() -> StoreError:
-    return StoreError(
-        "has lost its data, or is another one than when this client connected",
-        "the one from before; or restart the application, if what was sent lately may be forgotten",
-    )
-
-
-def _optional(text: str | None) -> str:
-    return "" if text is None else f"={text}"
-
-
-def _flag(value: bool) -> str:
-    return "1" if value else ""
-
-
 def _text(value: Any) -> Any:
     # A ready client decodes what is asked by its own methods, where it was made to.
     return value.decode() if isinstance(value, bytes) else value
 
 
+def _granted(claim: Claim, found: Any) -> Answer:
+    if found == 0 or isinstance(found, list):
+        return _answer(found)
+    before = None if found == 1 else _text(found)
+    return Answer(state=State.CLAIMED, token=claim.token, report_id=claim.report_id, result=before)
+
+
 def _answer(found: Any) -> Answer:
     if not found:
         return Answer(state=State.FREE)
-    state, token, result, report_id, left, mismatch, cooldown, limit = map(_text, found)
+    state, token, result, report_id, left, mismatch, cooldown, *limit = map(_text, found)
     return Answer(
         state=State(state),
         token=token,
@@ -388,5 +358,5 @@ def _answer(found: Any) -> Answer:
         remaining=left / 1e6,
         mismatch=mismatch == 1,
         cooldown=cooldown == 1,
-        limit=limit,
+        limit=limit[0] if limit else None,
     )
