@@ -3,9 +3,11 @@ from __future__ import annotations
 import asyncio
 import atexit
 import gc
+import importlib.util
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,10 +29,20 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 
 # Where compiled files are not wanted beside their sources, each process that a test starts would compile all that it
-# imports: they have a folder in common instead, until the run ends.
+# imports: they have a folder in common instead, which the next run finds again where it can be kept.
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
-    os.environ["PYTHONPYCACHEPREFIX"] = tempfile.mkdtemp(prefix="compiled-")
-    atexit.register(shutil.rmtree, os.environ["PYTHONPYCACHEPREFIX"], ignore_errors=True)
+    compiled = Path(__file__).parents[1] / ".pytest_cache" / "compiled"
+    try:
+        compiled.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=compiled):
+            os.environ["PYTHONPYCACHEPREFIX"] = str(compiled)
+    except OSError:
+        os.environ["PYTHONPYCACHEPREFIX"] = tempfile.mkdtemp(prefix="compiled-")
+        atexit.register(shutil.rmtree, os.environ["PYTHONPYCACHEPREFIX"], ignore_errors=True)
+
+# httpcore imports it at each step of a request: where it is absent, it is looked for in all folders, thousands of times.
+if importlib.util.find_spec("sniffio") is None:
+    sys.modules["sniffio"] = None  # type: ignore[assignment]
 
 
 @pytest.hookimpl(optionalhook=True)

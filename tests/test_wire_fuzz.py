@@ -269,7 +269,7 @@ def test_the_fuzz_reaches_every_kind_of_result():
         reasons.add(getattr(result, "detail", "").partition(": ")[2])
 
     quick = settings(FUZZ, max_examples=300, derandomize=False, database=None)
-    for number in range(20):
+    for number in (4, 9, *range(20)):  # those two reach all of it, as Hypothesis draws today
         seed(number)(quick(given(http_statuses, header_maps, bodies)(explore)))()
         if results >= EVERY_RESULT and reasons >= EVERY_REASON:
             break

@@ -181,9 +181,6 @@ class ServedHooks:
     def make_store(self, *, namespace="gateway360"):
         return ServedStore(self.server.path, namespace)
 
-    def factory(self):
-        return ("served_store:ServedStore", self.server.path)
-
     async def restart(self, *, keep_data):
         self.server.stop()
         Path(self.server.path).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The conformance suite on the store in memory: in this process with a clock that is moved, and served to others."""
+"""The conformance suite on the store in memory: all of it with a clock that is moved, the places and faults over a socket."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from served_store import ServedHooks, Server
 
 from gateway360_async.testing import FakeClock
 from gateway360_async.testing.stores import Memory, MemoryStore, StoreConformance
+from gateway360_async.testing.stores._places import FaultRules, PlaceRules
 
 
 class TestMemoryStore(StoreConformance):
@@ -39,7 +40,9 @@ class TestMemoryStore(StoreConformance):
             self.memory.clear()
 
 
-class TestServedStore(ServedHooks, StoreConformance):
+class TestServedStore(ServedHooks, PlaceRules, FaultRules):
+    # The other rules are those of the memory that it serves; real processes race for the stores that are for them.
+
     @pytest.fixture(autouse=True)
     def place(self):
         # Not in pytest's folder: the path of a socket has about a hundred characters.

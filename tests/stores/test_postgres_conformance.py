@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from pathlib import Path
 
 import pytest
 from lossy_proxy import LossyProxy
-from postgres_process import ABSENT, PostgresProcess, is_installed
 
 from gateway360_async.stores import PostgresStore
 from gateway360_async.testing.stores import StoreConformance
-
-
-@pytest.fixture(scope="module")
-def server():
-    """A server that keeps its data, with the store's tables in a database that is copied for each test."""
-    if not is_installed():
-        pytest.skip(ABSENT)
-    with PostgresProcess() as process:
-        process.execute("CREATE DATABASE made")
-        asyncio.run(PostgresStore(process.dsn("made")).init())
-        yield process
 
 
 class TestPostgresStore(StoreConformance):

@@ -40,16 +40,6 @@ def ended(claim, state=State.COMPLETED, result="sent", **more):
     return Completion(claim=claim, state=state, result=result, **more)
 
 
-@pytest.fixture(scope="module")
-def server():
-    if not is_installed():
-        pytest.skip(ABSENT)
-    with PostgresProcess() as process:
-        process.execute("CREATE DATABASE made", "CREATE ROLE app LOGIN")
-        process.execute(SCHEMA, dsn=process.dsn("made"))
-        yield process
-
-
 @pytest.fixture
 def own_server():
     """A server of the test's own, to be ended."""

@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from postgres_process import ABSENT, PostgresProcess, is_installed
+
+from gateway360_async.stores._postgres_schema import SCHEMA
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[PostgresProcess]:
+    """A PostgreSQL with the store's tables in the database `made`, which is copied for each test."""
+    if not is_installed():
+        pytest.skip(ABSENT)
+    with PostgresProcess() as process:
+        process.execute("CREATE DATABASE made", "CREATE ROLE app LOGIN")
+        process.execute(SCHEMA, dsn=process.dsn("made"))
+        yield process
