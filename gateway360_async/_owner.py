@@ -45,6 +45,7 @@ class Owner:
             self._pid = os.getpid()
         elif self._loop is not loop:
             raise WrongEventLoop(
-                f"this {self._name} belongs to another event loop: make one in each; nothing was sent"
+                f"this {self._name} belongs to another event loop: make one in each, or share one client of "
+                "gateway360_async.blocking among all; nothing was sent"
             )
         return loop

@@ -95,7 +95,7 @@ class ReportApp:
         if scope["type"] != "http":
             # What ASGI wants of an application that does not know a protocol; a server then goes on without.
             raise RuntimeError(f"ReportApp serves HTTP only, not {scope['type']!r}")
-        token: str = scope["path"].rpartition("/")[2]
+        token: str = scope["path"].rstrip("/").rpartition("/")[2]  # Litestar's mounts add a slash
         answer = self._refusal(scope, token)
         if answer is None:
             body = await _read_body(receive)

@@ -8,6 +8,7 @@ docstring of `gateway360_async.integrations` has it on arq.
 Invariants:
 
 - It imports no engine.
+- `BlockingPinWorker` is for engines whose tasks are plain functions. It begins in each process with the first task there.
 - A task returns when its result is on record, so that an engine may acknowledge it then. One that cannot be begun
   because the store is away does not return: an engine would take that for done.
 - While the store is away, one task tries for all.
@@ -21,6 +22,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -28,9 +31,10 @@ from .._client import Gateway360Client
 from .._errors import ClientClosed, InvalidConfiguration, InvalidRequest, StoreError
 from .._payloads import PinRequest
 from .._results import FailureKind, PinResult, TransportFailure
+from ..blocking import BackgroundLoop
 from ._tasks import outcome_of, request_of, result_of, task_of
 
-__all__ = ["PinWorker", "outcome_of", "request_of", "result_of", "task_of"]
+__all__ = ["BlockingPinWorker", "PinWorker", "outcome_of", "request_of", "result_of", "task_of"]
 
 _logger = logging.getLogger("gateway360_async")
 
@@ -146,6 +150,60 @@ class PinWorker:
         if self._open.is_set():
             _logger.warning("no task is begun until the store can be asked: %s", result.detail)
         return None
+
+
+class BlockingPinWorker:
+    """A `PinWorker` for plain functions: on an event loop in the background, one in each process.
+
+    Args:
+        make_client: Makes the async client, which has to have a `store`.
+
+    Raises:
+        InvalidConfiguration: That is not callable.
+    """
+
+    def __init__(self, make_client: Callable[[], Gateway360Client]) -> None:
+        self._make_client = make_client
+        self._lock = threading.Lock()
+        self._pid = 0
+        self._worker = PinWorker(make_client)
+        self._loop = BackgroundLoop(self._worker.stop)
+
+    def check(self) -> None:
+        """Make the client, connect its store and close both, as an engine's parent does before it forks.
+
+        Raises:
+            InvalidConfiguration: There is no client with a store, or one of its settings is wrong.
+            StoreError: The store refuses this client. One that is away is waited for by the tasks.
+        """
+        BlockingPinWorker(self._make_client)._begin().close()  # noqa: SLF001  # one of its own kind
+
+    def send_pin(self, task: Mapping[str, Any]) -> dict[str, Any]:
+        """Send a task's request, once, and wait for its outcome. See `PinWorker.send_pin`."""
+        loop = self._begin()
+        coroutine = self._worker.send_pin(task=task)
+        del task  # whatever is raised from here on, a traceback with local variables does not show it
+        return loop.run(coroutine)
+
+    def stop(self) -> None:
+        """Wait for what is in flight, which ends with the client's deadline, and close the client."""
+        with self._lock:
+            self._pid = 0
+            self._loop.close()
+
+    def _begin(self) -> BackgroundLoop:
+        """Open the client, unless this process has."""
+        with self._lock:
+            if self._pid != os.getpid():
+                worker = PinWorker(self._make_client)
+                loop = BackgroundLoop(worker.stop)
+                try:
+                    loop.run(worker.start())
+                except BaseException:
+                    loop.close()
+                    raise
+                self._worker, self._loop, self._pid = worker, loop, os.getpid()
+            return self._loop
 
 
 def _read(task: Mapping[str, Any]) -> tuple[PinRequest, str] | InvalidRequest:

@@ -1,0 +1,356 @@
+"""The client for code without an event loop of its own: threads, WSGI, Django, Celery tasks, notebooks.
+
+    from gateway360_async.blocking import Gateway360Client
+
+    with Gateway360Client(sender="GOOD PIZZA") as client:
+        result = client.request_pin("34666666111")
+
+It is the async client on one event loop in a background thread (anyio's blocking portal), with the same names and the same
+results. Any number of threads share it, and with it its connections, its cooldown and its guard. Code in an event loop
+awaits it through `Gateway360Client.aio`, whichever loop that is: `await client.aio.request_pin("34666666111")`.
+
+Invariants:
+
+- The thread starts with the first call, so a client may be made before a fork. One that was used before is refused after it.
+- A caller that stops waiting (Ctrl-C, a time limit, a cancellation) cancels its call.
+- The caller's thread reads the rows of a batch, so they may come from its database connection.
+"""
+
+# Functions of this module make methods of its classes.
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from concurrent.futures import CancelledError, Future
+from contextlib import AbstractContextManager
+from functools import wraps
+from queue import SimpleQueue
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from ._client import Gateway360Client as AsyncClient
+from ._errors import ClientClosed, WrongEventLoop
+from ._source import Source
+
+if TYPE_CHECKING:
+    from ._batch import Batch as AsyncBatch
+    from ._reports import BatchItem, BatchReport
+    from ._results import BatchResult
+    from .stores import Store
+
+__all__ = ["AnyLoop", "BackgroundLoop", "Batch", "Gateway360Client"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class BackgroundLoop:
+    """An event loop in a thread of its own. The first coroutine starts it.
+
+    Args:
+        at_end: Run on the loop before it stops, such as a client's `aclose`.
+    """
+
+    def __init__(self, at_end: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        self._at_end = at_end
+        self._lock = threading.Lock()
+        self._portal: AbstractContextManager[BlockingPortal] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = self._pid = 0
+        self._closed = False
+
+    def submit(self, coroutine: Coroutine[Any, Any, _T]) -> Future[_T]:
+        """Run a coroutine on the loop, in the caller's context.
+
+        Raises:
+            ClientClosed: The loop was closed.
+            WrongEventLoop: It was used before a fork.
+        """
+        try:
+            self._require_process()  # before the lock, which another thread may have held when the process forked
+            with self._lock:
+                if self._closed:
+                    raise ClientClosed  # noqa: TRY301
+                return asyncio.run_coroutine_threadsafe(coroutine, self._loop or self._start())
+        except BaseException:
+            coroutine.close()
+            raise
+
+    def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        """Run a coroutine on the loop and wait for its result, which it raises or returns.
+
+        Raises:
+            ClientClosed: The loop was closed.
+            WrongEventLoop: It was used before a fork, or this is its own thread.
+        """
+        if threading.get_ident() == self._thread:
+            coroutine.close()
+            raise WrongEventLoop("this thread runs the client's own event loop: await `client.aio` there")
+        future = self.submit(coroutine)
+        try:
+            return future.result()
+        except CancelledError:
+            raise ClientClosed from None
+        except BaseException:
+            future.cancel()
+            raise
+        finally:
+            del future  # or it would keep the error, and its frames, alive
+
+    async def wait(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        """Run a coroutine on the loop and await its result, in any event loop of asyncio. Raises as `run` does."""
+        return await asyncio.wrap_future(self.submit(coroutine))
+
+    def close(self) -> None:
+        """Run `at_end` and stop the thread. Does nothing after a fork: the thread is the parent's."""
+        if self._pid not in (0, os.getpid()):
+            return
+        with self._lock:
+            closed, self._closed = self._closed, True
+        if closed or self._loop is None or self._portal is None:
+            return
+        try:
+            asyncio.run_coroutine_threadsafe(self._at_end(), self._loop).result()
+        finally:
+            atexit.unregister(self.close)
+            self._portal.__exit__(None, None, None)
+
+    def _start(self) -> asyncio.AbstractEventLoop:
+        self._portal = start_blocking_portal("asyncio", name="gateway360")
+        portal = self._portal.__enter__()
+        self._loop, self._thread = portal.call(_running_loop)
+        self._pid = os.getpid()
+        atexit.register(self.close)
+        return self._loop
+
+    def _require_process(self) -> None:
+        if self._pid not in (0, os.getpid()):
+            raise WrongEventLoop(
+                "this client was used before a fork: make one in each process; nothing was sent"
+            )
+
+
+async def _running_loop() -> tuple[asyncio.AbstractEventLoop, int]:
+    return asyncio.get_running_loop(), threading.get_ident()
+
+
+def _with_arguments(
+    _method: Callable[Concatenate[AsyncClient, _P], object],
+) -> Callable[[Callable[..., _T]], Callable[Concatenate[Gateway360Client, _P], _T]]:
+    """Give a method the arguments of the async client's, for type checkers and `inspect.signature`."""
+    return wraps(_method, assigned=())
+
+
+def _waits(
+    method: Callable[Concatenate[AsyncClient, _P], Coroutine[Any, Any, _T]],
+) -> Callable[Concatenate[Gateway360Client, _P], _T]:
+    """Make the blocking form of a method."""
+
+    @wraps(method)
+    def call(self: Gateway360Client, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        coroutine = method(self._client, *args, **kwargs)
+        del args, kwargs  # or a traceback with local variables would show the number
+        return self._loop.run(coroutine)
+
+    return cast("Callable[Concatenate[Gateway360Client, _P], _T]", call)
+
+
+def _awaits(
+    method: Callable[Concatenate[AsyncClient, _P], Coroutine[Any, Any, _T]],
+) -> Callable[Concatenate[AnyLoop, _P], Coroutine[Any, Any, _T]]:
+    """Make the form of a method that any event loop can await."""
+
+    @wraps(method)
+    async def call(self: AnyLoop, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        coroutine = method(self._client, *args, **kwargs)
+        del args, kwargs
+        return await self._loop.wait(coroutine)
+
+    return cast("Callable[Concatenate[AnyLoop, _P], Coroutine[Any, Any, _T]]", call)
+
+
+class AnyLoop:
+    """The methods of a blocking client, to be awaited in any event loop of asyncio: `Gateway360Client.aio`."""
+
+    def __init__(self, client: AsyncClient, loop: BackgroundLoop) -> None:
+        self._client = client
+        self._loop = loop
+
+    request_pin = _awaits(AsyncClient.request_pin)
+    send = _awaits(AsyncClient.send)
+    verify_pin = _awaits(AsyncClient.verify_pin)
+    resolve = _awaits(AsyncClient.resolve)
+    connect = _awaits(AsyncClient.connect)
+
+    async def run(
+        self, function: Callable[_P, Coroutine[Any, Any, _T]], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        """Await an async function on the client's event loop, such as `DeliveryReports.receive`."""
+        coroutine = function(*args, **kwargs)
+        del args, kwargs
+        return await self._loop.wait(coroutine)
+
+
+class Gateway360Client:
+    """Sends PIN requests to Gateway360, from any thread. Keep one for all calls.
+
+    Its arguments, methods and results are those of `gateway360_async.Gateway360Client`.
+
+    Raises:
+        InvalidConfiguration: A setting is wrong; `.setting` names it.
+    """
+
+    @_with_arguments(AsyncClient.__init__)
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        try:
+            self._client = AsyncClient(*args, **settings)
+        finally:
+            del args, settings  # no traceback with local variables shows the key
+        self._loop = BackgroundLoop(self._client.aclose)
+
+    def __repr__(self) -> str:
+        return f"<blocking {getattr(self, '_client', None)!r}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Refuse new calls, wait for those in flight (each has its deadline), and stop the thread.
+
+        The interpreter's exit does the same.
+        """
+        self._loop.close()
+
+    @property
+    def aio(self) -> AnyLoop:
+        """The client, to be awaited in any event loop of asyncio."""
+        return AnyLoop(self._client, self._loop)
+
+    @property
+    def store(self) -> Store | None:
+        """The store that this client was given; `None`: it remembers for this process only."""
+        return self._client.store
+
+    request_pin = _waits(AsyncClient.request_pin)
+    send = _waits(AsyncClient.send)
+    verify_pin = _waits(AsyncClient.verify_pin)
+    resolve = _waits(AsyncClient.resolve)
+    connect = _waits(AsyncClient.connect)
+
+    def run(self, function: Callable[_P, Coroutine[Any, Any, _T]], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Run an async function on the client's event loop, such as `DeliveryReports.receive`."""
+        coroutine = function(*args, **kwargs)
+        del args, kwargs
+        return self._loop.run(coroutine)
+
+    @_with_arguments(AsyncClient.batch)
+    def batch(self, rows: Iterable[object] | AsyncIterable[object], **settings: Any) -> Batch:
+        """Send many requests, and get each result as it comes.
+
+            with client.batch(rows) as batch:
+                for item in batch:
+                    print(item.index, item.result)
+            print(batch.report)
+
+        The arguments are those of `gateway360_async.Gateway360Client.batch`. The thread that iterates reads the rows.
+        """
+        return Batch(self._client, self._loop, rows, settings)
+
+    @_with_arguments(AsyncClient.send_all)
+    def send_all(self, rows: Iterable[object] | AsyncIterable[object], **settings: Any) -> list[BatchResult]:
+        """Send many requests, and get their results in the order of the rows. See `batch`."""
+        source = Source(rows)
+        if source.is_at_hand:
+            rows = [row for _, row in iter(source.read_now, None)]  # by this thread
+        coroutine = self._client.send_all(rows, **settings)
+        del rows
+        return self._loop.run(coroutine)
+
+
+class Batch:
+    """A batch of the blocking client: `Gateway360Client.batch` makes one. Use it once, as a context manager.
+
+    It is `gateway360_async.Batch` without `async`. While the caller's thread does something else than iterate, rows are not
+    read, and what is in flight ends.
+    """
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        loop: BackgroundLoop,
+        rows: Iterable[object] | AsyncIterable[object],
+        settings: Mapping[str, Any],
+    ) -> None:
+        self._loop = loop
+        self._steps: SimpleQueue[Future[Any]] = SimpleQueue()
+        """The next item once it is there, and before it the rows that the batch wants to be read."""
+        self._source = Source(rows)
+        if self._source.is_at_hand:
+            rows = self._read()
+        self._batch = client.batch(rows, **settings)
+        self._next: Future[BatchItem] | None = None
+
+    @property
+    def report(self) -> BatchReport:
+        """The state of the batch so far; whole once the block has been left."""
+        return self._batch.report
+
+    def stop(self) -> None:
+        """Begin nothing more. The results of what is on its way come as before; entries that were not begun do not."""
+        self._loop.run(_stop(self._batch))
+
+    def __enter__(self) -> Self:
+        self._loop.run(self._batch.__aenter__())
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._loop.run(self._batch.__aexit__(exc_type, exc, traceback))
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> BatchItem:
+        if self._next is None:
+            self._next = self._loop.submit(self._batch.__anext__())
+            self._next.add_done_callback(self._steps.put)
+        while (step := self._steps.get()) is not self._next:
+            if step.set_running_or_notify_cancel():
+                try:
+                    step.set_result(self._source.read_now())
+                except Exception as exc:  # noqa: BLE001  # the batch raises it, once it has settled its calls
+                    step.set_exception(exc)
+        self._next = None
+        try:
+            return cast("BatchItem", step.result())
+        except StopAsyncIteration:
+            raise StopIteration from None
+        finally:
+            del step  # or it would keep the error, and its frames, alive
+
+    async def _read(self) -> AsyncIterator[object]:
+        """Have each row read by the thread that iterates over the items."""
+        while True:
+            wanted: Future[tuple[int, object] | None] = Future()
+            self._steps.put(wanted)
+            read = await asyncio.wrap_future(wanted)
+            if read is None:
+                return
+            yield read[1]
+
+
+async def _stop(batch: AsyncBatch) -> None:
+    batch.stop()
