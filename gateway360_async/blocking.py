@@ -66,15 +66,21 @@ class BackgroundLoop:
         self._thread = self._pid = 0
         self._closed = False
 
-    def submit(self, coroutine: Coroutine[Any, Any, _T]) -> Future[_T]:
+    def submit(self, coroutine: Coroutine[Any, Any, _T], *, blocks: bool = True) -> Future[_T]:
         """Run a coroutine on the loop, in the caller's context.
+
+        Args:
+            coroutine: What is run, or closed where it cannot be.
+            blocks: Whether this thread then waits for it.
 
         Raises:
             ClientClosed: The loop was closed.
-            WrongEventLoop: It was used before a fork.
+            WrongEventLoop: It was used before a fork, or would wait for itself.
         """
         try:
             self._require_process()  # before the lock, which another thread may have held when the process forked
+            if blocks:
+                self._require_another_thread()
             with self._lock:
                 if self._closed:
                     raise ClientClosed  # noqa: TRY301
@@ -84,20 +90,12 @@ class BackgroundLoop:
             raise
 
     def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
-        """Run a coroutine on the loop and wait for its result, which it raises or returns.
-
-        Raises:
-            ClientClosed: The loop was closed.
-            WrongEventLoop: It was used before a fork, or this is its own thread.
-        """
-        if threading.get_ident() == self._thread:
-            coroutine.close()
-            raise WrongEventLoop("this thread runs the client's own event loop: await `client.aio` there")
+        """Run a coroutine on the loop and wait for its result. Raises its error, or as `submit` does."""
         future = self.submit(coroutine)
         try:
             return future.result()
         except CancelledError:
-            raise ClientClosed from None
+            raise ClientClosed from None  # while it waited
         except BaseException:
             future.cancel()
             raise
@@ -106,12 +104,20 @@ class BackgroundLoop:
 
     async def wait(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         """Run a coroutine on the loop and await its result, in any event loop of asyncio. Raises as `run` does."""
-        return await asyncio.wrap_future(self.submit(coroutine))
+        future = self.submit(coroutine, blocks=False)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise ClientClosed from None
 
     def close(self) -> None:
         """Run `at_end` and stop the thread. Does nothing after a fork: the thread is the parent's."""
         if self._pid not in (0, os.getpid()):
             return
+        self._require_another_thread()
         with self._lock:
             closed, self._closed = self._closed, True
         if closed or self._loop is None or self._portal is None:
@@ -121,6 +127,7 @@ class BackgroundLoop:
         finally:
             atexit.unregister(self.close)
             self._portal.__exit__(None, None, None)
+            self._thread = 0
 
     def _start(self) -> asyncio.AbstractEventLoop:
         self._portal = start_blocking_portal("asyncio", name="gateway360")
@@ -129,6 +136,10 @@ class BackgroundLoop:
         self._pid = os.getpid()
         atexit.register(self.close)
         return self._loop
+
+    def _require_another_thread(self) -> None:
+        if threading.get_ident() == self._thread:
+            raise WrongEventLoop("this thread runs the client's own event loop: await `client.aio` there")
 
     def _require_process(self) -> None:
         if self._pid not in (0, os.getpid()):
@@ -328,16 +339,20 @@ class Batch:
             self._next = self._loop.submit(self._batch.__anext__())
             self._next.add_done_callback(self._steps.put)
         while (step := self._steps.get()) is not self._next:
-            if step.set_running_or_notify_cancel():
-                try:
-                    step.set_result(self._source.read_now())
-                except Exception as exc:  # noqa: BLE001  # the batch raises it, once it has settled its calls
-                    step.set_exception(exc)
+            try:
+                step.set_result(self._source.read_now())
+            except Exception as exc:  # noqa: BLE001  # the batch raises it, once it has settled its calls
+                step.set_exception(exc)
+            except BaseException:
+                step.cancel()  # Ctrl-C is for this thread
+                raise
         self._next = None
         try:
             return cast("BatchItem", step.result())
         except StopAsyncIteration:
             raise StopIteration from None
+        except CancelledError:
+            raise ClientClosed from None
         finally:
             del step  # or it would keep the error, and its frames, alive
 

@@ -51,7 +51,7 @@ def test_task_is_plain_json_and_comes_back_as_it_was(request_):
 
 def test_task_holds_the_key_and_the_fields():
     request = {"msisdn": "34666666111", "sender": "PIZZA", "hlr_lookup": 1}
-    assert task_of(PLAIN, "k") == {"key": "k", "request": request}
+    assert task_of(PLAIN, "k") == {"v": 1, "key": "k", "request": request}
 
 
 @pytest.mark.parametrize("request_", ["34666666111", None, {"msisdn": "34666666111"}])
@@ -74,14 +74,20 @@ def test_task_without_a_fit_key_is_refused(key):
         (None, "task"),
         ([1], "task"),
         ({}, "task"),
-        ({"key": "k"}, "task"),
-        ({"key": "k", "request": None}, "task"),
-        ({"key": "k", "request": "34666666111"}, "task"),
-        ({"key": "k", "request": {}}, "sender|msisdn"),
-        ({"key": "k", "request": {"msisdn": "34666666111"}}, "sender"),
-        ({"key": "k", "request": {"msisdn": "34666666111", "sender": "P", "api_key": "s3cret"}}, "api_key"),
-        ({"key": "k", "request": {"msisdn": "34666666111x", "sender": "P"}}, "msisdn"),
-        ({"key": 4711, "request": {"msisdn": "34666666111", "sender": "P"}}, "idempotency_key"),
+        ({"v": 1, "key": "k"}, "task"),
+        ({"key": "k", "request": {}}, "task"),
+        ({"v": 2, "key": "k", "request": {}}, "task"),
+        ({"v": "34666666111", "key": "k", "request": {}}, "task"),
+        ({"v": 1, "key": "k", "request": None}, "task"),
+        ({"v": 1, "key": "k", "request": "34666666111"}, "task"),
+        ({"v": 1, "key": "k", "request": {}}, "sender|msisdn"),
+        ({"v": 1, "key": "k", "request": {"msisdn": "34666666111"}}, "sender"),
+        (
+            {"v": 1, "key": "k", "request": {"msisdn": "34666666111", "sender": "P", "api_key": "s3cret"}},
+            "api_key",
+        ),
+        ({"v": 1, "key": "k", "request": {"msisdn": "34666666111x", "sender": "P"}}, "msisdn"),
+        ({"v": 1, "key": 4711, "request": {"msisdn": "34666666111", "sender": "P"}}, "idempotency_key"),
     ],
 )
 def test_task_from_a_queue_is_checked(task, field):
@@ -108,3 +114,10 @@ def test_outcome_is_plain_json_and_comes_back_as_it_was(result):
 def test_outcome_that_is_none_is_refused(outcome):
     with pytest.raises(ValueError, match="no outcome of a task"):
         result_of(outcome)
+
+
+def test_task_or_outcome_of_another_version_is_refused():
+    with pytest.raises(InvalidRequest, match="is of version 2; expected version 1: update the worker"):
+        request_of({**task_of(PLAIN, "k"), "v": 2})
+    with pytest.raises(ValueError, match="an outcome of another version than 1: update this side"):
+        result_of({**outcome_of(OUTCOMES[0]), "v": 2})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 
 import pytest
 from leaks import reported
@@ -18,8 +19,10 @@ from gateway360_async import (
     StoreError,
 )
 from gateway360_async.integrations import worker as worker_module
-from gateway360_async.integrations.worker import PinWorker, result_of, task_of
+from gateway360_async.integrations.worker import BlockingPinWorker, PinWorker, result_of, task_of
 from gateway360_async.sandbox import Sandbox
+from gateway360_async.stores import SqliteStore
+from gateway360_async.testing import sandbox_in_thread
 from gateway360_async.testing._memory_store import Memory
 
 NUMBER = "34666666111"
@@ -77,7 +80,7 @@ async def test_outcome_tells_what_happened():
 
 
 @pytest.mark.parametrize(
-    "poison", [None, {}, {"key": "1", "request": {"msisdn": f"{NUMBER}x", "sender": "P"}}]
+    "poison", [None, {}, {"v": 1, "key": "1", "request": {"msisdn": f"{NUMBER}x", "sender": "P"}}]
 )
 async def test_task_that_is_none_is_refused_without_a_word_of_it(poison):
     async with workers() as (gateway, worker):
@@ -226,3 +229,56 @@ async def test_worker_shows_no_key():
     async with workers() as (gateway, worker):
         assert "open" in repr(worker)
         assert gateway.api_key not in repr(worker)
+
+
+@pytest.fixture
+def blocking(tmp_path):
+    with sandbox_in_thread() as gateway:
+
+        def make_client():
+            return Gateway360Client(
+                gateway.api_key, base_url=gateway.base_url, store=SqliteStore(tmp_path / "pins.db")
+            )
+
+        worker = BlockingPinWorker(make_client)
+        worker.gateway = gateway
+        yield worker
+        worker.stop()
+
+
+def test_blocking_worker_sends_a_task_once_and_begins_again_after_a_stop(blocking):
+    blocking.check()
+    task = task_of(REQUEST, "sign-up 1")
+    outcomes = [blocking.send_pin(task), blocking.send_pin(task)]
+    blocking.stop()
+    blocking.stop()
+    outcomes.append(blocking.send_pin(task))
+    assert [outcome["disposition"] for outcome in outcomes] == ["sent"] * 3
+    assert [result_of(outcome).replayed for outcome in outcomes] == [False, True, True]
+    assert len(blocking.gateway.messages) == 1
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_blocking_worker_begins_in_the_child_of_a_fork(blocking):
+    task = task_of(REQUEST, "sign-up 1")
+    blocking.send_pin(task)
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            again = blocking.send_pin(task)
+            other = blocking.send_pin(task_of(PinRequest("34666666112", "GOOD PIZZA"), "sign-up 2"))
+            blocking.stop()
+            status = 0 if result_of(again).replayed and other["disposition"] == "sent" else 2
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    assert [message.msisdn for message in blocking.gateway.messages] == [NUMBER, "34666666112"]
+
+
+def test_blocking_worker_with_wrong_settings_is_told_so_and_can_be_tried_again():
+    worker = BlockingPinWorker(lambda: Gateway360Client("a-key"))
+    for begin in (worker.check, lambda: worker.send_pin(task_of(REQUEST, "1"))) * 2:
+        with pytest.raises(InvalidConfiguration, match="without a store"):
+            begin()
+    worker.stop()
