@@ -5,6 +5,7 @@
 | `gateway360_async.integrations.starlette` | the route for delivery reports, in Starlette and FastAPI; an application with it |
 | `gateway360_async.integrations.asgi` | the same as a plain ASGI application |
 | `gateway360_async.integrations.worker` | the task of any task queue |
+| `gateway360_async.integrations.celery` | that task on Celery |
 
 Each imports its framework only where it is used. The README has a sign-up in FastAPI.
 

@@ -23,6 +23,7 @@ Rules of this module:
 from __future__ import annotations
 
 import inspect
+import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final, TypeAlias
@@ -37,6 +38,8 @@ __all__ = ["OnReport", "ReportApp"]
 
 OnReport: TypeAlias = Callable[[DeliveryReport], object]
 """What is called with a report: a function, which must not block, or a coroutine function."""
+
+_logger = logging.getLogger("gateway360_async")
 
 _REMEMBERED: Final = 10_000  # requests: with ids of at most 128 characters, some MiB
 
@@ -112,6 +115,7 @@ class ReportApp:
         if scope["method"] != "POST":
             return _OTHER_METHOD
         if not self._reports.knows(token):
+            _logger.warning("a delivery report was refused (403): its URL has no token of this secret")
             return _FORGED
         return _TOO_LARGE if _announced(scope["headers"]) > MAX_BODY_BYTES else None
 

@@ -131,6 +131,17 @@ async def test_without_a_token_the_body_is_not_read(reports, bad):
     assert (status, text, unread) == (403, "Forbidden", 1)
 
 
+async def test_refused_token_is_logged_without_it(reports, caplog):
+    assert (await ask(ReportApp(reports), http("/hooks/sms/made-up"), b""))[0] == 403
+    assert "a delivery report was refused (403)" in caplog.text
+    assert "made-up" not in caplog.text
+
+
+async def test_slash_after_the_token_is_passed_over_as_mounts_of_litestar_add_one(reports, report_id, path):
+    assert (await ask(ReportApp(reports), http(f"{path}/"), body("DELIVRD")))[0] == 204
+    assert (await reports.get(report_id)).status == "DELIVRD"
+
+
 async def test_a_strangers_body_is_not_read(reports):
     for forged in (
         "/" + "A" * 54,
