@@ -1,0 +1,86 @@
+"""The recipes as processes of their own, and how a browser or the gateway asks them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+RECIPES = Path(__file__).parent.parent.parent / ".docs" / "recipes"
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def environment(gateway, port, **changed):
+    return {
+        **os.environ,
+        "GATEWAY360_BASE_URL": gateway.base_url,
+        "GATEWAY360_API_KEY": gateway.api_key,
+        "SMS_REPORT_URL": f"http://127.0.0.1:{port}/hooks/sms",
+        "SMS_REPORT_SECRET": "a-s3cret-of-the-tests",
+        **changed,
+    }
+
+
+@contextlib.contextmanager
+def served(gateway, *command):
+    """Run the site with a command that has `PORT` in it, and give its URL."""
+    port = free_port()
+    command = [sys.executable, *(part.replace("PORT", str(port)) for part in command)]
+    with subprocess.Popen(command, cwd=RECIPES, env=environment(gateway, port)) as server:
+        try:
+            while server.poll() is None:
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                    break
+                time.sleep(0.02)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def post(url, body):
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, body, method="POST"), timeout=30) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as exc:
+        with exc:
+            return exc.code, exc.read()
+
+
+def sign_up(url, number):
+    status, text = post(url, urllib.parse.urlencode({"msisdn": number}).encode())
+    return status, json.loads(text)
+
+
+def prove(gateway, url, *views):
+    """Prove that a site sends one SMS to a number, takes its report, and has an answer for each outcome."""
+    answers = [sign_up(f"{url}/{view}", "666 666 111") for view in views * 2]
+    assert answers == [(202, {"next": "type the PIN of the SMS"})] * 2 * len(views)
+    assert [message.msisdn for message in gateway.messages] == ["34666666111"]
+    report = json.dumps(gateway.report_json(gateway.messages[0])).encode()
+    assert post(gateway.messages[0].report_url, report)[0] == 204
+    assert post(f"{url}/hooks/sms/made-up", report)[0] == 403
+    assert post(gateway.messages[0].report_url, b"[{}]")[0] == 400
+    for index, view in enumerate(views):
+        assert sign_up(f"{url}/{view}", "x")[0] == 422
+        assert sign_up(f"{url}/{view}", "+44 7911 123456")[0] == 403
+        gateway.throttle_next()
+        assert sign_up(f"{url}/{view}", "666 666 333")[0] == 202
+        gateway.lose_next_answer()
+        status, said = sign_up(f"{url}/{view}", f"666 666 11{2 + index}")
+        assert (status, said) == (202, {"next": "wait a minute for the SMS, and type its PIN"})
+        balance, gateway.balance = gateway.balance, 0
+        assert sign_up(f"{url}/{view}", "666 666 444")[0] == 503
+        gateway.balance = balance
