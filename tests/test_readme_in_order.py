@@ -32,9 +32,8 @@ COMMAND = re.compile(r"(?:.*\\\n)*.+")
 SERVERS = {
     "gateway360 sandbox": "export GATEWAY360_API_KEY",
     "python3 -m uvicorn": "Application startup complete",
-    "arq/bin/arq ": "Starting worker",
+    "celery -A shop": "key=celery",
     "redis-server": "Ready to accept connections",
-    "taskiq worker": "Listening started",
 }
 """Programs that serve until they are ended, and what they say when they are ready."""
 
@@ -45,7 +44,6 @@ PORTS = {
     "uvicorn app:app": "uvicorn app:app --port {app}",
     ":6379": ":{redis}",
     "redis-server": "redis-server --port {redis}",
-    "RedisSettings()": "RedisSettings(port={redis})",
 }
 """What stands in the text, and what does in the test: with a free port, and a default spelled out."""
 

@@ -4,9 +4,7 @@
 
     send_pin.delay(task_of(request, "sign-up 4711"))
 
-The task is acknowledged when it has ended, and handed out again if its worker is killed: at once for a child of the prefork
-pool, after the broker's visibility timeout (an hour by default on Redis) for the whole worker. A pool of threads shares one
-client: `celery -A shop worker --pool threads --concurrency 100`.
+A pool of threads shares one client. `app.send_task` writes the number into the message's headers, which monitors show.
 """
 
 # Celery has no types.
@@ -47,8 +45,6 @@ def pin_task(
 ) -> Any:
     """Register the task that sends what `task_of` made, and returns its outcome.
 
-    A worker whose client cannot be made, or whose store refuses it, does not start.
-
     Args:
         app: The application.
         make_client: Makes the async client, which has to have a `store`, in each process that uses it.
@@ -56,7 +52,7 @@ def pin_task(
         options: The task's options. `acks_late` and `reject_on_worker_lost` are on.
 
     Raises:
-        InvalidConfiguration: `make_client` is not callable.
+        InvalidConfiguration: `make_client` is not callable. A worker with wrong settings does not start.
     """
     worker = BlockingPinWorker(make_client)
 

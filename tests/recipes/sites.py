@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -18,8 +19,11 @@ RECIPES = Path(__file__).parent.parent.parent / ".docs" / "recipes"
 
 
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+    """Find a port below those that systems give to sockets without one: another test's server cannot get it meanwhile."""
+    while True:
+        port = random.randrange(10_000, 30_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def environment(gateway, port, **changed):
@@ -40,7 +44,8 @@ def served(gateway, *command):
     command = [sys.executable, *(part.replace("PORT", str(port)) for part in command)]
     with subprocess.Popen(command, cwd=RECIPES, env=environment(gateway, port)) as server:
         try:
-            while server.poll() is None:
+            while True:
+                assert server.poll() is None, "the server has ended"
                 with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
                     break
                 time.sleep(0.02)
