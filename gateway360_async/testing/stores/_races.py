@@ -91,10 +91,11 @@ class RaceRules(Bench):
         assert all(line.get("all", True) for one in racers for line in one.lines), "a completion was refused"
         return racers
 
-    async def test_each_key_is_claimed_by_exactly_one_process(self) -> None:
+    @pytest.mark.parametrize("processes", [2, 8])
+    async def test_each_key_is_claimed_by_exactly_one_process(self, processes: int) -> None:
         """Processes that all want the same keys share them, and connect to one identity."""
         factory = self.factory()
-        racers = await self._race(*(Job(factory=factory, seed=seed, keys=120) for seed in range(5)))
+        racers = await self._race(*(Job(factory=factory, seed=seed, keys=120) for seed in range(processes)))
         granted: list[int] = [number for one in racers for number in one.said("claimed")]
         assert sorted(granted) == list(range(120))
         store = await self.open()
