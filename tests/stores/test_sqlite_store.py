@@ -970,3 +970,8 @@ async def test_what_has_expired_is_deleted_in_passing(path, clock):
             clock.now += 2.0
             await claimed(store, f"m{number}")
     assert rows(path, "SELECT count(*) FROM entry") == [(33,)]
+
+
+async def test_store_that_did_not_open_has_nothing_to_close(tmp_path):
+    await SqliteStore(tmp_path / "pins.db")._close()
+    assert list(tmp_path.iterdir()) == []
