@@ -18,7 +18,7 @@ sent, or it may have been sent.
 | `gateway360_async.stores` | where idempotency records live: a file, Redis, PostgreSQL |
 | `gateway360_async.delivery` | delivery reports: what became of an SMS |
 | `gateway360_async.observers` | who watches a client: logging; `gateway360_async.observers.opentelemetry`, `gateway360_async.observers.prometheus` |
-| `gateway360_async.integrations` | web applications and workers; `gateway360_async.integrations.starlette`, `gateway360_async.integrations.asgi`, `gateway360_async.integrations.worker`, `gateway360_async.integrations.celery`, `gateway360_async.integrations.taskiq`, `gateway360_async.integrations.arq` |
+| `gateway360_async.integrations` | web frameworks and task queues: `gateway360_async.integrations.asgi`, `gateway360_async.integrations.worker`, `gateway360_async.integrations.celery`, `gateway360_async.integrations.taskiq`, `gateway360_async.integrations.arq`, `gateway360_async.integrations.procrastinate`, `gateway360_async.integrations.django_tasks` |
 | `gateway360_async.transports` | the ways to the network: `DirectTransport`, `HttpxTransport` |
 | `gateway360_async.sandbox` | the gateway, embedded, that sends no SMS |
 | `gateway360_async.testing` | for the tests of applications: pytest fixtures, a clock, recorded answers (`gateway360_async.testing.answers`); the suite of a store of your own (`gateway360_async.testing.stores`) |

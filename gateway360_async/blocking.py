@@ -1,13 +1,10 @@
 """The client for code without an event loop of its own: threads, WSGI, Django, Celery tasks, notebooks.
 
-    from gateway360_async.blocking import Gateway360Client
-
     with Gateway360Client(sender="GOOD PIZZA") as client:
         result = client.request_pin("34666666111")
 
-It is the async client on one event loop in a background thread (anyio's blocking portal), with the same names and the same
-results. Any number of threads share it, and with it its connections, its cooldown and its guard. Code in an event loop
-awaits it through `Gateway360Client.aio`, whichever loop that is: `await client.aio.request_pin("34666666111")`.
+It is the async client on one event loop in a background thread (anyio's blocking portal). Any number of threads share it, and
+with it its connections, its cooldown and its guard. Any event loop awaits it: `await client.aio.request_pin("34666666111")`.
 
 Invariants:
 
@@ -27,13 +24,11 @@ import os
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import CancelledError, Future
-from contextlib import AbstractContextManager
 from functools import wraps
 from queue import SimpleQueue
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import start_blocking_portal
 
 from ._client import Gateway360Client as AsyncClient
 from ._errors import ClientClosed, WrongEventLoop
@@ -61,16 +56,16 @@ class BackgroundLoop:
     def __init__(self, at_end: Callable[[], Coroutine[Any, Any, object]]) -> None:
         self._at_end = at_end
         self._lock = threading.Lock()
-        self._portal: AbstractContextManager[BlockingPortal] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: Callable[..., object] = lambda *_: None
         self._thread = self._pid = 0
         self._closed = False
 
     def submit(self, coroutine: Coroutine[Any, Any, _T], *, blocks: bool = True) -> Future[_T]:
-        """Run a coroutine on the loop, in the caller's context.
+        """Run a coroutine on the loop, in the caller's context; close it where it cannot run.
 
         Args:
-            coroutine: What is run, or closed where it cannot be.
+            coroutine: The coroutine.
             blocks: Whether this thread then waits for it.
 
         Raises:
@@ -78,9 +73,7 @@ class BackgroundLoop:
             WrongEventLoop: It was used before a fork, or would wait for itself.
         """
         try:
-            self._require_process()  # before the lock, which another thread may have held when the process forked
-            if blocks:
-                self._require_another_thread()
+            self._require_process(blocks=blocks)  # before the lock: it may have been held at the fork
             with self._lock:
                 if self._closed:
                     raise ClientClosed  # noqa: TRY301
@@ -117,35 +110,32 @@ class BackgroundLoop:
         """Run `at_end` and stop the thread. Does nothing after a fork: the thread is the parent's."""
         if self._pid not in (0, os.getpid()):
             return
-        self._require_another_thread()
+        self._require_process(blocks=True)
         with self._lock:
             closed, self._closed = self._closed, True
-        if closed or self._loop is None or self._portal is None:
+        if closed or self._loop is None:
             return
         try:
             asyncio.run_coroutine_threadsafe(self._at_end(), self._loop).result()
         finally:
             atexit.unregister(self.close)
-            self._portal.__exit__(None, None, None)
+            self._stop(None, None, None)
             self._thread = 0
 
     def _start(self) -> asyncio.AbstractEventLoop:
-        self._portal = start_blocking_portal("asyncio", name="gateway360")
-        portal = self._portal.__enter__()
-        self._loop, self._thread = portal.call(_running_loop)
+        portal = start_blocking_portal("asyncio", name="gateway360")
+        self._stop = portal.__exit__
+        self._loop, self._thread = portal.__enter__().call(_running_loop)
         self._pid = os.getpid()
         atexit.register(self.close)
         return self._loop
 
-    def _require_another_thread(self) -> None:
-        if threading.get_ident() == self._thread:
-            raise WrongEventLoop("this thread runs the client's own event loop: await `client.aio` there")
-
-    def _require_process(self) -> None:
+    def _require_process(self, *, blocks: bool) -> None:
         if self._pid not in (0, os.getpid()):
-            raise WrongEventLoop(
-                "this client was used before a fork: make one in each process; nothing was sent"
-            )
+            problem = "this client was used before a fork: make one in each process; nothing was sent"
+            raise WrongEventLoop(problem)
+        if blocks and threading.get_ident() == self._thread:
+            raise WrongEventLoop("this thread runs the client's own event loop: await `client.aio` there")
 
 
 async def _running_loop() -> tuple[asyncio.AbstractEventLoop, int]:
@@ -225,6 +215,8 @@ class Gateway360Client:
         finally:
             del args, settings  # no traceback with local variables shows the key
         self._loop = BackgroundLoop(self._client.aclose)
+        self.aio = AnyLoop(self._client, self._loop)
+        """The client, to be awaited in any event loop of asyncio."""
 
     def __repr__(self) -> str:
         return f"<blocking {getattr(self, '_client', None)!r}>"
@@ -232,9 +224,7 @@ class Gateway360Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -243,11 +233,6 @@ class Gateway360Client:
         The interpreter's exit does the same.
         """
         self._loop.close()
-
-    @property
-    def aio(self) -> AnyLoop:
-        """The client, to be awaited in any event loop of asyncio."""
-        return AnyLoop(self._client, self._loop)
 
     @property
     def store(self) -> Store | None:
@@ -293,8 +278,7 @@ class Gateway360Client:
 class Batch:
     """A batch of the blocking client: `Gateway360Client.batch` makes one. Use it once, as a context manager.
 
-    It is `gateway360_async.Batch` without `async`. While the caller's thread does something else than iterate, rows are not
-    read, and what is in flight ends.
+    It is `gateway360_async.Batch` without `async`. It reads no rows while the caller's thread does not iterate.
     """
 
     def __init__(
@@ -306,11 +290,9 @@ class Batch:
     ) -> None:
         self._loop = loop
         self._steps: SimpleQueue[Future[Any]] = SimpleQueue()
-        """The next item once it is there, and before it the rows that the batch wants to be read."""
+        """The rows that the batch wants read, and then the next item."""
         self._source = Source(rows)
-        if self._source.is_at_hand:
-            rows = self._read()
-        self._batch = client.batch(rows, **settings)
+        self._batch = client.batch(self._read() if self._source.is_at_hand else rows, **settings)
         self._next: Future[BatchItem] | None = None
 
     @property
@@ -326,10 +308,8 @@ class Batch:
         self._loop.run(self._batch.__aenter__())
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._loop.run(self._batch.__aexit__(exc_type, exc, traceback))
+    def __exit__(self, *error: Any) -> None:  # noqa: PYI036  # as it comes
+        self._loop.run(self._batch.__aexit__(*error))
 
     def __iter__(self) -> Self:
         return self

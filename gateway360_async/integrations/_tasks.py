@@ -7,7 +7,7 @@ Invariants:
 - `v` is the version of both. A reader refuses a version that it does not know.
 """
 
-# The annotations are for users' type checkers; the checks are for everybody else at run time.
+# The annotations are for users' type checkers; the checks are for all others at run time.
 # pyright: reportUnnecessaryIsInstance=false
 
 from __future__ import annotations

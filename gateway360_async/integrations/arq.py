@@ -4,7 +4,7 @@
 class WorkerSettings:
     redis_settings = RedisSettings()
 
-await redis.enqueue_job("send_pin", task=task_of(request, key))
+await redis.enqueue_job("send_pin", task=task_of(request, "sign-up 4711"))
 """
 
 from __future__ import annotations
@@ -31,14 +31,8 @@ _DEFAULTS: Final = {
 def pin_task(make_client: Callable[[], Gateway360Client], *, name: str = "send_pin") -> Callable[[_T], _T]:
     """Give a `WorkerSettings` the function that sends what `task_of` made, and returns its outcome.
 
-    The class may have functions, hooks and settings of its own. arq's log shows the job without its arguments.
-
-    Args:
-        make_client: Makes the client, which has to have a `store`.
-        name: The function's name in the queue.
-
-    Raises:
-        InvalidConfiguration: `make_client` is not callable; or, when the worker starts, there is no client with a store.
+    The class may have functions, hooks and settings of its own. A worker with wrong settings does not start.
+    See `PinWorker` for `make_client` and for the errors raised.
     """
     worker = PinWorker(make_client)
 

@@ -1,23 +1,19 @@
 """The route for delivery reports as a plain ASGI application, which any ASGI server or framework can mount.
 
-    app.mount("/hooks/sms", ReportApp(reports, on_report=remember))
+    app.mount("/hooks/sms", ReportApp(reports, on_report=remember))     # Starlette, FastAPI
 
-Rules of this module:
+It answers:
 
-- It imports no framework. Its answers are HTTP's plainest:
+- 200 to a GET or HEAD, as of a gateway that asks whether the URL is there: nothing is read or taken
+- 204 taken; reports that were taken before are taken again
+- 400 some reports are malformed: the others were taken
+- 403 no token of ours, or not for these numbers: nothing was taken
+- 405 another method
+- 413 longer than 1 MiB
+- 500 the inbox's store or `on_report` has failed, as the framework answers what is raised
 
-      200  a GET or HEAD, as of a gateway that asks whether the URL is there: nothing is read or taken
-      204  taken; what was taken before is taken again
-      400  some reports are malformed: the others were taken
-      403  no token of ours, or not for these numbers: nothing was taken
-      405  another method
-      413  longer than 1 MiB
-      500  a store of yours or `on_report` has failed, as the framework answers what is raised
-
-- The content type is not looked at: the gateway publishes none for its reports.
-- A body is read only where the token could be one of ours, and never past its bound. How long a client may take
-  to send it is the server's matter, as it is for every other route.
-- What is raised below carries no whole number in its frames here.
+The content type is ignored: the gateway publishes none for its reports. A body is read only where the token could be one of
+ours, and never past its bound. An error carries no whole number in the frames of this module.
 """
 
 from __future__ import annotations
@@ -37,30 +33,20 @@ from ..delivery import MAX_BODY_BYTES, DeliveryReport, DeliveryReports, ForgedRe
 __all__ = ["OnReport", "ReportApp"]
 
 OnReport: TypeAlias = Callable[[DeliveryReport], object]
-"""What is called with a report: a function, which must not block, or a coroutine function."""
+"""A function, which must not block, or a coroutine function."""
 
 _logger = logging.getLogger("gateway360_async")
 
 _REMEMBERED: Final = 10_000  # requests: with ids of at most 128 characters, some MiB
 
-_Scope: TypeAlias = MutableMapping[str, Any]
 _Message: TypeAlias = MutableMapping[str, Any]
 _Receive: TypeAlias = Callable[[], Awaitable[_Message]]
-_Sender: TypeAlias = Callable[[_Message], Awaitable[None]]
+_Send: TypeAlias = Callable[[_Message], Awaitable[None]]
+_Answer: TypeAlias = tuple[int, str]
+"""The status, and the text."""
 
-
-@attrs.frozen
-class _Answer:
-    status: int
-    text: str = ""
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-
-
-_TAKEN: Final = _Answer(204)
-_FORGED: Final = _Answer(403, "Forbidden")
-_HERE: Final = _Answer(200, "Delivery reports are taken here, by POST.")
-_OTHER_METHOD: Final = _Answer(405, "Method Not Allowed", ((b"allow", b"GET, HEAD, POST"),))
-_TOO_LARGE: Final = _Answer(413, "Content Too Large")
+_FORGED: Final = (403, "Forbidden")
+_TOO_LARGE: Final = (413, "Content Too Large")
 
 
 class ReportApp:
@@ -70,16 +56,14 @@ class ReportApp:
 
     Args:
         reports: The inbox, which the client has as well.
-        on_report: Called for every report that is news, in the body's order: not for one that is `superseded`
-            (an `ACCEPTD` that comes after its `DELIVRD`), nor for one that it had taken before. A function, which
-            must not block, or a coroutine function. By then the inbox has the report, so `DeliveryReports.wait`
-            and the client's `resolve` know of it, whatever becomes of the call. What it raises is raised on, once
-            it was called for the other reports too; the framework answers 500 and logs it as it does any other,
-            and when the gateway posts the report again, it is called again. After a restart, or in another
-            process, it can be called twice for the same report: key what you store by `report.report_id`.
+        on_report: Called for every report that is news, in the body's order: neither for one that is `superseded` (an
+            `ACCEPTD` after its `DELIVRD`), nor for one that it has taken. The inbox has the report by then. An error is
+            raised once the other reports were handed over; when the gateway posts the report again, `on_report` is called
+            again. After a restart, or in another process, it can be called twice for a report: key what you store by
+            `report.report_id`.
 
     Raises:
-        InvalidConfiguration: One of them is of another type.
+        InvalidConfiguration: An argument is of another type.
     """
 
     def __init__(self, reports: DeliveryReports, *, on_report: OnReport | None = None) -> None:
@@ -93,7 +77,7 @@ class ReportApp:
         self._told: OrderedDict[str | None, DeliveryReport] = OrderedDict()
         """Of the last requests, by their report ids, the report that `on_report` took last."""
 
-    async def __call__(self, scope: _Scope, receive: _Receive, send: _Sender) -> None:
+    async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
         """Serve one request, as ASGI has it."""
         if scope["type"] != "http":
             # What ASGI wants of an application that does not know a protocol; a server then goes on without.
@@ -103,17 +87,20 @@ class ReportApp:
         if answer is None:
             body = await _read_body(receive)
             if body is None:
-                return  # there is nobody left to answer
+                return  # the client is gone
             taken, answer = await self._take(token, body)
             await self._hand_over(taken)
-        await _send(send, answer)  # to a HEAD, a server leaves the body out
+        await _send(send, *answer)  # to a HEAD, a server leaves the body out
 
-    def _refusal(self, scope: _Scope, token: str) -> _Answer | None:
-        """Answer what needs no look at the body."""
+    def _refusal(self, scope: _Message, token: str) -> _Answer | None:
+        """Answer without a look at the body, where that is possible."""
         if scope["method"] in ("GET", "HEAD"):
-            return _HERE  # whatever the token: which ones are true is told to nobody
+            return (
+                200,
+                "Delivery reports are taken here, by POST.",
+            )  # with any token: it tells no true ones apart
         if scope["method"] != "POST":
-            return _OTHER_METHOD
+            return 405, "Method Not Allowed"
         if not self._reports.knows(token):
             _logger.warning("a delivery report was refused (403): its URL has no token of this secret")
             return _FORGED
@@ -123,11 +110,11 @@ class ReportApp:
         if len(body) > MAX_BODY_BYTES:
             return [], _TOO_LARGE
         try:
-            return await self._reports.receive(token, body), _TAKEN
+            return await self._reports.receive(token, body), (204, "")
         except ForgedReport:
             return [], _FORGED
         except InvalidReports as exc:
-            return exc.reports, _Answer(400, f"{len(exc.reports)} taken; {exc}")
+            return exc.reports, (400, f"{len(exc.reports)} taken; {exc}")
 
     async def _hand_over(self, taken: Iterable[DeliveryReport]) -> None:
         if self._on_report is None:
@@ -158,7 +145,7 @@ class ReportApp:
 
 
 def _announced(headers: Iterable[tuple[bytes, bytes]]) -> int:
-    """Give the body's length as its header has it; 0: it does not say, or nothing that is a number."""
+    """Read the header with the body's length, in bytes; 0: there is none, or it is no number."""
     for name, value in headers:
         if name.lower() == b"content-length" and value.isdigit() and len(value) < 20:
             return int(value)
@@ -179,13 +166,11 @@ async def _read_body(receive: _Receive) -> SecretBytes | None:
     return SecretBytes(body)
 
 
-async def _send(send: _Sender, answer: _Answer) -> None:
-    body = answer.text.encode()
-    headers = list(answer.headers)
-    if answer.status != 204:  # which has no content, and so no length of it (RFC 9110, section 8.6)
-        headers += [
-            (b"content-type", b"text/plain; charset=utf-8"),
-            (b"content-length", str(len(body)).encode("ascii")),
-        ]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+async def _send(send: _Send, status: int, text: str) -> None:
+    body = text.encode()
+    headers = [(b"allow", b"GET, HEAD, POST")] if status == 405 else []
+    if status != 204:  # which has no content, and so no length of it (RFC 9110, section 8.6)
+        length = str(len(body)).encode("ascii")
+        headers += [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", length)]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

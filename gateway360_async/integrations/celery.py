@@ -1,7 +1,6 @@
 """PIN requests as a task of Celery.
 
     send_pin = pin_task(app, lambda: Gateway360Client(sender="GOOD PIZZA", store=RedisStore("redis://…")))
-
     send_pin.delay(task_of(request, "sign-up 4711"))
 
 A pool of threads shares one client. `app.send_task` writes the number into the message's headers, which monitors show.
@@ -45,14 +44,8 @@ def pin_task(
 ) -> Any:
     """Register the task that sends what `task_of` made, and returns its outcome.
 
-    Args:
-        app: The application.
-        make_client: Makes the async client, which has to have a `store`, in each process that uses it.
-        name: The task's name.
-        options: The task's options. `acks_late` and `reject_on_worker_lost` are on.
-
-    Raises:
-        InvalidConfiguration: `make_client` is not callable. A worker with wrong settings does not start.
+    Its `options` are Celery's; `acks_late` and `reject_on_worker_lost` are on. A worker with wrong settings does not start.
+    See `BlockingPinWorker` for `make_client` and for the errors raised.
     """
     worker = BlockingPinWorker(make_client)
 

@@ -1,11 +1,9 @@
 """PIN requests as a task of taskiq.
 
-    send_pin = pin_task(broker, lambda: Gateway360Client(sender="GOOD PIZZA", store=RedisStore("redis://…")))
+send_pin = pin_task(broker, lambda: Gateway360Client(sender="GOOD PIZZA", store=RedisStore("redis://…")))
+await send_pin.kiq(task_of(request, "sign-up 4711"))
 
-    await send_pin.kiq(task_of(request, key))
-
-A broker that acknowledges hands the task of a worker that was killed out again: `RedisStreamBroker` of taskiq-redis after its
-`idle_timeout`, 10 minutes by default, with the next task that comes. `ListQueueBroker` has forgotten it.
+A broker that acknowledges, such as `RedisStreamBroker`, delivers the task of a killed worker again.
 """
 
 from __future__ import annotations
@@ -30,14 +28,7 @@ def pin_task(
 ) -> AsyncTaskiqDecoratedTask[[dict[str, Any]], Any]:
     """Register the task that sends what `task_of` made, and returns its outcome.
 
-    Args:
-        broker: The application's broker. Its worker opens and closes the client.
-        make_client: Makes the client, which has to have a `store`.
-        task_name: The task's name.
-        labels: The task's labels.
-
-    Raises:
-        InvalidConfiguration: `make_client` is not callable; or, when the worker starts, there is no client with a store.
+    The broker's worker opens and closes the client. See `PinWorker` for `make_client` and for the errors raised.
     """
     worker = PinWorker(make_client)
     broker.add_event_handler(TaskiqEvents.WORKER_STARTUP, worker.start)

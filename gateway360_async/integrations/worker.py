@@ -2,35 +2,28 @@
 
     worker = PinWorker(lambda: Gateway360Client(sender="GOOD PIZZA", store=RedisStore("redis://…")))
 
-`PinWorker.start` and `PinWorker.stop` are for the engine's start-up and shut-down, `PinWorker.send_pin` is its task. The
-docstring of `gateway360_async.integrations` has it on arq.
-
 Invariants:
 
 - It imports no engine.
-- `BlockingPinWorker` is for engines whose tasks are plain functions. It begins in each process with the first task there.
-- A task returns when its result is on record, so that an engine may acknowledge it then. One that cannot be begun
-  because the store is away does not return: an engine would take that for done.
-- While the store is away, one task tries for all.
+- A task returns when its result is on record, so an engine may acknowledge it then. A task that cannot begin because the
+  store is away does not return: an engine would take it for done.
 - A task's whole number is in no frame of ours when an error is raised.
 """
 
-# The annotations are for users' type checkers; the checks are for everybody else at run time.
+# The annotations are for users' type checkers; the checks are for all others at run time.
 # pyright: reportUnnecessaryIsInstance=false
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Final
 
 from .._client import Gateway360Client
 from .._errors import ClientClosed, InvalidConfiguration, InvalidRequest, StoreError
 from .._payloads import PinRequest
-from .._results import FailureKind, PinResult, TransportFailure
+from .._results import FailureKind, TransportFailure
 from ..blocking import BackgroundLoop
 from ._tasks import outcome_of, request_of, result_of, task_of
 
@@ -41,83 +34,98 @@ _logger = logging.getLogger("gateway360_async")
 _PAUSE: Final = 1.0
 """Seconds between two tries to begin a task while the store is away, each of which waits for it as well."""
 
+_EXPECTED: Final = "a function that makes a Gateway360Client"
+
 
 class PinWorker:
     """Sends the tasks of a queue, each once, with one client.
+
+    The client opens with `start`, or with the first task, and closes with `stop`, or with the event loop.
 
     Args:
         make_client: Makes the client, in the process and the event loop that use it. It has to have a `store`.
 
     Raises:
-        InvalidConfiguration: That is not callable.
+        InvalidConfiguration: `make_client` is not callable.
     """
 
     def __init__(self, make_client: Callable[[], Gateway360Client]) -> None:
         if not callable(make_client):
-            problem = f"is of type {type(make_client).__name__}"
-            raise InvalidConfiguration("make_client", problem, "a function that makes a Gateway360Client")
+            raise InvalidConfiguration("make_client", f"is of type {type(make_client).__name__}", _EXPECTED)
         self._make_client = make_client
         self._client: Gateway360Client | None = None
+        self._life: AsyncGenerator[None] | None = None
+        self._starting = asyncio.Lock()
+        self._stopped = False
         self._open = asyncio.Event()
+        """Whether the store is not known to be away. While it is, one task tries for all."""
         self._open.set()
 
     def __repr__(self) -> str:
         return f"<PinWorker {self._client!r}>"
 
     async def start(self, context: object = None) -> None:  # noqa: ARG002  # engines give what is theirs
-        """Open the client.
+        """Open the client, unless it is open.
 
         Raises:
             InvalidConfiguration: There is no client with a store, or one of its settings is wrong.
-            StoreError: The store refuses this client. One that is away is waited for by the tasks.
+            StoreError: The store refuses this client. Tasks wait for a store that is away.
         """
+        async with self._starting:
+            if self._life is None:
+                life = self._lifespan()
+                await anext(life)
+                self._life, self._stopped = life, False
+
+    async def _lifespan(self) -> AsyncGenerator[None]:
+        """Open the client, and close it in the end: an event loop that ends closes its generators."""
         client = self._make_client()
         if not isinstance(client, Gateway360Client):
-            problem = f"gives a {type(client).__name__}"
-            raise InvalidConfiguration("make_client", problem, "a function that makes a Gateway360Client")
-        if client.store is None:
-            await client.aclose()
-            problem = "makes a client without a store, which would send again what its queue delivers again"
-            raise InvalidConfiguration("make_client", problem, "Gateway360Client(store=…)")
+            raise InvalidConfiguration("make_client", f"gives a {type(client).__name__}", _EXPECTED)
         try:
-            await client.connect()
-        except StoreError as exc:
-            if not exc.passing:  # it would hold tasks that others could send
-                await client.aclose()
-                raise
-        except BaseException:
+            if client.store is None:
+                problem = (
+                    "makes a client without a store, which would send again what its queue delivers again"
+                )
+                raise InvalidConfiguration("make_client", problem, "Gateway360Client(store=…)")
+            try:
+                await client.connect()
+            except StoreError as exc:
+                if not exc.passing:  # it would hold tasks that other workers could send
+                    raise
+            self._client = client
+            yield
+        finally:
+            self._client = None
             await client.aclose()
-            raise
-        self._client = client
 
     async def stop(self, context: object = None) -> None:  # noqa: ARG002
         """Wait for what is in flight, which ends with the client's deadline, and close the client."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        self._stopped, life, self._life = True, self._life, None
+        if life is not None:
+            await life.aclose()
 
     async def send_pin(self, ctx: object = None, *, task: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Send a task's request, once: the task function.
+        """Send a task's request, once: the task function. `ctx` is the context of an engine that gives one.
 
-        While the store is away, nothing is sent, and it is tried again until it can be. A task that waits so when the
+        While the store is away, nothing is sent, and the task tries until it can begin. A task that waits so when the
         worker stops never returns: its engine ends it, and its queue delivers it again.
-
-        Args:
-            ctx: What an engine gives first, as arq does. It is not looked at.
-            task: A task that `task_of` made.
 
         Returns:
             The result, as `outcome_of` makes it.
 
         Raises:
-            InvalidRequest: That is no task, or its key belongs to another request. Nothing was sent.
-            ClientClosed: The worker has not begun, or has ended. Nothing was sent.
+            InvalidRequest: `task` was not made by `task_of`, or its key belongs to another request. Nothing was sent.
+            InvalidConfiguration, StoreError: The client cannot open; see `start`. Nothing was sent.
+            ClientClosed: The worker has stopped. Nothing was sent.
         """
-        client = self._client
         read = _read(task)
-        del task  # whatever is raised from here on, a traceback with local variables does not show it
+        del task  # a traceback with local variables does not show the number
+        if self._client is None and not self._stopped:
+            await self.start()
+        client = self._client
         if client is None:
-            raise ClientClosed("this worker has not begun, or has ended: nothing was sent")
+            raise ClientClosed("this worker has stopped: nothing was sent")
         if isinstance(read, InvalidRequest):
             raise read
         request, key = read
@@ -126,84 +134,56 @@ class PinWorker:
             while True:
                 if not tries_for_all:
                     await self._open.wait()
-                result = await self._tried(client, request, key)
-                if result is not None:
+                result = await client.send(request, idempotency_key=key)
+                if not isinstance(result, TransportFailure) or result.kind is not FailureKind.STORE:
                     return outcome_of(result)
                 if self._open.is_set():
+                    _logger.warning("no task is begun until the store can be asked: %s", result.detail)
                     tries_for_all = True
                     self._open.clear()
                 await asyncio.sleep(_PAUSE)
+        except ClientClosed:
+            # It waited when the worker stopped. An engine would acknowledge any return, and any error.
+            never: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+            return await never
         finally:
             if tries_for_all:
                 self._open.set()
 
-    async def _tried(self, client: Gateway360Client, request: PinRequest, key: str) -> PinResult | None:
-        """Send a request; `None`: the store could not be asked."""
-        try:
-            result = await client.send(request, idempotency_key=key)
-        except ClientClosed:
-            # It waited when the worker stopped. Whatever it returned or raised now would be acknowledged.
-            never: asyncio.Future[PinResult] = asyncio.get_running_loop().create_future()
-            return await never
-        if not isinstance(result, TransportFailure) or result.kind is not FailureKind.STORE:
-            return result
-        if self._open.is_set():
-            _logger.warning("no task is begun until the store can be asked: %s", result.detail)
-        return None
-
 
 class BlockingPinWorker:
-    """A `PinWorker` for plain functions: on an event loop in the background, one in each process.
+    """A `PinWorker` for plain functions: on an event loop in the background, which the first task starts.
 
     Args:
         make_client: Makes the async client, which has to have a `store`.
 
     Raises:
-        InvalidConfiguration: That is not callable.
+        InvalidConfiguration: `make_client` is not callable.
     """
 
     def __init__(self, make_client: Callable[[], Gateway360Client]) -> None:
         self._make_client = make_client
-        self._lock = threading.Lock()
-        self._pid = 0
         self._worker = PinWorker(make_client)
         self._loop = BackgroundLoop(self._worker.stop)
 
     def check(self) -> None:
-        """Make the client, connect its store and close both, as an engine's parent does before it forks.
-
-        Raises:
-            InvalidConfiguration: There is no client with a store, or one of its settings is wrong.
-            StoreError: The store refuses this client. One that is away is waited for by the tasks.
-        """
-        BlockingPinWorker(self._make_client)._begin().close()  # noqa: SLF001  # one of its own kind
+        """Open a client and close it, as an engine's parent does before it forks. Raises as `PinWorker.start`."""
+        worker = PinWorker(self._make_client)
+        loop = BackgroundLoop(worker.stop)
+        try:
+            loop.run(worker.start())
+        finally:
+            loop.close()
 
     def send_pin(self, task: Mapping[str, Any]) -> dict[str, Any]:
         """Send a task's request, once, and wait for its outcome. See `PinWorker.send_pin`."""
-        loop = self._begin()
         coroutine = self._worker.send_pin(task=task)
-        del task  # whatever is raised from here on, a traceback with local variables does not show it
-        return loop.run(coroutine)
+        del task  # a traceback with local variables does not show the number
+        return self._loop.run(coroutine)
 
     def stop(self) -> None:
         """Wait for what is in flight, which ends with the client's deadline, and close the client."""
-        with self._lock:
-            self._pid = 0
-            self._loop.close()
-
-    def _begin(self) -> BackgroundLoop:
-        """Open the client, unless this process has."""
-        with self._lock:
-            if self._pid != os.getpid():
-                worker = PinWorker(self._make_client)
-                loop = BackgroundLoop(worker.stop)
-                try:
-                    loop.run(worker.start())
-                except BaseException:
-                    loop.close()
-                    raise
-                self._worker, self._loop, self._pid = worker, loop, os.getpid()
-            return self._loop
+        self._loop.close()
 
 
 def _read(task: Mapping[str, Any]) -> tuple[PinRequest, str] | InvalidRequest:

@@ -1,4 +1,4 @@
-"""The web applications of the README and of the docstring, under uvicorn and over real HTTP."""
+"""The web application of the README, under uvicorn and over real HTTP."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from gateway360_async.sandbox import Sandbox
 
 NUMBER = "34666666111"
 FASTAPI = example_with("app = FastAPI(").source
-STARLETTE = example_with("app = Starlette(\n").source
 
 
 @pytest.fixture
@@ -54,9 +53,8 @@ async def sign_up(shop, msisdn=NUMBER):
     return answer.status_code, next(iter(answer.json().values()))
 
 
-@pytest.mark.parametrize("source", [FASTAPI, STARLETTE])
-async def test_the_three_outcomes_of_a_sign_up_are_told_apart(shop, source):
-    async with shop(source) as shop:
+async def test_the_three_outcomes_of_a_sign_up_are_told_apart(shop):
+    async with shop(FASTAPI) as shop:
         assert await sign_up(shop, "+34 666 666 111") == (202, "type the PIN of the SMS")
         shop.gateway.lose_next_answer()
         status, text = await sign_up(shop, "34666666112")
@@ -69,9 +67,8 @@ async def test_the_three_outcomes_of_a_sign_up_are_told_apart(shop, source):
         assert [message.msisdn for message in shop.gateway.messages] == [NUMBER, "34666666112"]
 
 
-@pytest.mark.parametrize("source", [FASTAPI, STARLETTE])
-async def test_a_second_click_is_no_second_sms(shop, source):
-    async with shop(source) as shop:
+async def test_a_second_click_is_no_second_sms(shop):
+    async with shop(FASTAPI) as shop:
         assert await sign_up(shop) == await sign_up(shop)
         assert len(shop.gateway.messages) == 1
 
@@ -133,13 +130,3 @@ async def test_what_may_have_been_sent_is_known_once_its_report_comes(shop):
         (message,) = shop.gateway.messages
         assert [report.http_status for report in message.reports] == [204]
         assert list(shop.module.sms.values()) == ["DELIVRD"]
-
-
-async def test_what_may_have_been_sent_is_resolved_behind_the_answer(shop):
-    async with shop(STARLETTE) as shop:
-        printed = asyncio.Queue()
-        shop.module.print = lambda *words: printed.put_nowait(words)
-        shop.gateway.lose_next_answer()
-        await sign_up(shop)
-        _, result = await printed.get()
-        assert result.sms_id == shop.gateway.messages[0].sms_id

@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI
 from serving import serving
 from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from gateway360_async import (
     Disposition,
@@ -20,7 +21,6 @@ from gateway360_async import (
 )
 from gateway360_async.delivery import dump_delivery_reports
 from gateway360_async.integrations.asgi import ReportApp
-from gateway360_async.integrations.starlette import report_route
 from gateway360_async.sandbox import Sandbox
 
 NUMBER = "34666666111"
@@ -28,12 +28,12 @@ OTHER = "34666666222"
 
 
 def starlette_app(reports, **settings):
-    return Starlette(routes=[report_route(reports, **settings)])
+    return Starlette(routes=[Mount(reports.path, ReportApp(reports, **settings))])
 
 
 def fastapi_app(reports, **settings):
     app = FastAPI()
-    app.router.routes.append(report_route(reports, **settings))
+    app.mount(reports.path, ReportApp(reports, **settings))
     return app
 
 

@@ -7,7 +7,7 @@ from typing import assert_type
 
 from fastapi import FastAPI
 from starlette.applications import Starlette
-from starlette.routing import Mount, Route
+from starlette.routing import Mount
 
 from gateway360_async.delivery import (
     DeliveryReport,
@@ -21,7 +21,6 @@ from gateway360_async.delivery import (
     parse_delivery_reports,
 )
 from gateway360_async.integrations.asgi import OnReport, ReportApp
-from gateway360_async.integrations.starlette import report_route
 
 
 class Table:
@@ -70,14 +69,12 @@ called: list[OnReport] = [remember, print_it, collected.append, lambda report: r
 
 app = Starlette(
     routes=[
-        report_route(reports),
-        report_route(reports, on_report=remember, path="/sms", name="sms"),
+        Mount(reports.path, ReportApp(reports, on_report=remember)),
         Mount("/plain", ReportApp(reports, on_report=collected.append)),
     ]
 )
-assert_type(report_route(reports, on_report=print_it), Route)
 api = FastAPI()
-api.router.routes.append(report_route(reports, on_report=remember))
+api.mount(reports.path, ReportApp(reports, on_report=print_it))
 api.mount("/plain", ReportApp(reports))
 
 
