@@ -26,6 +26,8 @@ from gateway360_async import (
 from gateway360_async.blocking import Gateway360Client
 from gateway360_async.delivery import DeliveryReports, ForgedReport, InvalidReports
 
+FORM = '<form method="post"><input name="msisdn" type="tel"><button>Send me a PIN</button></form>'
+
 
 @cache
 def reports() -> DeliveryReports:
@@ -63,7 +65,9 @@ def reply(result: PinResult) -> JsonResponse:
             return JsonResponse({"next": "wait a minute for the SMS, and type its PIN"}, status=202)
 
 
-def sign_up(request: HttpRequest) -> JsonResponse:
+def sign_up(request: HttpRequest) -> HttpResponse:
+    if request.method != "POST":
+        return HttpResponse(FORM)
     try:
         return reply(gateway360().request_pin(request.POST.get("msisdn", "")))
     except InvalidRequest as exc:
