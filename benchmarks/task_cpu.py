@@ -27,7 +27,7 @@ __all__: list[str] = []
 
 def _make_client() -> Gateway360Client:
     class Instant(Gateway360Client):
-        async def send(self, request: object, **_: object) -> Ok:  # type: ignore[override]
+        async def send(self, *_: object, **__: object) -> Ok:  # type: ignore[override]
             return Ok(1, 0.01)
 
     return Instant(API_KEY, store=SqliteStore(Path(tempfile.mkdtemp()) / "pins.db"))
@@ -49,7 +49,9 @@ def _blocking(tasks: list[dict[str, object]], threads: int) -> float:
     worker.send_pin(tasks[0])
     with ThreadPoolExecutor(threads) as pool:
         start = time.process_time()
-        for _ in pool.map(lambda part: [worker.send_pin(task) for task in part], [tasks[i::threads] for i in range(threads)]):
+        for _ in pool.map(
+            lambda part: [worker.send_pin(task) for task in part], [tasks[i::threads] for i in range(threads)]
+        ):
             pass
         spent = time.process_time() - start
     worker.stop()

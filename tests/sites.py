@@ -38,21 +38,28 @@ def environment(gateway, port, **changed):
 
 
 @contextlib.contextmanager
+def running(gateway, *command, port=1):
+    """Run a program in the folder of the recipes."""
+    with subprocess.Popen([sys.executable, *command], cwd=RECIPES, env=environment(gateway, port)) as program:
+        try:
+            yield program
+        finally:
+            program.terminate()
+            program.wait()
+
+
+@contextlib.contextmanager
 def served(gateway, *command):
     """Run the site with a command that has `PORT` in it, and give its URL."""
     port = free_port()
-    command = [sys.executable, *(part.replace("PORT", str(port)) for part in command)]
-    with subprocess.Popen(command, cwd=RECIPES, env=environment(gateway, port)) as server:
-        try:
-            while True:
-                assert server.poll() is None, "the server has ended"
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                    break
-                time.sleep(0.02)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.terminate()
-            server.wait()
+    command = [part.replace("PORT", str(port)) for part in command]
+    with running(gateway, *command, port=port) as server:
+        while True:
+            assert server.poll() is None, "the server has ended"
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            time.sleep(0.02)
+        yield f"http://127.0.0.1:{port}"
 
 
 def post(url, body):

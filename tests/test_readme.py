@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,23 +13,6 @@ from ruff import find_ruff_bin
 from gateway360_async.cli._examples import EXAMPLES as EXAMPLES_OF_COMMANDS
 
 TEXT = README.read_text(encoding="utf-8")
-
-
-@pytest.fixture
-def desk(sandbox, tmp_path, monkeypatch):
-    """What an example finds: an empty folder, the settings that the README names, and a person with a phone."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # an example takes its place
-    monkeypatch.setenv("SMS_REPORT_URL", "http://127.0.0.1:8000/hooks/sms")
-    monkeypatch.setenv("SMS_REPORT_SECRET", "a-s3cret-of-the-tests")
-    monkeypatch.setattr("builtins.input", lambda _prompt: sandbox.messages[-1].pin)
-
-
-@pytest.mark.parametrize("example", [one for one in EXAMPLES if one.path != README], ids=str)
-def test_an_example_runs(example, eval_example, desk, capsys):
-    """Those of the README run in `test_readme_in_order.py`."""
-    eval_example.run(example)
-    assert "nobody knows" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
