@@ -1,15 +1,27 @@
-"""The examples that the README and the package's docstrings show: every fenced block of Python."""
+"""The examples that the README, the guide and the package's docstrings show: every fenced block of Python."""
 
 from __future__ import annotations
 
+import re
+import tomllib
 from pathlib import Path
 
 from pytest_examples import CodeExample, find_examples
 
 import gateway360_async
 
-README = Path(__file__).parent.parent / "README.md"
-EXAMPLES = [*find_examples(README, Path(gateway360_async.__file__).parent)]
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+GUIDE = ROOT / ".docs" / "guide"
+NAMES = re.findall(r"'([\w/-]+\.md)'", str(tomllib.loads((ROOT / ".docs" / "zensical.toml").read_text())))
+PAGES = [README, *(GUIDE / name for name in NAMES)]
+"""The README, and the pages of the guide in the order of its navigation."""
+INCLUDED = "--8<--"
+EXAMPLES = [
+    example
+    for example in find_examples(*PAGES, Path(gateway360_async.__file__).parent)
+    if INCLUDED not in example.source  # a recipe, which has its own test
+]
 
 
 def example_with(text: str) -> CodeExample:

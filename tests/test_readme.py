@@ -1,4 +1,4 @@
-"""The examples of the README and of the docstrings run as they stand, against the sandbox."""
+"""The README and the guide say what is true: their examples are in order, and all that they name is there."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from examples import EXAMPLES, README
+from examples import EXAMPLES, PAGES, README
 from ruff import find_ruff_bin
 
 from gateway360_async.cli._examples import EXAMPLES as EXAMPLES_OF_COMMANDS
 
 TEXT = README.read_text(encoding="utf-8")
+ALL = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
@@ -36,15 +37,19 @@ def test_there_are_exactly_two_commands_for_a_fresh_machine():
 
 
 def test_every_command_is_one_that_the_tests_of_the_command_line_run():
-    shown = re.findall(r"^gateway360 (?:.*\\\n)*.*$", TEXT, re.MULTILINE)
+    shown = re.findall(r"^gateway360 (?:.*\\\n)*.*$", ALL, re.MULTILINE)
     assert len(shown) > 4
     run = {command for examples in EXAMPLES_OF_COMMANDS.values() for _, command in examples}
     assert [command for command in shown if command not in run] == []
 
 
 def test_every_test_that_proves_a_claim_is_there():
-    named = re.findall(r"`tests/([\w/]+\.py)(?:::(\w+))?`", TEXT)
+    named = re.findall(r"`tests/([\w/]+\.py)(?:::(\w+))?`", ALL)
     assert len(named) > 15
     for file, test in named:
         text = (Path(__file__).parent / file).read_text(encoding="utf-8")
         assert (f"def {test}" if test else "test") in text.lower(), (file, test)
+
+
+def test_the_readme_has_at_most_200_lines():
+    assert TEXT.count("\n") <= 200

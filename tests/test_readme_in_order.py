@@ -1,10 +1,10 @@
-"""The README's blocks run as a reader pastes them: all of them, in their order, in one shell.
+"""The blocks of the README and the guide run as a reader pastes them: all of them, in their order, in one shell.
 
 - A block of Python is saved under the name that the sentence before it gives, or run. A person types the PIN of the SMS.
 - A program that serves is put in the background, and has said that it is ready before the next block begins.
 - The network is not asked. An environment that is made is the tests' own one under another name. What is installed in each
   is checked by the metadata of what is installed here: there has to be a version of everything that suits all.
-- Left out are `.venv/bin/uv run` (these tests, or benchmarks) and `gateway360 demo --processes 2` (see
+- Left out are `.venv/bin/uv` (these tests, benchmarks, the guide) and `gateway360 demo --processes 2` (see
   `tests/cli/test_demo_processes.py`). Ports that are fixed in the text are replaced by free ones: `PORTS`.
 """
 
@@ -22,7 +22,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from examples import README
+from examples import INCLUDED, PAGES
 from installable import contradictions
 from loopback import free_port
 
@@ -47,7 +47,7 @@ PORTS = {
 }
 """What stands in the text, and what does in the test: with a free port, and a default spelled out."""
 
-LEFT_OUT = (".venv/bin/uv run", "gateway360 demo --processes 2")
+LEFT_OUT = (".venv/bin/uv ", "gateway360 demo --processes 2")
 SHELL = r"""
 set -euo pipefail
 
@@ -105,20 +105,22 @@ def commands_of(block: str, folder: Path, line: int) -> list[str]:
     return made
 
 
-def script_of(text: str, folder: Path) -> str:
-    parts = [SHELL]
+def script_of(name: str, text: str, folder: Path) -> str:
+    parts = []
     for found in BLOCK.finditer(text):
         language, block = found.groups()
         line = text.count("\n", 0, found.start()) + 1
-        parts.append(f"echo '-- README.md, line {line}'")
+        if language == "toml" or INCLUDED in block:  # a recipe has its own test
+            continue
+        parts.append(f"echo '-- {name}, line {line}'")
         if language == "sh":
             parts += commands_of(block, folder, line)
             continue
         assert language == "python", f"no way to run a block of {language}, line {line}"
-        name = named(text[: found.start()])
-        file = name or f"line_{line}.py"
+        saved = named(text[: found.start()])
+        file = saved or f"{name.removesuffix('.md').replace('-', '_')}_{line}.py"
         parts.append(f"cat >{file} <<'END OF BLOCK'\n{block}END OF BLOCK")
-        if name is None:
+        if saved is None:
             parts.append(f"before=$(sms); python3 {file} < <(typed_pin $before)")
     return "\n".join(parts)
 
@@ -127,9 +129,12 @@ def script_of(text: str, folder: Path) -> str:
 @pytest.mark.timeout(300)  # it starts some thirty processes
 def test_readme_pasted_in_order_works(make_redis, tmp_path):
     ports = {name: free_port() for name in ("sandbox", "app", "redis")}
-    text = README.read_text(encoding="utf-8")
-    for fixed, spelled in PORTS.items():
-        text = text.replace(fixed, spelled.format(**ports))
+    script = SHELL
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for fixed, spelled in PORTS.items():
+            text = text.replace(fixed, spelled.format(**ports))
+        script += script_of(page.name, text, tmp_path) + "\n"
     (tmp_path / CHECKOUT).mkdir()
     notes, clock = tmp_path / "notes", tmp_path / "clock"
     os.mkfifo(clock)
@@ -142,7 +147,7 @@ def test_readme_pasted_in_order_works(make_redis, tmp_path):
     with (
         (tmp_path / "said").open("w") as output,
         subprocess.Popen(
-            ["bash", "-c", script_of(text, tmp_path)],
+            ["bash", "-c", script],
             cwd=tmp_path / CHECKOUT, env=os.environ | settings, start_new_session=True,
             stdout=output, stderr=subprocess.STDOUT,
         ) as shell,
@@ -159,6 +164,7 @@ def test_readme_pasted_in_order_works(make_redis, tmp_path):
     assert code == 0, f"{said}\n{logs}"
     assert "every SMS is accounted for" in said
     assert '{"next":' in said
+    assert "1 passed" in said
     assert "2 passed" in said
     assert "nobody knows" not in said
 

@@ -17,7 +17,7 @@ SOME = [
     "browser",
     "stores/test_redis_conformance.py",
     "stores/test_postgres_conformance.py",
-    "integrations/test_arq.py",
+    "integrations/test_engines.py",
 ]
 
 
