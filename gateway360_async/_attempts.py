@@ -27,18 +27,17 @@ import attrs
 
 from ._bounds import Deadline, Places
 from ._errors import StoreError
+from ._lazy import httpx
 from ._permits import HOLDS, Permits
 from ._results import ApiError, Disposition, FailureKind, Ok, TransportFailure
 from ._retry import BudgetAccount, RetryPolicy, parse_retry_after
-from ._secret import Secret, SecretBytes, mask_msisdn
+from ._secret import Secret, SecretBytes, mask_msisdn, mask_msisdn_in
 from ._verification import NotVerified, Verified, blanked
 from ._version import __version__
 from ._wire import MAX_ANSWER_BYTES, REQUEST_HEADERS
 from .transports import Answer, Exchange, Phase, Transport, TransportError, chain, scrubbed
 
 if TYPE_CHECKING:
-    import httpx
-
     from ._claims._session import Lease
     from .observers import CallWatch
 
@@ -309,7 +308,7 @@ class Attempts:
     def _blanked(self, call: Call[_Taken], text: str) -> str:
         """Blank the key and the PIN out of a text that came from elsewhere, and mask the number."""
         # The number first: a PIN that is a part of it would leave a number that nobody knows for one.
-        text = self._api_key.redact(text.replace(call.number, mask_msisdn(call.number)))
+        text = self._api_key.redact(mask_msisdn_in(text, call.number))
         return text if call.pin is None else call.pin.redact_typed(text)
 
     def failed(

@@ -21,7 +21,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import (
-    AsyncIterable,
     Awaitable,
     Callable,
     Collection,
@@ -89,7 +88,7 @@ class Batch:
 
     def __init__(
         self,
-        rows: Iterable[object] | AsyncIterable[object],
+        source: Source,
         *,
         build: Callable[[object], PinRequest],
         send: Send,
@@ -111,7 +110,7 @@ class Batch:
         self._permits = permits
         self._store_timeout = store_timeout
         self._pacing = asyncio.Lock()
-        self._source = Source(rows)
+        self._source = source
         self._build = build
         self._send = send
         self._cancel = cancel or _cancel

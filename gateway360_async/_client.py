@@ -24,6 +24,7 @@ from ._calls import Caller
 from ._error_ids import ErrorId
 from ._errors import ClientClosed, InvalidConfiguration, InvalidRequest, wrong_type
 from ._guard import SpendGuard
+from ._lazy import Lazy, httpx
 from ._numbers import LineTypes, checked_line_types, checked_region, number_reader, read_number
 from ._optional import named_batch, store_session, watch_of, watched
 from ._owner import Owner
@@ -50,6 +51,7 @@ from ._settings import (
 )
 from ._sharing import Flight, Sharing
 from ._sms import SENDER_EXPECTED
+from ._source import Source
 from ._verification import (
     VERIFY_PATH,
     NotVerified,
@@ -63,12 +65,10 @@ from .transports import Transport
 from .transports._default import adapted, default_transport
 
 if TYPE_CHECKING:
-    import httpx
-
+    from . import delivery, observers, stores
     from ._claims._session import Lease
-    from .delivery import DeliveryReports
-    from .observers import Observer
-    from .stores import Store
+else:
+    delivery, observers, stores = Lazy(".delivery"), Lazy(".observers"), Lazy(".stores")
 
 __all__ = ["Gateway360Client"]
 
@@ -141,9 +141,9 @@ class Gateway360Client:
         limiter: AbstractAsyncContextManager[Any] | None = None,
         cooldown: float | None = None,
         guard: SpendGuard | None = None,
-        observer: Observer | Sequence[Observer] | None = None,
-        reports: DeliveryReports | None = None,
-        store: Store | None = None,
+        observer: observers.Observer | Sequence[observers.Observer] | None = None,
+        reports: delivery.DeliveryReports | None = None,
+        store: stores.Store | None = None,
         allow_insecure: bool = False,
     ) -> None:
         # First, so that a client whose settings are refused below still has a `repr`, for the traceback.
@@ -307,12 +307,15 @@ class Gateway360Client:
         idempotency_key: str | None = None,
     ) -> PinResult:
         """Send a ready request. See `request_pin`."""
-        _require_request(request)
+        if not isinstance(request, PinRequest):  # pyright: ignore[reportUnnecessaryIsInstance]  # users without a type checker
+            error = wrong_type("request", request, "a PinRequest; request_pin() takes its fields")
+            del request  # a number, mostly: no traceback with local variables shows it
+            raise error
         key = None if idempotency_key is None else self._checked_key(idempotency_key)
         return await self._sending.send(self._begin(request, timeout, deadline, force=force, key=key))
 
     @property
-    def store(self) -> Store | None:
+    def store(self) -> stores.Store | None:
         """The store that this client was given; `None`: it remembers for this process only."""
         return None if self._store is None else self._store.store
 
@@ -398,7 +401,9 @@ class Gateway360Client:
             InvalidConfiguration: This client has no `reports`.
         """
         if not isinstance(result, (Ok, ApiError, TransportFailure, Skipped)):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise wrong_type("result", result, "a result of this client; of a BatchItem, its .result")
+            error = wrong_type("result", result, "a result of this client; of a BatchItem, its .result")
+            del result  # a number, perhaps
+            raise error
         known = result.result if isinstance(result, Skipped) else result
         if known is None or isinstance(known, Ok) or known.disposition is not Disposition.MAYBE_SENT:
             return result
@@ -451,6 +456,10 @@ class Gateway360Client:
             InvalidConfiguration: An argument is wrong.
             StoreError: On entering the block, or while it runs: the store cannot be used.
         """
+        try:
+            source = rows if isinstance(rows, Source) else Source(rows)
+        finally:
+            del rows  # numbers, mostly: no traceback with local variables shows them
         bound = self._concurrency if concurrency is None else checked_concurrency(concurrency)
         # Otherwise the second of two would get the first one's SMS.
         share = on_duplicate == "skip" and not force and name is None
@@ -487,7 +496,7 @@ class Gateway360Client:
             problem = "is given to a batch without a name, which knows of no other run"
             raise InvalidConfiguration("resend_maybe_sent", problem, "a name, and a client with a store")
         return Batch(
-            rows,
+            source,
             build=partial(request_from, sender=self._sender, reader=self._reader),
             send=send,
             cancel=self._sharing.cancel,
@@ -517,16 +526,18 @@ class Gateway360Client:
         result as it comes. The log then has the counts.
         """
         results: dict[int, BatchResult] = {}
-        batch = self.batch(
-            rows,
-            name=name,
-            concurrency=concurrency,
-            on_duplicate=on_duplicate,
-            halt_on=halt_on,
-            force=force,
-            resend_maybe_sent=resend_maybe_sent,
-        )
-        del rows  # a list of numbers, mostly: no traceback with local variables shows it
+        try:
+            batch = self.batch(
+                rows,
+                name=name,
+                concurrency=concurrency,
+                on_duplicate=on_duplicate,
+                halt_on=halt_on,
+                force=force,
+                resend_maybe_sent=resend_maybe_sent,
+            )
+        finally:
+            del rows  # numbers, mostly: no traceback with local variables shows them
         try:
             async with batch:
                 async for item in batch:
@@ -590,9 +601,3 @@ class Gateway360Client:
         if self._closed:
             raise ClientClosed
         return loop
-
-
-def _require_request(request: object) -> None:
-    """Refuse what is not a `PinRequest`: `send` takes nothing else."""
-    if not isinstance(request, PinRequest):
-        raise wrong_type("request", request, "a PinRequest; request_pin() takes its fields")

@@ -177,11 +177,15 @@ class Ok:
 
     @property
     def disposition(self) -> Literal[Disposition.SENT]:
-        """Always `SENT`."""
+        """Whether an SMS was sent.
+
+        `SENT` of an `Ok`; `NOT_SENT` or `MAYBE_SENT` of an `ApiError` or a `TransportFailure`; of a `Skipped`, what an
+        earlier run's result says, or `NOT_SENT`.
+        """
         return Disposition.SENT
 
     def unwrap(self) -> Ok:
-        """Give this result back: there is nothing to raise."""
+        """Give an `Ok` back; of an `ApiError` raise `RejectedError`, of a `TransportFailure` `NotSentError` or `MaybeSentError`."""
         return self
 
     def __str__(self) -> str:
@@ -220,11 +224,13 @@ class ApiError:
 
     @property
     def disposition(self) -> Disposition:
-        """`NOT_SENT`, for the envelope says "not accepted", but for the two cases that leave it open.
+        """Whether an SMS was sent.
 
-        `UNKNOWN_ERROR` does not say whether an SMS went out. An id that is not published, under a 5xx,
-        is a fault on the gateway's side that nobody has described.
+        `SENT` of an `Ok`; `NOT_SENT` or `MAYBE_SENT` of an `ApiError` or a `TransportFailure`; of a `Skipped`, what an
+        earlier run's result says, or `NOT_SENT`.
         """
+        # The envelope says "not accepted". `UNKNOWN_ERROR` does not say whether an SMS went out, and an id that is not
+        # published, under a 5xx, is a fault on the gateway's side that the vendor does not describe.
         if self.error_id == ErrorId.UNKNOWN_ERROR:
             return Disposition.MAYBE_SENT
         # For Verify PIN (only its answers are kept) no id is published that would say "wrong PIN".
@@ -239,7 +245,7 @@ class ApiError:
         return scope_of(self.error_id)
 
     def unwrap(self) -> NoReturn:
-        """Raise `RejectedError`."""
+        """Give an `Ok` back; of an `ApiError` raise `RejectedError`, of a `TransportFailure` `NotSentError` or `MaybeSentError`."""
         raise RejectedError(self)
 
     def __str__(self) -> str:
@@ -285,7 +291,7 @@ class TransportFailure:
     raw: Mapping[str, Any] | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
 
     def unwrap(self) -> NoReturn:
-        """Raise `NotSentError` or `MaybeSentError`, as the disposition says."""
+        """Give an `Ok` back; of an `ApiError` raise `RejectedError`, of a `TransportFailure` `NotSentError` or `MaybeSentError`."""
         if self.disposition is Disposition.NOT_SENT:
             raise NotSentError(self)
         raise MaybeSentError(self)
@@ -304,6 +310,10 @@ class TransportFailure:
             object.__setattr__(self, name, value)
 
 
+PinResult: TypeAlias = Ok | ApiError | TransportFailure
+"""The result of one call. Match it exhaustively, or branch on `.disposition`."""
+
+
 @attrs.frozen
 class Skipped:
     """A batch did not send this entry.
@@ -320,7 +330,11 @@ class Skipped:
 
     @property
     def disposition(self) -> Disposition:
-        """`NOT_SENT`, or what an earlier run's result says: this time, nothing was sent."""
+        """Whether an SMS was sent.
+
+        `SENT` of an `Ok`; `NOT_SENT` or `MAYBE_SENT` of an `ApiError` or a `TransportFailure`; of a `Skipped`, what an
+        earlier run's result says, or `NOT_SENT`.
+        """
         return Disposition.NOT_SENT if self.result is None else self.result.disposition
 
     def __str__(self) -> str:
@@ -329,11 +343,8 @@ class Skipped:
         return f"not sent, skipped as {self.reason}: {self.detail}"
 
 
-PinResult: TypeAlias = Ok | ApiError | TransportFailure
-"""What one call gives. Match it exhaustively, or branch on `.disposition`."""
-
 BatchResult: TypeAlias = PinResult | Skipped
-"""What one entry of a batch gives."""
+"""The result of one entry of a batch."""
 
 
 class ResultError(Gateway360Error):

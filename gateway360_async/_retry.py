@@ -148,7 +148,7 @@ class RetryPolicy:
     max_delay: float = attrs.field(default=5.0, validator=_non_negative("seconds"))
     retry_maybe_sent: bool = False
     error_ids: frozenset[str] = attrs.field(default=frozenset(), converter=_error_ids)
-    budget: RetryBudget | None = attrs.field(factory=RetryBudget)
+    budget: RetryBudget | None = RetryBudget()
 
     def __repr__(self) -> str:
         return repr_of(self)

@@ -15,8 +15,9 @@ from __future__ import annotations
 import json
 import re
 from typing import NoReturn
+from urllib.parse import quote, quote_plus
 
-__all__ = ["Secret", "SecretBytes", "mask_msisdn"]
+__all__ = ["Secret", "SecretBytes", "mask_msisdn", "mask_msisdn_in"]
 
 _MASK = "*****"
 _SHORTEST_TYPED = 4
@@ -75,10 +76,11 @@ class Secret:
 def _forms(value: str) -> list[str]:
     """List what a value looks like where it is quoted, the longest first, or a part of one would stay.
 
-    As itself; as a string of JSON, which it is in a request's body; and either as Python quotes it in the
+    As itself; in a URL; as a string of JSON, which it is in a request's body; and either as Python quotes it in the
     `repr` of a text or of bytes, which is how an HTTP library quotes what it could not read.
     """
-    forms: set[str] = set()
+    encoded = value.encode(errors="surrogatepass")
+    forms = {quote(encoded), quote(encoded, safe=""), quote_plus(encoded)}
     for written in (value, json.dumps(value)[1:-1]):
         # With a double quote before it, as in a body: then Python escapes the single ones.
         forms |= {
@@ -106,3 +108,18 @@ class SecretBytes(bytes):
 def mask_msisdn(msisdn: str) -> str:
     """Mask a number for people's eyes: its first two and last three digits stay."""
     return f"{msisdn[:2]}{_MASK}{msisdn[-3:]}"
+
+
+_SEPARATORS = r"(?:[\s().\-/\u2010-\u2015]|%20|\+)*"
+_LONGEST_CODE = 3
+"""Digits of a country's calling code."""
+
+
+def mask_msisdn_in(text: str, msisdn: str) -> str:
+    """Mask a number in a text that came from elsewhere: as digits, with separators, and without its calling code."""
+    international, *national = (
+        _SEPARATORS.join(msisdn[left:]) for left in range(min(_LONGEST_CODE, len(msisdn) - 6) + 1)
+    )
+    # A national form is a part of other numbers, too.
+    forms = "|".join([international, *(rf"(?<!\d)(?:0{_SEPARATORS})?{form}(?!\d)" for form in national)])
+    return re.sub(forms, mask_msisdn(msisdn), text)

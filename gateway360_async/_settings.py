@@ -19,15 +19,13 @@ import os
 import re
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, cast
 
 from ._errors import InvalidConfiguration, InvalidRequest
+from ._lazy import httpx
 from ._rates import is_finite
 from ._secret import Secret
 from ._sms import checked_sender as checked_request_sender
-
-if TYPE_CHECKING:
-    import httpx
 
 __all__ = [
     "API_KEY_VARIABLE",
@@ -107,8 +105,6 @@ def checked_sender(sender: str | None) -> str | None:
 
 def endpoint(base_url: str | httpx.URL | None, path_prefix: str, path: str, *, allow_insecure: bool) -> str:
     """Make the URL to post to, and refuse one that would show the key to the network."""
-    import httpx  # noqa: PLC0415  # with the first client: it takes longer to import than all of this package
-
     if base_url is None:
         base_url = os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL
     expected = "an absolute https:// URL"
@@ -193,15 +189,11 @@ def checked_concurrency(concurrency: int) -> int:
 
 def default_timeout() -> httpx.Timeout:
     """Make the bounds of a client that was given none, with a long read: the gateway may ask an operator first."""
-    import httpx  # noqa: PLC0415
-
     return httpx.Timeout(connect=5.0, write=5.0, read=15.0, pool=None)
 
 
 def checked_timeout(timeout: httpx.Timeout | float) -> httpx.Timeout:
     """Make an `httpx.Timeout` of a number of seconds, which then bounds every step."""
-    import httpx  # noqa: PLC0415
-
     if isinstance(timeout, httpx.Timeout):
         return timeout
     if is_made_by_httpx("Timeout", timeout):

@@ -25,16 +25,17 @@ _END: Final = object()
 class Source:
     """The input: any iterable or async iterable, read by one worker at a time."""
 
-    def __init__(self, requests: Iterable[object] | AsyncIterable[object]) -> None:
+    def __init__(self, rows: Iterable[object] | AsyncIterable[object]) -> None:
         self._sync: Iterator[object] | None = None
         self._async: AsyncIterator[object] | None = None
-        if isinstance(requests, AsyncIterable):
-            self._async = aiter(requests)
-        elif isinstance(requests, Iterable) and not isinstance(requests, (str, bytes, Mapping)):
-            self._sync = iter(requests)
+        if isinstance(rows, AsyncIterable):
+            self._async = aiter(rows)
+        elif isinstance(rows, Iterable) and not isinstance(rows, (str, bytes, Mapping)):
+            self._sync = iter(rows)
         else:
             expected = "an iterable or async iterable of rows"
-            name = type(cast("object", requests)).__name__
+            name = type(cast("object", rows)).__name__
+            del rows  # a number, perhaps: no traceback with local variables shows it
             raise InvalidConfiguration("rows", f"is of type {name}", expected)
         self._lock = asyncio.Lock()  # an async generator refuses a second reader
         self._count = 0

@@ -30,15 +30,18 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, ca
 
 from anyio.from_thread import start_blocking_portal
 
+from ._batch import Batch as AsyncBatch
 from ._client import Gateway360Client as AsyncClient
 from ._errors import ClientClosed, WrongEventLoop
+from ._lazy import Lazy
+from ._reports import BatchItem, BatchReport
+from ._results import BatchResult
 from ._source import Source
 
 if TYPE_CHECKING:
-    from ._batch import Batch as AsyncBatch
-    from ._reports import BatchItem, BatchReport
-    from ._results import BatchResult
-    from .stores import Store
+    from . import stores
+else:
+    stores = Lazy(".stores")
 
 __all__ = ["AnyLoop", "BackgroundLoop", "Batch", "Gateway360Client"]
 
@@ -235,7 +238,7 @@ class Gateway360Client:
         self._loop.close()
 
     @property
-    def store(self) -> Store | None:
+    def store(self) -> stores.Store | None:
         """The store that this client was given; `None`: it remembers for this process only."""
         return self._client.store
 
@@ -262,16 +265,21 @@ class Gateway360Client:
 
         The arguments are those of `gateway360_async.Gateway360Client.batch`. The thread that iterates reads the rows.
         """
-        return Batch(self._client, self._loop, rows, settings)
+        try:
+            return Batch(self._client, self._loop, Source(rows), settings)
+        finally:
+            del rows
 
     @_with_arguments(AsyncClient.send_all)
     def send_all(self, rows: Iterable[object] | AsyncIterable[object], **settings: Any) -> list[BatchResult]:
         """Send many requests, and get their results in the order of the rows. See `batch`."""
-        source = Source(rows)
-        if source.is_at_hand:
-            rows = [row for _, row in iter(source.read_now, None)]  # by this thread
-        coroutine = self._client.send_all(rows, **settings)
-        del rows
+        try:
+            source = Source(rows)
+            if source.is_at_hand:
+                rows = [row for _, row in iter(source.read_now, None)]  # by this thread
+            coroutine = self._client.send_all(rows, **settings)
+        finally:
+            del rows  # numbers, mostly: no traceback with local variables shows them
         return self._loop.run(coroutine)
 
 
@@ -285,14 +293,16 @@ class Batch:
         self,
         client: AsyncClient,
         loop: BackgroundLoop,
-        rows: Iterable[object] | AsyncIterable[object],
+        source: Source,
         settings: Mapping[str, Any],
     ) -> None:
         self._loop = loop
         self._steps: SimpleQueue[Future[Any]] = SimpleQueue()
         """The rows that the batch wants read, and then the next item."""
-        self._source = Source(rows)
-        self._batch = client.batch(self._read() if self._source.is_at_hand else rows, **settings)
+        self._source = source
+        self._batch = client.batch(
+            self._read() if source.is_at_hand else cast("AsyncIterable[object]", source), **settings
+        )
         self._next: Future[BatchItem] | None = None
 
     @property

@@ -25,6 +25,7 @@ from gateway360_async import (
 )
 from gateway360_async._batch import HALT_ON
 from gateway360_async._payloads import request_from
+from gateway360_async._source import Source
 
 UNAUTHORIZED = ApiError(ErrorId.UNAUTHORIZED, "no", 401)
 CANCELLED = {
@@ -79,7 +80,7 @@ class Sender:
 
 def batch_of(rows, send, *, concurrency=4, on_duplicate="skip", halt_on=HALT_ON) -> Batch:
     return Batch(
-        rows,
+        Source(rows),
         build=lambda row: request_from(row, sender="PIZZA"),
         send=send,
         concurrency=concurrency,

@@ -19,6 +19,7 @@ from gateway360_async import (
     InvalidRequest,
     PinRequest,
     WrongEventLoop,
+    blocking,
 )
 from gateway360_async._payloads import request_from
 from gateway360_async.transports import DirectTransport, HttpxTransport
@@ -231,3 +232,38 @@ async def test_a_batch_of_requests_that_raises_shows_no_secret():
     async with Server(ok) as server, client_for(server, limiter=Broken()) as client:
         with hiding(KEY, raising=OSError):
             await client.send_all([REQUEST])
+
+
+OTHER = "34611222333"  # than the one of the errors' examples
+WRONG_CALLS = {
+    "send a number": lambda client: client.send(OTHER),
+    "resolve a number": lambda client: client.resolve(OTHER, timeout=1),
+    "a batch of a number": lambda client: client.send_all(OTHER),
+    "a batch with a wrong setting": lambda client: client.send_all([OTHER], concurrency=0),
+    "a batch without a store": lambda client: client.send_all([OTHER], name="welcome"),
+    "verify a list": lambda client: client.verify_pin([OTHER], "123456"),
+    "ask with a list": lambda client: client.request_pin([OTHER]),
+}
+
+
+@pytest.mark.parametrize("call", WRONG_CALLS.values(), ids=WRONG_CALLS.keys())
+async def test_number_handed_to_the_wrong_method_is_in_no_traceback(call):
+    async with Gateway360Client(KEY, sender="X") as client:
+        with hiding(KEY, OTHER, raising=(InvalidRequest, InvalidConfiguration)):
+            await call(client)
+
+
+@pytest.mark.parametrize("how", ["batch", "send_all"])
+@pytest.mark.parametrize("settings", [{}, {"concurrency": 0}], ids=["rows", "setting"])
+def test_number_handed_to_a_blocking_batch_is_in_no_traceback(how, settings):
+    with blocking.Gateway360Client(KEY, sender="X") as client:
+        rows = [OTHER] if settings else OTHER
+        with hiding(KEY, OTHER, raising=InvalidConfiguration):
+            getattr(client, how)(rows, **settings)
+
+
+async def test_client_that_is_closed_shows_no_list_of_numbers():
+    client = Gateway360Client(KEY, sender="X")
+    await client.aclose()
+    with hiding(KEY, OTHER, raising=ClientClosed):
+        await client.send_all([OTHER])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,21 @@ def test_every_test_that_proves_a_claim_is_there():
 
 def test_the_readme_has_at_most_200_lines():
     assert TEXT.count("\n") <= 200
+
+
+@pytest.mark.timeout(180)
+def test_applications_of_the_readme_and_the_guide_pass_strict_type_checkers(tmp_path):
+    applications = [example for example in EXAMPLES if "FastAPI(lifespan" in example.source]
+    assert {example.path.name for example in applications} == {"README.md", "web-applications.md"}
+    for index, example in enumerate(applications):
+        (tmp_path / f"app_{index}.py").write_text(example.source)
+    (tmp_path / "pyrightconfig.json").write_text('{"typeCheckingMode": "strict"}')
+    cache = Path(__file__).parent.parent / ".mypy_cache"
+    for command in (
+        ["mypy", "--strict", "--cache-dir", cache, "."],
+        ["basedpyright", "--pythonpath", sys.executable],
+    ):
+        found = subprocess.run(
+            [sys.executable, "-m", *command], check=False, cwd=tmp_path, capture_output=True, text=True
+        )
+        assert found.returncode == 0, found.stdout

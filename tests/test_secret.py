@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway360_async._secret import Secret, SecretBytes, mask_msisdn
+from gateway360_async._secret import Secret, SecretBytes, mask_msisdn, mask_msisdn_in
 
 PROPERTY = settings(deadline=None, max_examples=100, derandomize=True)
 
@@ -181,3 +181,36 @@ def test_a_body_cannot_be_pickled_or_copied():
     for carry in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError, match="API key"):
             carry(SecretBytes(b"body"))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "34611222333",
+        "+34 611 222 333",
+        "+34%20611%20222%20333",
+        "0034-611-222-333",
+        "(34) 611.222.333",
+        "611222333",
+        "611 222 333",
+        "0611 22 23 33",
+    ],
+)
+def test_number_in_a_text_is_masked_however_it_is_written(said):
+    masked = mask_msisdn_in(f"no route to {said}, sorry", "34611222333")
+    assert "222" not in masked
+    assert masked.startswith("no route to ")
+    assert masked.endswith("34*****333, sorry")
+
+
+@pytest.mark.parametrize("said", ["1611222333", "6112223334", "611222", "1222333", "12:34:56.789"])
+def test_other_digits_in_a_text_stay(said):
+    assert mask_msisdn_in(said, "34611222333") == said
+
+
+@pytest.mark.parametrize("form", ["k%26y%2F+%C3%B1", "k%26y/%20%C3%B1", "k%26y%2F%20%C3%B1"])
+def test_key_in_a_url_is_blanked_out(form):
+    assert (
+        Secret("k&y/ ñ").redact(f"https://example.com/?key={form}&x=1")
+        == "https://example.com/?key=*****&x=1"
+    )

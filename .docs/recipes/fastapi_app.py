@@ -1,7 +1,7 @@
 """A sign-up with FastAPI: `uvicorn fastapi_app:app --no-access-log`."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -27,7 +27,7 @@ guard = SpendGuard(allowed_regions={"ES", "PT"}, per_number=5, attempts_per_numb
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+async def lifespan(app: FastAPI) -> AsyncGenerator[dict[str, Any]]:
     async with Gateway360Client(
         sender="GOOD PIZZA", region="ES", cooldown=60, guard=guard, reports=reports
     ) as client:

@@ -1,7 +1,7 @@
 """A sign-up with Litestar: `uvicorn litestar_app:app --no-access-log`."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from litestar import Litestar, Request, Response, asgi, post
@@ -26,7 +26,7 @@ guard = SpendGuard(allowed_regions={"ES", "PT"}, per_number=5, attempts_per_numb
 
 
 @asynccontextmanager
-async def lifespan(app: Litestar) -> AsyncIterator[None]:
+async def lifespan(app: Litestar) -> AsyncGenerator[None]:
     async with Gateway360Client(
         sender="GOOD PIZZA", region="ES", cooldown=60, guard=guard, reports=reports
     ) as client:

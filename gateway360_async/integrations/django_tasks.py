@@ -9,6 +9,7 @@ send_pin.enqueue(task_of(request, "sign-up 4711"))
 # Django has no types.
 # mypy: disable-error-code="import-untyped"
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
 
 from __future__ import annotations
 

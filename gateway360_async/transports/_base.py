@@ -16,16 +16,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Awaitable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol, cast
 
 import attrs
 
 from .._errors import Gateway360Error
+from .._lazy import httpx
 from .._results import FailureKind
 from .._settings import httpx_library
-
-if TYPE_CHECKING:
-    import httpx
 
 __all__ = ["Answer", "Exchange", "Phase", "Transport", "TransportError", "chain", "scrubbed"]
 
@@ -43,20 +41,6 @@ class Phase(enum.IntEnum):
     """The headers of the answer have been read."""
 
 
-@attrs.define
-class Exchange:
-    """The progress of one exchange, written by the transport and read by the client."""
-
-    phase: Phase = Phase.UNSENT
-    """How far it has come."""
-
-    http_status: int | None = None
-    """The answer's status code, once it has been read."""
-
-    answer: Answer | None = attrs.field(default=None, repr=False)
-    """The answer, from the moment that it was read whole: a deadline that passes just then does not lose it."""
-
-
 @attrs.frozen
 class Answer:
     """An HTTP answer that was read to its end.
@@ -70,6 +54,20 @@ class Answer:
     http_status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+@attrs.define
+class Exchange:
+    """The progress of one exchange, written by the transport and read by the client."""
+
+    phase: Phase = Phase.UNSENT
+    """How far it has come."""
+
+    http_status: int | None = None
+    """The answer's status code, once it has been read."""
+
+    answer: Answer | None = attrs.field(default=None, repr=False)
+    """The answer, from the moment that it was read whole: a deadline that passes just then does not lose it."""
 
 
 class TransportError(Gateway360Error):

@@ -7,18 +7,16 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 from .._errors import InvalidConfiguration
+from .._lazy import httpx
 from .._settings import is_made_by_httpx
 from ._base import Answer, Transport
 from ._direct import DirectTransport
 from ._httpx import HttpxTransport
 from ._interception import intercepted_by
 from ._shared import KEEPALIVE_EXPIRY, checked_limits
-
-if TYPE_CHECKING:
-    import httpx
 
 __all__ = ["DefaultTransport", "adapted", "default_transport"]
 
@@ -95,8 +93,6 @@ def default_transport(url: str, limits: httpx.Limits | None, concurrency: int) -
     Raises:
         InvalidConfiguration: `limits` is wrong, or the environment names a proxy that cannot be read.
     """
-    import httpx  # noqa: PLC0415  # with the first client
-
     from ._proxies import environment_proxy  # noqa: PLC0415  # for httpx as well
 
     if limits is None:

@@ -8,15 +8,12 @@ from __future__ import annotations
 import math
 import ssl
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from .._errors import ClientClosed
+from .._lazy import httpx
 from ._base import Answer, Exchange
 from ._pool import ConnectionPool, Target
 from ._shared import checked_limits, checked_ssl_context
-
-if TYPE_CHECKING:
-    import httpx
 
 __all__ = ["DirectTransport"]
 
@@ -86,8 +83,6 @@ class DirectTransport:
 
     def _prepare(self, url: str, headers: Mapping[str, str]) -> Target:
         """Make the head of a URL's requests, once for a client."""
-        import httpx  # noqa: PLC0415  # with the first client
-
         parsed = httpx.URL(url)
         host, is_tls = parsed.raw_host.decode("ascii"), parsed.scheme == "https"
         port = parsed.port or (443 if is_tls else 80)

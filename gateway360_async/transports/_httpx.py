@@ -22,9 +22,10 @@ import ssl
 import sys
 from collections.abc import Mapping
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from .._errors import ClientClosed, InvalidConfiguration
+from .._lazy import httpx
 from .._results import FailureKind
 from .._settings import httpx_library
 from .._waiting import uninterrupted
@@ -34,9 +35,6 @@ from ._one_shot import ExchangeTrace, one_shot_request, send_once
 from ._reading import read_answer
 from ._shared import checked_limits, checked_ssl_context, described, root_of, tls_kind
 from ._tls import ssl_context
-
-if TYPE_CHECKING:
-    import httpx
 
 __all__ = ["HttpxTransport"]
 
@@ -85,8 +83,6 @@ class HttpxTransport:
         trust_env: bool = True,
         limits: httpx.Limits | None = None,
     ) -> None:
-        import httpx  # noqa: PLC0415  # with the first client
-
         from ._proxies import read_proxy  # noqa: PLC0415  # for httpx as well
 
         self._given = client
@@ -166,8 +162,6 @@ class HttpxTransport:
 
     def _open(self, url: str) -> Any:
         from http.cookiejar import CookieJar, DefaultCookiePolicy  # noqa: PLC0415
-
-        import httpx  # noqa: PLC0415
 
         from ._proxies import environment_proxy  # noqa: PLC0415
 

@@ -5,15 +5,13 @@
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from .._errors import InvalidConfiguration
+from .._lazy import httpx
 from .._results import FailureKind
 from .._settings import is_made_by_httpx
 from ._base import chain
-
-if TYPE_CHECKING:
-    import httpx
 
 __all__ = [
     "KEEPALIVE_EXPIRY",
@@ -51,8 +49,6 @@ def checked_ssl_context(verify: ssl.SSLContext | None) -> ssl.SSLContext | None:
 def checked_limits(limits: httpx.Limits | None) -> httpx.Limits:
     """Check the setting `limits`, which httpx2 spells as httpx does; `None`: as many idle ones as there were busy."""
     if limits is None:
-        import httpx  # noqa: PLC0415  # with the first client
-
         return httpx.Limits(keepalive_expiry=KEEPALIVE_EXPIRY)
     if is_made_by_httpx("Limits", limits):
         return limits

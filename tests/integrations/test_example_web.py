@@ -16,7 +16,7 @@ from examples import example_with
 from gateway360_async.sandbox import Sandbox
 
 NUMBER = "34666666111"
-FASTAPI = example_with("sms: dict[str, str] = {}").source
+FASTAPI = example_with("sms: dict[str | None, str] = {}").source
 
 
 @pytest.fixture

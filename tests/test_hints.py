@@ -1,0 +1,61 @@
+"""Editors and dependency injectors read annotations and docstrings: they find what they need."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import typing
+
+import pytest
+from test_guide import modules
+
+import gateway360_async
+from gateway360_async import ApiError, Ok, RetryPolicy, Skipped, SpendGuard, TransportFailure
+
+
+def callables_of(name, thing):
+    yield name, thing
+    if inspect.isclass(thing):
+        for member_name, member in inspect.getmembers(thing):
+            called = member.fget if isinstance(member, property) else member
+            # The client makes a batch: its constructor is no one's to call.
+            made = member_name == "__init__" and thing is not gateway360_async.Batch
+            if inspect.isfunction(called) and (made or not member_name.startswith("_")):
+                yield f"{name}.{member_name}", called
+
+
+def public_callables():
+    """Give the classes and functions of all public modules, and the methods of the classes."""
+    for module_name in modules():
+        if module_name.endswith("django_tasks"):  # it wants Django's settings
+            continue
+        module = importlib.import_module(module_name)
+        for name in module.__all__:
+            thing = getattr(module, name)
+            if inspect.isclass(thing) or inspect.isfunction(thing):
+                yield from callables_of(f"{module_name}.{name}", thing)
+
+
+def readable(thing):
+    try:
+        return typing.get_type_hints(thing) is not None
+    except NameError:
+        return False
+
+
+def test_type_hints_of_each_public_callable_can_be_read():
+    assert [name for name, thing in public_callables() if not readable(thing)] == []
+
+
+@pytest.mark.parametrize("name", ["disposition", "unwrap"])
+def test_text_of_a_member_describes_all_results_and_not_the_first(name):
+    members = [getattr(one, name, None) for one in (Ok, ApiError, TransportFailure, Skipped)]
+    # A failure's disposition is a field.
+    texts = {inspect.getdoc(one) for one in members if inspect.isfunction(one) or isinstance(one, property)}
+    assert len(texts) == 1
+    assert all(f"`{one.__name__}`" in text for text in texts for one in (Ok, ApiError, TransportFailure))
+
+
+@pytest.mark.parametrize("policy", [SpendGuard, RetryPolicy])
+def test_signature_of_a_policy_shows_its_values(policy):
+    assert "NOTHING" not in str(inspect.signature(policy))
