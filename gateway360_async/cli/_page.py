@@ -16,8 +16,7 @@ from ._gate import seconds_apart
 from ._notable import Notable, masked, masked_digits
 from ._options import BatchOptions
 from ._problems import INTERRUPTED
-from ._report import page
-from ._report_data import Report
+from ._report import Report, page
 from ._stats import Outcomes, Statistics, bars_of
 from ._summary import Ending, latencies
 from ._words import count
