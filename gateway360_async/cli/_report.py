@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
-from typing import Final
+from typing import Final, cast
 
 import attrs
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
@@ -132,8 +132,8 @@ def _template() -> Template:
         undefined=StrictUndefined,
     )
     environment.filters |= {"count": count, "duration": duration, "a_second": a_second, "kind": _css_class}
-    functions = {"share": share, "meaning_of": meaning_of, "fate_of": _fate_of}
-    environment.globals.update(functions, Fate=Fate, CALLS=CALLS)
+    shared = cast("dict[str, object]", environment.globals)
+    shared |= {"share": share, "meaning_of": meaning_of, "fate_of": _fate_of, "Fate": Fate, "CALLS": CALLS}
     return environment.get_template("report.html")
 
 
