@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
-from typing import Final, cast
+from typing import Any, Final
 
 import attrs
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
@@ -132,7 +132,7 @@ def _template() -> Template:
         undefined=StrictUndefined,
     )
     environment.filters |= {"count": count, "duration": duration, "a_second": a_second, "kind": _css_class}
-    shared = cast("dict[str, object]", environment.globals)
+    shared: Any = environment.globals
     shared |= {"share": share, "meaning_of": meaning_of, "fate_of": _fate_of, "Fate": Fate, "CALLS": CALLS}
     return environment.get_template("report.html")
 
