@@ -24,13 +24,13 @@ from collections.abc import (
     Awaitable,
     Callable,
     Collection,
+    Coroutine,
     Iterable,
     Mapping,
+    Sequence,
 )
-from contextlib import suppress
-from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Literal, Protocol, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, TypeAlias, cast
 
 from ._bounds import Places
 from ._error_ids import ErrorId
@@ -53,6 +53,7 @@ from ._waiting import uninterrupted
 
 if TYPE_CHECKING:
     from ._claims._named import NamedBatch, Row
+    from ._claims._session import Lease
 
 __all__ = ["HALT_ON", "Batch", "Send"]
 
@@ -117,8 +118,18 @@ class Batch:
         self._named = named
         self._progress = progress
         self._concurrency = concurrency
-        # Rows are claimed ahead of the exchanges, which the named batch bounds itself.
-        self._most_workers = concurrency if named is None else concurrency + named.ahead
+        self._most_workers = concurrency
+        if named is not None:
+            # Rows that are claimed and not yet given out: so many ahead of the exchanges.
+            self._open = Places(concurrency + named.ahead)
+            if named.takes_blocks and self._source.is_at_hand:
+                self._most_workers = 1
+            else:
+                self._most_workers += named.ahead
+        self._leased: deque[tuple[Row, Lease]] = deque()
+        self._to_send = Places(0)
+        self._recorded: deque[tuple[BatchItem, asyncio.Future[Sequence[bool]] | None]] = deque()
+        self._more_recorded = asyncio.Event()
         self._halt_on = frozenset(halt_on)
         # Digits are kept as an int: 32 bytes and a place in the set, where a string takes twice that.
         self._seen: set[int] | None = set() if on_duplicate == "skip" else None
@@ -127,6 +138,9 @@ class Batch:
         self._items: deque[BatchItem | None] = deque()
         self._ready = Places(0)
         self._room = Places(concurrency)
+        self._readers: set[asyncio.Task[None]] = set()
+        """The workers that read the input: of a batch without a name, all."""
+        self._senders: set[asyncio.Task[None]] = set()
         self._workers: set[asyncio.Task[None]] = set()
         self._tally = Tally()
         self._unconsumed: list[BatchItem] = []
@@ -170,6 +184,8 @@ class Batch:
         if self._named is not None:
             await self._named.open()
         self._add_worker()
+        if self._named is not None:
+            self._begin_work(self._hand_over_recorded())
         return self
 
     async def __aexit__(
@@ -196,10 +212,22 @@ class Batch:
             await asyncio.wait(self._workers)
         self._keep_untaken()
         if self._named is not None:
-            for row, result in self._named.left_aside():
-                self._tally.count(result)
-                self._unconsumed.append(BatchItem(row.index, row.request, result, row.entry))
+            await self._settle_named(self._named)
         self._end()
+
+    async def _settle_named(self, named: NamedBatch) -> None:
+        """Release the rows that were claimed and not begun, and count each that was not given out."""
+        while self._leased:
+            row, lease = self._leased.popleft()
+            self._record(named, row, *named.release(lease))
+        for item, recorded in self._recorded:
+            if recorded is not None:
+                await asyncio.wait((recorded,))
+            self._tally.count(item.result)
+            self._unconsumed.append(item)
+        for row, result in named.left_aside():
+            self._tally.count(result)
+            self._unconsumed.append(BatchItem(row.index, row.request, result, row.entry))
 
     def _keep_untaken(self) -> None:
         while self._items:
@@ -252,22 +280,36 @@ class Batch:
         raise StopAsyncIteration
 
     def _add_worker(self) -> None:
-        # Not by the loop's factory, which may begin it here and now, before it is known.
         if self._named is not None:
-            work = self._work_on(self._named)
+            work = self._claim_rows(self._named)
         else:
             work = self._work() if self._permits is None else self._work_at(self._permits)
+        self._readers.add(self._begin_work(work))
+
+    def _begin_work(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        # Not by the loop's factory, which may begin it here and now, before it is known.
         worker = asyncio.Task(work, loop=asyncio.get_running_loop())
         self._workers.add(worker)
         worker.add_done_callback(self._worker_ended)
+        return worker
 
     def _worker_ended(self, worker: asyncio.Task[None]) -> None:
-        self._workers.discard(worker)
+        for workers in (self._workers, self._readers, self._senders):
+            workers.discard(worker)
         error = asyncio.CancelledError() if worker.cancelled() else worker.exception()
-        if error is not None and not self._stopping:
+        if error is not None:
+            self._break_off(error)
+        if not self._readers:  # there is no more to send, nor, in the end, to hand over
+            for _ in self._senders:
+                self._to_send.give()
+        self._more_recorded.set()
+        self._end_if_over()
+
+    def _break_off(self, error: BaseException) -> None:
+        """Read no more; what is in flight goes on. The error is raised when all is given out."""
+        if not self._stopping:
             self._source.ended = True
             self._error = self._error or error
-        self._end_if_over()
 
     def _end_if_over(self) -> None:
         if not (self._workers or self._stopping):
@@ -277,7 +319,7 @@ class Batch:
         source, halted = self._source, self._has_halted
         worker = cast("asyncio.Task[None]", asyncio.current_task())
         while not self._stopping and (entry := source.read_now() or await source.read()) is not None:
-            if len(self._workers) < self._most_workers and not source.ended:
+            if len(self._readers) < self._most_workers and not source.ended:
                 self._add_worker()
             index, row = entry
             request = self._sendable(index, row)
@@ -338,7 +380,7 @@ class Batch:
         """Read on to an entry that makes a request; entries that do not are handed over on the way. `None`: the end."""
         source = self._source
         while (entry := source.read_now() or await source.read()) is not None:
-            if len(self._workers) < self._most_workers and not source.ended:
+            if len(self._readers) < self._most_workers and not source.ended:
                 self._add_worker()
             index, row = entry
             request = make(index, row)
@@ -347,17 +389,111 @@ class Batch:
             await self._deliver(request, worker)
         return None
 
-    async def _work_on(self, named: NamedBatch) -> None:
-        """Work as `_work` does, on rows that are claimed in a store."""
+    async def _claim_rows(self, named: NamedBatch) -> None:
+        """Read rows and claim them, in blocks where they are at hand, for the senders to send."""
         worker = cast("asyncio.Task[None]", asyncio.current_task())
         while not (self._stopping or self._stopped):
             if named.is_due:
                 await self._looked_aside(named, worker)
-            row = named.next_freed() or await self._next_row(named, worker)
-            if row is not None:
-                await self._send_row(named, row, worker)
+            await self._open.take()
+            rows = await self._next_rows(named, worker)
+            if rows:
+                await self._claim(named, rows)
             elif not await self._looked_aside(named, worker):
                 return
+            if worker.cancelling():
+                raise asyncio.CancelledError  # `named` made results of it; what asked for it still stands
+
+    async def _next_rows(self, named: NamedBatch, worker: asyncio.Task[None]) -> list[Row]:
+        """Read rows that are to be claimed, each on a place of its own; the first one's is taken. None: it is given back."""
+        rows: list[Row] = []
+        try:
+            while (row := named.next_freed() or await self._next_row(named, worker)) is not None:
+                rows.append(row)
+                if self._most_workers > 1 or not self._open.take_now():
+                    return rows
+        except Exception as exc:  # noqa: BLE001  # it is raised when all is given out
+            self._break_off(exc)
+        except BaseException:
+            named.put_back(rows)
+            raise
+        self._open.give()
+        return rows
+
+    async def _claim(self, named: NamedBatch, rows: list[Row]) -> None:
+        claimed: Sequence[Lease | BatchResult | None]
+        try:
+            if self._halted_by is not None:
+                # What an earlier run left of it is true all the same.
+                skipped = self._skipped_as_halted(self._halted_by)
+                claimed = [left or skipped for left in await named.left(rows)]
+            else:
+                claimed = await named.claim(rows, self._is_over)
+        except Exception as exc:
+            for row in rows:
+                self._record(named, row, _unsent(exc))
+            raise
+        for row, one in zip(rows, claimed, strict=True):
+            if one is None:
+                self._open.give()
+            elif isinstance(one, (Ok, ApiError, TransportFailure, Skipped)):
+                self._record(named, row, one)
+            else:
+                self._leased.append((row, one))
+                self._to_send.give()
+        for _ in range(min(len(self._leased), self._concurrency - len(self._senders))):
+            self._senders.add(self._begin_work(self._send_rows(named)))
+
+    async def _send_rows(self, named: NamedBatch) -> None:
+        """Send the rows that are claimed, until there are no more to come."""
+        worker = cast("asyncio.Task[None]", asyncio.current_task())
+        while self._readers or self._leased:
+            if not self._to_send.take_now():
+                await self._to_send.take()
+            if not self._leased:
+                return
+            row, lease = self._leased.popleft()
+            try:
+                result, recorded = await named.send(row, lease, self._has_halted, self._is_over)
+            except Exception as exc:  # noqa: BLE001  # it is raised when all is given out
+                self._record(named, row, _unsent(exc))
+                self._break_off(exc)
+            else:
+                self._record(named, row, result, recorded)
+            if worker.cancelling():
+                raise asyncio.CancelledError  # `send` made a result of it; what asked for it still stands
+
+    def _record(
+        self,
+        named: NamedBatch,
+        row: Row,
+        result: BatchResult,
+        recorded: asyncio.Future[Sequence[bool]] | None = None,
+    ) -> None:
+        """Have a row's result handed over once it is on record."""
+        result = self._noted(named.of_row(row, result))
+        if self._stopped and _was_not_begun(result):
+            self._open.give()
+            return
+        self._recorded.append((BatchItem(row.index, row.request, result, row.entry), recorded))
+        self._more_recorded.set()
+
+    async def _hand_over_recorded(self) -> None:
+        """Hand rows over once their results are on record, in the order of the results."""
+        worker = cast("asyncio.Task[None]", asyncio.current_task())
+        while True:
+            while self._recorded:
+                item, recorded = self._recorded[0]
+                if recorded is not None and not recorded.done():
+                    # A store that is away is waited for no longer than its timeout.
+                    await asyncio.wait((recorded,))
+                self._recorded.popleft()
+                await self._deliver(item, worker)
+                self._open.give()
+            if not (self._readers or self._senders):
+                return
+            self._more_recorded.clear()
+            await self._more_recorded.wait()
 
     async def _looked_aside(self, named: NamedBatch, worker: asyncio.Task[None]) -> bool:
         """Hand over the rows of other holders that are known now. Gives whether there are any, or some are free."""
@@ -370,37 +506,9 @@ class Batch:
                 cancelled = exc  # the others are counted all the same
         if cancelled is not None:
             raise cancelled
-        for _ in range(min(named.freed, self._most_workers - len(self._workers))):
+        for _ in range(min(named.freed, self._most_workers - len(self._readers))):
             self._add_worker()
         return bool(settled or named.freed)
-
-    async def _send_row(self, named: NamedBatch, row: Row, worker: asyncio.Task[None]) -> None:
-        """Claim and send a row, and hand it over once its result is on record."""
-        item = partial(BatchItem, row.index, row.request, source=row.entry)
-        if self._halted_by is not None:
-            # What an earlier run left of it is true all the same.
-            try:
-                left = await named.left(row)
-            except Exception as exc:
-                await self._deliver(item(result=_unsent(exc)), worker)
-                raise
-            await self._deliver(item(result=left or self._skipped_as_halted(self._halted_by)), worker)
-            return
-        try:
-            outcome = await named.send(row, self._has_halted, self._is_over)
-        except Exception as exc:
-            await self._deliver(item(result=named.of_row(row, _unsent(exc))), worker)
-            raise
-        if outcome is None:
-            return
-        result, recorded = outcome
-        result = self._noted(result)
-        if recorded is not None:
-            # A store that is away is waited for no longer than its timeout. Cancelled, the worker delivers what it has.
-            with suppress(StoreError, asyncio.CancelledError):
-                await recorded
-        if not (self._stopped and _was_not_begun(result)):
-            await self._deliver(item(result=result), worker)
 
     async def _next_row(self, named: NamedBatch, worker: asyncio.Task[None]) -> Row | None:
         """Read on to a row that is to be sent; entries that are not are handed over on the way. `None`: the end."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -259,7 +260,7 @@ class Caller:
         return _of_resend(call, result)
 
 
-async def _until_recorded(recorded: asyncio.Future[bool]) -> None:
+async def _until_recorded(recorded: asyncio.Future[Sequence[bool]]) -> None:
     """Wait until a result is on record, or the store was waited for long enough; a cancellation waits, too."""
     cancelled = await uninterrupted(recorded)
     if cancelled is not None:

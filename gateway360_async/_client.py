@@ -485,7 +485,6 @@ class Gateway360Client:
                 self._store,
                 send=send_leased,
                 permits=self._permits,
-                concurrency=bound,
                 deadline=self._deadline,
                 numbered=on_duplicate == "send",
                 force=force,

@@ -10,6 +10,7 @@ import struct
 import sys
 from contextlib import suppress
 from functools import cache
+from itertools import count
 from operator import attrgetter
 from pathlib import Path
 from typing import Final
@@ -113,7 +114,8 @@ _payload_of = attrgetter(
 
 def new_token() -> str:
     """Make what tells a claim from all others; it ends with its process, so that one that is gone is noticed."""
-    return f"{secrets.token_urlsafe(9)}.{_process(os.getpid())}"
+    drawn, process = _process(os.getpid())
+    return f"{drawn}{next(_counted):x}.{process}"
 
 
 def is_gone(token: str) -> bool:
@@ -131,9 +133,13 @@ def is_gone(token: str) -> bool:
     return _began(int(pid)) not in (began, "")
 
 
+_counted: Final = count()
+
+
 @cache
-def _process(pid: int) -> str:
-    return f"{_host()}-{pid}-{_began(pid)}"
+def _process(pid: int) -> tuple[str, str]:
+    """What is random in a process's tokens, and its name. After a fork, both are drawn anew."""
+    return secrets.token_urlsafe(12), f"{_host()}-{pid}-{_began(pid)}"
 
 
 @cache

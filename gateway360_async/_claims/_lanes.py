@@ -63,13 +63,13 @@ async def answered(
 
 
 @attrs.define(eq=False)
-class _Asked(Generic[_Item, _Answer]):
-    item: _Item
+class _Block(Generic[_Item, _Answer]):
+    items: Sequence[_Item]
     until: float
-    future: asyncio.Future[_Answer]
+    future: asyncio.Future[Sequence[_Answer]]
 
     def fail(self, error: StoreError) -> None:
-        """Let the one who waits know. Each gets an error of its own: tracebacks grow where one is raised often."""
+        """Let the caller know. Each gets an error of its own: tracebacks grow where one is raised often."""
         if not self.future.done():
             self.future.set_exception(StoreError(error.problem, error.expected, passing=error.passing))
             self.future.exception()  # taken down as seen: a completion is not always waited for
@@ -81,7 +81,7 @@ class Lane(Generic[_Item, _Answer]):
     Args:
         ask: Asks for many at once.
         longest: Seconds of one round trip at most.
-        persistent: Whether an item is asked for until the lane is closed, although its future fails before.
+        persistent: Whether a block is asked for until the lane is closed, although its future fails before.
         failed: Is told of each round trip that fails, and of how many items it was.
     """
 
@@ -97,36 +97,36 @@ class Lane(Generic[_Item, _Answer]):
         self._longest = longest
         self._persistent = persistent
         self._failed = failed
-        self._waiting: deque[_Asked[_Item, _Answer]] = deque()
-        self._asked: list[_Asked[_Item, _Answer]] = []
+        self._waiting: deque[_Block[_Item, _Answer]] = deque()
+        self._asked: list[_Block[_Item, _Answer]] = []
         self._due = math.inf
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
     def put(
-        self, item: _Item, loop: asyncio.AbstractEventLoop, *, until: float, gap: float = 0.0
-    ) -> asyncio.Future[_Answer]:
-        """Ask for an item. Once it is under way, it is asked for although its future is cancelled.
+        self, items: Sequence[_Item], loop: asyncio.AbstractEventLoop, *, until: float, gap: float = 0.0
+    ) -> asyncio.Future[Sequence[_Answer]]:
+        """Ask for a block of items. Once it is under way, it is asked for although its future is cancelled.
 
         Args:
-            item: The item.
+            items: The items, which go in one round trip.
             loop: The running event loop.
             until: When a store that is away is waited for no longer, on the event loop's clock.
             gap: Seconds for which others are waited for, to share the round trip.
 
         Returns:
-            What becomes the answer, or fails with a `StoreError`.
+            What becomes the answers, or fails with a `StoreError`.
         """
-        asked: _Asked[_Item, _Answer] = _Asked(item, until, loop.create_future())
+        block: _Block[_Item, _Answer] = _Block(items, until, loop.create_future())
         if self._closed:
-            asked.fail(_closed())
-            return asked.future
-        self._waiting.append(asked)
+            block.fail(_closed())
+            return block.future
+        self._waiting.append(block)
         self._due = min(self._due, loop.time() + gap)
         if self._task is None:
             # In an empty context: it outlives its first caller, and is no part of that one's trace.
             self._task = asyncio.Task(self._run(loop), loop=loop, context=Context())
-        return asked.future
+        return block.future
 
     async def aclose(self, timeout: float) -> int:
         """Wait for what is asked, and ask no more.
@@ -138,7 +138,7 @@ class Lane(Generic[_Item, _Answer]):
             How many items have no answer: their futures have failed.
         """
         self._closed = True
-        left: list[_Asked[_Item, _Answer]] = []
+        left: list[_Block[_Item, _Answer]] = []
         try:
             if self._task is not None:
                 await asyncio.wait((self._task,), timeout=timeout)
@@ -151,7 +151,7 @@ class Lane(Generic[_Item, _Answer]):
             self._waiting.clear()
             for one in left:
                 one.fail(_closed())
-        return len(left)
+        return sum(len(one.items) for one in left)
 
     async def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         pause = _FIRST_PAUSE
@@ -163,14 +163,15 @@ class Lane(Generic[_Item, _Answer]):
                 if not self._asked:
                     continue
                 try:
-                    answers = await answered(self._longest, self._ask, [one.item for one in self._asked])
-                    if len(answers) != len(self._asked):
+                    items = [item for one in self._asked for item in one.items]
+                    answers = await answered(self._longest, self._ask, items)
+                    if len(answers) != len(items):
                         raise StoreError("gave too few answers, or too many", "one for each question")
                 except Gateway360Error as exc:
                     if not isinstance(exc, StoreError):
                         exc = StoreError(f"has failed ({exc})", "one that works")
                     if self._failed is not None:
-                        self._failed(exc, len(self._asked))
+                        self._failed(exc, sum(len(one.items) for one in self._asked))
                     self._put_back(exc, loop.time())
                     if self._waiting:
                         # Not all at the same moment: other processes have waited as long.
@@ -179,23 +180,27 @@ class Lane(Generic[_Item, _Answer]):
                     continue
                 pause = _FIRST_PAUSE
                 asked, self._asked = self._asked, []
-                for one, answer in zip(asked, answers, strict=True):
+                at = 0
+                for one in asked:
+                    begin, at = at, at + len(one.items)
                     if not one.future.done():
-                        one.future.set_result(answer)
+                        one.future.set_result(answers[begin:at])
         finally:
             self._task = None
 
-    def _take(self) -> list[_Asked[_Item, _Answer]]:
-        taken: list[_Asked[_Item, _Answer]] = []
-        while self._waiting and len(taken) < _MOST:
+    def _take(self) -> list[_Block[_Item, _Answer]]:
+        taken: list[_Block[_Item, _Answer]] = []
+        left = _MOST
+        while self._waiting and left > 0:
             one = self._waiting.popleft()
             if self._persistent or not one.future.done():  # a caller that was cancelled asks no more
                 taken.append(one)
+                left -= len(one.items)
         return taken
 
     def _put_back(self, error: StoreError, now: float) -> None:
         """Keep what is to be asked again, and fail the rest; of those that wait behind, too."""
-        still: deque[_Asked[_Item, _Answer]] = deque()
+        still: deque[_Block[_Item, _Answer]] = deque()
         for one in (*self._asked, *self._waiting):
             again = error.passing and one.until > now
             if not again:

@@ -91,7 +91,7 @@ class ClaimBuilder:
         return not_sent(refusal.kind, refusal.detail)
 
     def completions_of(self, claim: Claim, result: PinResult) -> list[Completion]:
-        """Say how a claim ends: by one completion, after which the result is on record, or by one more before it."""
+        """Say how a claim ends: by one completion or two, in this order."""
         unsent = result.disposition is Disposition.NOT_SENT
         state = State.FREE
         # A resend that was not sent returns to in doubt, whatever the gateway refused it for.

@@ -10,13 +10,13 @@ import asyncio
 import json
 import random
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final, TypeAlias, cast
 
 import attrs
 
-from .._bounds import Places
 from .._errors import StoreError
+from .._guard import Refusal
 from .._payloads import PinRequest
 from .._permits import Permits
 from .._results import (
@@ -48,8 +48,8 @@ _POLL: Final = 0.25
 """Seconds between two looks at rows that are set aside."""
 _OVER: Final = "the batch ended before it was begun"
 
-Outcome: TypeAlias = "tuple[BatchResult, asyncio.Future[bool] | None]"
-"""A result, and what is done when it is on record; `None`: it is, or there is nothing to record."""
+Outcome: TypeAlias = "tuple[BatchResult, asyncio.Future[Sequence[bool]]]"
+"""A result, and what is done when it is on record."""
 
 
 @attrs.define(eq=False)
@@ -63,6 +63,8 @@ class Row:
         record: Its record in the store.
         in_doubt: Whether an earlier run may have sent it, and this one is to send it again.
         report_id: What ties what the earlier run sent to its delivery report.
+        resend: As of its claim.
+        replace: As of its claim.
     """
 
     index: int
@@ -71,6 +73,8 @@ class Row:
     record: Record
     in_doubt: bool = False
     report_id: str | None = None
+    resend: str | None = None
+    replace: str | None = None
 
 
 class NamedRecords:
@@ -106,7 +110,6 @@ class NamedBatch:
         session: The client's part of the store.
         send: Sends a request on its lease. A cancellation becomes a result.
         permits: Grants a row its permit before it is claimed; `None`: there is no rate.
-        concurrency: Exchanges of the batch at a time, at most.
         deadline: Seconds that a request takes at most.
         numbered: Whether a number may come several times.
         force: Whether to send even within the cooldown.
@@ -121,7 +124,6 @@ class NamedBatch:
         *,
         send: Callable[[PinRequest, Callable[[], bool], Lease], Awaitable[PinResult]],
         permits: Permits | None,
-        concurrency: int,
         deadline: float,
         numbered: bool,
         force: bool,
@@ -132,7 +134,6 @@ class NamedBatch:
         self._session = session
         self._send = send
         self._permits = permits
-        self._slots = Places(concurrency)
         self._deadline = deadline
         self._numbered = numbered
         self._records: NamedRecords | None = None
@@ -149,6 +150,11 @@ class NamedBatch:
         self._polling = asyncio.Lock()
 
     ahead = AHEAD
+
+    @property
+    def takes_blocks(self) -> bool:
+        """Whether rows are claimed many at a time; at a rate, each as it gets its permit."""
+        return self._permits is None
 
     async def open(self) -> None:
         """Connect the store, and read the batch's header.
@@ -186,26 +192,26 @@ class NamedBatch:
             raise StoreError(problem, "another name, for a batch that begins anew")
         return Row(index, entry, request, cast("NamedRecords", self._records).next(request, ttl))
 
-    async def send(self, row: Row, halted: Callable[[], bool], is_over: Callable[[], bool]) -> Outcome | None:
-        """Claim a row and send it. A cancellation becomes a result.
+    async def claim(
+        self, rows: Sequence[Row], is_over: Callable[[], bool]
+    ) -> list[Lease | BatchResult | None]:
+        """Claim rows: at a rate one, otherwise any number. A cancellation becomes their results.
 
         Args:
-            row: The row.
-            halted: Says whether the batch has halted: nothing is sent then.
+            rows: The rows.
             is_over: Says whether no more rows are to be begun.
 
         Returns:
-            The outcome; `None`: another holder has the row, which is set aside.
+            For each its lease, on which it is to be sent, or its result; `None`: it is set aside, or to be claimed anew.
 
         Raises:
             StoreError: The store cannot be used any more.
         """
-        seen = _Seen()
         try:
-            if self._permits is not None:
-                seen = await self._looked_at(row)
-            while seen.claims:
-                seen = await self._claimed(row, seen, halted, is_over)
+            if self._permits is None:
+                claimed = await self._claimed(rows, is_over)
+            else:
+                claimed = [await self._paced(row, is_over, self._permits) for row in rows]
         except asyncio.CancelledError:
             unsent = not_sent(FailureKind.CANCELLED, "cancelled before its claim was answered")
         except StoreError as exc:
@@ -213,11 +219,38 @@ class NamedBatch:
                 raise
             unsent = not_sent(FailureKind.STORE, str(exc))
         else:
-            if seen.outcome is None:
-                return None
-            result, recorded = seen.outcome
-            return self.of_row(row, result), recorded
-        return self.of_row(row, unsent), None
+            return claimed
+        return [unsent] * len(rows)
+
+    async def send(
+        self, row: Row, lease: Lease, halted: Callable[[], bool], is_over: Callable[[], bool]
+    ) -> Outcome:
+        """Send a row that is claimed. A cancellation becomes a result.
+
+        Args:
+            row: The row.
+            lease: Its lease.
+            halted: Says whether the batch has halted: nothing is sent then.
+            is_over: Says whether no more rows are to be begun.
+        """
+        if is_over():
+            return self.release(lease, _OVER)
+        try:
+            result = await self._send(row.request, halted, lease)
+        except Exception:
+            # Raised rather than returned, so nothing was sent.
+            if lease.recorded is None:
+                self._session.complete(lease, not_sent(FailureKind.UNEXPECTED, ""))
+            raise
+        # A call that ended while it waited for its number's turn has nothing on record yet.
+        return result, lease.recorded or self._session.complete(lease, result)
+
+    def release(self, lease: Lease, why: str = "cancelled before it was sent") -> Outcome:
+        """Release a row that was claimed and is not begun after all."""
+        if lease.permit is not None and self._permits is not None:
+            self._permits.give_back(lease.permit)
+        unsent = not_sent(FailureKind.CANCELLED, why)
+        return unsent, self._session.complete(lease, unsent)
 
     @staticmethod
     def of_row(row: Row, result: BatchResult) -> BatchResult:
@@ -226,26 +259,33 @@ class NamedBatch:
             return result
         return of_resend(result, row.report_id)
 
-    async def left(self, row: Row) -> BatchResult | None:
-        """Say what an earlier run left of a row that this one is not to send; `None`: nothing that is known.
+    async def left(self, rows: list[Row]) -> list[BatchResult | None]:
+        """Say what an earlier run left of rows that this one is not to send; `None`: nothing that is known.
 
         Raises:
             StoreError: The store cannot be used any more.
         """
         try:
-            (answer,) = await self._peek([row])
+            answers = await self._peek(rows)
         except asyncio.CancelledError:
-            return None
+            return [None] * len(rows)
         except StoreError as exc:
             if not exc.passing:
                 raise
-            return not_sent(FailureKind.STORE, str(exc))
+            return [not_sent(FailureKind.STORE, str(exc))] * len(rows)
+        return [self._left(row, answer) for row, answer in zip(rows, answers, strict=True)]
+
+    def _left(self, row: Row, answer: Answer) -> BatchResult | None:
         if answer.state is State.IN_PROGRESS:
             return in_doubt("another process sends it", answer.report_id)
-        seen = _Seen() if answer.state is State.FREE else self._seen(row, answer)
-        if seen.resend is not None:
+        seen = self._seen(row, answer)
+        if row.resend is not None:
             return result_of(answer) or in_doubt("an earlier run may have sent it", answer.report_id)
-        return None if seen.outcome is None else seen.outcome[0]
+        return None if isinstance(seen, Row) else seen
+
+    def put_back(self, rows: Sequence[Row]) -> None:
+        """Take rows back that were read and not claimed."""
+        self._freed.extend(rows)
 
     def mixed(self, row: Row) -> Row | None:
         """Give the row, or where another process sends rows as well, any of the next ones: the two claim different ones.
@@ -311,124 +351,102 @@ class NamedBatch:
                     self._aside.clear()
                     return [(row, in_doubt(f"another process had it, and {exc}", None)) for row in rows]
                 for row, answer in zip(rows, answers, strict=True):
-                    seen = _Seen() if answer.state is State.FREE else self._seen(row, answer)
-                    if seen.claims:
-                        self._freed.append(row)  # a resend as well: to be looked at again
-                    elif seen.outcome is not None:
-                        settled.append((row, seen.outcome[0]))
+                    seen = self._seen(row, answer)
+                    if isinstance(seen, Row):
+                        self._freed.append(row)
+                    elif seen is not None:
+                        settled.append((row, seen))
             return settled
 
-    async def _peek(self, rows: list[Row]) -> list[Answer]:
+    async def _peek(self, rows: list[Row]) -> Sequence[Answer]:
         loop = asyncio.get_running_loop()
         until = loop.time() + self._session.store.timeout
         return await self._session.peek([row.record for row in rows], until=until, gap=_GAP)
 
-    async def _looked_at(self, row: Row) -> _Seen:
-        """Look at a row before it takes a permit: one that is not claimed takes none."""
+    async def _paced(
+        self, row: Row, is_over: Callable[[], bool], permits: Permits
+    ) -> Lease | BatchResult | None:
+        """Claim a row once it has its permit. It is looked at before: one that is not claimed takes none."""
         session = self._session
-        until = asyncio.get_running_loop().time() + session.store.timeout
+        timeout = session.store.timeout
         cooldown = None if self._force else session.claims.cooldown_of(self._opened(), row.request)
+        until = asyncio.get_running_loop().time() + timeout
         answer = await session.look(row.record, cooldown, until=until, gap=_GAP)
-        return _Seen() if answer.state is State.FREE else self._seen(row, answer)
+        seen = self._seen(row, answer)
+        if not isinstance(seen, Row):
+            return seen
+        granted = await permits.wait_unless(is_over, timeout)
+        try:
+            (claimed,) = await self._claimed([row], is_over)
+            if isinstance(claimed, Lease):
+                claimed.permit, granted = granted, None
+            return claimed
+        finally:
+            if granted is not None:
+                permits.give_back(granted)
 
     async def _claimed(
-        self, row: Row, seen: _Seen, halted: Callable[[], bool], is_over: Callable[[], bool]
-    ) -> _Seen:
-        keys, session, permits = self._opened(), self._session, self._permits
-        loop = asyncio.get_running_loop()
-        granted = None if permits is None else await permits.wait_unless(is_over, session.store.timeout)
-        try:
-            if is_over():
-                return _Seen(claims=False, outcome=(not_sent(FailureKind.CANCELLED, _OVER), None))
-            claim, refusal = session.claims.claim_of(
+        self, rows: Sequence[Row], is_over: Callable[[], bool]
+    ) -> list[Lease | BatchResult | None]:
+        if is_over():
+            return [not_sent(FailureKind.CANCELLED, _OVER)] * len(rows)
+        keys, session = self._opened(), self._session
+        made = [
+            session.claims.claim_of(
                 keys,
                 row.request,
                 row.record,
                 report_id=self._new_report_id(row.request),
                 deadline=self._deadline,
                 force=self._force,
-                resend=seen.resend,
-                replace=seen.replace,
+                resend=row.resend,
+                replace=row.replace,
             )
-            answer = await session.claim(claim, until=loop.time() + session.store.timeout, gap=_GAP)
-            if isinstance(answer, Lease):
-                answer.permit, granted = granted, None
-                outcome = await self._leased(row, answer, halted, is_over)
-                return _Seen(claims=False, outcome=outcome)
-        finally:
-            if granted is not None and permits is not None:
-                permits.give_back(granted)
+            for row in rows
+        ]
+        until = asyncio.get_running_loop().time() + session.store.timeout
+        answers = await session.claim([claim for claim, _ in made], until=until, gap=_GAP)
+        return [
+            answer if isinstance(answer, Lease) else self._refused(row, answer, refusal)
+            for row, answer, (_, refusal) in zip(rows, answers, made, strict=True)
+        ]
+
+    def _refused(self, row: Row, answer: Answer, refusal: Refusal | None) -> BatchResult | None:
+        """Say what becomes of a row whose claim was not granted."""
         if answer.state is State.LIMITED:
-            refused = session.claims.refused(row.request, answer, refusal)
-            return _Seen(claims=False, outcome=(refused, None))
+            return self._session.claims.refused(row.request, answer, refusal)
         if answer.state is State.FREE:
-            return _Seen(claims=False, outcome=(not_sent(FailureKind.STORE, "the claim was withdrawn"), None))
-        return self._seen(row, answer)
+            return not_sent(FailureKind.STORE, "the claim was withdrawn")
+        seen = self._seen(row, answer)
+        if isinstance(seen, Row):
+            self._freed.append(row)
+            return None
+        return seen
 
-    async def _leased(
-        self,
-        row: Row,
-        lease: Lease,
-        halted: Callable[[], bool],
-        is_over: Callable[[], bool],
-    ) -> Outcome:
-        """Send a row that is claimed, once one of the batch's slots is free."""
-        session = self._session
-        try:
-            if not self._slots.take_now():
-                await self._slots.take()
-        except asyncio.CancelledError:
-            return self._released(lease, "cancelled before it was sent")
-        if is_over():
-            self._slots.give()
-            return self._released(lease, _OVER)
-        try:
-            result = await self._send(row.request, halted, lease)
-        except Exception:
-            # Raised rather than returned, so nothing was sent.
-            if lease.recorded is None:
-                session.complete(lease, not_sent(FailureKind.UNEXPECTED, ""))
-            raise
-        finally:
-            self._slots.give()
-        # A call that ended while it waited for its number's turn has nothing on record yet.
-        return result, lease.recorded or session.complete(lease, result)
-
-    def _released(self, lease: Lease, why: str) -> Outcome:
-        """Release a row that was claimed and is not begun after all."""
-        if lease.permit is not None and self._permits is not None:
-            self._permits.give_back(lease.permit)
-        unsent = not_sent(FailureKind.CANCELLED, why)
-        return unsent, self._session.complete(lease, unsent)
-
-    def _seen(self, row: Row, answer: Answer) -> _Seen:
-        """Say what a record that is not free means for its row; one in progress is set aside."""
+    def _seen(self, row: Row, answer: Answer) -> BatchResult | Row | None:
+        """Say what a row's record means for it: the row if it is to be claimed; one in progress is set aside (`None`)."""
         state = answer.state
+        row.resend = row.replace = None
+        if state is State.FREE:
+            return row
         if state is State.IN_PROGRESS:
             if not self._is_gone(answer.token):
                 self._is_shared = True
                 self._aside.append(row)
-                return _Seen(claims=False)
+                return None
             state = State.IN_DOUBT
         known = result_of(answer)
         if answer.cooldown:
             replayed = in_doubt("an earlier call to this number left no result", answer.report_id)
-            return _Seen(claims=False, outcome=(attrs.evolve(known or replayed, replayed=True), None))
+            return attrs.evolve(known or replayed, replayed=True)
         refused = known is not None and known.disposition is Disposition.NOT_SENT
         if state is State.COMPLETED and answer.mismatch and refused:
-            return _Seen(replace=answer.token)  # the gateway refused it, and the row was corrected
+            row.replace = answer.token  # the gateway refused it, and the row was corrected
+            return row
         if state is State.IN_DOUBT and self._resend:
-            row.in_doubt, row.report_id = True, answer.report_id
-            return _Seen(resend=answer.token)
-        if known is None:
-            detail = "another run of this batch ended before its result was known"
-            return _Seen(claims=False, outcome=(in_doubt(detail, answer.report_id), None))
-        detail = "another run of this batch has its result"
-        if answer.mismatch:
-            detail += (
-                ", of a row that was another one then: a correction is not sent after an SMS that may be out"
-            )
-        return _Seen(claims=False, outcome=(Skipped(SkipReason.ALREADY_COMPLETED, detail, known), None))
+            row.in_doubt, row.report_id, row.resend = True, answer.report_id, answer.token
+            return row
+        return _of_another_run(known, answer)
 
     def _is_gone(self, token: str) -> bool:
         """Whether a holder's process is gone. It is looked at once in a while, and not for each of its rows."""
@@ -446,11 +464,12 @@ class NamedBatch:
         return self._keys
 
 
-@attrs.frozen
-class _Seen:
-    """What is to be done about a row: claim it, or give its outcome out; or neither, where it is set aside."""
-
-    claims: bool = True
-    resend: str | None = None
-    replace: str | None = None
-    outcome: Outcome | None = None
+def _of_another_run(known: PinResult | None, answer: Answer) -> BatchResult:
+    if known is None:
+        return in_doubt("another run of this batch ended before its result was known", answer.report_id)
+    detail = "another run of this batch has its result"
+    if answer.mismatch:
+        detail += (
+            ", of a row that was another one then: a correction is not sent after an SMS that may be out"
+        )
+    return Skipped(SkipReason.ALREADY_COMPLETED, detail, known)

@@ -69,7 +69,7 @@ class Lease:
     session: StoreSession = attrs.field(repr=False)
     gap: float = 0.0
     permit: float | None = None
-    recorded: asyncio.Future[bool] | None = None
+    recorded: asyncio.Future[Sequence[bool]] | None = None
 
     def of_resend(self, result: PinResult) -> PinResult:
         """Say of a resend that was not sent that the request may have been sent before."""
@@ -190,15 +190,15 @@ class StoreSession:
                 return attrs.evolve(answer, cooldown=each is cooldown)
         return Answer(state=State.FREE)
 
-    async def peek(self, records: Sequence[Record], *, until: float, gap: float = 0.0) -> list[Answer]:
+    async def peek(self, records: Sequence[Record], *, until: float, gap: float = 0.0) -> Sequence[Answer]:
         """Look at records. Raises `StoreError`."""
-        loop = asyncio.get_running_loop()
-        return await asyncio.gather(*(self._peeks.put(one, loop, until=until, gap=gap) for one in records))
+        return await self._peeks.put(records, asyncio.get_running_loop(), until=until, gap=gap)
 
     async def renew(self, claim: Claim) -> bool:
         """Renew a claim's lease. Raises `StoreError`."""
         loop = asyncio.get_running_loop()
-        return await self._renewals.put(claim, loop, until=loop.time() + self.store.timeout)
+        (renewed,) = await self._renewals.put([claim], loop, until=loop.time() + self.store.timeout)
+        return renewed
 
     async def permits(self, count: int, interval: float) -> tuple[int, float]:
         """Ask for permits of the shared rate. Raises `StoreError`."""
@@ -213,11 +213,11 @@ class StoreSession:
         """Give the time on the store's clock. Raises `StoreError`."""
         return await answered(self._longest, self.store.now)
 
-    async def claim(self, claim: Claim, *, until: float, gap: float = 0.0) -> Lease | Answer:
-        """Claim once. Cancelled, or without an answer in time, the claim is withdrawn.
+    async def claim(self, claims: Sequence[Claim], *, until: float, gap: float = 0.0) -> list[Lease | Answer]:
+        """Claim once. Cancelled, or without an answer in time, the claims are withdrawn.
 
         Args:
-            claim: The claim.
+            claims: The claims.
             until: When a store that is away is waited for no longer, on the event loop's clock.
             gap: Seconds for which others are waited for, to share the round trip.
 
@@ -230,25 +230,26 @@ class StoreSession:
         loop = asyncio.get_running_loop()
         asked = _clock()
         try:
-            answer = await self._claims.put(claim, loop, until=until, gap=gap)
+            answers = await self._claims.put(claims, loop, until=until, gap=gap)
         except (StoreError, asyncio.CancelledError):
-            self.withdraw(claim)
+            # Nothing is sent on them.
+            withdrawn = [
+                Completion(claim=one, state=State.FREE, result="", give_back=one.counts, withdrawn=True)
+                for one in claims
+            ]
+            self._completions.put(withdrawn, loop, until=loop.time())
             raise
-        if answer.state is not State.CLAIMED:
-            return answer
-        lease = Lease(claim, asked + claim.lease, result_of(answer), self, gap)
-        self._leases.add(lease)
-        return lease
+        leased: list[Lease | Answer] = []
+        for claim, answer in zip(claims, answers, strict=True):
+            if answer.state is State.CLAIMED:
+                lease = Lease(claim, asked + claim.lease, result_of(answer), self, gap)
+                self._leases.add(lease)
+                leased.append(lease)
+            else:
+                leased.append(answer)
+        return leased
 
-    def withdraw(self, claim: Claim) -> None:
-        """Withdraw a claim: nothing is sent on it."""
-        loop = asyncio.get_running_loop()
-        completion = Completion(
-            claim=claim, state=State.FREE, result="", give_back=claim.counts, withdrawn=True
-        )
-        self._completions.put(completion, loop, until=loop.time())
-
-    def complete(self, lease: Lease, result: PinResult) -> asyncio.Future[bool]:
+    def complete(self, lease: Lease, result: PinResult) -> asyncio.Future[Sequence[bool]]:
         """Begin to record a claim's result, which goes on whatever becomes of the caller.
 
         Returns:
@@ -256,11 +257,9 @@ class StoreSession:
             for long enough.
         """
         loop = asyncio.get_running_loop()
+        completions = self.claims.completions_of(lease.claim, result)
         until = loop.time() + self.store.timeout
-        *before, last = self.claims.completions_of(lease.claim, result)
-        for completion in before:
-            self._completions.put(completion, loop, until=until, gap=lease.gap)
-        lease.recorded = self._completions.put(last, loop, until=until, gap=lease.gap)
+        lease.recorded = self._completions.put(completions, loop, until=until, gap=lease.gap)
         self._leases.discard(lease)
         self._last_completed.set()
         return lease.recorded
@@ -342,7 +341,7 @@ class StoreSession:
                 return answer
             granted = await permits.wait(timeout)
         try:
-            leased = await self.claim(claim, until=min(expires, loop.time() + timeout))
+            (leased,) = await self.claim([claim], until=min(expires, loop.time() + timeout))
             if isinstance(leased, Lease):
                 leased.permit, granted = granted, None
             return leased

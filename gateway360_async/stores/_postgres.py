@@ -13,7 +13,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from inspect import iscoroutinefunction
 from typing import Any, Final, Protocol, cast
@@ -48,6 +48,10 @@ _RIGHTS: Final = (
     "to make them, one with CREATE on the database"
 )
 _EXPECTED: Final = "a DSN (postgresql://… or host=… dbname=…) or an open psycopg_pool.AsyncConnectionPool"
+_PLAIN: Final = frozenset(
+    ("n", "key", "ttl", "forgets", "fingerprint", "token", "lease", "report_id", "state", "result")
+)
+"""What an item has that is about one record alone, which it does not release."""
 _CHECK: Final = """
 SELECT json_build_array(current_setting('fsync'), current_setting('full_page_writes'),
     (SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state = 'async'),
@@ -146,10 +150,7 @@ class PostgresStore(Store):
             await self._idle.pop().close()
 
     async def claim(self, claims: Sequence[Claim]) -> list[Answer]:
-        """Claim many in one transaction."""
-        items = [_claimed(n, claim) for n, claim in enumerate(claims)]
-        plain = all(claim.record and not claim.cooldown and not claim.counts for claim in claims)
-        found = await self._ask("claim", plain, _keys(items), items) if items else await self._nothing()
+        found = await self._ask_all("claim", [_claimed(claim) for claim in claims])
         return [
             Answer(state=State.CLAIMED, token=claim.token, report_id=claim.report_id, result=_text(answer and answer[2]))
             if answer is None or answer[0] == "claimed" else _answer(answer)
@@ -157,43 +158,29 @@ class PostgresStore(Store):
         ]  # fmt: skip
 
     async def complete(self, completions: Sequence[Completion]) -> list[bool]:
-        """End many claims in one transaction."""
-        items = [_ended(n, completion) for n, completion in enumerate(completions)]
-        keys = _keys(items)
-        plain = len(keys) == len(items) and all(_is_plain(completion) for completion in completions)
-        return await self._ask("complete", plain, keys, items) if items else await self._nothing()
+        return await self._ask_all("complete", [_ended(completion) for completion in completions])
 
     async def renew(self, claims: Sequence[Claim]) -> list[bool]:
-        """Let leases begin anew."""
-        items = [_claimed(n, claim) for n, claim in enumerate(claims)]
-        return await self._ask("renew", _keys(items), items) if items else await self._nothing()
+        return await self._ask_all("renew", [_claimed(claim) for claim in claims])
 
     async def peek(self, records: Sequence[Record]) -> list[Answer]:
-        """Look at records."""
-        items = [_item(n, record) for n, record in enumerate(records)]
-        found = await self._ask("peek", _keys(items), items) if items else await self._nothing()
-        return [_answer(one) for one in found]
+        return [_answer(found) for found in await self._ask_all("peek", [_item(one) for one in records])]
 
     async def permits(self, key: bytes, count: int, interval: float) -> tuple[int, float]:
-        """Grant permits of a shared rate."""
         granted, seconds = await self._ask("permits", f"p{key.hex()}", count, interval, HORIZON, CATCH_UP)
         return granted, float(seconds)
 
     async def header(self, key: bytes, value: str, *, replace: bool = False) -> str:
-        """Give the header, or set it."""
         found = await self._ask("header", f"h{key.hex()}", json.dumps(value), replace)
         return cast("str", json.loads(found))
 
     async def now(self) -> float:
-        """Give the time on the server's clock."""
         return cast("float", await self._ask("start"))
 
     async def new_epoch(self) -> str:
-        """Set a new epoch."""
         return cast("str", await self._ask("new_epoch", os.urandom(8).hex()))
 
     async def check(self) -> list[str]:
-        """Say what of the promise is lost by how the server is set up. What its user may not see is not guessed."""
         await self._ask("start")
         fsync, pages, standbys, unlogged = json.loads(await self._run(_CHECK) or b"")
         troubles = {
@@ -204,9 +191,21 @@ class PostgresStore(Store):
         }
         return [trouble for trouble, is_there in troubles.items() if is_there]
 
-    async def _nothing(self) -> list[Any]:
-        await self._ask("start")
-        return []
+    async def _ask_all(self, function: str, items: list[dict[str, Any]]) -> list[Any]:
+        """Run a step on a list, and give the answer to each item. Raises `StoreError`."""
+        if not items:
+            await self._ask("start")
+            return []
+        keys = {item[name] for item in items for name in ("key", "cooldown") if name in item}
+        for n, item in enumerate(items):
+            item["n"] = n
+            keys.update(count[0] for count in item.get("counts", ()))
+            keys.update(item.get("give_back", ()))
+        if function in {"claim", "complete"}:
+            # Whether each is about one record, another one, and nothing else.
+            plain = len(keys) == len(items) and all(item.keys() <= _PLAIN for item in items)
+            return cast("list[Any]", await self._ask(function, plain, tuple(keys), items))
+        return cast("list[Any]", await self._ask(function, tuple(keys), items))
 
     async def _ask(self, function: str, *args: object, known: Identity | None = None) -> Any:
         """Run a step. Raises `StoreError`."""
@@ -336,23 +335,22 @@ def _sent(value: object) -> bytes:
     return (value if isinstance(value, str) else json.dumps(value)).encode()
 
 
-def _item(n: int, record: Record | None, prefix: str = "") -> dict[str, Any]:
+def _item(record: Record | None, prefix: str = "") -> dict[str, Any]:
     if record is None:
-        return {"n": n}
-    kept = record.ttl, record.forgets, record.fingerprint.hex()
-    names = f"{prefix}ttl", f"{prefix}forgets", f"{prefix}fingerprint"
+        return {}
     return {
-        "n": n,
         prefix.rstrip("_") or "key": f"r{record.key.hex()}",
-        **dict(zip(names, kept, strict=True)),
+        f"{prefix}ttl": record.ttl,
+        f"{prefix}forgets": record.forgets,
+        f"{prefix}fingerprint": record.fingerprint.hex(),
     }
 
 
-def _claimed(n: int, claim: Claim) -> dict[str, Any]:
+def _claimed(claim: Claim) -> dict[str, Any]:
     # Texts of the caller's are JSON within JSON: what PostgreSQL's text cannot hold is escaped in it.
-    item = _item(n, claim.record) | {"token": claim.token, "lease": claim.lease}
+    item = _item(claim.record) | {"token": claim.token, "lease": claim.lease}
     if claim.cooldown:
-        item |= _item(n, claim.cooldown, "cooldown_")
+        item |= _item(claim.cooldown, "cooldown_")
     if claim.counts:
         item["counts"] = [(f"n{count.key.hex()}", count.most, count.window) for count in claim.counts]
     if claim.report_id is not None:
@@ -363,31 +361,17 @@ def _claimed(n: int, claim: Claim) -> dict[str, Any]:
     return item
 
 
-def _ended(n: int, completion: Completion) -> dict[str, Any]:
-    item = _claimed(n, completion.claim) | {
-        "state": completion.state,
-        "result": json.dumps(completion.result),
-    }
+def _ended(completion: Completion) -> dict[str, Any]:
+    item = _claimed(completion.claim)
+    if completion.state is State.FREE:
+        item["released"] = True
+    else:
+        item |= {"state": completion.state, "result": json.dumps(completion.result)}
     if completion.give_back:
         item["give_back"] = [f"n{count.key.hex()}" for count in completion.give_back]
     if completion.withdrawn:
         item["withdrawn"] = True
     return item
-
-
-def _keys(items: Iterable[dict[str, Any]]) -> tuple[str, ...]:
-    """Give the keys of all rows that the items are about."""
-    keys = {item[name] for item in items for name in ("key", "cooldown") if name in item}
-    for item in items:
-        keys.update(count[0] for count in item.get("counts", ()))
-        keys.update(item.get("give_back", ()))
-    return tuple(keys)
-
-
-def _is_plain(completion: Completion) -> bool:
-    claim = completion.claim
-    more = claim.cooldown or completion.withdrawn or completion.give_back
-    return claim.record is not None and not more and completion.state is not State.FREE
 
 
 def _answer(found: list[Any]) -> Answer:

@@ -29,7 +29,7 @@ _COLUMNS: Final = """
     counts json,
     key text, ttl float8, forgets boolean, fingerprint text,
     cooldown text, cooldown_ttl float8, cooldown_forgets boolean, cooldown_fingerprint text,
-    state text, result text, give_back text[], withdrawn boolean"""
+    state text, released boolean, result text, give_back text[], withdrawn boolean"""
 
 SCHEMA: Final = f"""\
 BEGIN;
@@ -267,15 +267,15 @@ BEGIN
     RETURN array_to_json(answers);
 END $$;
 
--- Ends a record, behind its lock, as its own claim's completion says.
+-- Ends a record, behind its lock, as its own claim's completion says. p_state: NULL: it is released.
 CREATE OR REPLACE FUNCTION gateway360.finish(p_namespace text, p_key text, p_state text, p_result text, p_now float8,
     p_ttl float8, p_forgets boolean) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE gateway360.records SET
-        state = CASE WHEN p_state <> 'free' THEN p_state WHEN resent THEN 'in_doubt' ELSE 'leased' END,
-        result = CASE WHEN p_state <> 'free' THEN p_result WHEN resent THEN result END,
-        token = CASE WHEN p_state = 'free' AND NOT resent THEN '' ELSE token END,
-        expires = CASE WHEN p_state = 'free' THEN CASE WHEN resent THEN expires ELSE '-infinity' END
+        state = coalesce(p_state, CASE WHEN resent THEN 'in_doubt' ELSE 'leased' END),
+        result = coalesce(p_result, CASE WHEN resent THEN result END),
+        token = CASE WHEN p_state IS NULL AND NOT resent THEN '' ELSE token END,
+        expires = CASE WHEN p_state IS NULL THEN CASE WHEN resent THEN expires ELSE '-infinity' END
             WHEN p_forgets OR p_state = 'completed' THEN p_now + p_ttl ELSE 'infinity' END
     WHERE namespace = p_namespace AND key = p_key AND state <> 'completed';
 END $$;
@@ -314,7 +314,7 @@ BEGIN
             WHERE t.namespace = p_namespace AND t.key = ANY (item.give_back) AND t.key = gone.key;
         SELECT * INTO r FROM gateway360.records AS t
             WHERE t.namespace = p_namespace AND t.key = item.key AND t.expires > now;
-        IF r.token <> item.token OR r.key IS NULL AND item.key IS NOT NULL AND item.state <> 'free' THEN
+        IF r.token <> item.token OR r.key IS NULL AND item.key IS NOT NULL AND item.state IS NOT NULL THEN
             answers[item.n + 1] := false;
             CONTINUE;
         END IF;
@@ -322,7 +322,7 @@ BEGIN
         SELECT * INTO r FROM gateway360.records AS t WHERE t.namespace = p_namespace AND t.key = item.cooldown;
         IF r.expires <= now OR r.token <> item.token AND item.force
                 AND NOT (r.state = 'leased' AND r.lease_end > now) THEN
-            CONTINUE WHEN item.state = 'free';
+            CONTINUE WHEN item.released;
             UPDATE gateway360.records AS t SET token = item.token, state = 'leased', resent = false,
                 fingerprint = item.cooldown_fingerprint, report_id = item.report_id
                 WHERE t.namespace = p_namespace AND t.key = item.cooldown RETURNING * INTO r;

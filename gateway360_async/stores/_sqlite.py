@@ -143,10 +143,7 @@ class SqliteStore(Store):
             await worker.close()
 
     async def _each(
-        self,
-        work: Callable[[Transaction, _T], _R],
-        items: Sequence[_T],
-        keys: Iterable[str],
+        self, work: Callable[[Transaction, _T], _R], items: Sequence[_T], keys: Iterable[str]
     ) -> list[_R]:
         self._require_owner()
         worker, identity = self._worker, self._identity
@@ -195,19 +192,13 @@ class _Worker:
     async def ask(self, work: Callable[[Transaction], _R], keys: Sequence[str]) -> _R:
         done: asyncio.Future[_R] = self._loop.create_future()
         self._asked.put(_Asked(keys, work, done))
-        timer = self._loop.call_later(
-            self._timeout, self._deliver, [done], [StoreError(*self._slow(), passing=True)]
-        )
         try:
-            return await done
-        finally:
-            timer.cancel()
-
-    def _slow(self) -> tuple[str, str]:
-        problem = (
-            f"has not answered for {self._timeout:g} s: its disk is slow, or another process keeps its -lock"
-        )
-        return problem, "a faster disk, and no process that is stopped while it writes"
+            async with asyncio.timeout(self._timeout):
+                return await done
+        except TimeoutError:
+            problem = f"has not answered for {self._timeout:g} s: its disk is slow, or another process keeps its -lock"
+            cure = "a faster disk, and no process that is stopped while it writes"
+            raise StoreError(problem, cure, passing=True) from None
 
     async def close(self) -> None:
         """Close the file when all is written. A thread that does not get the lock is left to it."""

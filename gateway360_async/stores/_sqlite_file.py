@@ -19,12 +19,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sqlite3
 import struct
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 try:
     import fcntl
@@ -54,34 +55,12 @@ _SIDE: Final = struct.Struct("<8sQQQ")  # magic; commits; bytes in the -wal, abo
 _MAGIC: Final = b"g360lock"
 _CHECKPOINT_BYTES: Final = 4 << 20
 _MOUNTS: Final = Path("/proc/self/mountinfo")
-_REMOTE: Final = frozenset(
-    [
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb3",
-        "smbfs",
-        "9p",
-        "afs",
-        "ceph",
-        "lustre",
-        "glusterfs",
-        "gpfs",
-        "ocfs2",
-        "gfs2",
-        "beegfs",
-        "virtiofs",
-        "vboxsf",
-        "fuse.sshfs",
-        "fuse.s3fs",
-        "fuse.rclone",
-        "fuse.glusterfs",
-        "fuse.ceph",
-        "fuse.ceph-fuse",
-        "fuse.gcsfuse",
-        "fuse.grpcfuse",
-        "fuse.osxfs",
-    ]
+_REMOTE: Final = re.compile(
+    r"nfs4?|cifs|smb3|smbfs|9p|afs|ceph|lustre|glusterfs|gpfs|ocfs2|gfs2|beegfs|virtiofs|vboxsf"
+    r"|fuse\.(sshfs|s3fs|rclone|glusterfs|ceph|ceph-fuse|gcsfuse|grpcfuse|osxfs)"
+)
+_FORBIDDEN: Final = frozenset(
+    (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 )
 _LOCKED: Final = ("is locked by another program", "no other program that writes to its file")
 _PASSING: Final = {
@@ -91,6 +70,8 @@ _PASSING: Final = {
     sqlite3.SQLITE_BUSY: _LOCKED,
     sqlite3.SQLITE_LOCKED: _LOCKED,
 }
+_Side: TypeAlias = tuple[int, int, bool]
+"""The number of commits, about how many bytes are in the -wal, and whether a checkpoint was broken off."""
 _files: set[SqliteFile] = set()  # those of this process that are open
 
 
@@ -126,10 +107,10 @@ class SqliteFile:
         """
         try:
             with self._locked():
-                commits, size, is_marked = self._read_side()
+                commits, size, is_marked = side = self._read_side()
                 connection = self._connected(commits)
                 try:
-                    result, transaction = self._commit(connection, keys, work, commits, is_marked=is_marked)
+                    result, transaction = self._commit(connection, keys, work, side)
                 except BaseException:
                     # At once: the error's traceback may keep cursors, and with them SQLite's locks.
                     self._disconnect()
@@ -151,10 +132,9 @@ class SqliteFile:
         connection: sqlite3.Connection,
         keys: Sequence[str],
         work: Callable[[Transaction], _T],
-        commits: int,
-        *,
-        is_marked: bool,
+        side: _Side,
     ) -> tuple[_T, Transaction]:
+        commits, _, is_marked = side
         if is_marked:
             ((_, frames, _),) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             if frames < 1 and not self._repair:
@@ -198,7 +178,7 @@ class SqliteFile:
             # -wal into the database and deleted it.
             self._disconnect()
         kind = self.file_system()
-        if kind in _REMOTE:
+        if _REMOTE.fullmatch(kind):
             problem = f"is on a network file system ({kind}), whose locks do not keep two machines apart"
             raise StoreError(problem, "a path on a disk of this machine, or RedisStore or PostgresStore")
         if self._opened:
@@ -236,12 +216,10 @@ class SqliteFile:
         if tables and application != _APPLICATION:
             raise StoreError("is a database of another program", "a path of its own")
         if tables and version != _VERSION:
-            raise StoreError(
-                f"has schema {version}, not {_VERSION}", "the version of this library that made it"
-            )
-        connection.execute(
-            "PRAGMA page_size = 1024"
-        ).close()  # a commit changes many pages, and little in each
+            problem = f"has schema {version}, not {_VERSION}"
+            raise StoreError(problem, "the version of this library that made it")
+        # A commit changes many pages, and little in each.
+        connection.execute("PRAGMA page_size = 1024").close()
         ((mode,),) = connection.execute("PRAGMA journal_mode = WAL").fetchall()
         if mode != "wal":
             raise StoreError("cannot have a -wal on its file system", "a path on a disk of this machine")
@@ -321,8 +299,7 @@ class SqliteFile:
         finally:
             fcntl.flock(self._side, fcntl.LOCK_UN)
 
-    def _read_side(self) -> tuple[int, int, bool]:
-        """Give the number of commits, about how many bytes are in the -wal, and whether a checkpoint was broken off."""
+    def _read_side(self) -> _Side:
         if fcntl is None:
             return 0, 0, False
         data = os.pread(self._side, _SIDE.size, 0)
@@ -362,18 +339,10 @@ def _sync(wal: int) -> None:
 
 def _explained(error: sqlite3.Error | OSError) -> StoreError:
     if isinstance(error, OSError):
-        passing = error.errno not in {
-            errno.EACCES,
-            errno.EPERM,
-            errno.EROFS,
-            errno.ENOENT,
-            errno.ENOTDIR,
-            errno.EISDIR,
-        }
-        expected = (
-            "a disk that works and has room" if passing else "a path in a folder that this user can write to"
-        )
-        return StoreError(f"cannot use its files: {error.strerror}", expected, passing=passing)
+        problem = f"cannot use its files: {error.strerror}"
+        if error.errno in _FORBIDDEN:
+            return StoreError(problem, "a path in a folder that this user can write to")
+        return StoreError(problem, "a disk that works and has room", passing=True)
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _PASSING:
         problem, expected = _PASSING[code]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import attrs
 
@@ -133,32 +133,19 @@ class Records:
                 transaction.count(self.key("n", count.key), claim.token, count.window)
         before = None if record is None else record.before if record.result is None else record.result
         if claim.record is not None:
-            self._lease(transaction, claim, claim.record, is_resend=is_resend, before=before)
+            self._lease(transaction, claim, claim.record, is_resend, before)
         if claim.cooldown is not None and cooldown is None:
             self._lease(transaction, claim, claim.cooldown)
+        lease = float(claim.lease)
         return Answer(
-            state=State.CLAIMED,
-            token=claim.token,
-            result=before,
-            report_id=claim.report_id,
-            remaining=float(claim.lease),
+            state=State.CLAIMED, token=claim.token, result=before, report_id=claim.report_id, remaining=lease
         )
 
-    def _lease(
-        self,
-        transaction: Transaction,
-        claim: Claim,
-        record: Record,
-        *,
-        is_resend: bool = False,
-        before: str | None = None,
-    ) -> None:
+    def _lease(self, transaction: Transaction, claim: Claim, record: Record, *resend: Any) -> None:
         end = transaction.now + claim.lease
-        fingerprint = record.fingerprint.hex()
         expires = end + record.ttl if record.forgets else None
-        state, token = State.IN_PROGRESS, claim.token
-        kept = _Kept(expires, state, token, end, fingerprint, None, claim.report_id, is_resend, before)
-        self._keep(transaction, record, kept)
+        held = State.IN_PROGRESS, claim.token, end, record.fingerprint.hex(), None, claim.report_id
+        self._keep(transaction, record, _Kept(expires, *held, *resend))
 
     def complete(self, transaction: Transaction, completion: Completion) -> bool:
         claim = completion.claim
@@ -218,9 +205,8 @@ class Records:
         main = claim.cooldown if claim.record is None else claim.record
         if main is not None and not (held and held[0][0] is main):
             # A claim that overrode another's cooldown, and has no record, holds nothing that could end.
-            return (
-                claim.record is None and claim.force and (cooldown is None or cooldown.token != claim.token)
-            )
+            overrode = claim.record is None and claim.force
+            return overrode and (cooldown is None or cooldown.token != claim.token)
         end = now + claim.lease
         for wanted, kept in held:
             expires = end + wanted.ttl if wanted.forgets else None

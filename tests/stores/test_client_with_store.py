@@ -642,6 +642,21 @@ async def test_opening_that_fails_when_its_callers_have_gone_is_no_noise():
         await asyncio.wait((client._store._opening._task,))
 
 
+async def test_closing_waits_for_the_claims_that_are_not_yet_ended():
+    store = ScriptedStore()
+    async with Server() as server, client_for(server, store) as client:
+        keys, session = await client._store.keys(), client._store
+        claim, _ = session.claims.claim_of(keys, REQUEST, None, report_id=None, deadline=30.0, force=False)
+        (lease,) = await session.claim([claim], until=asyncio.get_running_loop().time())
+        closing = asyncio.create_task(session.aclose())
+        while not session._last_completed._waiters:
+            await asyncio.sleep(0)
+        assert not closing.done()
+        session.complete(lease, Ok())
+        await closing
+    assert len(store.of("complete")) == 1
+
+
 async def test_closing_that_is_cancelled_closes_the_store(monkeypatch):
     store = ScriptedStore()
     async with Server() as server:

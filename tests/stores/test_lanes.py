@@ -38,7 +38,7 @@ class Asker:
 
 def put(lane, *items, until=math.inf, gap=0.0):
     loop = asyncio.get_running_loop()
-    return [lane.put(item, loop, until=until, gap=gap) for item in items]
+    return [lane.put([item], loop, until=until, gap=gap) for item in items]
 
 
 async def test_lane_while_a_round_trip_is_under_way_collects_for_the_next():
@@ -48,7 +48,7 @@ async def test_lane_while_a_round_trip_is_under_way_collects_for_the_next():
     await ask.gate.reached.wait()
     rest = put(lane, 2, 3)
     ask.gate.opened.set()
-    assert await asyncio.gather(*first, *rest) == [1, 2, 3]
+    assert await asyncio.gather(*first, *rest) == [[1], [2], [3]]
     assert ask.trips == [[1], [2, 3]]
 
 
@@ -58,15 +58,26 @@ async def test_lane_with_a_gap_waits_for_others():
     first = put(lane, 1, gap=0.01)
     await asyncio.sleep(0)
     second = put(lane, 2, gap=0.01)
-    assert await asyncio.gather(*first, *second) == [1, 2]
+    assert await asyncio.gather(*first, *second) == [[1], [2]]
     assert ask.trips == [[1, 2]]
 
 
 async def test_lane_with_many_asks_in_blocks():
     ask = Asker()
     lane = Lane(ask, 9.0)
-    assert await asyncio.gather(*put(lane, *range(1001))) == list(range(1001))
+    futures = put(lane, *range(1001))
+    assert await asyncio.gather(*futures) == [[item] for item in range(1001)]
     assert [len(trip) for trip in ask.trips] == [500, 500, 1]
+
+
+async def test_lane_gives_each_block_its_own_answers_and_takes_none_apart():
+    ask = Asker()
+    lane = Lane(ask, 9.0)
+    loop = asyncio.get_running_loop()
+    blocks = [list(range(499)), [499, 500], [501]]
+    futures = [lane.put(block, loop, until=math.inf) for block in blocks]
+    assert await asyncio.gather(*futures) == blocks
+    assert [len(trip) for trip in ask.trips] == [501, 1]
 
 
 async def test_lane_does_not_ask_for_a_caller_that_has_gone():
@@ -74,7 +85,7 @@ async def test_lane_does_not_ask_for_a_caller_that_has_gone():
     lane = Lane(ask, 9.0)
     gone, here = put(lane, 1, 2)
     gone.cancel()
-    assert await here == 2
+    assert await here == [2]
     (gone,) = put(lane, 3)
     gone.cancel()
     assert await lane.aclose(9.0) == 0
@@ -88,7 +99,7 @@ async def test_lane_answers_the_others_of_a_caller_that_goes_meanwhile():
     await ask.gate.reached.wait()
     gone.cancel()
     ask.gate.opened.set()
-    assert await here == 2
+    assert await here == [2]
 
 
 async def test_lane_asks_an_absent_store_again_until_its_time_is_over():
@@ -99,7 +110,7 @@ async def test_lane_asks_an_absent_store_again_until_its_time_is_over():
         await hasty
     assert caught.value is not AWAY  # each has a traceback of its own
     assert caught.value.passing
-    assert await patient == 1
+    assert await patient == [1]
     assert ask.trips == [[1, 2], [1], [1]]
 
 
@@ -133,7 +144,7 @@ async def test_lane_fails_all_that_wait_where_asking_again_is_no_help(outcome, s
     failures = await asyncio.gather(*first, *rest, return_exceptions=True)
     assert all(isinstance(failure, StoreError) and says in str(failure) for failure in failures)
     assert ask.trips == [[1]]
-    assert await asyncio.gather(*put(lane, 3)) == [3]
+    assert await asyncio.gather(*put(lane, 3)) == [[3]]
 
 
 async def test_lane_leaves_a_store_that_hangs():

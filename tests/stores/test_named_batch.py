@@ -328,15 +328,22 @@ async def test_batch_that_is_left_while_rows_are_read_ahead_counts_them(monkeypa
     assert kinds[Disposition.NOT_SENT] > 0
 
 
-async def test_row_that_its_holder_does_not_send_is_sent_by_the_other():
+@pytest.mark.parametrize("at_hand", [True, False])
+async def test_row_that_its_holder_does_not_send_is_sent_by_the_other(at_hand):
     memory = Memory()
     store = ScriptedStore(memory)
+
+    async def one_by_one():
+        for number in NUMBERS[:3]:
+            yield number
+
     async with Server(silence) as server, client_for(server, ScriptedStore(memory), concurrency=1) as one:
         async with client_for(server, store) as other:
             async with one.batch(NUMBERS[:3], name="1"):
                 await server.wait(lambda: server.posts == 1)
                 server.behaviour = ok
-                sending = asyncio.create_task(other.send_all(NUMBERS[:3], name="1"))
+                rows = NUMBERS[:3] if at_hand else one_by_one()
+                sending = asyncio.create_task(other.send_all(rows, name="1"))
                 await store.wait(lambda: len(store.of("peek")) >= 3)
             results = await sending
     assert [outcome(result) for result in results] == ["already_completed maybe_sent", "sent", "sent"]
@@ -716,6 +723,42 @@ async def test_batch_that_is_left_settles_what_is_in_flight_and_frees_what_was_o
         left = sorted((item.index, outcome(item.result)) for item in batch.report.unconsumed)
     assert left[0] == (0, "maybe_sent")
     assert {each for _, each in left[1:]} == {"not_sent"}
+
+
+async def test_batch_that_is_left_while_a_block_of_rows_is_read_counts_them():
+    async with Server() as server, client_for(server, ScriptedStore(), concurrency=1) as client:
+        async with client.batch([NUMBER, "x", "y"], name="1") as batch:
+            while batch.report.total < 2:  # the second waits for room
+                await asyncio.sleep(0)
+    left = sorted((item.index, outcome(item.result)) for item in batch.report.unconsumed)
+    assert left == [(0, "not_sent"), (1, "invalid"), (2, "invalid")]
+    assert batch.report.total == 3
+    assert server.posts == 0
+
+
+async def test_input_that_fails_while_a_block_of_rows_is_read_takes_none_of_them():
+    def rows():
+        yield from NUMBERS[:3]
+        raise LookupError("the file has ended early")
+
+    items = []
+    async with Server() as server, client_for(server, ScriptedStore()) as client:
+        with pytest.raises(LookupError):
+            async with client.batch(rows(), name="1") as batch:
+                async for item in batch:
+                    items.append(item)
+    assert [outcome(item.result) for item in items] == ["sent"] * 3
+    assert server.posts == 3
+
+
+async def test_rows_that_are_at_hand_are_claimed_in_blocks_ahead_of_the_exchanges():
+    store = ScriptedStore()
+    async with Server(silence) as server, client_for(server, store) as client:
+        async with client.batch(NUMBERS, name="1", concurrency=5):
+            await server.wait(lambda: server.posts == 5)
+            blocks = [len(items) for step, items in store.asked if step == "claim"]
+    assert blocks == [5 + _named.AHEAD]
+    assert server.posts == 5
 
 
 async def test_batch_that_is_left_while_a_claim_is_under_way_withdraws_it():
