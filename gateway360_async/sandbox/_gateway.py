@@ -86,10 +86,11 @@ class Gateway:
         self._forbidden_senders = frozenset(forbidden_senders)
         self._clock = clock
         self._rng = SystemRandom() if rng is None else rng
-        self._keep = keep
+        self.keep: Final = keep
         self._on_message = on_message
         self._tell = tell
         self._last: dict[str, Message] = {}
+        self._cleared: tuple[list[Message], list[ReceivedRequest]] = ([], [])
         self._message_ids = itertools.count(1)
         self._request_ids = itertools.count(1)
         self._lock = threading.Lock()
@@ -228,7 +229,7 @@ class Gateway:
     def _append(self, items: list[_T], item: _T) -> list[_T]:
         """Append an item, and return those that are not kept any more."""
         items.append(item)
-        surplus = 0 if self._keep is None else max(0, len(items) - self._keep)
+        surplus = 0 if self.keep is None else max(0, len(items) - self.keep)
         dropped = items[:surplus]
         del items[:surplus]
         return dropped
@@ -249,11 +250,28 @@ class Gateway:
         return self._last.get(msisdn)
 
     def clear(self) -> None:
-        """Forget the messages, with their PINs, and the requests."""
+        """Forget the messages, with their PINs, and the requests, until `undo_clear`."""
         with self._lock:
+            self._cleared = (self.messages.copy(), self.requests.copy())
             self.messages.clear()
             self.requests.clear()
             self._last.clear()
+        self._tell("cleared")
+
+    def undo_clear(self) -> None:
+        """Bring back the messages and requests that `clear` took last. A newer PIN of a number stays the valid one."""
+        with self._lock:
+            (messages, requests), self._cleared = self._cleared, ([], [])
+            self.messages[:0] = messages
+            self.requests[:0] = requests
+            for message in messages:
+                newest = self._last.setdefault(message.msisdn, message)
+                if newest.id < message.id:
+                    self._last[message.msisdn] = message
+                elif newest is not message and message.void_reason is None:
+                    message.make_void("replaced")
+            if self.keep is not None:
+                del self.messages[: -self.keep], self.requests[: -self.keep]
         self._tell("cleared")
 
     @property

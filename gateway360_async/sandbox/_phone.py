@@ -26,14 +26,14 @@ from starlette.types import Receive, Scope, Send
 from ._app import read_body
 from ._checks import Refusal, read_object
 from ._phone_page import ASSETS, asset, draw
-from ._phone_state import LIMIT, SWITCHES, Desk, PhoneView, switches
+from ._phone_state import LIMIT, SWITCHES, Desk, PhoneView, badge, switches
 from ._sites import NOT_OWN_NAME, OTHER_SITE, is_other_site, is_own_name
 
 __all__ = ["phone_routes"]
 
 _MAX_BODY: Final = 4096
 _STATUS_LENGTH: Final = 20
-_PAUSE: Final = 0.05  # seconds between two updates: a batch of thousands is shown in steps
+_PAUSE: Final = 0.1  # seconds between two updates: a batch of thousands is shown in steps
 _STILL_HERE: Final = 15.0  # seconds between two signs of life, and two looks whether something expired
 _RETRY: Final = 1000  # milliseconds until a browser connects again
 
@@ -82,6 +82,7 @@ def phone_routes(desk: Desk, host: str, clock: Callable[[], float]) -> list[Rout
         "/_phone/events": ("GET", phone.events),
         "/_phone/switches": ("POST", phone.switches),
         "/_phone/clear": ("POST", phone.clear),
+        "/_phone/undo-clear": ("POST", phone.undo_clear),
         "/_phone/verify": ("POST", phone.verify),
         "/_phone/report": ("POST", phone.report),
         "/_phone/{name}": ("GET", phone.asset),
@@ -130,7 +131,8 @@ class _Phone:
 
     async def page(self, _request: Request) -> Response:
         messages = self._desk.messages
-        html = draw(messages[: -LIMIT - 1 : -1], len(messages), self._desk.base_url, self._desk.api_key)
+        total = badge(len(messages), self._desk.keep)
+        html = draw(messages[: -LIMIT - 1 : -1], total, self._desk.base_url, self._desk.api_key)
         return Response(html, media_type="text/html")
 
     async def asset(self, request: Request) -> Response:
@@ -148,8 +150,8 @@ class _Phone:
         return _EventStream(self._desk, self._view(request))
 
     def _view(self, request: Request) -> PhoneView:
-        number = "".join(filter(str.isdigit, request.query_params.get("number", "")[:40]))
-        return PhoneView(self._desk, self._clock, number, sandbox=self._id)
+        find = request.query_params.get("find", "")[:40]
+        return PhoneView(self._desk, self._clock, find, sandbox=self._id)
 
     async def switches(self, request: Request) -> Response:
         before = switches(self._desk)
@@ -178,6 +180,11 @@ class _Phone:
     async def clear(self, request: Request) -> Response:
         await _read(request)
         self._desk.clear()
+        return _answer({})
+
+    async def undo_clear(self, request: Request) -> Response:
+        await _read(request)
+        self._desk.undo_clear()
         return _answer({})
 
     async def verify(self, request: Request) -> Response:

@@ -55,7 +55,7 @@ def asset(name: str) -> bytes:
     return files("gateway360_async.sandbox").joinpath("phone", name).read_bytes()
 
 
-def draw(messages: Iterable[Message], total: int, base_url: str, api_key: str) -> str:
+def draw(messages: Iterable[Message], total: str, base_url: str, api_key: str) -> str:
     """Draw the page.
 
     Args:
@@ -66,7 +66,7 @@ def draw(messages: Iterable[Message], total: int, base_url: str, api_key: str) -
     """
     items = "".join(_sms(message) for message in messages)
     parts = {
-        "count": str(total),
+        "count": total,
         "inbox": f'<section class="group"><ol>{items}</ol></section>' if items else "",
         "empty": "hidden" if items else "",
         "base_url": escape(base_url),

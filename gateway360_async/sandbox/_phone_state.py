@@ -3,7 +3,7 @@
 Rules of this module:
 
 - Bounded, whatever the sandbox keeps: the newest `LIMIT` messages and requests, and of a long body its
-  beginning. A number is searched for here, so that it is found beyond the newest, too.
+  beginning. The search is here, so that it finds beyond the newest, too.
 - A view remembers what it has given out, and gives only what differs. It holds no queue: a page that is slow
   to read gets fewer and larger updates, and costs no memory.
 - Request and answer are given as text: a browser would round a large number, and put keys into another order.
@@ -12,20 +12,20 @@ Rules of this module:
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
 from http import HTTPStatus
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
 from ._arrival import arrival
 from ._records import Message, PostedReport, ReceivedRequest
 
-__all__ = ["LIMIT", "SWITCHES", "Desk", "PhoneView", "switches"]
-
-_T = TypeVar("_T")
+__all__ = ["LIMIT", "SWITCHES", "Desk", "PhoneView", "badge", "switches"]
 
 LIMIT: Final = 200
 """Messages, and requests, that a page is shown at most."""
 
+_AROUND_DIGITS: Final = re.compile(r"[\s+().\-/]")
 _CLIP: Final = 8_000  # characters of a request, or an answer, that a page is shown
 
 SWITCHES: Final = (
@@ -56,9 +56,12 @@ class Desk(Protocol):
     def faults(self) -> Any: ...
     @property
     def blocked(self) -> bool: ...
+    @property
+    def keep(self) -> int | None: ...
     def block(self) -> None: ...
     def unblock(self) -> None: ...
     def clear(self) -> None: ...
+    def undo_clear(self) -> None: ...
     def check_pin(self, msisdn: str, pin: str) -> bool: ...
     async def report(self, message: Message, status: str = ...) -> PostedReport: ...
     def watch(self) -> AsyncIterator[object]: ...
@@ -70,17 +73,18 @@ class PhoneView:
     Args:
         desk: The sandbox.
         clock: The sandbox's clock.
-        number: Digits; only SMS and requests to numbers that contain them. Empty: all.
+        find: A text; only SMS whose number, sender, text or PIN contains it. Empty: all. Requests are all shown.
         sandbox: Which sandbox this is: another one on the same port begins again with the number 1.
     """
 
-    def __init__(
-        self, desk: Desk, clock: Callable[[], float], number: str = "", *, sandbox: str = ""
-    ) -> None:
+    def __init__(self, desk: Desk, clock: Callable[[], float], find: str = "", *, sandbox: str = "") -> None:
         self._sandbox = sandbox
         self._desk = desk
         self._clock = clock
-        self._number = number
+        self._find = find.strip().casefold()
+        digits = _AROUND_DIGITS.sub("", self._find)
+        self._digits = digits if digits.isdecimal() else None
+        """The digits of a text that is a number."""
         self._messages: dict[int, dict[str, Any]] = {}
         self._requests: set[int] = set()
         self._switches: dict[str, Any] = {}
@@ -98,8 +102,10 @@ class PhoneView:
         return update if any(update[part] for part in parts) or update["switches"] != before else None
 
     def _changed(self) -> dict[str, Any]:
-        messages, message_count = self._newest(self._desk.messages, lambda message: message.msisdn)
-        requests, request_count = self._newest(self._desk.requests, _msisdn)
+        found, every = self._desk.messages, self._desk.requests
+        if self._find:
+            found = [message for message in found if self._finds(message)]
+        messages, requests = found[: -LIMIT - 1 : -1], every[: -LIMIT - 1 : -1]
         shown = {message.id: _message(message) for message in messages}
         logged = {request.id for request in requests}
         update: dict[str, Any] = {
@@ -108,16 +114,25 @@ class PhoneView:
             "requests": [_request(request) for request in requests if request.id not in self._requests],
             "gone_messages": [key for key in self._messages if key not in shown],
             "gone_requests": [key for key in self._requests if key not in logged],
-            "totals": {"messages": message_count, "requests": request_count},
+            "totals": {
+                "messages": len(found),
+                "badge": badge(len(found), self._desk.keep),
+                "requests": badge(len(every), self._desk.keep),
+            },
             "switches": switches(self._desk),
         }
         self._messages, self._requests, self._switches = shown, logged, update["switches"]
         return update
 
-    def _newest(self, items: Sequence[_T], number_of: Callable[[_T], str]) -> tuple[list[_T], int]:
-        if self._number:
-            items = [item for item in items if self._number in number_of(item)]
-        return list(items[-LIMIT:])[::-1], len(items)
+    def _finds(self, message: Message) -> bool:
+        if self._digits is not None and self._digits in message.msisdn:
+            return True
+        return any(self._find in text.casefold() for text in (message.sender, message.text, message.pin))
+
+
+def badge(number: int, keep: int | None) -> str:
+    """Write how many there are; of as many as are kept, there may have been more."""
+    return f"{number:,}+" if number == keep else f"{number:,}"
 
 
 def switches(desk: Desk) -> dict[str, Any]:

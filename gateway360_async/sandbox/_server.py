@@ -203,12 +203,21 @@ class Sandbox(Controls):
         """
         return self._gateway.check_pin(msisdn, pin)
 
+    @property
+    def keep(self) -> int | None:
+        """How many messages, and how many requests, are kept at most; `None`: all."""
+        return self._gateway.keep
+
     def clear(self) -> None:
         """Forget the messages and the requests. A PIN of theirs cannot be confirmed any more.
 
         Their numbers (`Message.id`) are not given again, and what was set stays set.
         """
         self._gateway.clear()
+
+    def undo_clear(self) -> None:
+        """Bring back what `clear` took last. A PIN that was replaced since then stays void."""
+        self._gateway.undo_clear()
 
     def watch(self) -> Watch:
         """Watch what changes from now on, in the running event loop: `async for change in gateway.watch():`.

@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, async_playwright
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Request,
+    async_playwright,
+    expect,
+)
 from starlette.applications import Starlette
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import Response
@@ -28,6 +36,11 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+expect.set_options(
+    timeout=30_000
+)  # milliseconds: a browser beside other tests on a busy machine takes seconds
 
 
 class Clock:
@@ -94,7 +107,7 @@ async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     context = await browser.new_context(
         viewport={"width": 1280, "height": 900}, device_scale_factor=1.5, locale="en-GB", timezone_id="UTC"
     )
-    context.set_default_timeout(8000)
+    context.set_default_timeout(30_000)
     yield context
     await context.close()
 

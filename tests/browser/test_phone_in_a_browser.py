@@ -151,33 +151,48 @@ async def test_a_number_is_searched_for_and_all_is_cleared(page, client, gateway
     for number in (NUMBER, OTHER, "351912345678"):
         await client.request_pin(number)
     await expect(page.get_by_role("article")).to_have_count(3)
-    search = page.get_by_role("searchbox", name="Search by number")
+    search = page.get_by_role("searchbox", name="Search number, sender, text or PIN")
     await search.fill("+34 666 666")
     await expect(page.get_by_role("article")).to_have_count(2)
-    await expect(page.get_by_text("2 SMS to numbers with 34666666")).to_be_attached()
-    await expect(page.locator("#log > li")).to_have_count(2)
+    await expect(page.get_by_text("2 SMS found")).to_be_attached()
+    await expect(page.locator("#log > li")).to_have_count(3)
     await client.request_pin("351912345678")
     await client.request_pin(OTHER)
     await expect(page.get_by_role("article")).to_have_count(3)
-    await search.fill("999")
-    await expect(page.get_by_text("No such number")).to_be_visible()
+    await search.fill("nobody")
+    await expect(page.get_by_text("Nothing found")).to_be_visible()
+    await expect(page.get_by_text("Nothing has asked the sandbox for anything yet.")).to_be_hidden()
     await search.fill("")
     await expect(page.get_by_role("article")).to_have_count(5)
     await page.get_by_role("button", name="Clear").click()
     await expect(page.get_by_text("No SMS yet")).to_be_visible()
     await expect(page.get_by_text("Nothing has asked the sandbox for anything yet.")).to_be_visible()
-    await expect(search).to_be_focused()
     assert gateway.messages == []
+    undo = page.get_by_role("button", name="Undo clear")
+    await expect(undo).to_be_focused()
+    await undo.click()
+    await expect(page.get_by_role("article")).to_have_count(5)
+    await expect(page.get_by_role("button", name="Clear", exact=True)).to_be_visible()
+    await expect(search).to_be_focused()
 
 
 async def test_the_newest_of_very_many_are_shown(page, client, gateway):
     await client.send_all([f"3466{index:07}" for index in range(230)], concurrency=20)
     await expect(page.get_by_role("article")).to_have_count(200)
-    await expect(page.get_by_text("The newest 200 of 230: search by number for the others")).to_be_visible()
+    await expect(page.get_by_text("The newest 200 of 230 are shown: search for the others")).to_be_visible()
     oldest = gateway.messages[0].msisdn
     await page.get_by_role("searchbox").fill(oldest)
     await expect(sms(page, oldest)).to_be_visible()
     await expect(page.get_by_role("article")).to_have_count(1)
+
+
+async def test_page_below_many_messages_has_no_blank_area(page, client):
+    await client.send_all([f"3466{index:07}" for index in range(230)], concurrency=20)
+    await expect(page.get_by_role("article")).to_have_count(200)
+    bottom, height = await page.evaluate(
+        "[document.querySelector('main').getBoundingClientRect().bottom + scrollY, document.body.scrollHeight]"
+    )
+    assert height - bottom < 200
 
 
 # --- The faults ------------------------------------------------------------------------------------------
@@ -440,6 +455,7 @@ async def test_a_page_that_comes_into_sight_again_goes_on_where_it_was(page, cli
     await expect(sms(page).nth(1).get_by_role("textbox", include_hidden=True)).to_have_value("12")
     assert await page.locator("#log details").evaluate_all("all => all.map((one) => one.open)") == [
         False,
+        False,
         True,
     ]
 
@@ -496,7 +512,13 @@ async def test_all_of_it_works_with_the_keyboard_alone(page, client, gateway):
     pin = gateway.last_pin(NUMBER)
     start = ["Skip to the inbox", "Skip to the faults", "Skip to the requests", "Copy the address"]
     names = await walk(page, 8)
-    assert names == [*start, "Clear", "Search by number", f"Copy PIN {pin}", "Verify or report"]
+    assert names == [
+        *start,
+        "Clear",
+        "Search number, sender, text or PIN",
+        f"Copy PIN {pin}",
+        "Verify or report",
+    ]
     await page.keyboard.press("Enter")
     assert await walk(page, 1) == ["PIN to try"]
     await page.keyboard.type(pin)

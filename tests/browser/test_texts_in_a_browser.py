@@ -120,7 +120,7 @@ async def test_code_of_an_autofill_text_comes_into_the_field(page, shop, client,
     assert await shop.evaluate("isSecureContext && 'OTPCredential' in window")
     await client.request_pin(NUMBER, sms_text=autofill_text("Your code for Good Pizza:", domain="localhost"))
     await expect(sms(page).locator(".arrival")).to_contain_text("browsers fill it in on localhost")
-    arrived = await sms(page).locator(".bubble").inner_text()
+    arrived = await sms(page).locator(".bubble").text_content()
     await shop.evaluate("text => deliverSms(text)", arrived)
     field = shop.get_by_label("Code")
     await expect(field).to_have_value(gateway.last_pin(NUMBER))
@@ -130,6 +130,6 @@ async def test_code_of_an_autofill_text_comes_into_the_field(page, shop, client,
 async def test_code_for_another_site_stays_out_of_the_field(page, shop, client):
     await client.request_pin(NUMBER, sms_text=autofill_text("Your code:", domain="example.com"))
     await expect(sms(page).locator(".arrival")).to_contain_text("browsers fill it in on example.com")
-    await shop.evaluate("text => deliverSms(text)", await sms(page).locator(".bubble").inner_text())
+    await shop.evaluate("text => deliverSms(text)", await sms(page).locator(".bubble").text_content())
     await expect(shop).to_have_title("NotAllowedError")
     await expect(shop.get_by_label("Code")).to_have_value("")

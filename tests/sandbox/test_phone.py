@@ -158,7 +158,7 @@ async def test_the_state_has_the_inbox_the_log_and_the_switches(gateway, http):
         "balance": None,
         "hlr_fail_prefix": "34744",
     }
-    assert shown["totals"] == {"messages": 1, "requests": 1}
+    assert shown["totals"] == {"messages": 1, "badge": "1", "requests": "1"}
 
 
 async def test_each_sandbox_has_an_id_of_its_own(http):
@@ -240,11 +240,67 @@ async def test_the_newest_are_shown_and_a_number_is_found_beyond_them(gateway, h
     shown = await state(http)
     assert [item["id"] for item in shown["messages"]] == [5, 4, 3]
     assert [item["id"] for item in shown["requests"]] == [6, 5, 4]
-    assert shown["totals"] == {"messages": 5, "requests": 6}
-    found = await state(http, number="+34 666 666 110")
+    assert shown["totals"] == {"messages": 5, "badge": "5", "requests": "6"}
+    found = await state(http, find="+34 666 666 110")
     assert [item["id"] for item in found["messages"]] == [1]
-    assert [item["id"] for item in found["requests"]] == [1]
-    assert found["totals"] == {"messages": 1, "requests": 1}
+    assert [item["id"] for item in found["requests"]] == [
+        6,
+        5,
+        4,
+    ]  # what was asked is told whatever is searched for
+    assert found["totals"] == {"messages": 1, "badge": "1", "requests": "6"}
+
+
+async def test_search_finds_number_sender_text_and_pin(gateway, http):
+    await send(http, sender="GOOD PIZZA", sms_text="Your code: {PIN}")
+    await send(http, msisdn="34666666112", sender="Bank 24", sms_text="Código {PIN}")
+
+    async def found(text):
+        return [item["id"] for item in (await state(http, find=text))["messages"]]
+
+    assert await found("pizza") == [1]
+    assert await found("CÓDIGO") == [2]
+    assert await found("(34) 666-666.112") == [2]
+    assert await found(gateway.messages[0].pin) == [1]
+    assert await found("bank 24") == [2]  # its digits are no number's
+    assert await found("x1") == []
+
+
+async def test_badge_of_as_many_as_are_kept_says_that_there_may_be_more(monkeypatch):
+    async with Sandbox(keep=2) as gateway, httpx.AsyncClient(base_url=gateway.base_url) as http:
+        body = {"api_key": gateway.api_key, "sender": "X"}
+        for last in range(3):
+            await http.post("/api/2fa/request", json={**body, "msisdn": f"3466666611{last}"})
+        shown = (await http.get("/_phone/state")).json()
+        assert shown["totals"] == {"messages": 2, "badge": "2+", "requests": "2+"}
+
+
+async def test_clear_is_undone_and_a_newer_pin_stays_the_valid_one(gateway, http):
+    await send(http)
+    await send(http, msisdn="34666666112")
+    old = gateway.messages[0]
+    gateway.clear()
+    assert not gateway.check_pin("34666666112", "wrong")
+    await send(http)
+    await http.post("/_phone/undo-clear", json={})
+    assert [message.id for message in gateway.messages] == [1, 2, 3]
+    assert len(gateway.requests) == 3
+    assert old.void_reason == "replaced"
+    assert gateway.check_pin(NUMBER, gateway.messages[2].pin)
+    assert gateway.check_pin("34666666112", gateway.messages[1].pin)
+    gateway.undo_clear()
+    assert len(gateway.messages) == 3
+
+
+async def test_undo_of_a_clear_keeps_no_more_than_is_kept():
+    async with Sandbox(keep=2) as gateway, httpx.AsyncClient(base_url=gateway.base_url) as http:
+        body = {"api_key": gateway.api_key, "sender": "X"}
+        for last in range(4):
+            if last == 2:
+                gateway.clear()
+            await http.post("/api/2fa/request", json={**body, "msisdn": f"3466666611{last}"})
+        gateway.undo_clear()
+        assert [message.id for message in gateway.messages] == [3, 4]
 
 
 # --- What it is told as it happens -----------------------------------------------------------------------
@@ -253,8 +309,8 @@ async def test_the_newest_are_shown_and_a_number_is_found_beyond_them(gateway, h
 class Events:
     """A browser's EventSource, without connecting again."""
 
-    def __init__(self, http, number=""):
-        self._stream = http.stream("GET", "/_phone/events", params={"number": number})
+    def __init__(self, http, find=""):
+        self._stream = http.stream("GET", "/_phone/events", params={"find": find})
 
     async def __aenter__(self):
         self.response = await self._stream.__aenter__()
@@ -303,16 +359,15 @@ async def test_a_change_is_told_at_once_and_only_the_change(gateway, http):
         gateway.clear()
         _, update = await events.next()
         assert (sorted(update["gone_messages"]), sorted(update["gone_requests"])) == ([1, 2], [1, 2])
-        assert update["totals"] == {"messages": 0, "requests": 0}
+        assert update["totals"] == {"messages": 0, "badge": "0", "requests": "0"}
 
 
-async def test_a_change_that_is_not_seen_is_not_told(gateway, http):
+async def test_sms_that_is_not_searched_for_is_not_told(gateway, http):
     async with Events(http, "34999") as events:
         assert (await events.next())[0] == "state"
         await send(http)
-        await send(http, msisdn="34999000111")
         name, update = await events.next()
-        assert (name, [item["msisdn"] for item in update["messages"]]) == ("update", ["34999000111"])
+        assert (name, update["messages"], len(update["requests"])) == ("update", [], 1)
 
 
 async def test_what_changes_nothing_on_the_page_is_waited_over(gateway):

@@ -21,15 +21,6 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** Make `nodes` the children of `parent`, and move none that is in its place: a moved node loses its focus. */
-export function arrange(parent, nodes) {
-  const wanted = new Set(nodes);
-  for (const child of [...parent.children]) if (!wanted.has(child)) child.remove();
-  nodes.forEach((node, index) => {
-    if (parent.children[index] !== node) parent.insertBefore(node, parent.children[index] ?? null);
-  });
-}
-
 /** POST a JSON object. Gives the answer's object; throws an Error with a text for people. */
 export async function post(path, body) {
   let answer;

@@ -1,88 +1,118 @@
-// The inbox: every SMS, newest first, in groups of a minute each.
+// The inbox: the newest SMS first, in groups of a minute each.
 
-import { $, announce, arrange, clockMinute, groupTitle, post, setText, setTime, stamp } from "./dom.js";
+import { $, announce, clockMinute, groupTitle, post, setText, setTime, stamp } from "./dom.js";
 import { Sms, announceSms } from "./sms.js";
+
+const ANIMATED = 3; // SMS that come at a time: more are a batch, and do not move one by one
 
 export class Inbox {
   #sms = new Map(); // by the message's id
-  #groups = new Map(); // by the minute
+  #groups = new Map(); // the groups' lists, by the minute
   #offset = 0; // seconds that the sandbox's clock is ahead of the browser's
 
   constructor() {
-    $("messages").replaceChildren(); // what the server drew, for a page without JavaScript
-    $("clear").addEventListener("click", async () => {
-      try {
-        await post("/_phone/clear", {});
-        announce("All cleared");
-        $("search").focus();
-      } catch (error) {
-        announce(error.message);
-      }
-    });
+    $("messages").replaceChildren(); // the server drew them, for a page without JavaScript
+    $("clear").addEventListener("click", () => this.#ask("clear", "All cleared", true));
+    $("undo").addEventListener("click", () => this.#ask("undo-clear", "All are back", false));
     setInterval(() => this.tick(), 1000);
   }
 
-  forget() {
-    this.#sms.clear();
+  async #ask(path, said, undoable) {
+    try {
+      await post(`/_phone/${path}`, {});
+      $("undo").hidden = !undoable;
+      $("clear").hidden = undoable;
+      announce(said);
+      $(undoable ? "undo" : "search").focus();
+    } catch (error) {
+      announce(error.message);
+    }
   }
 
-  /** Show a whole state. `number` is what is searched for. */
-  state(state, number) {
-    this.#sms = new Map(state.messages.map((message) => [message.id, this.#made(message)]));
-    this.#draw(state, number);
-    if (number) setText($("found"), `${state.totals.messages} SMS to numbers with ${number}`);
-    else setText($("found"), "");
+  forget() {
+    for (const id of [...this.#sms.keys()]) this.#remove(id);
+    $("undo").hidden = true;
+    $("clear").hidden = false;
+  }
+
+  /** Show a whole state. `find` is the text that is searched for. */
+  state(state, find) {
+    const there = new Set(state.messages.map(({ id }) => id));
+    for (const id of [...this.#sms.keys()]) if (!there.has(id)) this.#remove(id);
+    this.#show(state, find);
+    setText($("found"), find ? `${state.totals.messages} SMS found` : "");
   }
 
   /** Take in what has changed. */
-  update(update, number) {
-    for (const id of update.gone_messages) this.#sms.delete(id);
-    const fresh = [];
-    for (const message of update.messages) {
-      if (!this.#sms.has(message.id)) fresh.push(message);
-      this.#sms.set(message.id, this.#made(message));
+  update(update, find) {
+    for (const id of update.gone_messages) this.#remove(id);
+    const fresh = this.#show(update, find);
+    if (fresh.length <= ANIMATED) for (const sms of fresh) sms.node.classList.add("is-new");
+    if (fresh.length) {
+      $("undo").hidden = true;
+      $("clear").hidden = false;
+      announceSms(fresh.map(({ message }) => message));
     }
-    this.#draw(update, number);
-    for (const { id } of fresh) this.#sms.get(id).node.classList.add("is-new");
-    if (fresh.length) announceSms(fresh);
   }
 
-  #made(message) {
-    const known = this.#sms.get(message.id);
-    known?.update(message);
-    return known ?? new Sms(message);
-  }
-
-  #draw({ now, totals }, number) {
+  #show({ now, messages, totals }, find) {
     this.#offset = now - Date.now() / 1000;
-    const minutes = new Map();
-    for (const id of [...this.#sms.keys()].sort((a, b) => b - a)) {
-      const sms = this.#sms.get(id);
-      const minute = Math.floor(sms.message.sent_at / 60);
-      minutes.set(minute, [...(minutes.get(minute) ?? []), sms]);
+    const fresh = [];
+    for (const message of messages.toSorted((a, b) => a.id - b.id)) {
+      const known = this.#sms.get(message.id);
+      if (known) {
+        known.update(message);
+        known.tick(now);
+      } else {
+        const sms = new Sms(message);
+        sms.tick(now);
+        this.#insert(sms, now);
+        fresh.push(sms);
+      }
     }
-    const groups = new Map();
-    for (const [minute, list] of minutes) {
-      const node = this.#groups.get(minute) ?? stamp("group-template");
-      arrange(node.querySelector("ol"), list.map((sms) => sms.node));
-      setTime(node.querySelector("time"), minute * 60, groupTitle(minute * 60, now));
-      groups.set(minute, node);
-    }
-    this.#groups = groups;
-    arrange($("messages"), [...groups.values()]);
-    this.#totals(totals, number);
-    this.tick();
+    this.#totals(totals, find);
+    return fresh;
   }
 
-  #totals({ messages }, number) {
+  #insert(sms, now) {
+    const { id, sent_at: at } = sms.message;
+    const minute = Math.floor(at / 60);
+    let list = this.#groups.get(minute);
+    if (!list) {
+      const node = stamp("group-template");
+      setTime(node.querySelector("time"), minute * 60, groupTitle(minute * 60, now));
+      list = node.querySelector("ol");
+      list.minute = minute;
+      this.#groups.set(minute, list);
+      const older = [...$("messages").children].find((other) => other.querySelector("ol").minute < minute);
+      $("messages").insertBefore(node, older ?? null);
+    }
+    const older = [...list.children].find((other) => other.message < id); // the first, nearly always
+    sms.node.message = id;
+    list.insertBefore(sms.node, older ?? null);
+    this.#sms.set(id, sms);
+  }
+
+  #remove(id) {
+    const { node } = this.#sms.get(id);
+    const list = node.parentElement;
+    node.remove();
+    this.#sms.delete(id);
+    if (list.children.length === 0) {
+      list.parentElement.remove();
+      this.#groups.delete(list.minute);
+    }
+  }
+
+  #totals({ messages, badge }, find) {
     const shown = this.#sms.size;
-    setText($("message-count"), String(messages));
-    document.title = `${messages ? `(${messages}) ` : ""}Sandbox phone · gateway360`;
+    setText($("message-count"), badge);
+    document.title = `${messages ? `(${badge}) ` : ""}Sandbox phone · gateway360`;
     $("empty").hidden = shown > 0;
-    setText($("empty-title"), number ? "No such number" : "No SMS yet");
-    $("empty-hint").hidden = $("empty-how").hidden = Boolean(number);
+    setText($("empty-title"), find ? "Nothing found" : "No SMS yet");
+    $("empty-hint").hidden = $("empty-how").hidden = Boolean(find);
     $("more-exist").hidden = shown >= messages;
-    setText($("more-exist"), `The newest ${shown} of ${messages}: search by number for the others`);
+    setText($("more-exist"), `The newest ${shown} of ${badge} are shown: search for the others`);
   }
 
   /** Count down. */

@@ -19,16 +19,16 @@ const LABELS = {
 export class Live {
   #source = null;
   #timer = null;
-  #number = "";
+  #find = "";
 
   constructor({ state, update }) {
     this.on = { state, update };
     document.addEventListener("visibilitychange", () => this.#connect());
   }
 
-  /** Watch the SMS to numbers that contain these digits; "" watches all. */
-  watch(number) {
-    this.#number = number;
+  /** Watch the SMS that contain this text; "" watches all. */
+  watch(find) {
+    this.#find = find;
     this.#connect();
   }
 
@@ -41,7 +41,7 @@ export class Live {
       return;
     }
     if ($("live").dataset.state === "paused") show("connecting");
-    const query = this.#number ? `?${new URLSearchParams({ number: this.#number })}` : "";
+    const query = this.#find ? `?${new URLSearchParams({ find: this.#find })}` : "";
     const source = new EventSource(`/_phone/events${query}`);
     source.addEventListener("state", (event) => {
       show("live");

@@ -13,19 +13,19 @@ setText($("address"), location.origin);
 copies($("copy-address"), $("copy-address"), () => location.origin);
 
 const [inbox, log, switches] = [new Inbox(), new Log(), new Switches()];
-let number = "";
+let find = "";
 let sandbox; // which one the page shows
 const live = new Live({
   state(state) {
     // Another sandbox on the same port gives the same ids to other messages: nothing of the one before is theirs.
     if (sandbox !== undefined && state.sandbox !== sandbox) for (const part of [inbox, log, switches]) part.forget();
     sandbox = state.sandbox;
-    inbox.state(state, number);
+    inbox.state(state, find);
     log.state(state);
     switches.show(state.switches);
   },
   update(update) {
-    inbox.update(update, number);
+    inbox.update(update, find);
     log.update(update);
     switches.show(update.switches);
   },
@@ -33,10 +33,10 @@ const live = new Live({
 
 let timer;
 function search() {
-  const digits = $("search").value.replace(/\D/gu, "");
-  if (digits === number) return;
-  number = digits;
-  live.watch(number);
+  const typed = $("search").value.trim();
+  if (typed === find) return;
+  find = typed;
+  live.watch(find);
 }
 $("search").addEventListener("input", () => {
   clearTimeout(timer);
@@ -48,4 +48,4 @@ $("search-form").addEventListener("submit", (event) => {
   search();
 });
 
-live.watch(number);
+live.watch(find);

@@ -1,6 +1,6 @@
 // The log: every request and its answer, newest first.
 
-import { $, arrange, clockTime, setText, setTime, stamp } from "./dom.js";
+import { $, clockTime, setText, setTime, stamp } from "./dom.js";
 
 const OPERATIONS = { request: "Request PIN", verify: "Verify PIN" };
 
@@ -8,26 +8,38 @@ export class Log {
   #rows = new Map(); // by the request's id
 
   forget() {
-    this.#rows.clear();
+    this.#remove([...this.#rows.keys()]);
   }
 
   /** Show a whole state. A row that is known stays as it is, opened or not: a request does not change. */
   state(state) {
-    const known = this.#rows;
-    this.#rows = new Map();
-    this.#add(state, known);
+    const there = new Set(state.requests.map(({ id }) => id));
+    this.#remove([...this.#rows.keys()].filter((id) => !there.has(id)));
+    this.#add(state);
   }
 
   update(update) {
-    for (const id of update.gone_requests) this.#rows.delete(id);
+    this.#remove(update.gone_requests);
     this.#add(update);
   }
 
-  #add({ requests, totals }, known = new Map()) {
-    for (const request of requests) this.#rows.set(request.id, known.get(request.id) ?? row(request));
-    const newestFirst = [...this.#rows.keys()].sort((a, b) => b - a);
-    arrange($("log"), newestFirst.map((id) => this.#rows.get(id)));
-    setText($("request-count"), String(totals.requests));
+  #remove(ids) {
+    for (const id of ids) {
+      this.#rows.get(id).remove();
+      this.#rows.delete(id);
+    }
+  }
+
+  #add({ requests, totals }) {
+    for (const request of requests.toSorted((a, b) => a.id - b.id)) {
+      if (this.#rows.has(request.id)) continue;
+      const node = row(request);
+      node.request = request.id;
+      const older = [...$("log").children].find((other) => other.request < request.id);
+      $("log").insertBefore(node, older ?? null);
+      this.#rows.set(request.id, node);
+    }
+    setText($("request-count"), totals.requests);
     $("log-empty").hidden = this.#rows.size > 0;
   }
 }

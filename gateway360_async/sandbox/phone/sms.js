@@ -9,12 +9,33 @@ const TONES = 6;
 export class Sms {
   constructor(message) {
     this.node = stamp("sms-template");
-    this.find = (selector) => this.node.querySelector(selector);
-    this.find("select").append(...STATUSES.map((status) => element("option", "", status)));
+    const found = new Map(); // each part is looked up once: they are asked for at each tick
+    this.find = (selector) => {
+      if (!found.has(selector)) found.set(selector, this.node.querySelector(selector));
+      return found.get(selector);
+    };
     copies(this.find(".copy"), this.find(".copy-text"), () => this.message.pin);
-    this.find(".verify").addEventListener("submit", (event) => this.#verify(event));
-    this.find(".report").addEventListener("submit", (event) => this.#report(event));
+    // Most are never opened, and a form with its list is half of an SMS.
+    this.find("summary").addEventListener("click", () => this.#fill(), { once: true });
     this.update(message);
+  }
+
+  #fill() {
+    const tools = stamp("tools-template");
+    tools.querySelector("select").append(...STATUSES.map((status) => element("option", "", status)));
+    tools.querySelector(".verify").addEventListener("submit", (event) => this.#verify(event));
+    tools.querySelector(".report").addEventListener("submit", (event) => this.#report(event));
+    this.find(".tools").append(tools);
+    this.tools = (selector) => tools.querySelector(selector);
+    this.#adapt();
+  }
+
+  /** Show the tools that this SMS has a use for. */
+  #adapt() {
+    if (!this.tools) return;
+    this.tools(".report").hidden = !this.message.wants_reports;
+    this.tools(".no-report").hidden = Boolean(this.message.wants_reports);
+    this.tools(".verify").hidden = this.void !== null;
   }
 
   update(message) {
@@ -27,8 +48,6 @@ export class Sms {
     setText(find(".number"), `+${message.msisdn}`);
     setTime(find(".at"), message.sent_at, clockTime(message.sent_at));
     find(".copy").setAttribute("aria-label", `Copy PIN ${message.pin}`);
-    find(".report").hidden = !message.wants_reports;
-    find(".no-report").hidden = Boolean(message.wants_reports);
     find(".arrival").replaceChildren(...arrival(message));
     find(".facts").replaceChildren(...facts(message));
     this.void = undefined; // the PIN is drawn anew by the next tick
@@ -46,7 +65,7 @@ export class Sms {
       find(".pin").replaceChildren(pinNode(message.pin, reason));
       find(".bubble").replaceChildren(...bubble(message, reason));
       setText(find(".state-text"), reason === null ? "Valid" : VOID[reason]);
-      find(".verify").hidden = reason !== null;
+      this.#adapt();
       find(".tools").hidden = reason !== null && !message.wants_reports && !find(".tools").open;
     }
     setText(find(".countdown"), reason === null ? countdown(message.expires_at, now) : "");
@@ -87,7 +106,7 @@ export class Sms {
   }
 
   #say(text, good) {
-    const outcome = this.find(".outcome");
+    const outcome = this.tools(".outcome");
     outcome.dataset.good = good;
     outcome.textContent = text;
   }
