@@ -230,6 +230,13 @@ def _batch(
     sender: Annotated[str | None, typer.Option(help="The sender of rows that name none.")] = None,
     region: Region = None,
     line_types: Lines = LineTypes.SMS,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD=NAME",
+            help="The column that holds a field, where it has a name of its own: msisdn=phone. May be repeated.",
+        ),
+    ] = None,
     out: Annotated[
         str,
         typer.Option(
@@ -292,7 +299,7 @@ def _batch(
     """Send a PIN to every number of a file.
 
     Columns of a CSV: msisdn, sender, hlr_lookup, sms_text, report_url,
-    and pin_params.type, .length, .expires_in, .max_tries.
+    and pin_params.type, .length, .expires_in, .max_tries. Others are not read.
 
     Ctrl-C begins nothing more, waits for the answers that are on their way,
     and says how to go on; a second one gives up on them. With --store, the same
@@ -306,6 +313,7 @@ def _batch(
     options = BatchOptions(
         file=file,
         out=out,
+        columns=column or (),
         sender=sender,
         region=region,
         line_types=line_types.value,

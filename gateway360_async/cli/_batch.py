@@ -18,15 +18,15 @@ from gateway360_async import Gateway360Client, StoreError
 
 from ._console import console_on
 from ._dry_run import dry_run
-from ._files import count_lines, create, free_files, is_regular, open_input, rows_of
+from ._files import create, free_files, is_regular, open_input, rows_of
 from ._gate import Gate, seconds_apart
 from ._interrupts import Interrupts
 from ._options import BatchOptions
 from ._page import write_page
-from ._problems import FAILED, HALTED, INTERRUPTED, OK, api_key, complain
+from ._problems import FAILED, HALTED, INTERRUPTED, OK, FileProblem, api_key, complain
 from ._progress import Live
 from ._results import Results
-from ._rows import FileProblem, Row, from_thread
+from ._rows import Row, from_thread
 from ._store import Warnings, store_of, with_name
 from ._summary import Ending, advice, show_summary, summary_object
 
@@ -65,9 +65,9 @@ async def _send_file(options: BatchOptions, client: Gateway360Client, told: _Tol
         file = open_input(options.file, files)
         # Where the results themselves run over the terminal, a bar would stand in their way.
         watched = stderr.is_terminal and not options.json and not (options.out == "-" and sys.stdout.isatty())
-        lines = await count_lines(file) if watched and is_regular(file) else None
-        rows = rows_of(file, options)
-        total = None if lines is None else lines - rows.headed
+        rows, total = await rows_of(file, options)
+        if rows.header is not None and rows.header.notice is not None:
+            told.warn(f"{options.file}: {rows.header.notice}")
         out = sys.stdout if options.out == "-" else create(options.out, files)
         page = None if options.report is None else create(options.report, files)
         run = _Run(options, Results(out, options.out), stderr, told)
@@ -147,7 +147,7 @@ class _Run:
                         if not gate.is_shut:
                             live.end()
             except (FileProblem, StoreError) as exc:
-                if isinstance(exc, StoreError) and not batch.report.total:  # it could not even be opened
+                if not batch.report.total:  # nothing was begun
                     raise
                 problems.append(str(exc))
             except asyncio.CancelledError:

@@ -13,9 +13,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import re
 import stat
 import sys
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, suppress
 from io import TextIOWrapper
 from pathlib import Path
@@ -23,16 +23,15 @@ from typing import Final, TextIO, cast
 
 import attrs
 
-from gateway360_async._repr import printable
-
+from ._columns import renamed_columns
 from ._options import BatchOptions, free_name
 from ._problems import UsageProblem, complain
-from ._rows import Rows
+from ._rows import Row, Rows
 
-__all__ = ["check_writable", "count_lines", "create", "free_files", "is_regular", "open_input", "rows_of"]
+__all__ = ["check_writable", "create", "free_files", "is_regular", "open_input", "rows_of", "taking_turns"]
 
-_BLOCK: Final = 1 << 20
-_LINE: Final = re.compile(rb"[^\r\n]+")
+_AT_A_TIME: Final = 500
+"""Rows between two looks at whether Ctrl-C was pressed."""
 
 
 def open_input(name: str, files: ExitStack) -> TextIO:
@@ -46,12 +45,28 @@ def open_input(name: str, files: ExitStack) -> TextIO:
     return stdin
 
 
-def rows_of(file: TextIO, options: BatchOptions) -> Rows:
-    """Read the header. Raises `UsageProblem` for a wrong one, and where no row can have a sender."""
-    rows = Rows(file, options.file)
-    if options.sender is None and "sender" not in rows.columns:
+async def rows_of(file: TextIO, options: BatchOptions) -> tuple[Rows, int | None]:
+    """Read the first line of the input, and all of a file that can be read twice: nothing is sent of a broken one.
+
+    Returns:
+        The rows, and their number where it is known.
+
+    Raises:
+        UsageProblem: The input cannot be read, or no row can have a sender.
+    """
+    regular = is_regular(file)
+    start = file.tell() if regular else 0
+    renamed = renamed_columns(options.columns)
+    rows = Rows(file, options.file, renamed)
+    if options.sender is None and not rows.has("sender"):
         raise UsageProblem(f"{options.file}: no sender: give --sender, or a column named sender")
-    return rows
+    if not regular:
+        return rows, None
+    total = 0
+    async for _ in taking_turns(rows):
+        total += 1
+    file.seek(start)
+    return Rows(file, options.file, renamed), total
 
 
 def is_regular(file: TextIO) -> bool:
@@ -59,22 +74,12 @@ def is_regular(file: TextIO) -> bool:
     return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
 
 
-async def count_lines(file: TextIO) -> int:
-    """Count the lines that are not empty, in a regular file that was not read from yet; it is as before then.
-
-    About as many as it has rows: a cell of a CSV may hold line breaks.
-    """
-    binary = file.buffer
-    start = binary.tell()
-    lines = 0
-    inside = False
-    while block := binary.read(_BLOCK):
-        # A line that goes on from the block before is counted there.
-        lines += sum(1 for _ in _LINE.finditer(block)) - (inside and block[0] not in b"\r\n")
-        inside = block[-1] not in b"\r\n"
-        await asyncio.sleep(0)  # Ctrl-C is heard between two blocks
-    binary.seek(start)
-    return lines
+async def taking_turns(rows: Rows) -> AsyncIterator[Row]:
+    """Give the rows, and let the event loop hear Ctrl-C on the way."""
+    for index, row in enumerate(rows):
+        if not index % _AT_A_TIME:
+            await asyncio.sleep(0)
+        yield row
 
 
 def free_files(options: BatchOptions) -> BatchOptions:
@@ -109,7 +114,7 @@ def _free(option: str, name: str, options: BatchOptions) -> str:
         raise UsageProblem(f"{option} {name}: this file holds something already; name another")
     free = free_name(name)
     if not options.json:  # whose one object names them
-        complain(f"{option} {printable(name)} holds something already; this run's is {printable(free)}")
+        complain(f"{option} {name} holds something already; this run's is {free}")
     return free
 
 
@@ -136,11 +141,15 @@ def create(name: str, files: ExitStack) -> TextIO:
     """Open a file for writing, the last thing before anything is sent.
 
     Line by line, as a result is worth money and must outlive this process. What another run has put there since we
-    looked is not written over, either.
+    looked is not written over, either. For its owner alone: it may hold whole numbers.
     """
-    out = Path(name).open("a", encoding="utf-8", buffering=1)  # noqa: SIM115  # closed by the callback
+    out = open(name, "a", encoding="utf-8", buffering=1, opener=_for_its_owner)  # noqa: SIM115  # closed by the callback
     files.callback(_close, out)
     return out
+
+
+def _for_its_owner(name: str, flags: int) -> int:
+    return os.open(name, flags, 0o600)
 
 
 def _close(out: TextIO) -> None:

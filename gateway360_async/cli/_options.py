@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 from urllib.parse import parse_qs, urlsplit
@@ -25,6 +26,8 @@ class BatchOptions:
 
     file: str
     out: str = "-"
+    columns: Sequence[str] = ()
+    """Fields and the columns that hold them: `msisdn=phone`."""
     sender: str | None = None
     region: str | None = None
     line_types: LineTypes = "sms"
@@ -61,6 +64,7 @@ class BatchOptions:
         for name, value in options.items():
             if value is not None:
                 words += [f"{name}={value}"] if value.startswith("-") else [name, value]
+        words += [word for column in self.columns for word in ("--column", column)]
         switches = {"--resend-maybe-sent": self.resend_maybe_sent, "--json": self.json}
         words += [name for name, on in switches.items() if on]
         if self.store is None:

@@ -12,6 +12,7 @@ from getpass import getpass
 from typing import Final, NoReturn, cast
 
 from gateway360_async import Gateway360Error
+from gateway360_async._repr import printable
 
 __all__ = [
     "FAILED",
@@ -20,6 +21,7 @@ __all__ = [
     "OK",
     "TERMINATED",
     "USAGE",
+    "FileProblem",
     "UsageProblem",
     "api_key",
     "ask",
@@ -40,9 +42,13 @@ class UsageProblem(Exception):
     """A wrong option, file, port or key. The text is the line to show."""
 
 
+class FileProblem(UsageProblem):
+    """The input cannot be read on from a line, or the results not be written. What came before it was sent."""
+
+
 def complain(problem: object) -> None:
-    """Show one line on stderr."""
-    print(f"gateway360: {problem}", file=sys.stderr)  # noqa: T201
+    """Show one line on stderr, in which nothing commands the terminal."""
+    print(f"gateway360: {printable(str(problem))}", file=sys.stderr)  # noqa: T201
 
 
 def fail(problem: object, code: int = USAGE) -> NoReturn:

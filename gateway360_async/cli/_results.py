@@ -10,7 +10,8 @@ from typing import TextIO, cast
 from gateway360_async import Batch, BatchItem
 
 from ._notable import Notable
-from ._rows import FileProblem, Row
+from ._problems import FileProblem
+from ._rows import Row
 from ._show import as_json
 from ._stats import Statistics
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
 import os
 import signal
 import socket
@@ -155,16 +156,6 @@ def test_numbers_from_a_pipe_are_sent_as_they_come(sandbox, monkeypatch):
     assert len(lines_of(stdout)) == len(sandbox.messages) == 3
 
 
-def test_bytes_that_are_not_utf8_spoil_their_row_only(cli, sandbox, tmp_path):
-    file = tmp_path / "in.csv"
-    file.write_bytes(b"msisdn,sender\n34600000001,CAF\xc9\n34600000002,CAF\xc3\x89\n")
-    result = cli.invoke(app, ["batch", str(file)])
-    lines = {line["line"]: line for line in lines_of(result.stdout)}
-    assert lines[2]["detail"].startswith("sender: this file is not UTF-8: save it as CSV UTF-8")
-    assert lines[3]["result"] == "Ok"
-    assert sandbox.messages[0].sender == "CAFÉ"
-
-
 def test_a_wrong_key_halts_with_exit_code_3_and_every_row_has_its_line(cli, sandbox, tmp_path, monkeypatch):
     monkeypatch.setenv("GATEWAY360_API_KEY", "wrong")
     file = tmp_path / "numbers"
@@ -190,14 +181,46 @@ def test_a_number_that_is_there_twice_is_skipped_or_sent_as_asked(cli, sandbox, 
     assert len(sandbox.messages) == 3
 
 
-def test_a_file_that_breaks_in_the_middle_keeps_the_results_before_it(cli, sandbox, tmp_path):
+OPEN = 'msisdn,sender\n34600000001,X\n34600000002,"X\n' + "34600000003,X\n" * 100
+
+
+def test_file_with_an_open_quote_sends_nothing(cli, sandbox, tmp_path):
     file = tmp_path / "in.csv"
-    file.write_text("msisdn,sender\n34600000001,X\n34600000002," + "x" * 200_000 + "\n")
+    file.write_text(OPEN)
     result = cli.invoke(app, ["batch", str(file)])
-    assert result.exit_code == 1
-    assert [line["line"] for line in lines_of(result.stdout)] == [2]
-    assert "line 3" in result.stderr
-    assert len(sandbox.messages) == 1
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert one_line(result.stderr).endswith(
+        "in.csv, line 3, sender: a quote opens here and is not closed: line 4 looks like a row"
+    )
+    assert sandbox.requests == []
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "sent"), [(OPEN, 1, 1), ("msisdn,sender\n", 2, 0)], ids=["an open quote", "no rows"]
+)
+def test_pipe_that_cannot_be_read_on_sends_what_came_before(sandbox, monkeypatch, text, code, sent):
+    read, write = os.pipe()
+    with os.fdopen(write, "w") as pipe:
+        pipe.write(text)
+    with os.fdopen(read) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        exited, stdout, stderr = invoke_here(["batch", "-"])
+    assert exited == code
+    assert len(lines_of(stdout)) == len(sandbox.messages) == sent
+    assert ("line 3, sender: a quote opens here" if sent else "there are no numbers in it") in stderr
+
+
+def test_column_of_a_name_of_its_own_is_read_and_others_are_named(cli, sandbox, tmp_path):
+    file = tmp_path / "in.csv"
+    file.write_text("nombre;telefono\nAna;34600000001\n")
+    command = ["batch", str(file), "--sender", "X", "--column", "msisdn=telefono"]
+    result = cli.invoke(app, command)
+    assert result.exit_code == 0
+    assert result.stderr.count("gateway360: ") == 1
+    assert f"gateway360: {file}: not read: the columns nombre\n" in result.stderr
+    assert [message.msisdn for message in sandbox.messages] == ["34600000001"]
+    summary = json.loads(cli.invoke(app, [*command, "--json"]).stderr)
+    assert summary["warnings"] == [f"{file}: not read: the columns nombre"]
 
 
 @pytest.mark.parametrize(
@@ -205,14 +228,14 @@ def test_a_file_that_breaks_in_the_middle_keeps_the_results_before_it(cli, sandb
     [
         (numbers(3), [], "no sender"),
         ("msisdn\n34600000001\n", [], "no sender"),
-        ("phone,name\n34600000001,x\n", ["--sender", "X"], "names no msisdn column"),
-        ("msisdn,colour\n34600000001,red\n", ["--sender", "X"], "unknown column 'colour'"),
+        ("phone,name\n34600000001,x\n", ["--sender", "X"], "names no column msisdn"),
+        ("", ["--sender", "X"], "there are no numbers in it"),
         (numbers(3), ["--sender", "X", "--rate", "fast"], "--rate fast"),
         (numbers(3), ["--sender", "X", "--rate", "0/s"], "--rate 0/s"),
         (numbers(3), ["--sender", "FAR TOO LONG A SENDER"], "sender: has 21 characters"),
         (numbers(3), ["--sender", "X", "--out", "/no/such/folder/out"], "/no/such/folder/out: No such file"),
     ],
-    ids=["no sender", "no sender column", "no msisdn", "unknown column", "rate", "rate 0", "sender", "out"],
+    ids=["no sender", "no sender column", "no msisdn", "empty", "rate", "rate 0", "sender", "out"],
 )
 def test_what_is_wrong_with_a_batch_is_one_line_before_anything_is_sent(
     cli, sandbox, tmp_path, text, options, says

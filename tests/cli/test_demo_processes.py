@@ -60,7 +60,7 @@ def test_a_process_that_does_not_begin_is_quoted(cli, monkeypatch):
     result = cli.invoke(app, ["demo", "--processes", "2", "--count", "20", "--json"])
     assert result.exit_code == 2, result.output
     assert "gateway360: a process did not begin; it said: gateway360: " in result.stderr
-    assert "names no msisdn column" in result.stderr
+    assert "names no column msisdn" in result.stderr
 
 
 # --- The account -------------------------------------------------------------------------------------------
