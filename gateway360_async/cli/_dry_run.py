@@ -27,7 +27,7 @@ from gateway360_async._wire import REQUEST_PATH
 
 from ._columns import Header
 from ._console import console_on
-from ._files import check_writable, create, is_regular, open_input, rows_of, taking_turns
+from ._files import create, is_regular, open_input, rows_of, taking_turns
 from ._gate import seconds_apart
 from ._known import Known, known_of
 from ._options import BatchOptions
@@ -50,8 +50,6 @@ async def dry_run(options: BatchOptions) -> int:
     checked_sender(options.sender)
     url = endpoint(options.base_url, options.path_prefix, REQUEST_PATH, allow_insecure=False)
     apart = seconds_apart(options.rate)
-    for name in (options.out, options.report, options.store_file):
-        check_writable(name)
     looked = _Look(options)
     began = datetime.now().astimezone()
     stderr = console_on(stderr=True)

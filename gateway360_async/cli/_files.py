@@ -11,7 +11,6 @@ Rules of this module:
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import stat
 import sys
@@ -28,7 +27,7 @@ from ._options import BatchOptions, free_name
 from ._problems import UsageProblem, complain
 from ._rows import Row, Rows
 
-__all__ = ["check_writable", "create", "free_files", "is_regular", "open_input", "rows_of", "taking_turns"]
+__all__ = ["create", "free_files", "is_regular", "open_input", "rows_of", "taking_turns"]
 
 _AT_A_TIME: Final = 500
 """Rows between two looks at whether Ctrl-C was pressed."""
@@ -86,13 +85,14 @@ def free_files(options: BatchOptions) -> BatchOptions:
     """Decide which files are written: with a store, the next free names like those that were given.
 
     Raises:
-        UsageProblem: A file holds something and there is no store, or one file is for two purposes.
+        UsageProblem: A file cannot be written, or holds something and there is no store, or is for two purposes.
     """
     if options.report == "-":
         raise UsageProblem("--report -: the page needs a file of its own")
     _check_distinct(options)
+    _check_writable("--store", options.store_file)
     out = _free("--out", options.out, options)
-    report = None if options.report is None else _free("--report", options.report, options)
+    report = _free("--report", options.report, options)
     options = attrs.evolve(options, out=out, report=report)
     _check_distinct(options)
     return options
@@ -106,43 +106,46 @@ def _check_distinct(options: BatchOptions) -> None:
             raise UsageProblem(f"{option} {name}: {seen[Path(name).resolve()]} names the same file")
 
 
-def _free(option: str, name: str, options: BatchOptions) -> str:
-    path = Path(name)
-    if name == "-" or not path.exists() or not path.stat().st_size:
+def _free(option: str, name: str | None, options: BatchOptions) -> str | None:
+    _check_writable(option, name)
+    free = name if name is None or name == "-" else free_name(name)
+    if free == name:
         return name
-    if options.store is None or not path.is_file():
+    if options.store is None:
         raise UsageProblem(f"{option} {name}: this file holds something already; name another")
-    free = free_name(name)
     if not options.json:  # whose one object names them
         complain(f"{option} {name} holds something already; this run's is {free}")
     return free
 
 
-def check_writable(name: str | None) -> None:
-    """Look whether a file could be written, and make none. Raises `OSError`, as opening it would."""
+def _check_writable(option: str, name: str | None) -> None:
+    """Look whether a file could be written, and make none. Raises `UsageProblem`."""
     if name is None or name == "-":
         return
     path = Path(name)
+    folder = path.parent
     there = path.exists()
-    if there and path.is_dir():
-        problem = errno.EISDIR
-    elif not there and not path.parent.exists():
-        problem = errno.ENOENT
-    elif not there and not path.parent.is_dir():
-        problem = errno.ENOTDIR
-    elif not os.access(path if there else path.parent, os.W_OK):
-        problem = errno.EACCES
+    if path.is_dir():
+        problem = "this is a folder; name a file in it"
+    elif not there and not folder.is_dir():
+        problem = (
+            f"{folder} is no folder" if folder.exists() else f"there is no folder {folder}; make it first"
+        )
+    elif not os.access(path if there else folder, os.W_OK):
+        problem = "this user may not write it; name another"
     else:
         return
-    raise OSError(problem, os.strerror(problem), name)
+    raise UsageProblem(f"{option} {name}: {problem}")
 
 
 def create(name: str, files: ExitStack) -> TextIO:
-    """Open a file for writing, the last thing before anything is sent.
+    """Open a file for writing, the last thing before anything is sent; `-` is stdout.
 
     Line by line, as a result is worth money and must outlive this process. What another run has put there since we
     looked is not written over, either. For its owner alone: it may hold whole numbers.
     """
+    if name == "-":
+        return sys.stdout
     out = open(name, "a", encoding="utf-8", buffering=1, opener=_for_its_owner)  # noqa: SIM115  # closed by the callback
     files.callback(_close, out)
     return out

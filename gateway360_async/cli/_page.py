@@ -79,7 +79,7 @@ def _settings(options: BatchOptions) -> list[tuple[str, str]]:
     gateway = endpoint(options.base_url, options.path_prefix, REQUEST_PATH, allow_insecure=False)
     return [
         ("input", "stdin" if options.file == "-" else masked(options.file)),
-        ("results", "stdout" if options.out == "-" else masked(options.out)),
+        ("results", {None: "not kept", "-": "stdout"}.get(options.out) or masked(options.out or "")),
         ("gateway", masked_digits(gateway)),
         ("sender", masked(options.sender or "each row's own")),
         *_pace(options),

@@ -68,11 +68,11 @@ def test_request_says_no_and_exits_with_1(cli, sandbox):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["123", "--sender", "X"], "msisdn: has 3 digits"),
-        (["34666666111", "--sender", "FAR TOO LONG A SENDER"], "sender: has 21 characters"),
-        (["34666666111", "--sender", "X", "--pin-length", "3"], "pin_params.length: is too small"),
-        (["34666666111", "--sender", "X", "--base-url", "http://example.com"], "base_url: is plain http"),
-        (["34666666111", "--sender", "X", "--deadline", "0"], "deadline: "),
+        (["123", "--sender", "X"], "the number: has 3 digits"),
+        (["34666666111", "--sender", "FAR TOO LONG A SENDER"], "--sender: has 21 characters"),
+        (["34666666111", "--sender", "X", "--pin-length", "3"], "--pin-length: is too small"),
+        (["34666666111", "--sender", "X", "--base-url", "http://example.com"], "--base-url: is plain http"),
+        (["34666666111", "--sender", "X", "--deadline", "0"], "--deadline: is 0.0"),
     ],
     ids=["number", "sender", "pin", "url", "deadline"],
 )
@@ -232,8 +232,12 @@ def test_column_of_a_name_of_its_own_is_read_and_others_are_named(cli, sandbox, 
         ("", ["--sender", "X"], "there are no numbers in it"),
         (numbers(3), ["--sender", "X", "--rate", "fast"], "--rate fast"),
         (numbers(3), ["--sender", "X", "--rate", "0/s"], "--rate 0/s"),
-        (numbers(3), ["--sender", "FAR TOO LONG A SENDER"], "sender: has 21 characters"),
-        (numbers(3), ["--sender", "X", "--out", "/no/such/folder/out"], "/no/such/folder/out: No such file"),
+        (numbers(3), ["--sender", "FAR TOO LONG A SENDER"], "--sender: has 21 characters"),
+        (
+            numbers(3),
+            ["--sender", "X", "--out", "/no/such/folder/out"],
+            "--out /no/such/folder/out: there is no folder /no/such/folder",
+        ),
     ],
     ids=["no sender", "no sender column", "no msisdn", "empty", "rate", "rate 0", "sender", "out"],
 )
@@ -412,9 +416,41 @@ def test_a_port_that_is_taken_is_one_line(cli):
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         sock.listen()
-        result = cli.invoke(app, ["sandbox", "--port", str(sock.getsockname()[1])])
+        port = sock.getsockname()[1]
+        result = cli.invoke(app, ["sandbox", "--port", str(port)])
     assert result.exit_code == 2
-    assert "in use" in one_line(result.stderr)
+    assert one_line(result.stderr) == (
+        f"gateway360: --port {port}: is in use by another program; give another, or 0 for a free one"
+    )
+
+
+def test_a_port_that_may_not_be_taken_is_one_line(cli, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("socket.socket.bind", refuse)
+    result = cli.invoke(app, ["sandbox", "--port", "80"])
+    assert result.exit_code == 2
+    assert "--port 80: Permission denied; give another, or 0" in one_line(result.stderr)
+
+
+def test_the_sandbox_ends_with_ctrl_c_where_the_loop_handles_no_signals(cli, monkeypatch):
+    """As on Windows, where Ctrl-C cancels the task."""
+
+    def refuse(*args):
+        raise NotImplementedError
+
+    class Used(_sandbox.Sandbox):
+        async def __aenter__(self):
+            gateway = await super().__aenter__()
+            asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGINT)
+            return gateway
+
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "add_signal_handler", refuse)
+    monkeypatch.setattr(_sandbox, "Sandbox", Used)
+    result = cli.invoke(app, ["sandbox", "--port", "0"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.endswith("0 SMS, 0 requests\n")
 
 
 # --- The way in ------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ import sys
 import pytest
 from cli_helpers import invoke_here, lines_of, numbers, one_line
 
-from gateway360_async.cli import _files
 from gateway360_async.cli._app import app
 from gateway360_async.cli._batch import Gateway360Client
 
@@ -150,8 +149,8 @@ def test_rows_from_a_pipe_can_be_looked_at_too(monkeypatch):
     [
         (numbers(1), [], "no sender"),
         (numbers(1), ["--sender", "FAR TOO LONG A SENDER"], "sender: has 21 characters"),
-        (numbers(1), ["--sender", "X", "--base-url", "http://example.com"], "base_url: is plain http"),
-        (numbers(1), ["--sender", "X", "--path-prefix", "?"], "path_prefix: is not a path"),
+        (numbers(1), ["--sender", "X", "--base-url", "http://example.com"], "--base-url: is plain http"),
+        (numbers(1), ["--sender", "X", "--path-prefix", "?"], "--path-prefix: is not a path"),
         (numbers(1), ["--sender", "X", "--rate", "fast"], "--rate fast"),
         ("phone,name\n", ["--sender", "X"], "names no column msisdn"),
     ],
@@ -168,15 +167,18 @@ def test_what_the_batch_refuses_the_dry_run_refuses(cli, tmp_path, text, options
 @pytest.mark.parametrize("option", ["--out", "--report", "--store"])
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("no/x", "No such file or directory"), ("numbers/x", "Not a directory"), (".", "Is a directory")],
+    [
+        ("no/x", "there is no folder no; make it first"),
+        ("numbers/x", "numbers is no folder"),
+        (".", "this is a folder; name a file in it"),
+    ],
 )
 def test_files_that_the_batch_could_not_write_are_found_out(cli, tmp_path, monkeypatch, option, name, says):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "numbers").write_text(numbers(1))
-    monkeypatch.setattr(_files, "_free", lambda option, name, options: name)
     result = cli.invoke(app, ["batch", "numbers", "--sender", "X", "--dry-run", option, name])
     assert result.exit_code == 2
-    assert f"{name}: {says}" in one_line(result.stderr)
+    assert one_line(result.stderr) == f"gateway360: {option} {name}: {says}"
     assert [path.name for path in tmp_path.iterdir()] == ["numbers"]
 
 
@@ -188,7 +190,7 @@ def test_a_file_that_may_not_be_written_is_found_out(cli, tmp_path, monkeypatch,
     monkeypatch.setattr("os.access", lambda path, mode: False)
     result = cli.invoke(app, ["batch", "numbers", "--sender", "X", "--dry-run", "--out", name])
     assert result.exit_code == 2
-    assert f"{name}: Permission denied" in one_line(result.stderr)
+    assert f"--out {name}: this user may not write it; name another" in one_line(result.stderr)
 
 
 def test_files_that_the_batch_would_refuse_to_write_over_are_refused(cli, tmp_path):

@@ -69,7 +69,7 @@ def test_the_command_that_goes_on_says_all_that_was_said(options, command, tmp_p
     # And it is understood as it was meant.
     taken = []
     monkeypatch.setattr("gateway360_async.cli._app.batch", taken.append)
-    monkeypatch.setattr("gateway360_async.cli._app.run", lambda _: None)
+    monkeypatch.setattr("gateway360_async.cli._app.run", lambda _, json: None)
     app(shlex.split(command)[1:], standalone_mode=False)
     assert taken[0].command() == command
 
@@ -85,8 +85,11 @@ def test_the_page_is_never_written_over_anything_and_is_found_out_before_anythin
     page.write_text("the page of the run before")
     for options, says in [
         (["--report", str(page)], f"--report {page}: this file holds something already"),
-        (["--report", str(tmp_path)], f"--report {tmp_path}: "),
-        (["--report", "/no/such/folder/report.html"], "/no/such/folder/report.html: No such file"),
+        (["--report", str(tmp_path)], f"--report {tmp_path}: this is a folder; name a file in it"),
+        (
+            ["--report", "/no/such/folder/report.html"],
+            "/no/such/folder/report.html: there is no folder /no/such/folder; make it first",
+        ),
         (["--report", "-"], "--report -: the page needs a file of its own"),
         (["--report", str(tmp_path / "x"), "--out", str(tmp_path / "x")], "--out names the same file"),
         (["--store", str(tmp_path / "y"), "--report", str(tmp_path / "y")], "--report names the same file"),
@@ -146,7 +149,7 @@ def test_a_folder_is_no_file_for_results(cli, sandbox, tmp_path):
         ],
     )
     assert result.exit_code == 2
-    assert "name another" in one_line(result.stderr)
+    assert "this is a folder; name a file in it" in one_line(result.stderr)
 
 
 def test_results_hold_whole_numbers_and_are_for_their_owner_alone(cli, sandbox, tmp_path):
