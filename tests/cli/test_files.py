@@ -120,11 +120,16 @@ def test_with_a_store_the_same_command_goes_on_and_writes_over_nothing(cli, sand
         "gateway360: --report r.html holds something already; this run's is r-2.html",
     ]
     assert "The report is in r-2.html" in again.stderr
+    assert "3 of these SMS were sent before this run" in again.stderr
+    page = (tmp_path / "r-2.html").read_text()
+    assert "All 3 were sent" in page
+    assert "Entries to look at" not in page
     assert [line["reason"] for line in lines_of((tmp_path / "o-2.jsonl").read_text())] == [
         "already_completed"
     ] * 3
     third = cli.invoke(app, [*command, "--json"])
     summary = json.loads(third.stderr)
+    assert (summary["sent"], summary["sent_before"], summary["skipped"]) == (3, 3, 0)
     assert (summary["results"], summary["report"]) == ("o-3.jsonl", "r-3.html")
     assert [(tmp_path / name).read_bytes() for name in ("o.jsonl", "r.html")] == before
     assert len(sandbox.messages) == 3

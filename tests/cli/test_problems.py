@@ -116,10 +116,12 @@ async def test_gateway_that_answers_each_row_alike_halts_the_batch(
     file.write_text(numbers(200))
     monkeypatch.setenv("GATEWAY360_API_KEY", "key")
     async with Server(answer) as server:
-        options = BatchOptions(str(file), sender="X", base_url=server.url, concurrency=3)
+        options = BatchOptions(str(file), out=None, sender="X", base_url=server.url, concurrency=3)
         assert await batch(options) == 3
         assert 10 <= server.posts <= 10 + 2 * 3
-    said = capsys.readouterr().err
+    stdout, said = capsys.readouterr()
+    assert stdout == ""
+    assert "Which rows these are is kept with --out FILE." in said
     assert "halted: each of the first rows got the same answer: not sent, " in said
     assert says in said
     assert "Nothing was sent. When that is put right, give the same command again." in said
