@@ -14,20 +14,22 @@ import asyncio
 import os
 import stat
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import ExitStack, suppress
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Final, TextIO, cast
+from typing import Final, TextIO, TypeVar, cast
 
 import attrs
 
 from ._columns import renamed_columns
 from ._options import BatchOptions, free_name
 from ._problems import UsageProblem, complain
-from ._rows import Row, Rows
+from ._rows import Rows
 
 __all__ = ["create", "free_files", "is_regular", "open_input", "rows_of", "taking_turns"]
+
+_T = TypeVar("_T")
 
 _AT_A_TIME: Final = 500
 """Rows between two looks at whether Ctrl-C was pressed."""
@@ -62,7 +64,7 @@ async def rows_of(file: TextIO, options: BatchOptions) -> tuple[Rows, int | None
     if not regular:
         return rows, None
     total = 0
-    async for _ in taking_turns(rows):
+    async for _ in taking_turns(rows.cells()):
         total += 1
     file.seek(start)
     return Rows(file, options.file, renamed), total
@@ -73,7 +75,7 @@ def is_regular(file: TextIO) -> bool:
     return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
 
 
-async def taking_turns(rows: Rows) -> AsyncIterator[Row]:
+async def taking_turns(rows: Iterable[_T]) -> AsyncIterator[_T]:
     """Give the rows, and let the event loop hear Ctrl-C on the way."""
     for index, row in enumerate(rows):
         if not index % _AT_A_TIME:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import AsyncIterator, ItemsView, Iterator, Mapping
+from collections.abc import AsyncIterator, ItemsView, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
 from typing import Final, TextIO
@@ -118,22 +118,27 @@ class Rows:
         return self.header is not None and field in self.header.fields
 
     def __iter__(self) -> Iterator[Row]:
-        row = None
-        for row in self._of_csv(self.header) if self.header else self._of_lines():
-            yield row
-        if row is None:
+        for line, last, cells in self.cells():
+            if self.header is None:
+                yield Row(line, {"msisdn": cells[0].strip()})
+            else:
+                yield _row(line, last, self.header, cells)
+
+    def cells(self) -> Iterator[tuple[int, int, list[str]]]:
+        """Give the rows that are not empty, without a look into their cells: the first and the last line of each."""
+        rows: Iterable[tuple[int, int, list[str]]]
+        if (header := self.header) is None:
+            rows = ((line, line, [text]) for line, text in self._lines)
+        else:
+            text = header.fields.index("sms_text") if "sms_text" in header.fields else None
+            rows = CsvRows(self._name, self._lines, header.delimiter, header.names, text)
+        empty = True
+        for row in rows:
+            if visible("".join(row[2])).strip():
+                empty = False
+                yield row
+        if empty:
             raise FileProblem(f"{self._name}: there are no numbers in it")
-
-    def _of_lines(self) -> Iterator[Row]:
-        for line, text in self._lines:
-            if visible(text).strip():
-                yield Row(line, {"msisdn": text.strip()})
-
-    def _of_csv(self, header: Header) -> Iterator[Row]:
-        text = header.fields.index("sms_text") if "sms_text" in header.fields else None
-        for line, last, cells in CsvRows(self._name, self._lines, header.delimiter, header.names, text):
-            if any(visible(cell).strip() for cell in cells):
-                yield _row(line, last, header, cells)
 
     def _checked(self, file: TextIO) -> Iterator[tuple[int, str]]:
         """Number the lines, and refuse what is no text in UTF-8."""
