@@ -47,7 +47,7 @@ async def batch(options: BatchOptions) -> int:
         file = open_input(options.file, files)
         rows, total = await rows_of(file, options)
         if rows.header is not None and rows.header.notice is not None:
-            told.warn(f"{options.file}: {rows.header.notice}")
+            told.warn(f"{options.input}: {rows.header.notice}")
         client = Gateway360Client(
             api_key(),
             sender=options.sender,

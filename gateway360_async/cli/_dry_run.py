@@ -32,7 +32,7 @@ from ._gate import seconds_apart
 from ._known import Known, known_of
 from ._options import BatchOptions
 from ._page import write_page
-from ._problems import FAILED, OK
+from ._problems import FAILED, OK, in_words
 from ._progress import Live
 from ._rows import Row, from_thread
 from ._show import as_json
@@ -114,7 +114,7 @@ class _Look:
             request = request_from(row, sender=self._options.sender, reader=self._reader)
         except InvalidRequest as exc:
             self.invalid += 1
-            self._skipped(index, row.line, number, Skipped(SkipReason.INVALID, str(exc)))
+            self._skipped(index, row.line, number, Skipped(SkipReason.INVALID, in_words(str(exc))))
             return None
         if self._seen is not None:
             if int(request.msisdn) in self._seen:
@@ -192,7 +192,7 @@ class _Look:
         options = self._options
         entries = self.requests + self.duplicates + self.invalid
         lines = [
-            f"Dry run of {_named(options)}: nothing was sent, and no connection opened.",
+            f"Dry run of {printable(options.input)}: nothing was sent, and no connection opened.",
             "",
             f"  {count(entries):>10}  entries",
             f"  {count(self.invalid):>10}  invalid, which would be skipped",
@@ -269,7 +269,3 @@ def _listed(title: str, shown: list[str], number: int) -> list[str]:
         return []
     more = number - len(shown)
     return ["", title, *shown, *([f"  and {count(more)} more: --json lists them all"] if more else [])]
-
-
-def _named(options: BatchOptions) -> str:
-    return "stdin" if options.file == "-" else printable(options.file)

@@ -58,16 +58,16 @@ async def rows_of(file: TextIO, options: BatchOptions) -> tuple[Rows, int | None
     regular = is_regular(file)
     start = file.tell() if regular else 0
     renamed = renamed_columns(options.columns)
-    rows = Rows(file, options.file, renamed)
+    rows = Rows(file, options.input, renamed)
     if options.sender is None and not rows.has("sender"):
-        raise UsageProblem(f"{options.file}: no sender: give --sender, or a column named sender")
+        raise UsageProblem(f"{options.input}: no sender: give --sender, or a column named sender")
     if not regular:
         return rows, None
     total = 0
     async for _ in taking_turns(rows.cells()):
         total += 1
     file.seek(start)
-    return Rows(file, options.file, renamed), total
+    return Rows(file, options.input, renamed), total
 
 
 def is_regular(file: TextIO) -> bool:

@@ -75,6 +75,11 @@ class BatchOptions:
         return f"{' '.join(map(quoted, words))} --store {store}"
 
     @property
+    def input(self) -> str:
+        """What to call the input."""
+        return "stdin" if self.file == "-" else self.file
+
+    @property
     def store_file(self) -> str | None:
         """The file of the store, if it is one."""
         return file_of(self.store)

@@ -85,14 +85,18 @@ def tell(problem: object, code: int, *, json: bool) -> int:
     return code
 
 
-def in_words(error: Gateway360Error) -> str:
-    """Write an error of the library with the options of the command line."""
-    text = str(error)
+def in_words(text: str) -> str:
+    """Write what the library says in the words of the command line."""
+    for words, option in _WORDS.items():
+        text = text.replace(words, option)
+    return text
+
+
+def _of_options(error: Gateway360Error) -> str:
+    text = in_words(str(error))
     if isinstance(error, (InvalidRequest, InvalidConfiguration)):
         field = error.field if isinstance(error, InvalidRequest) else error.setting
         text = _OPTIONS.get(field, field) + text.removeprefix(field)
-    for words, option in _WORDS.items():
-        text = text.replace(words, option)
     return text
 
 
@@ -107,7 +111,7 @@ def run(command: Coroutine[object, object, int], *, json: bool = False) -> NoRet
     except UsageProblem as exc:
         code = tell(exc, USAGE, json=json)
     except Gateway360Error as exc:
-        code = tell(in_words(exc), USAGE, json=json)
+        code = tell(_of_options(exc), USAGE, json=json)
     except OSError as exc:
         where = f"{exc.filename}: " if exc.filename else ""
         code = tell(f"{where}{exc.strerror or exc}", USAGE, json=json)

@@ -51,6 +51,7 @@ _KINDS: Final = {
     b"%PDF": "a PDF",
 }
 _LONGEST: Final = 100_000  # characters of a line
+_ESCAPED: Final = re.compile(r"\\[nrt]")
 _SHOWN: Final = 20  # characters of a cell in an error
 
 
@@ -188,6 +189,10 @@ def _row(line: int, last: int, header: Header, cells: list[str]) -> Row:
 def _value(column: str, cell: str) -> object:
     """Read a cell, or raise `InvalidRequest` in the words of the person who filled it in."""
     if column == "sms_text":
+        if _ESCAPED.search(cell):
+            raise InvalidRequest(
+                column, r"holds \n or the like, which the phone shows as it is", "a line break itself"
+            )
         return cell
     if column not in FIELDS:
         raise InvalidRequest(

@@ -207,7 +207,9 @@ def test_pipe_that_cannot_be_read_on_sends_what_came_before(sandbox, monkeypatch
         exited, stdout, stderr = invoke_here(["batch", "-"])
     assert exited == code
     assert len(lines_of(stdout)) == len(sandbox.messages) == sent
-    assert ("line 3, sender: a quote opens here" if sent else "there are no numbers in it") in stderr
+    assert (
+        "stdin, line 3, sender: a quote opens here" if sent else "stdin: there are no numbers in it"
+    ) in stderr
 
 
 def test_column_of_a_name_of_its_own_is_read_and_others_are_named(cli, sandbox, tmp_path):

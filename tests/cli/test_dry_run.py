@@ -274,6 +274,8 @@ def test_of_many_warnings_the_first_are_shown(cli, tmp_path):
 
 def test_what_is_wrong_in_a_cell_is_said_in_a_persons_words(cli, tmp_path):
     file = tmp_path / "customers.csv"
-    file.write_text("msisdn,hlr_lookup\n34600000001,maybe\n")
+    file.write_text("msisdn,hlr_lookup\n666666111,\n34600000001,maybe\n")
     result = cli.invoke(app, ["batch", str(file), "--sender", "X", "--dry-run"])
-    assert result.stdout.splitlines()[-1] == "  line 2, hlr_lookup: maybe is not yes, no, 1 or 0"
+    number, cell = result.stdout.splitlines()[-2:]
+    assert number.endswith("or a region for national numbers (--region ES)")
+    assert cell == "  line 3, hlr_lookup: maybe is not yes, no, 1 or 0"

@@ -107,6 +107,11 @@ def test_numbers_and_booleans_are_read_and_anything_else_is_left_to_the_requests
         ("pin_params.max_tries", "\x1b[2J", "\\x1b[2J is not a whole number, 0 or more"),
         ("pin_params.max_tries", "+34 666 666 111", "the cell is not a whole number, 0 or more"),
         ("pin_params.max_tries", "your code is ready now", "the cell is not a whole number, 0 or more"),
+        (
+            "sms_text",
+            r"Your {PIN}\nbye",
+            r"holds \n or the like, which the phone shows as it is; expected a line break itself",
+        ),
         ("pin_params.type", "digits", "digits is not numeric, alpha or alphanumeric"),
     ],
     ids=ascii,
