@@ -62,7 +62,7 @@ class Header:
         missing = [field for field in FIELDS if field not in self.fields]
         likely = [_option(field, name) for field in missing if (name := _likely(field, unread))]
         asked = f"; perhaps you meant {' '.join(likely)}" if likely else ""
-        return printable(f"not read: the columns {', '.join(dict.fromkeys(unread))}{asked}")
+        return printable(f"columns that are not read: {', '.join(dict.fromkeys(unread))}{asked}")
 
 
 def visible(text: str) -> str:

@@ -211,7 +211,7 @@ class _Look:
             shown += [f"and of {more} more countries"] if more else []
             lines.insert(-1, f"              by country: {', '.join(shown)}")
         if self._notice is not None:
-            lines += [f"Of the file, {self._notice}.", ""]
+            lines += [f"C{self._notice[1:]}.", ""]
         if self.known is not None:
             lines += [
                 f"In the store, the batch {printable(options.name or '')} has",

@@ -5,7 +5,8 @@ Rules of this module:
 - What makes it doubtful where a row begins or ends, and bytes that are not UTF-8, refuse the file: see `_csv`.
 - A row is never dropped: a cell that fits no column, or cannot be read, makes its row invalid, in the words of a person
   with a spreadsheet; the rows around it are sent.
-- An empty cell means that the field is not given. A whole number may have a tail of `.0`, as spreadsheets write it.
+- An empty cell means that the field is not given. A whole number may have a tail of `.0` or `,0`, as spreadsheets
+  write it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _EXPECTED: Final = {
     "pin_params.max_tries": "a whole number, 0 or more",
 }
 """The columns that do not hold any text, and what their cells may hold."""
-_INTEGER: Final = re.compile(r"(-?[0-9]{1,19})(?:\.0+)?")
+_INTEGER: Final = re.compile(r"(-?[0-9]{1,19})(?:\.0+|,00?)?")
 _YES: Final = ("1", "yes", "y", "true", "si", "s", "verdadero")
 _NO: Final = ("0", "no", "n", "false", "falso")
 _SAVE: Final = 'open it in the spreadsheet, and save it as "CSV UTF-8"'

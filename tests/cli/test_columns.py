@@ -53,16 +53,16 @@ def test_header_that_is_wrong_is_refused_with_the_cure(line, said):
     ("line", "notice"),
     [
         ("msisdn,sender", None),
-        ("msisdn,name,,name,city", "not read: the columns name, city"),
+        ("msisdn,name,,name,city", "columns that are not read: name, city"),
         (
             "msisdn,Texto SMS,remitente",
             (
-                "not read: the columns Texto SMS, remitente; perhaps you meant --column sender=remitente "
+                "columns that are not read: Texto SMS, remitente; perhaps you meant --column sender=remitente "
                 '--column "sms_text=Texto SMS"'
             ),
         ),
-        ("msisdn,telefono", "not read: the columns telefono"),
-        ("msisdn,\x1b[2Jx", "not read: the columns \\x1b[2Jx"),
+        ("msisdn,telefono", "columns that are not read: telefono"),
+        ("msisdn,\x1b[2Jx", "columns that are not read: \\x1b[2Jx"),
     ],
     ids=["none", "others", "likely ones", "one that is there", "escape codes"],
 )
@@ -75,7 +75,7 @@ def test_column_option_says_which_column_holds_a_field():
         "msisdn,Telefono,texto", None, renamed_columns(["msisdn=telefono", "sms_text = texto"])
     )
     assert header.fields == ["", "msisdn", "sms_text"]
-    assert header.notice == "not read: the columns msisdn"
+    assert header.notice == "columns that are not read: msisdn"
 
 
 @pytest.mark.parametrize("option", ["telefono", "phone=telefono", "msisdn=", "=x"])

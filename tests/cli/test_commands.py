@@ -219,10 +219,10 @@ def test_column_of_a_name_of_its_own_is_read_and_others_are_named(cli, sandbox, 
     result = cli.invoke(app, command)
     assert result.exit_code == 0
     assert result.stderr.count("gateway360: ") == 1
-    assert f"gateway360: {file}: not read: the columns nombre\n" in result.stderr
+    assert f"gateway360: {file}: columns that are not read: nombre\n" in result.stderr
     assert [message.msisdn for message in sandbox.messages] == ["34600000001"]
     summary = json.loads(cli.invoke(app, [*command, "--json"]).stderr)
-    assert summary["warnings"] == [f"{file}: not read: the columns nombre"]
+    assert summary["warnings"] == [f"{file}: columns that are not read: nombre"]
 
 
 @pytest.mark.parametrize(

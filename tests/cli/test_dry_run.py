@@ -125,11 +125,11 @@ def test_numbers_are_counted_by_country_and_columns_that_are_not_read_are_named(
     assert result.exit_code == 0, result.output
     assert "              by country: 2 ES, 1 GB, 1 +882, 1 PT, " in result.stdout
     assert ", and of 2 more countries\n" in result.stdout
-    assert "Of the file, not read: the columns name.\n" in result.stdout
+    assert "Columns that are not read: name.\n" in result.stdout
     result = cli.invoke(app, ["batch", str(file), "--sender", "X", "--dry-run", "--json"])
     summary = json.loads(result.stderr)
     assert (summary["by_country"]["ES"], len(summary["by_country"])) == (2, 22)
-    assert summary["notice"] == "not read: the columns name"
+    assert summary["notice"] == "columns that are not read: name"
 
 
 def test_rows_from_a_pipe_can_be_looked_at_too(monkeypatch):

@@ -82,6 +82,8 @@ def test_empty_cells_are_fields_that_are_not_given_and_blank_rows_are_no_rows():
         ("hlr_lookup", "maybe", "maybe"),
         ("pin_params.length", "6.0", 6),
         ("pin_params.length", " 6.000 ", 6),
+        ("pin_params.length", '"6,0"', 6),
+        ("pin_params.expires_in", '"1,000"', "1,000"),
         ("pin_params.max_tries", "-1", -1),
         ("pin_params.max_tries", "2.5", "2.5"),
         ("pin_params.max_tries", "9" * 40, "9" * 40),
