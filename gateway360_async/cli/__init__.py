@@ -6,7 +6,7 @@ Rules of this package:
   argument: arguments show in process lists and shell histories.
 - What a person got wrong (an option, a file, a port, a key) is one line on stderr and exit code 2, without a
   traceback, and before anything is sent.
-- Results go to stdout or a file, everything else to stderr.
+- Results go to stdout or a file, everything else to stderr; with --json, each is a JSON object.
 
 Exit codes: 0 all were sent, 1 some were not, 2 usage, 3 the batch was halted, 130 interrupted,
 143 terminated.
@@ -14,6 +14,7 @@ Exit codes: 0 all were sent, 1 some were not, 2 usage, 3 the batch was halted, 1
 
 from __future__ import annotations
 
+import json
 import sys
 
 __all__ = ["main"]
@@ -31,6 +32,11 @@ def main() -> None:
         problem = (
             str(exc) if exc.name is None else f"{exc.name} is not installed: install gateway360-async[all]"
         )
-        print(f"gateway360: {problem}", file=sys.stderr)  # noqa: T201
         code = 2
+        told = (
+            json.dumps({"problem": problem, "exit_code": code})
+            if "--json" in sys.argv
+            else f"gateway360: {problem}"
+        )
+        print(told, file=sys.stderr)  # noqa: T201
     raise SystemExit(code)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from gateway360_async import PinType, __version__
+from gateway360_async._numbers import LineTypes
 from gateway360_async._settings import REGION_VARIABLE, STORE_VARIABLE
 
 from ._batch import batch
 from ._examples import examples_of
 from ._options import CONCURRENCY, PATH_PREFIX, BatchOptions
-from ._problems import FAILED, OK, USAGE, complain, run
+from ._problems import FAILED, OK, USAGE, run, tell
 from ._request import RequestOptions, request
 from ._store import stores
 from ._verify import VerifyOptions, verify
@@ -30,6 +30,7 @@ app = typer.Typer(
     no_args_is_help=True,
     # typer's own tracebacks show local variables, and so the API key.
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(stores, name="store")
 
@@ -41,27 +42,11 @@ def invoke() -> int:
     except UsageError as exc:
         if len(sys.argv) == 1:
             exc.show()  # no command at all: this is the help
-        else:
-            complain(f"{exc.format_message()} (see --help)")
-        return USAGE
+            return USAGE
+        return tell(f"{exc.format_message()} (see --help)", USAGE, json="--json" in sys.argv)
     except typer.Abort:
-        complain("aborted")
-        return FAILED
+        return tell("aborted", FAILED, json="--json" in sys.argv)
     return code if isinstance(code, int) else OK
-
-
-class OnDuplicate(StrEnum):
-    """What a batch does with a number that it has sent to."""
-
-    SKIP = "skip"
-    SEND = "send"
-
-
-class LineTypes(StrEnum):
-    """Which lines a number may be of."""
-
-    SMS = "sms"
-    ANY = "any"
 
 
 Region = Annotated[
@@ -129,11 +114,11 @@ def _demo(
     if processes == 2:
         from ._demo_processes import demo_of_processes  # noqa: PLC0415  # the sandbox is an extra
 
-        run(demo_of_processes(count or 5000, concurrency, json=json))
+        run(demo_of_processes(count or 5000, concurrency, json=json), json=json)
     else:
         from ._demo import demo  # noqa: PLC0415  # the sandbox is an extra
 
-        run(demo(count or 1000, concurrency, json=json))
+        run(demo(count or 1000, concurrency, json=json), json=json)
 
 
 @app.command("request", epilog=examples_of("request"))
@@ -160,7 +145,7 @@ def _request(
     pin_expires_in: Annotated[int | None, typer.Option(help="Seconds; 0 = never.")] = None,
     pin_max_tries: Annotated[int | None, typer.Option(help="Failed tries; 0 = unlimited.")] = None,
     region: Region = None,
-    line_types: Lines = LineTypes.SMS,
+    line_types: Lines = "sms",
     deadline: Annotated[float, typer.Option(help="Seconds that the call takes at most.")] = 30.0,
     base_url: BaseUrl = None,
     path_prefix: PathPrefix = PATH_PREFIX,
@@ -181,20 +166,20 @@ def _request(
             "pin_params": {name: value for name, value in given.items() if value is not None} or None,
         },
         region=region,
-        line_types=line_types.value,
+        line_types=line_types,
         deadline=deadline,
         base_url=base_url,
         path_prefix=path_prefix,
         json=json,
     )
-    run(request(options))
+    run(request(options), json=json)
 
 
 @app.command("verify", epilog=examples_of("verify"))
 def _verify(
     msisdn: Annotated[str, typer.Argument(help="The number that the PIN was sent to.")],
     region: Region = None,
-    line_types: Lines = LineTypes.SMS,
+    line_types: Lines = "sms",
     deadline: Annotated[float, typer.Option(help="Seconds that the call takes at most.")] = 30.0,
     base_url: BaseUrl = None,
     path_prefix: PathPrefix = PATH_PREFIX,
@@ -210,13 +195,13 @@ def _verify(
     options = VerifyOptions(
         msisdn=msisdn,
         region=region,
-        line_types=line_types.value,
+        line_types=line_types,
         deadline=deadline,
         base_url=base_url,
         path_prefix=path_prefix,
         json=json,
     )
-    run(verify(options))
+    run(verify(options), json=json)
 
 
 @app.command("batch", epilog=examples_of("batch"))
@@ -229,14 +214,21 @@ def _batch(
     ],
     sender: Annotated[str | None, typer.Option(help="The sender of rows that name none.")] = None,
     region: Region = None,
-    line_types: Lines = LineTypes.SMS,
+    line_types: Lines = "sms",
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD=NAME",
+            help="The column that holds a field, where it has a name of its own: msisdn=phone. May be repeated.",
+        ),
+    ] = None,
     out: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="FILE",
-            help="Where the results go, a JSON line each; - is stdout. Never over what is there.",
+            help="Where the results go, a JSON line each; - is stdout. Default: stdout, if it is no terminal.",
         ),
-    ] = "-",
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -274,9 +266,9 @@ def _batch(
         ),
     ] = False,
     on_duplicate: Annotated[
-        OnDuplicate,
+        Literal["skip", "send"],
         typer.Option(help="A number that is there twice: skip it, or send a PIN that voids the first."),
-    ] = OnDuplicate.SKIP,
+    ] = "skip",
     report: Annotated[
         str | None,
         typer.Option(
@@ -292,28 +284,31 @@ def _batch(
     """Send a PIN to every number of a file.
 
     Columns of a CSV: msisdn, sender, hlr_lookup, sms_text, report_url,
-    and pin_params.type, .length, .expires_in, .max_tries.
+    and pin_params.type, .length, .expires_in, .max_tries. Others are not read.
 
     Ctrl-C begins nothing more, waits for the answers that are on their way,
     and says how to go on; a second one gives up on them. With --store, the same
     command goes on by itself; --dry-run says what the store knows, and a
     --report of it is about that.
 
-    Exit code: 0 all were sent, 1 some were not, 2 usage,
-    3 halted by an error of the whole account, 130 interrupted, 143 terminated.
+    Exit code: 0 all were sent, 1 some were not, 2 usage, 3 halted by an error
+    of the whole account, or by the same refusal of each of the first ten rows,
+    130 interrupted, 143 terminated.
     With --dry-run: 0 all rows are valid, 1 some are not.
     """
     options = BatchOptions(
         file=file,
-        out=out,
+        # A terminal shows how far it is, and not each row.
+        out=None if out is None and sys.stdout.isatty() else out or "-",
+        columns=column or (),
         sender=sender,
         region=region,
-        line_types=line_types.value,
+        line_types=line_types,
         base_url=base_url,
         path_prefix=path_prefix,
         concurrency=concurrency,
         rate=rate,
-        on_duplicate=on_duplicate.value,
+        on_duplicate=on_duplicate,
         store=store,
         name=name,
         resend_maybe_sent=resend_maybe_sent,
@@ -321,7 +316,7 @@ def _batch(
         dry_run=dry_run,
         json=json,
     )
-    run(batch(options))
+    run(batch(options), json=json)
 
 
 @app.command("sandbox", epilog=examples_of("sandbox"))
@@ -344,4 +339,4 @@ def _sandbox(
     """Run the gateway on this machine, and show every SMS that it "sends". Nothing leaves the machine."""
     from ._sandbox import sandbox  # noqa: PLC0415  # the sandbox is an extra
 
-    run(sandbox(port, balance, latency, open_page=open_page, json=json))
+    run(sandbox(port, balance, latency, open_page=open_page, json=json), json=json)

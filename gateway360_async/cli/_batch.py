@@ -15,18 +15,20 @@ import typer
 from rich.console import Console
 
 from gateway360_async import Gateway360Client, StoreError
+from gateway360_async._repr import printable
 
 from ._console import console_on
 from ._dry_run import dry_run
-from ._files import count_lines, create, free_files, is_regular, open_input, rows_of
+from ._files import create, free_files, is_regular, open_input, rows_of
 from ._gate import Gate, seconds_apart
 from ._interrupts import Interrupts
 from ._options import BatchOptions
 from ._page import write_page
-from ._problems import FAILED, HALTED, INTERRUPTED, OK, api_key, complain
+from ._problems import FAILED, HALTED, INTERRUPTED, OK, FileProblem, api_key, complain
 from ._progress import Live
 from ._results import Results
-from ._rows import FileProblem, Row, from_thread
+from ._rows import Row, from_thread
+from ._stats import Fate
 from ._store import Warnings, store_of, with_name
 from ._summary import Ending, advice, show_summary, summary_object
 
@@ -40,45 +42,38 @@ async def batch(options: BatchOptions) -> int:
         return await dry_run(options)
     apart = seconds_apart(options.rate)
     store = None if options.store is None else store_of(options.store)
-    client = Gateway360Client(
-        api_key(),
-        sender=options.sender,
-        region=options.region,
-        line_types=options.line_types,
-        base_url=options.base_url,
-        path_prefix=options.path_prefix,
-        concurrency=options.concurrency,
-        rate=None if apart is None else 1 / apart,
-        store=store,
-    )
     told = _Told(options)
-    with Warnings(told.warn):
+    with ExitStack() as files, Warnings(told.warn):
+        file = open_input(options.file, files)
+        rows, total = await rows_of(file, options)
+        if rows.header is not None and rows.header.notice is not None:
+            told.warn(f"{options.input}: {rows.header.notice}")
+        client = Gateway360Client(
+            api_key(),
+            sender=options.sender,
+            region=options.region,
+            line_types=options.line_types,
+            base_url=options.base_url,
+            path_prefix=options.path_prefix,
+            concurrency=options.concurrency,
+            rate=None if apart is None else 1 / apart,
+            store=store,
+        )
         async with AsyncExitStack() as stack:
             if store is not None:
                 await stack.enter_async_context(store)  # its trouble is known before a file is made
-            return await _send_file(options, client, told)
-
-
-async def _send_file(options: BatchOptions, client: Gateway360Client, told: _Told) -> int:
-    stderr = console_on(stderr=True)
-    with ExitStack() as files:
-        file = open_input(options.file, files)
-        # Where the results themselves run over the terminal, a bar would stand in their way.
-        watched = stderr.is_terminal and not options.json and not (options.out == "-" and sys.stdout.isatty())
-        lines = await count_lines(file) if watched and is_regular(file) else None
-        rows = rows_of(file, options)
-        total = None if lines is None else lines - rows.headed
-        out = sys.stdout if options.out == "-" else create(options.out, files)
-        page = None if options.report is None else create(options.report, files)
-        run = _Run(options, Results(out, options.out), stderr, told)
-        # A pipe or a terminal may keep its reader waiting; a file does not.
-        regular = is_regular(file)
-        source = rows if regular else from_thread(iter(rows))
-        async with client:
-            ending = await run.send(client, source, total, watched=watched)
-            # A pipe cannot be read twice.
-            ending = attrs.evolve(ending, headed_by=rows.headed_by, can_be_cut=regular and not rows.bare_cr)
-            return run.close(ending, page)
+            out = None if options.out is None else create(options.out, files)
+            page = None if options.report is None else create(options.report, files)
+            run = _Run(options, Results(out, options.out or ""), console_on(stderr=True), told)
+            # A pipe or a terminal may keep its reader waiting; a file does not.
+            regular = is_regular(file)
+            async with client:
+                ending = await run.send(client, rows if regular else from_thread(iter(rows)), total)
+                # A pipe cannot be read twice.
+                ending = attrs.evolve(
+                    ending, headed_by=rows.headed_by, can_be_cut=regular and not rows.bare_cr
+                )
+                return run.close(ending, page)
 
 
 class _Told:
@@ -116,8 +111,6 @@ class _Run:
         client: Gateway360Client,
         rows: Iterable[Row] | AsyncIterable[Row],
         total: int | None,
-        *,
-        watched: bool,
     ) -> Ending:
         """Send the rows, and write each result down. Says how it ended."""
         options, results = self._options, self._results
@@ -138,16 +131,19 @@ class _Run:
             try:
                 async with batch:
                     results.begin()
-                    with Live(
-                        self._stderr, "sending", total, results.statistics.counts, shown=watched
-                    ) as live:
+                    # Where the results themselves run over the terminal, a bar would stand in their way.
+                    shown = not options.json and not (options.out == "-" and sys.stdout.isatty())
+                    counts = results.statistics.counts
+                    with Live(self._stderr, "sending", total, counts, shown=shown) as live:
                         async for item in batch:
                             results.write(item)
                             live.tick()
+                            if results.refused_alike is not None and not gate.is_shut:
+                                stop()
                         if not gate.is_shut:
                             live.end()
             except (FileProblem, StoreError) as exc:
-                if isinstance(exc, StoreError) and not batch.report.total:  # it could not even be opened
+                if not batch.report.total:  # nothing was begun
                     raise
                 problems.append(str(exc))
             except asyncio.CancelledError:
@@ -159,13 +155,14 @@ class _Run:
             finally:
                 results.write_unread(batch)
         report = batch.report
-        code = OK if not problems and results.statistics.delivered == report.total else FAILED
-        if report.halted_by is not None:
+        code = OK if not problems and results.statistics.fates[Fate.SENT] == report.total else FAILED
+        halted_by = report.halted_by or results.refused_alike
+        if halted_by is not None:
             code = HALTED
         return Ending(
             code=interrupts.code or code,
             elapsed=report.elapsed,
-            halted_by=report.halted_by,
+            halted_by=halted_by,
             problems=[*problems, *results.lost],
             completed_to=results.completed_to,
         )
@@ -195,7 +192,8 @@ class _Run:
             return ending.code
         show_summary(self._stderr, statistics, ending)
         if ending.halted_by is not None:
-            complain(f"halted: {ending.halted_by}")
+            alike = "each of the first rows got the same answer: " if self._results.refused_alike else ""
+            complain(f"halted: {alike}{ending.halted_by}")
         for problem in ending.problems:
             complain(problem)
         if ending.interrupted:
@@ -203,5 +201,7 @@ class _Run:
         for line in advice(options, statistics, ending):
             typer.echo(line, err=True)
         if written:
-            typer.echo(f"The report is in {options.report}", err=True)
+            typer.echo(f"The report is in {printable(options.report or '')}", err=True)
+        if options.out is None and ending.code != OK:
+            typer.echo("Which rows these are is kept with --out FILE.", err=True)
         return ending.code

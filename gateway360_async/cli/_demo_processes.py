@@ -158,7 +158,11 @@ class _Command:
         """Give the last line that it said; it has ended."""
         stderr = self.process.stderr
         said = b"" if stderr is None else await stderr.read()
-        return (said.decode(errors="replace").strip().splitlines() or ["nothing"])[-1]
+        last = (said.decode(errors="replace").strip().splitlines() or ["nothing"])[-1]
+        try:
+            return str(loads(last)["problem"])
+        except (ValueError, KeyError):
+            return last
 
 
 async def demo_of_processes(count: int, concurrency: int, *, json: bool = False) -> int:

@@ -9,11 +9,9 @@ Rules of this module:
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from collections import Counter
-from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from datetime import datetime
 from typing import Final
@@ -21,21 +19,22 @@ from typing import Final
 import typer
 
 from gateway360_async import InvalidRequest, PinRequest, Skipped, SkipReason
-from gateway360_async._numbers import checked_region, number_reader
+from gateway360_async._numbers import calling_code, checked_region, number_reader, region_of
 from gateway360_async._payloads import request_from
 from gateway360_async._repr import printable
 from gateway360_async._settings import checked_sender, endpoint
 from gateway360_async._wire import REQUEST_PATH
 
+from ._columns import Header
 from ._console import console_on
-from ._files import check_writable, count_lines, create, is_regular, open_input, rows_of
+from ._files import create, is_regular, open_input, rows_of, taking_turns
 from ._gate import seconds_apart
 from ._known import Known, known_of
 from ._options import BatchOptions
 from ._page import write_page
-from ._problems import FAILED, OK, complain
+from ._problems import FAILED, OK, in_words
 from ._progress import Live
-from ._rows import FileProblem, Row, Rows, from_thread
+from ._rows import Row, from_thread
 from ._show import as_json
 from ._summary import Ending
 from ._text_warnings import text_warnings
@@ -44,8 +43,6 @@ from ._words import count, duration
 __all__ = ["dry_run"]
 
 _SHOWN: Final = 20
-_AT_A_TIME: Final = 500
-"""Rows between two looks at whether somebody has pressed Ctrl-C."""
 
 
 async def dry_run(options: BatchOptions) -> int:
@@ -53,58 +50,37 @@ async def dry_run(options: BatchOptions) -> int:
     checked_sender(options.sender)
     url = endpoint(options.base_url, options.path_prefix, REQUEST_PATH, allow_insecure=False)
     apart = seconds_apart(options.rate)
-    for name in (options.out, options.report, options.store_file):
-        check_writable(name)
     looked = _Look(options)
     began = datetime.now().astimezone()
-    problem: str | None = None
-    reported = False
     stderr = console_on(stderr=True)
     with ExitStack() as files:
         file = open_input(options.file, files)
-        watched = stderr.is_terminal and not options.json
-        lines = await count_lines(file) if watched and is_regular(file) else None
-        rows = rows_of(file, options)
-        total = None if lines is None else lines - rows.headed
-        with Live(stderr, "checking", total, looked.counts, shown=watched, passing=True) as live:
+        rows, total = await rows_of(file, options)
+        looked.header = rows.header
+        source = taking_turns(rows) if is_regular(file) else from_thread(iter(rows))
+        with Live(stderr, "checking", total, looked.counts, shown=not options.json, passing=True) as live:
             async with known_of(options, url) as known:
                 looked.known = known
-                try:
-                    async for row in _all(rows, waits=not is_regular(file)):
-                        request = looked.at(row)
-                        if known is not None and request is not None:
-                            await known.add(row.line, request)
-                        live.tick()
-                    live.end()
-                except FileProblem as exc:
-                    problem = str(exc)
+                async for row in source:
+                    request = looked.at(row)
+                    if known is not None and request is not None:
+                        await known.add(row.line, request)
+                    live.tick()
+                live.end()
                 if known is not None:
                     await known.ask()
+        reported = known is not None and options.report is not None
         if known is not None and options.report is not None:
-            reported = True
             note = f"Nothing was sent: this is what the store knows. Rows that are free: {known.counts()['free']}"
-            ending = Ending(code=OK, elapsed=0.0, problems=[note, *([] if problem is None else [problem])])
+            ending = Ending(code=OK, elapsed=0.0, problems=[note])
             write_page(create(options.report, files), options, known.statistics, known.notable, ending, began)
     if options.json:
-        typer.echo(json.dumps(looked.summary(apart, problem)), err=True)
+        typer.echo(json.dumps(looked.summary(apart)), err=True)
     else:
-        typer.echo("\n".join(looked.lines(apart, problem)))
-        if problem is not None:
-            complain(problem)
+        typer.echo("\n".join(looked.lines(apart)))
         if reported:
-            typer.echo(f"The report is in {options.report}", err=True)
-    return OK if problem is None and not looked.invalid else FAILED
-
-
-async def _all(rows: Rows, *, waits: bool) -> AsyncIterator[Row]:
-    if waits:
-        async for row in from_thread(iter(rows)):
-            yield row
-        return
-    for index, row in enumerate(rows):
-        if not index % _AT_A_TIME:
-            await asyncio.sleep(0)
-        yield row
+            typer.echo(f"The report is in {printable(options.report or '')}", err=True)
+    return FAILED if looked.invalid else OK
 
 
 class _Look:
@@ -118,6 +94,8 @@ class _Look:
         """Requests to numbers that are read as national ones, and could be international."""
         self._options = options
         self._reader = number_reader(checked_region(options.region), options.line_types)
+        self.header: Header | None = None
+        self._countries: Counter[str] = Counter()
         self._seen: set[int] | None = set() if options.on_duplicate == "skip" else None
         self._problems: list[str] = []
         """The first ones; with --json, each was printed when it was found."""
@@ -136,7 +114,7 @@ class _Look:
             request = request_from(row, sender=self._options.sender, reader=self._reader)
         except InvalidRequest as exc:
             self.invalid += 1
-            self._skipped(index, row.line, number, Skipped(SkipReason.INVALID, str(exc)))
+            self._skipped(index, row.line, number, Skipped(SkipReason.INVALID, in_words(str(exc))))
             return None
         if self._seen is not None:
             if int(request.msisdn) in self._seen:
@@ -146,6 +124,7 @@ class _Look:
                 return None
             self._seen.add(int(request.msisdn))
         self.requests += 1
+        self._countries[region_of(request.msisdn) or f"+{calling_code(request.msisdn)}"] += 1
         self.two_readings += self._reader.two_readings(number)
         self._look_at_text(index, row.line, request)
         return request
@@ -180,7 +159,7 @@ class _Look:
         """Give the counts for whoever watches."""
         return Counter({"to be sent": self.requests, "invalid": self.invalid, "duplicates": self.duplicates})
 
-    def summary(self, apart: float | None, problem: str | None) -> dict[str, object]:
+    def summary(self, apart: float | None) -> dict[str, object]:
         """Say it to a program."""
         texts = {
             "rows": self._texts,
@@ -195,20 +174,25 @@ class _Look:
             "invalid": self.invalid,
             "duplicates": self.duplicates,
             "requests": self.requests,
+            "by_country": dict(self._countries.most_common()),
             "two_readings": self.two_readings,
             "seconds_at_rate": None if apart is None else round(self._seconds(apart), 3),
             "store": None if self.known is None else self.known.counts(),
             **({"texts": texts} if self._texts else {}),
-            "problem": problem,
-            "exit_code": OK if problem is None and not self.invalid else FAILED,
+            "notice": self._notice,
+            "exit_code": FAILED if self.invalid else OK,
         }
 
-    def lines(self, apart: float | None, problem: str | None) -> list[str]:
+    @property
+    def _notice(self) -> str | None:
+        return None if self.header is None else self.header.notice
+
+    def lines(self, apart: float | None) -> list[str]:
         """Say it to a person."""
         options = self._options
         entries = self.requests + self.duplicates + self.invalid
         lines = [
-            f"Dry run of {_named(options)}: nothing was sent, and no connection opened.",
+            f"Dry run of {printable(options.input)}: nothing was sent, and no connection opened.",
             "",
             f"  {count(entries):>10}  entries",
             f"  {count(self.invalid):>10}  invalid, which would be skipped",
@@ -221,8 +205,13 @@ class _Look:
         if self.two_readings:
             read = f"{count(self.two_readings)} of them could be international numbers, and are read as of"
             lines.insert(-1, f"              {read} {self._reader.region}")
-        if problem is not None:
-            lines.insert(-1, "              and more, maybe: the file cannot be read to its end")
+        if self._countries:
+            shown = [f"{count(number)} {country}" for country, number in self._countries.most_common(_SHOWN)]
+            more = len(self._countries) - len(shown)
+            shown += [f"and of {more} more countries"] if more else []
+            lines.insert(-1, f"              by country: {', '.join(shown)}")
+        if self._notice is not None:
+            lines += [f"C{self._notice[1:]}.", ""]
         if self.known is not None:
             lines += [
                 f"In the store, the batch {printable(options.name or '')} has",
@@ -280,7 +269,3 @@ def _listed(title: str, shown: list[str], number: int) -> list[str]:
         return []
     more = number - len(shown)
     return ["", title, *shown, *([f"  and {count(more)} more: --json lists them all"] if more else [])]
-
-
-def _named(options: BatchOptions) -> str:
-    return "stdin" if options.file == "-" else printable(options.file)

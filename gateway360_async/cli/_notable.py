@@ -64,6 +64,8 @@ class Notable:
 
     def add(self, line: int, number: object, result: BatchResult) -> None:
         """Keep an entry, if it is one of the first of its fate."""
+        if isinstance(result, Skipped) and result.result is not None:
+            result = result.result
         if isinstance(result, Ok):
             return
         fate = fate_of(result)

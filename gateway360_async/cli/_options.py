@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 from urllib.parse import parse_qs, urlsplit
@@ -13,7 +15,7 @@ import attrs
 from gateway360_async._numbers import LineTypes
 from gateway360_async._settings import STORE_VARIABLE
 
-__all__ = ["CONCURRENCY", "PATH_PREFIX", "BatchOptions", "argument", "file_of", "free_name"]
+__all__ = ["CONCURRENCY", "PATH_PREFIX", "BatchOptions", "argument", "file_of", "free_name", "quoted"]
 
 CONCURRENCY = 100
 PATH_PREFIX = "/api"
@@ -24,7 +26,10 @@ class BatchOptions:
     """The options of the command, as they were typed."""
 
     file: str
-    out: str = "-"
+    out: str | None = "-"
+    """Where the results go; `None`: nowhere, for a terminal shows how far the batch is."""
+    columns: Sequence[str] = ()
+    """Fields and the columns that hold them: `msisdn=phone`."""
     sender: str | None = None
     region: str | None = None
     line_types: LineTypes = "sms"
@@ -44,7 +49,7 @@ class BatchOptions:
     def command(self) -> str:
         """Write the command line that goes on with this batch: results and page go to files of their own."""
         words = ["gateway360", "batch", argument(self.file)]
-        if self.out != "-":
+        if self.out not in (None, "-"):
             words += ["--out", free_name(self.out)]
         options = {
             "--sender": self.sender,
@@ -61,12 +66,18 @@ class BatchOptions:
         for name, value in options.items():
             if value is not None:
                 words += [f"{name}={value}"] if value.startswith("-") else [name, value]
+        words += [word for column in self.columns for word in ("--column", column)]
         switches = {"--resend-maybe-sent": self.resend_maybe_sent, "--json": self.json}
         words += [name for name, on in switches.items() if on]
         if self.store is None:
-            return shlex.join(words)
-        store = f'"${STORE_VARIABLE}"' if self.store_is_secret else shlex.quote(argument(self.store))
-        return f"{shlex.join(words)} --store {store}"
+            return " ".join(map(quoted, words))
+        store = f'"${STORE_VARIABLE}"' if self.store_is_secret else quoted(argument(self.store))
+        return f"{' '.join(map(quoted, words))} --store {store}"
+
+    @property
+    def input(self) -> str:
+        """What to call the input."""
+        return "stdin" if self.file == "-" else self.file
 
     @property
     def store_file(self) -> str | None:
@@ -91,6 +102,21 @@ def file_of(store: str | None) -> str | None:
 def argument(file: str) -> str:
     """Write the name of a file so that no command takes it for an option."""
     return f"./{file}" if file.startswith("-") and file != "-" else file
+
+
+def quoted(word: str) -> str:
+    """Quote a word for a shell; a character that would command the terminal is written as its bytes."""
+    if word.isprintable():
+        return shlex.quote(word)
+    escaped = (
+        f"\\{char}"
+        if char in "\\'"
+        else char
+        if char.isprintable()
+        else "".join(f"\\x{byte:02x}" for byte in os.fsencode(char))
+        for char in word
+    )
+    return f"$'{''.join(escaped)}'"
 
 
 def free_name(name: str) -> str:

@@ -37,7 +37,7 @@ def write_page(
     out.write(
         page(
             Report(
-                file=masked("stdin" if options.file == "-" else options.file),
+                file=masked(options.input),
                 fates=statistics.fates,
                 outcomes=_masked(statistics.outcomes),
                 notes=_notes(ending),
@@ -78,8 +78,8 @@ def _notes(ending: Ending) -> list[str]:
 def _settings(options: BatchOptions) -> list[tuple[str, str]]:
     gateway = endpoint(options.base_url, options.path_prefix, REQUEST_PATH, allow_insecure=False)
     return [
-        ("input", "stdin" if options.file == "-" else masked(options.file)),
-        ("results", "stdout" if options.out == "-" else masked(options.out)),
+        ("input", masked(options.input)),
+        ("results", {None: "not kept", "-": "stdout"}.get(options.out) or masked(options.out or "")),
         ("gateway", masked_digits(gateway)),
         ("sender", masked(options.sender or "each row's own")),
         *_pace(options),

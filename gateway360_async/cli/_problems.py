@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json as jsonlib
 import os
 import signal
 import sys
@@ -11,7 +12,8 @@ from contextlib import suppress
 from getpass import getpass
 from typing import Final, NoReturn, cast
 
-from gateway360_async import Gateway360Error
+from gateway360_async import Gateway360Error, InvalidConfiguration, InvalidRequest
+from gateway360_async._repr import printable
 
 __all__ = [
     "FAILED",
@@ -20,12 +22,14 @@ __all__ = [
     "OK",
     "TERMINATED",
     "USAGE",
+    "FileProblem",
     "UsageProblem",
     "api_key",
     "ask",
     "complain",
-    "fail",
+    "in_words",
     "run",
+    "tell",
 ]
 
 OK: Final = 0
@@ -35,35 +39,82 @@ HALTED: Final = 3
 INTERRUPTED: Final = 130
 TERMINATED: Final = 143
 
+_OPTIONS: Final = {
+    "msisdn": "the number",
+    "api_key": "GATEWAY360_API_KEY",
+    "pin_params.type": "--pin-type",
+    "pin_params.length": "--pin-length",
+    "pin_params.expires_in": "--pin-expires-in",
+    "pin_params.max_tries": "--pin-max-tries",
+    **{
+        name: f"--{name.replace('_', '-')}"
+        for name in ("sender", "sms_text", "report_url", "region", "deadline", "base_url", "path_prefix")
+    },
+}
+"""The options by the fields and settings of the library."""
+_WORDS: Final = {
+    '(region="ES", --region ES)': "(--region ES)",
+    'line_types="any" (--line-types any)': "--line-types any",
+    ", or None for no region": "",
+    ", or allow_insecure=True": "; http:// is for this machine alone, as in http://127.0.0.1:8360",
+    ", or path_prefix=''": ", or --path-prefix ''",
+    "given as `api_key` or in the environment as GATEWAY360_API_KEY": "without anything around it",
+}
+"""The library's words for the same in Python."""
+
 
 class UsageProblem(Exception):
     """A wrong option, file, port or key. The text is the line to show."""
 
 
+class FileProblem(UsageProblem):
+    """The input cannot be read on from a line, or the results not be written. What came before it was sent."""
+
+
 def complain(problem: object) -> None:
-    """Show one line on stderr."""
-    print(f"gateway360: {problem}", file=sys.stderr)  # noqa: T201
+    """Show one line on stderr, in which nothing commands the terminal."""
+    print(f"gateway360: {printable(str(problem))}", file=sys.stderr)  # noqa: T201
 
 
-def fail(problem: object, code: int = USAGE) -> NoReturn:
-    """Show one line and leave."""
-    complain(problem)
-    raise SystemExit(code)
+def tell(problem: object, code: int, *, json: bool) -> int:
+    """Show why a command fails, as a line or for a program. Gives the exit code."""
+    if json:
+        print(jsonlib.dumps({"problem": str(problem), "exit_code": code}), file=sys.stderr)  # noqa: T201
+    else:
+        complain(problem)
+    return code
 
 
-def run(command: Coroutine[object, object, int]) -> NoReturn:
-    """Run a command to its exit code."""
+def in_words(text: str) -> str:
+    """Write what the library says in the words of the command line."""
+    for words, option in _WORDS.items():
+        text = text.replace(words, option)
+    return text
+
+
+def _of_options(error: Gateway360Error) -> str:
+    text = in_words(str(error))
+    if isinstance(error, (InvalidRequest, InvalidConfiguration)):
+        field = error.field if isinstance(error, InvalidRequest) else error.setting
+        text = _OPTIONS.get(field, field) + text.removeprefix(field)
+    return text
+
+
+def run(command: Coroutine[object, object, int], *, json: bool = False) -> NoReturn:
+    """Run a command to its exit code. With `json`, why it fails is an object, too."""
     try:
         code = asyncio.run(_interruptible(command))
     except KeyboardInterrupt:
-        fail("interrupted", INTERRUPTED)
+        code = tell("interrupted", INTERRUPTED, json=json)
     except asyncio.CancelledError:
-        fail("terminated", TERMINATED)
-    except (UsageProblem, Gateway360Error) as exc:
-        fail(exc)
+        code = tell("terminated", TERMINATED, json=json)
+    except UsageProblem as exc:
+        code = tell(exc, USAGE, json=json)
+    except Gateway360Error as exc:
+        code = tell(_of_options(exc), USAGE, json=json)
     except OSError as exc:
         where = f"{exc.filename}: " if exc.filename else ""
-        fail(f"{where}{exc.strerror or exc}")
+        code = tell(f"{where}{exc.strerror or exc}", USAGE, json=json)
     raise SystemExit(code)
 
 

@@ -130,5 +130,6 @@ class _Done(ProgressColumn):
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
+        # Of less than a second a rate says nothing.
+        speed = (task.finished_speed or task.speed) if (task.elapsed or 0.0) >= 1 else None
         return Text("" if speed is None else f"{a_second(speed)}/s", style="progress.data.speed")

@@ -2,50 +2,58 @@
 
 Rules of this module:
 
-- The header is checked before anything is sent; the rows are read as they are needed.
-- A row is never dropped: what does not fit the columns stays in it, under a name that makes it invalid.
-- A cell that cannot be read makes its row invalid, in the words of a person with a spreadsheet; the rows around it are
-  sent. Bytes that are not UTF-8 are such a cell.
-- An empty cell means that the field is not given. A whole number may have a tail of `.0`, as spreadsheets write it.
+- What makes it doubtful where a row begins or ends, and bytes that are not UTF-8, refuse the file: see `_csv`.
+- A row is never dropped: a cell that fits no column, or cannot be read, makes its row invalid, in the words of a person
+  with a spreadsheet; the rows around it are sent.
+- An empty cell means that the field is not given. A whole number may have a tail of `.0` or `,0`, as spreadsheets
+  write it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import csv
 import re
 import threading
-from collections.abc import AsyncIterator, ItemsView, Iterable, Iterator
+from collections.abc import AsyncIterator, ItemsView, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
 from typing import Final, TextIO
 
-from gateway360_async import InvalidRequest
+from gateway360_async import InvalidRequest, PinType
 from gateway360_async._repr import printable
 from gateway360_async._text import has_lone_surrogate
 
-from ._problems import UsageProblem
+from ._columns import FIELDS, Header, delimiter_of, header_of, unaccented, visible
+from ._csv import CsvRows
+from ._problems import FileProblem, UsageProblem
 
-__all__ = ["COLUMNS", "FileProblem", "Row", "Rows", "from_thread"]
+__all__ = ["Row", "Rows", "from_thread"]
 
-_TEXT_COLUMNS: Final = ("msisdn", "sender", "sms_text", "report_url", "pin_params.type")
-_NUMBER_COLUMNS: Final = {
-    "hlr_lookup": "yes, no, true, false, 1 or 0",
+_EXPECTED: Final = {
+    "hlr_lookup": "yes, no, 1 or 0",
+    "pin_params.type": "numeric, alpha or alphanumeric",
     "pin_params.length": "a whole number from 4 to 16",
     "pin_params.expires_in": "a whole number of seconds, 0 or more",
     "pin_params.max_tries": "a whole number, 0 or more",
 }
-"""The columns that do not hold texts, and what their cells may hold."""
-COLUMNS: Final = (*_TEXT_COLUMNS, *_NUMBER_COLUMNS)
-_DELIMITERS: Final = ",;\t"
-_INTEGER: Final = re.compile(r"(-?[0-9]{1,19})(?:\.0+)?")
-_BOOLEANS: Final = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
-_NOT_UTF_8: Final = "this file is not UTF-8: save it as CSV UTF-8"
+"""The columns that do not hold any text, and what their cells may hold."""
+_INTEGER: Final = re.compile(r"(-?[0-9]{1,19})(?:\.0+|,00?)?")
+_YES: Final = ("1", "yes", "y", "true", "si", "s", "verdadero")
+_NO: Final = ("0", "no", "n", "false", "falso")
+_SAVE: Final = 'open it in the spreadsheet, and save it as "CSV UTF-8"'
+_NOT_UTF_8: Final = f"this is not UTF-8, but Windows-1252 or another encoding: {_SAVE}"
+_NO_TEXT: Final = f"this is no text: {_SAVE}"
+_KINDS: Final = {
+    b"PK\x03\x04": "a spreadsheet (.xlsx, .ods, .numbers) or another zip file",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet (.xls) or another file of an old Office",
+    b"\xff\xfe": "text in UTF-16",
+    b"\xfe\xff": "text in UTF-16",
+    b"\x1f\x8b": "a gzip file",
+    b"%PDF": "a PDF",
+}
+_LONGEST: Final = 100_000  # characters of a line
+_ESCAPED: Final = re.compile(r"\\[nrt]")
 _SHOWN: Final = 20  # characters of a cell in an error
-
-
-class FileProblem(Exception):
-    """The file cannot be read on from a line. What came before it was sent."""
 
 
 class Row(dict[str, object]):
@@ -79,114 +87,100 @@ class Rows:
     Args:
         file: The file, opened with `newline=""` and `errors="surrogateescape"`.
         name: What to call it in an error.
+        renamed: The columns' names by the fields of a request, where they are not the fields' own.
 
     Raises:
-        UsageProblem: The header names no `msisdn`, an unknown column, or a column twice.
+        UsageProblem: The file is no text, or its first line names no column with the numbers.
     """
 
-    def __init__(self, file: TextIO, name: str) -> None:
+    def __init__(self, file: TextIO, name: str, renamed: Mapping[str, str] | None = None) -> None:
         self._name = name
-        self._skipped = 0
-        self.headed = False
-        """Whether the first line that is not empty is a header."""
-        self.headed_by = 0
-        """The lines at the top that are no entries: the header, and empty ones before it."""
         self.bare_cr = False
         """Whether a line that was read ends with a carriage return alone: no other tool counts lines as this then."""
-        lines = self._watched(file)
-        first = ""
-        for first in lines:
-            if first.strip():
+        self._lines = self._checked(file)
+        delimiter: str | None = None
+        line, first = 0, ""
+        for line, first in self._lines:  # noqa: B007  # the last one is looked at below
+            delimiter = delimiter or delimiter_of(first)
+            if visible(first).strip() and not delimiter_of(first):
                 break
-            self._skipped += 1
-        if "\0" in first:  # UTF-16, most likely: each byte would be a character of its own
-            raise UsageProblem(f"{name}: {_NOT_UTF_8}")
-        self.columns = _columns(first, name)
-        if self.columns:
-            delimiter = _delimiter(first)
-            self._reader = csv.reader(lines, delimiter=delimiter)
-            self._skipped += 1
-            self.headed_by = self._skipped
-            self.headed = True
         else:
-            self._lines = chain([first], lines)
+            first = ""
+        try:
+            self.header = header_of(first, delimiter, renamed or {}) if first else None
+        except UsageProblem as exc:
+            raise UsageProblem(f"{name}: {exc}") from None
+        self.headed_by = line if self.header else max(0, line - 1)
+        """The lines at the top that are no entries: the header, and those before it."""
+        if self.header is None:
+            self._lines = chain([(line, first)], self._lines)
+
+    def has(self, field: str) -> bool:
+        """Whether a column holds a field."""
+        return self.header is not None and field in self.header.fields
 
     def __iter__(self) -> Iterator[Row]:
-        return self._from_csv() if self.columns else self._from_lines()
+        for line, last, cells in self.cells():
+            if self.header is None:
+                yield Row(line, {"msisdn": cells[0].strip()})
+            else:
+                yield _row(line, last, self.header, cells)
 
-    def _watched(self, file: Iterable[str]) -> Iterator[str]:
-        for line in file:
+    def cells(self) -> Iterator[tuple[int, int, list[str]]]:
+        """Give the rows that are not empty, without a look into their cells: the first and the last line of each."""
+        rows: Iterable[tuple[int, int, list[str]]]
+        if (header := self.header) is None:
+            rows = ((line, line, [text]) for line, text in self._lines)
+        else:
+            text = header.fields.index("sms_text") if "sms_text" in header.fields else None
+            rows = CsvRows(self._name, self._lines, header.delimiter, header.names, text)
+        empty = True
+        for row in rows:
+            if visible("".join(row[2])).strip():
+                empty = False
+                yield row
+        if empty:
+            raise FileProblem(f"{self._name}: there are no numbers in it")
+
+    def _checked(self, file: TextIO) -> Iterator[tuple[int, str]]:
+        """Number the lines, and refuse what is no text in UTF-8."""
+        for number, line in enumerate(file, 1):
+            if number == 1:
+                self._refuse_other_kinds(line)
+            if not line.isascii() and has_lone_surrogate(line):
+                raise FileProblem(f"{self._name}, line {number}: {_NOT_UTF_8}")
+            if "\0" in line or len(line) > _LONGEST:
+                raise FileProblem(f"{self._name}, line {number}: {_NO_TEXT}")
             if line.endswith("\r"):
                 self.bare_cr = True
-            yield line
+            yield number, line
 
-    def _from_lines(self) -> Iterator[Row]:
-        for line, text in enumerate(self._lines, self._skipped + 1):
-            if text.strip():
-                yield _row(line, line, ("msisdn",), [text])
-
-    def _from_csv(self) -> Iterator[Row]:
-        while True:
-            line = self._skipped + self._reader.line_num + 1
-            try:
-                cells = next(self._reader, None)
-            except csv.Error as exc:
-                raise FileProblem(
-                    f"{self._name}, line {line}: {exc}; nothing from this line on can be read"
-                ) from None
-            if cells is None:
-                return
-            if any(cell.strip() for cell in cells):
-                yield _row(line, self._skipped + self._reader.line_num, self.columns, cells)
+    def _refuse_other_kinds(self, line: str) -> None:
+        start = line.encode("utf-8", "surrogateescape")
+        kind = next((kind for magic, kind in _KINDS.items() if start.startswith(magic)), None)
+        if kind is not None:
+            raise UsageProblem(f"{self._name}: this is {kind}, not a CSV: {_SAVE}")
 
 
-def _columns(header: str, name: str) -> tuple[str, ...]:
-    """Read the header, or give `()` for a file of one number a line."""
-    try:
-        rows = list(csv.reader([header], delimiter=_delimiter(header)))
-    except csv.Error as exc:
-        raise UsageProblem(f"{name}: the first line is no header: {exc}") from None
-    columns = tuple(cell.strip().lower() for row in rows for cell in row)
-    if "msisdn" not in columns:
-        if len(columns) > 1 and has_lone_surrogate(header):
-            raise UsageProblem(f"{name}: {_NOT_UTF_8}")
-        if len(columns) > 1:
-            raise UsageProblem(
-                f"{name}: the first line names no msisdn column; known columns: {', '.join(COLUMNS)}"
-            )
-        return ()
-    if has_lone_surrogate(header):
-        raise UsageProblem(f"{name}: {_NOT_UTF_8}")
-    for column in columns:
-        if column not in COLUMNS:
-            raise UsageProblem(f"{name}: unknown column {column!r}; known columns: {', '.join(COLUMNS)}")
-        if columns.count(column) > 1:
-            raise UsageProblem(f"{name}: the column {column!r} is there twice")
-    return columns
-
-
-def _delimiter(header: str) -> str:
-    # Spreadsheets write a semicolon where the comma is the decimal point, as in Spain.
-    return max(_DELIMITERS, key=header.count)
-
-
-def _row(line: int, last: int, columns: tuple[str, ...], cells: list[str]) -> Row:
+def _row(line: int, last: int, header: Header, cells: list[str]) -> Row:
     fields: dict[str, object] = {}
     pin_params: dict[str, object] = {}
     problem: InvalidRequest | None = None
     for index, cell in enumerate(cells):
-        if not cell.strip():
+        if not visible(cell).strip():
             continue
-        column = columns[index] if index < len(columns) else f"column {index + 1}"
+        column = header.fields[index] if index < len(header.fields) else ""
+        if not column and index < len(header.names) and header.names[index]:
+            continue  # a column of the person's own
         try:
-            value = _value(column, cell)
+            value = _value(column or f"column {index + 1}", cell)
         except InvalidRequest as exc:
             problem = problem or exc.with_traceback(None)
-            value = cell.encode("utf-8", "replace").decode().strip()
+            value = cell.strip()
         group, dot, field = column.partition(".")
         if dot:
             pin_params[field] = value
-        else:
+        elif group:
             fields[group] = value
     if pin_params:
         fields["pin_params"] = pin_params
@@ -195,20 +189,28 @@ def _row(line: int, last: int, columns: tuple[str, ...], cells: list[str]) -> Ro
 
 def _value(column: str, cell: str) -> object:
     """Read a cell, or raise `InvalidRequest` in the words of the person who filled it in."""
-    if has_lone_surrogate(cell):  # bytes that no UTF-8 has
-        raise InvalidRequest(column, _NOT_UTF_8, "CSV UTF-8")
-    if column not in COLUMNS:
-        raise InvalidRequest(column, "the first line names no such column", "no more cells than it names")
-    if column not in _NUMBER_COLUMNS:
-        return cell if column == "sms_text" else cell.strip()
-    text = cell.strip()
+    if column == "sms_text":
+        if _ESCAPED.search(cell):
+            raise InvalidRequest(
+                column, r"holds \n or the like, which the phone shows as it is", "a line break itself"
+            )
+        return cell
+    if column not in FIELDS:
+        raise InvalidRequest(
+            column, "the first line has no name for it", "a text that holds the separator to be in quotes"
+        )
+    text = visible(cell).strip()
+    if column not in _EXPECTED:
+        return cell.strip()
     number = _INTEGER.fullmatch(text)
-    value: int | None = int(number[1]) if number else None
+    value: object = int(number[1]) if number else None
     if column == "hlr_lookup":
-        value = _BOOLEANS.get(number[1] if number else text.lower())
+        word = number[1] if number else unaccented(text.lower())
+        value = word in _YES if word in (*_YES, *_NO) else None
+    elif column == "pin_params.type":
+        value = text.lower() if text.lower() in list(PinType) else None
     if value is None:
-        expected = _NUMBER_COLUMNS[column]
-        raise InvalidRequest(column, f"{_shown(text)} is not {expected}", expected)
+        raise InvalidRequest(column, f"{_shown(text)} is not {_EXPECTED[column]}", _EXPECTED[column])
     return value
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json as jsonlib
+import os
 import signal
 import time
 import webbrowser
+from contextlib import AsyncExitStack, suppress
 from typing import Final
 
 import typer
@@ -16,7 +19,7 @@ from rich.text import Text
 from gateway360_async._repr import printable
 from gateway360_async.sandbox import HLR_FAIL_PREFIX, Message, Sandbox
 
-from ._problems import OK
+from ._problems import OK, UsageProblem
 from ._words import count
 
 __all__ = ["sandbox"]
@@ -51,9 +54,17 @@ async def sandbox(port: int, balance: int | None, latency: float, *, open_page: 
         console.print(Text("{}  {} → {}  {}".format(moment, *told)))
 
     stopped = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with Sandbox(port=port, balance=balance, latency=latency, keep=_KEPT, on_message=show) as gateway:
+    with suppress(NotImplementedError):  # on Windows Ctrl-C cancels this task
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with AsyncExitStack() as stack:
+        served = Sandbox(port=port, balance=balance, latency=latency, keep=_KEPT, on_message=show)
+        try:
+            gateway = await stack.enter_async_context(served)
+        except OSError as exc:
+            in_use = exc.errno == errno.EADDRINUSE
+            problem = "is in use by another program" if in_use else os.strerror(exc.errno or 0)
+            raise UsageProblem(f"--port {port}: {problem}; give another, or 0 for a free one") from None
         if json:
             line({"event": "ready", "base_url": gateway.base_url, "api_key": gateway.api_key})
         console.print(
@@ -69,7 +80,8 @@ async def sandbox(port: int, balance: int | None, latency: float, *, open_page: 
         # In a thread: a browser of the terminal keeps its caller until it is left.
         if open_page and not await asyncio.to_thread(webbrowser.open, page):
             console.print("No browser could be started here: open the page yourself.\n")
-        await stopped.wait()
+        with suppress(asyncio.CancelledError):
+            await stopped.wait()
         kept = [len(kept) for kept in (gateway.messages, gateway.requests)]
         of_the_last = f" (of the last {count(_KEPT)} each)" if max(kept) == _KEPT else ""
         console.print(f"{count(kept[0])} SMS, {count(kept[1])} requests{of_the_last}")

@@ -66,8 +66,9 @@ _FATES: Final = {
 
 
 def fate_of(result: BatchResult) -> Fate:
-    """Say which of the four things happened."""
-    return Fate.SKIPPED if isinstance(result, Skipped) else _FATES[result.disposition]
+    """Say which of the four things happened, now or in the earlier run that completed it."""
+    passed_over = isinstance(result, Skipped) and result.result is None
+    return Fate.SKIPPED if passed_over else _FATES[result.disposition]
 
 
 def why(result: BatchResult) -> str:
@@ -207,8 +208,8 @@ class Statistics:
 
     def __init__(self) -> None:
         self.total = 0
-        self.delivered = 0
-        """Entries whose SMS was sent, by this run or by one before."""
+        self.sent_before = 0
+        """Entries whose SMS an earlier run sent, or another machine; they are `Fate.SENT`, too."""
         self.fates: Counter[Fate] = Counter()
         self.outcomes: Outcomes = Counter()
         self.repeated = 0
@@ -228,7 +229,7 @@ class Statistics:
         fate = fate_of(result)
         self.total += 1
         self.fates[fate] += 1
-        self.delivered += result.disposition is Disposition.SENT
+        self.sent_before += isinstance(result, Skipped) and fate is Fate.SENT
         outcome = (type(result).__name__, why(result), result.disposition)
         if outcome not in self.outcomes and len(self.outcomes) >= _DISTINCT:
             outcome = (outcome[0], _OTHERS, outcome[2])

@@ -9,7 +9,6 @@ Rules of this module:
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from typing import Any, Final
 
@@ -19,11 +18,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gateway360_async import ApiError, Disposition
+from gateway360_async import ApiError, Disposition, TransportFailure
 from gateway360_async._repr import printable
 from gateway360_async._settings import STORE_VARIABLE
 
-from ._options import BatchOptions, argument, free_name
+from ._options import BatchOptions, argument, free_name, quoted
 from ._problems import FAILED, HALTED, INTERRUPTED, TERMINATED
 from ._show import as_json
 from ._stats import Fate, Histogram, Outcomes, Statistics
@@ -55,7 +54,7 @@ class Ending:
 
     code: int
     elapsed: float
-    halted_by: ApiError | None = None
+    halted_by: ApiError | TransportFailure | None = None
     problems: list[str] = attrs.field(factory=list)
     completed_to: int = 0
     headed_by: int = 0
@@ -83,6 +82,8 @@ def latencies(histogram: Histogram) -> dict[str, float]:
 def show_summary(console: Console, statistics: Statistics, ending: Ending) -> None:
     """Print the table, and the times below it."""
     console.print(table_of(statistics.outcomes, title(statistics.total, ending.elapsed), console))
+    if statistics.sent_before:
+        console.print(f"{count(statistics.sent_before)} of these SMS were sent before this run")
     named = latencies(statistics.all_latencies)
     if named:
         times = (
@@ -94,8 +95,8 @@ def show_summary(console: Console, statistics: Statistics, ending: Ending) -> No
 
 
 def title(total: int, elapsed: float) -> str:
-    """Say how many there were, and how long it took."""
-    rate = f" ({a_second(total / elapsed)} a second)" if elapsed > 0 else ""
+    """Say how many there were, and how long it took; a rate says nothing of less than a second."""
+    rate = f" ({a_second(total / elapsed)} a second)" if elapsed >= 1 else ""
     return f"{count(total)} entries in {duration(elapsed)}{rate}"
 
 
@@ -132,6 +133,7 @@ def counts_object(statistics: Statistics, ending: Ending) -> dict[str, Any]:
     return {
         "entries": statistics.total,
         **{fate.name.lower(): statistics.fates[fate] for fate in Fate},
+        "sent_before": statistics.sent_before,
         "by_error_id": by["ApiError"],
         "by_kind": by["TransportFailure"],
         "by_reason": by["Skipped"],
@@ -166,7 +168,7 @@ def advice(options: BatchOptions, statistics: Statistics, ending: Ending) -> lis
     """Say how to go on, in lines; none for a batch that was finished."""
     command = _goes_on(options, ending)
     if ending.code == HALTED:
-        return _after_halt(options, statistics, command)
+        return _after_halt(options, statistics, ending, command)
     if not ending.interrupted:
         return []
     if command is None:
@@ -201,14 +203,13 @@ def _maybe_sent(statistics: Statistics) -> list[str]:
     ]
 
 
-def _after_halt(options: BatchOptions, statistics: Statistics, command: str | None) -> list[str]:
+def _after_halt(
+    options: BatchOptions, statistics: Statistics, ending: Ending, command: str | None
+) -> list[str]:
+    if command is None and not (statistics.fates[Fate.SENT] or statistics.fates[Fate.MAYBE_SENT]):
+        return ["Nothing was sent. When that is put right, give the same command again."]
     if command is None:
-        return [
-            (
-                f"What was not sent is in {_results(options)} with the disposition not_sent. "
-                "With --store FILE, the same command would go on by itself."
-            )
-        ]
+        return _without_store(options, statistics, ending)
     return [
         *_maybe_sent(statistics),
         "When that is put right, go on with:",
@@ -224,7 +225,7 @@ def _without_store(options: BatchOptions, statistics: Statistics, ending: Ending
     lines = [
         (
             f"No store was given, so the same command would send to everybody again. Every line up to {last} has its "
-            f"result in {_results(options)}; nothing after it was begun."
+            f"result{_place(options)}; nothing after it was begun."
         )
     ]
     if statistics.fates[Fate.MAYBE_SENT]:
@@ -252,14 +253,16 @@ def _without_store(options: BatchOptions, statistics: Statistics, ending: Ending
     return lines
 
 
-def _results(options: BatchOptions) -> str:
-    return "the output" if options.out == "-" else printable(options.out)
+def _place(options: BatchOptions) -> str:
+    if options.out is None:
+        return ", which only --out FILE keeps"
+    return " in the output" if options.out == "-" else f" in {printable(options.out)}"
 
 
 def _tail(file: str, rest: str, ending: Ending) -> str:
     """The shell's way to leave out the lines that have their results."""
-    name = shlex.quote(argument(file))
+    name = quoted(argument(file))
     after = f"tail -n +{ending.completed_to + 1} {name}"
     if ending.headed_by:
         after = f"{{ head -n {ending.headed_by} {name}; {after}; }}"
-    return f"{after} > {shlex.quote(rest)}"
+    return f"{after} > {quoted(rest)}"

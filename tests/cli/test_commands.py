@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
 import os
 import signal
 import socket
@@ -67,11 +68,11 @@ def test_request_says_no_and_exits_with_1(cli, sandbox):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["123", "--sender", "X"], "msisdn: has 3 digits"),
-        (["34666666111", "--sender", "FAR TOO LONG A SENDER"], "sender: has 21 characters"),
-        (["34666666111", "--sender", "X", "--pin-length", "3"], "pin_params.length: is too small"),
-        (["34666666111", "--sender", "X", "--base-url", "http://example.com"], "base_url: is plain http"),
-        (["34666666111", "--sender", "X", "--deadline", "0"], "deadline: "),
+        (["123", "--sender", "X"], "the number: has 3 digits"),
+        (["34666666111", "--sender", "FAR TOO LONG A SENDER"], "--sender: has 21 characters"),
+        (["34666666111", "--sender", "X", "--pin-length", "3"], "--pin-length: is too small"),
+        (["34666666111", "--sender", "X", "--base-url", "http://example.com"], "--base-url: is plain http"),
+        (["34666666111", "--sender", "X", "--deadline", "0"], "--deadline: is 0.0"),
     ],
     ids=["number", "sender", "pin", "url", "deadline"],
 )
@@ -155,16 +156,6 @@ def test_numbers_from_a_pipe_are_sent_as_they_come(sandbox, monkeypatch):
     assert len(lines_of(stdout)) == len(sandbox.messages) == 3
 
 
-def test_bytes_that_are_not_utf8_spoil_their_row_only(cli, sandbox, tmp_path):
-    file = tmp_path / "in.csv"
-    file.write_bytes(b"msisdn,sender\n34600000001,CAF\xc9\n34600000002,CAF\xc3\x89\n")
-    result = cli.invoke(app, ["batch", str(file)])
-    lines = {line["line"]: line for line in lines_of(result.stdout)}
-    assert lines[2]["detail"].startswith("sender: this file is not UTF-8: save it as CSV UTF-8")
-    assert lines[3]["result"] == "Ok"
-    assert sandbox.messages[0].sender == "CAFÉ"
-
-
 def test_a_wrong_key_halts_with_exit_code_3_and_every_row_has_its_line(cli, sandbox, tmp_path, monkeypatch):
     monkeypatch.setenv("GATEWAY360_API_KEY", "wrong")
     file = tmp_path / "numbers"
@@ -190,14 +181,48 @@ def test_a_number_that_is_there_twice_is_skipped_or_sent_as_asked(cli, sandbox, 
     assert len(sandbox.messages) == 3
 
 
-def test_a_file_that_breaks_in_the_middle_keeps_the_results_before_it(cli, sandbox, tmp_path):
+OPEN = 'msisdn,sender\n34600000001,X\n34600000002,"X\n' + "34600000003,X\n" * 100
+
+
+def test_file_with_an_open_quote_sends_nothing(cli, sandbox, tmp_path):
     file = tmp_path / "in.csv"
-    file.write_text("msisdn,sender\n34600000001,X\n34600000002," + "x" * 200_000 + "\n")
+    file.write_text(OPEN)
     result = cli.invoke(app, ["batch", str(file)])
-    assert result.exit_code == 1
-    assert [line["line"] for line in lines_of(result.stdout)] == [2]
-    assert "line 3" in result.stderr
-    assert len(sandbox.messages) == 1
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert one_line(result.stderr).endswith(
+        "in.csv, line 3, sender: a quote opens here and is not closed: line 4 looks like a row"
+    )
+    assert sandbox.requests == []
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "sent"), [(OPEN, 1, 1), ("msisdn,sender\n", 2, 0)], ids=["an open quote", "no rows"]
+)
+def test_pipe_that_cannot_be_read_on_sends_what_came_before(sandbox, monkeypatch, text, code, sent):
+    read, write = os.pipe()
+    with os.fdopen(write, "w") as pipe:
+        pipe.write(text)
+    with os.fdopen(read) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        exited, stdout, stderr = invoke_here(["batch", "-"])
+    assert exited == code
+    assert len(lines_of(stdout)) == len(sandbox.messages) == sent
+    assert (
+        "stdin, line 3, sender: a quote opens here" if sent else "stdin: there are no numbers in it"
+    ) in stderr
+
+
+def test_column_of_a_name_of_its_own_is_read_and_others_are_named(cli, sandbox, tmp_path):
+    file = tmp_path / "in.csv"
+    file.write_text("nombre;telefono\nAna;34600000001\n")
+    command = ["batch", str(file), "--sender", "X", "--column", "msisdn=telefono"]
+    result = cli.invoke(app, command)
+    assert result.exit_code == 0
+    assert result.stderr.count("gateway360: ") == 1
+    assert f"gateway360: {file}: columns that are not read: nombre\n" in result.stderr
+    assert [message.msisdn for message in sandbox.messages] == ["34600000001"]
+    summary = json.loads(cli.invoke(app, [*command, "--json"]).stderr)
+    assert summary["warnings"] == [f"{file}: columns that are not read: nombre"]
 
 
 @pytest.mark.parametrize(
@@ -205,14 +230,18 @@ def test_a_file_that_breaks_in_the_middle_keeps_the_results_before_it(cli, sandb
     [
         (numbers(3), [], "no sender"),
         ("msisdn\n34600000001\n", [], "no sender"),
-        ("phone,name\n34600000001,x\n", ["--sender", "X"], "names no msisdn column"),
-        ("msisdn,colour\n34600000001,red\n", ["--sender", "X"], "unknown column 'colour'"),
+        ("phone,name\n34600000001,x\n", ["--sender", "X"], "names no column msisdn"),
+        ("", ["--sender", "X"], "there are no numbers in it"),
         (numbers(3), ["--sender", "X", "--rate", "fast"], "--rate fast"),
         (numbers(3), ["--sender", "X", "--rate", "0/s"], "--rate 0/s"),
-        (numbers(3), ["--sender", "FAR TOO LONG A SENDER"], "sender: has 21 characters"),
-        (numbers(3), ["--sender", "X", "--out", "/no/such/folder/out"], "/no/such/folder/out: No such file"),
+        (numbers(3), ["--sender", "FAR TOO LONG A SENDER"], "--sender: has 21 characters"),
+        (
+            numbers(3),
+            ["--sender", "X", "--out", "/no/such/folder/out"],
+            "--out /no/such/folder/out: there is no folder /no/such/folder",
+        ),
     ],
-    ids=["no sender", "no sender column", "no msisdn", "unknown column", "rate", "rate 0", "sender", "out"],
+    ids=["no sender", "no sender column", "no msisdn", "empty", "rate", "rate 0", "sender", "out"],
 )
 def test_what_is_wrong_with_a_batch_is_one_line_before_anything_is_sent(
     cli, sandbox, tmp_path, text, options, says
@@ -389,9 +418,41 @@ def test_a_port_that_is_taken_is_one_line(cli):
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         sock.listen()
-        result = cli.invoke(app, ["sandbox", "--port", str(sock.getsockname()[1])])
+        port = sock.getsockname()[1]
+        result = cli.invoke(app, ["sandbox", "--port", str(port)])
     assert result.exit_code == 2
-    assert "in use" in one_line(result.stderr)
+    assert one_line(result.stderr) == (
+        f"gateway360: --port {port}: is in use by another program; give another, or 0 for a free one"
+    )
+
+
+def test_a_port_that_may_not_be_taken_is_one_line(cli, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("socket.socket.bind", refuse)
+    result = cli.invoke(app, ["sandbox", "--port", "80"])
+    assert result.exit_code == 2
+    assert "--port 80: Permission denied; give another, or 0" in one_line(result.stderr)
+
+
+def test_the_sandbox_ends_with_ctrl_c_where_the_loop_handles_no_signals(cli, monkeypatch):
+    """As on Windows, where Ctrl-C cancels the task."""
+
+    def refuse(*args):
+        raise NotImplementedError
+
+    class Used(_sandbox.Sandbox):
+        async def __aenter__(self):
+            gateway = await super().__aenter__()
+            asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGINT)
+            return gateway
+
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "add_signal_handler", refuse)
+    monkeypatch.setattr(_sandbox, "Sandbox", Used)
+    result = cli.invoke(app, ["sandbox", "--port", "0"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.endswith("0 SMS, 0 requests\n")
 
 
 # --- The way in ------------------------------------------------------------------------------------------

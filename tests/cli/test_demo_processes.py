@@ -59,8 +59,9 @@ def test_a_process_that_does_not_begin_is_quoted(cli, monkeypatch):
     monkeypatch.setattr(_demo_processes, "demo_numbers", lambda count: ["phone,name", "34600000001,x"])
     result = cli.invoke(app, ["demo", "--processes", "2", "--count", "20", "--json"])
     assert result.exit_code == 2, result.output
-    assert "gateway360: a process did not begin; it said: gateway360: " in result.stderr
-    assert "names no msisdn column" in result.stderr
+    problem = json.loads(result.stderr)["problem"]
+    assert problem.startswith("a process did not begin; it said: ")
+    assert problem.endswith("add --column msisdn=phone")
 
 
 # --- The account -------------------------------------------------------------------------------------------

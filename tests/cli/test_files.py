@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
+import os
 import shlex
 from contextlib import ExitStack
 
 import pytest
 from cli_helpers import lines_of, numbers, one_line
-from hypothesis import given
-from hypothesis import strategies as st
 
-from gateway360_async.cli import _files
 from gateway360_async.cli._app import app
-from gateway360_async.cli._files import count_lines, create
+from gateway360_async.cli._files import create, open_input, rows_of
 from gateway360_async.cli._options import BatchOptions, free_name
 from gateway360_async.sandbox import HLR_FAIL_PREFIX
-
-
-def opened(data: bytes) -> io.TextIOWrapper:
-    return io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")
-
-
-@pytest.mark.parametrize(
-    ("data", "lines"),
-    [(b"", 0), (b"\n\n", 0), (b"a", 1), (b"a\nb\n", 2), (b"a\r\n\r\nb\rc", 3), (b"\xef\xbb\xbfa\nb", 2)],
-)
-async def test_lines_that_are_not_empty_are_counted_and_the_file_is_as_before(data, lines):
-    file = opened(data)
-    assert await count_lines(file) == lines
-    assert file.read() == data.decode("utf-8-sig")
-
-
-@given(st.lists(st.sampled_from([b"\n", b"\r\n", b"\r", b"1", b"23", b"4567"]), max_size=60))
-async def test_it_does_not_matter_where_a_block_ends(pieces):
-    data = b"".join(pieces)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_files, "_BLOCK", 3)
-        assert await count_lines(opened(data)) == sum(1 for line in data.splitlines() if line)
 
 
 def test_a_name_that_holds_something_gets_a_number(tmp_path):
@@ -66,6 +41,7 @@ def test_a_name_that_holds_something_gets_a_number(tmp_path):
             BatchOptions(
                 "my file.csv",
                 out="out.jsonl",
+                columns=["msisdn=tel", "sms_text=my text"],
                 sender="GOOD PIZZA",
                 base_url="http://127.0.0.1:1",
                 path_prefix="/api/3.0",
@@ -80,7 +56,8 @@ def test_a_name_that_holds_something_gets_a_number(tmp_path):
             (
                 "gateway360 batch 'my file.csv' --out out.jsonl --sender 'GOOD PIZZA' --rate 30/s --concurrency 7 "
                 "--on-duplicate send --name welcome --report r.html --base-url http://127.0.0.1:1 "
-                "--path-prefix /api/3.0 --resend-maybe-sent --store a.db"
+                "--path-prefix /api/3.0 --column msisdn=tel --column 'sms_text=my text' --resend-maybe-sent "
+                "--store a.db"
             ),
         ),
     ],
@@ -92,7 +69,7 @@ def test_the_command_that_goes_on_says_all_that_was_said(options, command, tmp_p
     # And it is understood as it was meant.
     taken = []
     monkeypatch.setattr("gateway360_async.cli._app.batch", taken.append)
-    monkeypatch.setattr("gateway360_async.cli._app.run", lambda _: None)
+    monkeypatch.setattr("gateway360_async.cli._app.run", lambda _, json: None)
     app(shlex.split(command)[1:], standalone_mode=False)
     assert taken[0].command() == command
 
@@ -108,8 +85,11 @@ def test_the_page_is_never_written_over_anything_and_is_found_out_before_anythin
     page.write_text("the page of the run before")
     for options, says in [
         (["--report", str(page)], f"--report {page}: this file holds something already"),
-        (["--report", str(tmp_path)], f"--report {tmp_path}: "),
-        (["--report", "/no/such/folder/report.html"], "/no/such/folder/report.html: No such file"),
+        (["--report", str(tmp_path)], f"--report {tmp_path}: this is a folder; name a file in it"),
+        (
+            ["--report", "/no/such/folder/report.html"],
+            "/no/such/folder/report.html: there is no folder /no/such/folder; make it first",
+        ),
         (["--report", "-"], "--report -: the page needs a file of its own"),
         (["--report", str(tmp_path / "x"), "--out", str(tmp_path / "x")], "--out names the same file"),
         (["--store", str(tmp_path / "y"), "--report", str(tmp_path / "y")], "--report names the same file"),
@@ -140,11 +120,16 @@ def test_with_a_store_the_same_command_goes_on_and_writes_over_nothing(cli, sand
         "gateway360: --report r.html holds something already; this run's is r-2.html",
     ]
     assert "The report is in r-2.html" in again.stderr
+    assert "3 of these SMS were sent before this run" in again.stderr
+    page = (tmp_path / "r-2.html").read_text()
+    assert "All 3 were sent" in page
+    assert "Entries to look at" not in page
     assert [line["reason"] for line in lines_of((tmp_path / "o-2.jsonl").read_text())] == [
         "already_completed"
     ] * 3
     third = cli.invoke(app, [*command, "--json"])
     summary = json.loads(third.stderr)
+    assert (summary["sent"], summary["sent_before"], summary["skipped"]) == (3, 3, 0)
     assert (summary["results"], summary["report"]) == ("o-3.jsonl", "r-3.html")
     assert [(tmp_path / name).read_bytes() for name in ("o.jsonl", "r.html")] == before
     assert len(sandbox.messages) == 3
@@ -169,7 +154,28 @@ def test_a_folder_is_no_file_for_results(cli, sandbox, tmp_path):
         ],
     )
     assert result.exit_code == 2
-    assert "name another" in one_line(result.stderr)
+    assert "this is a folder; name a file in it" in one_line(result.stderr)
+
+
+def test_results_hold_whole_numbers_and_are_for_their_owner_alone(cli, sandbox, tmp_path):
+    file, out = tmp_path / "numbers", tmp_path / "out.jsonl"
+    file.write_text(numbers(1))
+    before = os.umask(0)
+    try:
+        assert cli.invoke(app, ["batch", str(file), "--sender", "X", "--out", str(out)]).exit_code == 0
+    finally:
+        os.umask(before)
+    assert oct(out.stat().st_mode & 0o777) == "0o600"
+
+
+async def test_input_that_was_read_from_before_is_read_from_there(tmp_path):
+    file = tmp_path / "in.csv"
+    file.write_text("a title\nmsisdn\n1\n2\n")
+    with ExitStack() as files:
+        opened = open_input(str(file), files)
+        assert opened.readline() == "a title\n"
+        rows, total = await rows_of(opened, BatchOptions(str(file), sender="X"))
+        assert ([row["msisdn"] for row in rows], total) == (["1", "2"], 2)
 
 
 def test_what_was_put_there_since_we_looked_stays(tmp_path):

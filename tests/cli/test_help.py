@@ -112,7 +112,7 @@ def test_the_sandboxs_examples_are_understood(monkeypatch):
     monkeypatch.setattr(
         "gateway360_async.cli._sandbox.sandbox", lambda *args, **more: taken.append((args, more))
     )
-    monkeypatch.setattr("gateway360_async.cli._app.run", lambda _: None)
+    monkeypatch.setattr("gateway360_async.cli._app.run", lambda _, json: None)
     for _, example in EXAMPLES["sandbox"]:
         app(shlex.split(example)[1:], standalone_mode=False)
     assert [more["json"] for _, more in taken] == [False, True]

@@ -59,6 +59,18 @@ def test_a_terminal_shows_how_far_it_is_how_fast_and_how_long_it_takes_on():
     assert lines(out.getvalue())[-1] == "1,000 sent · 3 maybe sent"
 
 
+def test_two_rows_in_no_time_have_no_rate():
+    out, clock = io.StringIO(), Clock()
+    counts = Counter({"sent": 0})
+    with Live(terminal(out), "sending", 2, lambda: counts, clock=clock) as live:
+        for _ in range(2):
+            clock.now += 0.0004
+            counts["sent"] += 1
+            live._show()
+        live.end()
+    assert "/s" not in out.getvalue()
+
+
 def test_what_stands_beside_is_shown_and_not_counted():
     out = io.StringIO()
     counts, beside = Counter({"sent": 3}), Counter({"in the queue": 7})
@@ -105,8 +117,8 @@ def test_a_terminals_own_width_counts(monkeypatch):
 # --- A real terminal ---------------------------------------------------------------------------------------
 
 
-def on_a_terminal(arguments: list[str], **environment: str) -> str:
-    """Run the command with stderr on a terminal, and give what it drew."""
+def on_a_terminal(arguments: list[str], code: int = 0, *, out: bool = False, **environment: str) -> str:
+    """Run the command with stderr, and stdout if asked, on a terminal, and give what it drew."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
     kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
@@ -114,7 +126,7 @@ def on_a_terminal(arguments: list[str], **environment: str) -> str:
         [sys.executable, "-m", "gateway360_async.cli", *arguments],
         env=kept | {"TERM": "xterm-256color"} | environment,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
+        stdout=theirs if out else subprocess.DEVNULL,
         stderr=theirs,
     )
     os.close(theirs)
@@ -125,7 +137,7 @@ def on_a_terminal(arguments: list[str], **environment: str) -> str:
     except OSError:  # how Linux says that the terminal is closed
         pass
     os.close(ours)
-    assert process.wait() == 0
+    assert process.wait() == code
     return drawn.decode()
 
 
@@ -142,6 +154,20 @@ def test_a_batch_on_a_terminal_is_drawn_in_colours_and_without_them_if_asked(san
     assert not COLOUR.search(drawn)
     assert any("30/30" in line for line in lines(drawn))
     assert len(sandbox.messages) == 60
+
+
+def test_a_batch_whose_results_go_nowhere_shows_how_far_it_is_and_no_row(sandbox, tmp_path):
+    file = tmp_path / "numbers.csv"
+    file.write_text("msisdn\n" + numbers(30) + "12\n")
+    drawn = on_a_terminal(["batch", str(file), "--sender", "X"], 1, out=True)
+    assert any("31/31" in line for line in lines(drawn))
+    assert "╭" in drawn
+    assert '"msisdn"' not in drawn
+    assert lines(drawn)[-1] == "Which rows these are is kept with --out FILE."
+    drawn = on_a_terminal(["batch", str(file), "--sender", "X", "--out", "-"], 1, out=True)
+    assert drawn.count('"msisdn"') == 31
+    assert "31/31" not in drawn
+    assert "--out FILE" not in drawn
 
 
 def test_a_dry_run_on_a_terminal_shows_how_far_it_is(tmp_path):

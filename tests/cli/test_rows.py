@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 import io
 import threading
 
@@ -11,8 +10,8 @@ import pytest
 
 from gateway360_async import InvalidRequest
 from gateway360_async._payloads import request_from
-from gateway360_async.cli._problems import UsageProblem
-from gateway360_async.cli._rows import FileProblem, Row, Rows, from_thread
+from gateway360_async.cli._problems import FileProblem, UsageProblem
+from gateway360_async.cli._rows import Row, Rows, from_thread
 
 
 def rows_of(text: str) -> Rows:
@@ -26,22 +25,15 @@ def listed(text: str) -> list[tuple[int, dict[str, object]]]:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", []),
-        ("\n\n", []),
         ("34600000001\n", [(1, {"msisdn": "34600000001"})]),
         (
             "\n 34600000001 \r\n\n+34 600 000 002",
             [(2, {"msisdn": "34600000001"}), (4, {"msisdn": "+34 600 000 002"})],
         ),
-        ("phone\n34600000001\n", [(1, {"msisdn": "phone"}), (2, {"msisdn": "34600000001"})]),
+        ("\ufeff\n1\n", [(2, {"msisdn": "1"})]),
+        ("customers\n1\n", [(1, {"msisdn": "customers"}), (2, {"msisdn": "1"})]),
     ],
-    ids=[
-        "empty",
-        "blank lines only",
-        "one",
-        "blank lines and spaces",
-        "a header of another kind is a bad row",
-    ],
+    ids=["one", "blank lines and spaces", "a mark alone is a blank line", "a title is a bad row"],
 )
 def test_one_number_a_line(text, expected):
     assert listed(text) == expected
@@ -80,9 +72,18 @@ def test_empty_cells_are_fields_that_are_not_given_and_blank_rows_are_no_rows():
         ("hlr_lookup", "Yes", True),
         ("hlr_lookup", "no", False),
         ("hlr_lookup", "1.0", True),
+        ("hlr_lookup", "VERDADERO", True),
+        ("hlr_lookup", "Sí", True),
+        ("hlr_lookup", "si\u0301", True),
+        ("hlr_lookup", "FALSO", False),
+        ("hlr_lookup", "n", False),
+        ("hlr_lookup", "\u200b0\u200b", False),
+        ("pin_params.type", "ALPHA", "alpha"),
         ("hlr_lookup", "maybe", "maybe"),
         ("pin_params.length", "6.0", 6),
         ("pin_params.length", " 6.000 ", 6),
+        ("pin_params.length", '"6,0"', 6),
+        ("pin_params.expires_in", '"1,000"', "1,000"),
         ("pin_params.max_tries", "-1", -1),
         ("pin_params.max_tries", "2.5", "2.5"),
         ("pin_params.max_tries", "9" * 40, "9" * 40),
@@ -98,9 +99,9 @@ def test_numbers_and_booleans_are_read_and_anything_else_is_left_to_the_requests
 @pytest.mark.parametrize(
     ("column", "cell", "said"),
     [
-        ("hlr_lookup", "maybe", "maybe is not yes, no, true, false, 1 or 0"),
-        ("hlr_lookup", "2", "2 is not yes, no, true, false, 1 or 0"),
-        ("hlr_lookup", "\u00b2", "\u00b2 is not yes, no, true, false, 1 or 0"),
+        ("hlr_lookup", "maybe", "maybe is not yes, no, 1 or 0"),
+        ("hlr_lookup", "2", "2 is not yes, no, 1 or 0"),
+        ("hlr_lookup", "\u00b2", "\u00b2 is not yes, no, 1 or 0"),
         ("pin_params.length", "six", "six is not a whole number from 4 to 16"),
         ("pin_params.length", "6.5", "6.5 is not a whole number from 4 to 16"),
         ("pin_params.length", "3", "is too small; expected a whole number from 4 to 16"),
@@ -108,79 +109,80 @@ def test_numbers_and_booleans_are_read_and_anything_else_is_left_to_the_requests
         ("pin_params.max_tries", "\x1b[2J", "\\x1b[2J is not a whole number, 0 or more"),
         ("pin_params.max_tries", "+34 666 666 111", "the cell is not a whole number, 0 or more"),
         ("pin_params.max_tries", "your code is ready now", "the cell is not a whole number, 0 or more"),
-        ("sms_text", "Su c\udcf3digo: {PIN}", "this file is not UTF-8: save it as CSV UTF-8"),
-        ("hlr_lookup", "\udce9", "this file is not UTF-8: save it as CSV UTF-8"),
-        ("column 2", "oops", "the first line names no such column; expected no more cells than it names"),
-        ("column 2", "\udce9", "this file is not UTF-8: save it as CSV UTF-8"),
+        (
+            "sms_text",
+            r"Your {PIN}\nbye",
+            r"holds \n or the like, which the phone shows as it is; expected a line break itself",
+        ),
+        ("pin_params.type", "digits", "digits is not numeric, alpha or alphanumeric"),
     ],
     ids=ascii,
 )
 def test_cell_that_cannot_be_read_is_refused_in_a_persons_words(column, cell, said):
-    header = "msisdn" if column == "column 2" else f"msisdn,{column}"
-    (row,) = rows_of(f"{header}\n34600000001,{cell}\n")
+    (row,) = rows_of(f"msisdn,{column}\n34600000001,{cell}\n")
     for _ in range(2):  # as often as it is looked at
         with pytest.raises(InvalidRequest) as caught:
             request_from(row, sender="X")
         assert str(caught.value) == f"{column}: {said}"
     assert row["msisdn"] == "34600000001"
-    assert "\udce9" not in str(dict(row))
 
 
-def test_line_that_is_not_utf_8_is_refused_and_its_neighbours_stay():
-    bad, good = rows_of("caf\udce9\n34600000001\n")
-    with pytest.raises(InvalidRequest, match="msisdn: this file is not UTF-8: save it as CSV UTF-8"):
-        request_from(bad, sender="X")
-    assert dict(bad) == {"msisdn": "caf?"}
-    assert request_from(good, sender="X").msisdn == "34600000001"
-
-
-def test_a_cell_too_many_is_kept_under_a_name_that_no_request_has():
-    assert listed("msisdn,sender\n34600000001,X,oops\n") == [
-        (2, {"msisdn": "34600000001", "sender": "X", "column 3": "oops"})
-    ]
-
-
-def test_quoted_cells_may_hold_delimiters_and_line_breaks_and_lines_are_counted_on():
-    text = 'msisdn,sms_text\n1,"a, {PIN}\nb"\n2,x\n'
-    assert [(row.line, row["msisdn"]) for row in rows_of(text)] == [(2, "1"), (4, "2")]
+@pytest.mark.parametrize("header", ["msisdn,sender", "msisdn,sender,"], ids=["beyond", "unnamed"])
+def test_cell_without_a_column_refuses_its_row(header):
+    bad, good = rows_of(f"{header}\n1,X,oops\n34600000002,X,\n")
+    with pytest.raises(InvalidRequest, match="column 3: the first line has no name for it"):
+        request_from(bad)
+    assert request_from(good).msisdn == "34600000002"
 
 
 @pytest.mark.parametrize(
-    ("header", "problem"),
+    ("text", "expected"),
     [
-        ("phone,name", "names no msisdn column"),
-        ("msisdn,colour", "unknown column 'colour'"),
-        ("msisdn,sender,Sender", "'sender' is there twice"),
-        ("msisdn," + "x" * 200_000, "no header"),
-        ("m\0s\0i\0s\0d\0n\0", "this file is not UTF-8: save it as CSV UTF-8"),
-        ("\udcff\udcfem\0s\0", "this file is not UTF-8: save it as CSV UTF-8"),
-        ("msisdn,t\udce9l", "this file is not UTF-8: save it as CSV UTF-8"),
-        ("tel\udce9fono,t\udce9l", "this file is not UTF-8: save it as CSV UTF-8"),
+        ("msisdn;sender;;\n1;X;;\n", [(2, {"msisdn": "1", "sender": "X"})]),
+        (",,msisdn\n,,1\n", [(2, {"msisdn": "1"})]),
+        ("\t\tmsisdn\n\t\t1\n", [(2, {"msisdn": "1"})]),
+        ("\ufeff\ufeffmsisdn,\u200bsender\n1,X\n", [(2, {"msisdn": "1", "sender": "X"})]),
+        ("sep=;\nmsisdn;sender\n1,2;X\n", [(3, {"msisdn": "1,2", "sender": "X"})]),
+        ('\ufeff\n"sep=\t"\r\nmsisdn\tsender\r\n1,2\tX\r\n', [(4, {"msisdn": "1,2", "sender": "X"})]),
+        ("msisdn,name,name\n1,Ana,x\n", [(2, {"msisdn": "1"})]),
+        ("msisdn;sender\n;;;\n\u200b;\n1;X\n", [(4, {"msisdn": "1", "sender": "X"})]),
     ],
-    ids=[
-        "no msisdn",
-        "unknown",
-        "twice",
-        "too long",
-        "UTF-16",
-        "UTF-16 with its mark",
-        "cp1252",
-        "cp1252 alone",
-    ],
+    ids=["tail", "head", "tabs", "two marks", "sep", "quoted sep", "other columns", "empty cells"],
 )
-def test_a_wrong_header_is_one_clear_problem(header, problem):
-    with pytest.raises(UsageProblem, match=problem) as caught:
-        rows_of(f"{header}\n34600000001,x\n")
-    assert str(caught.value).startswith("FILE: ")
+def test_file_as_a_spreadsheet_saves_it_is_read(text, expected):
+    assert listed(text) == expected
 
 
-def test_a_row_that_is_no_csv_ends_the_file_there_and_says_so():
-    rows = iter(rows_of("msisdn,sender\n1,A\n2," + "x" * (csv.field_size_limit() + 1) + "\n"))
-    assert next(rows).line == 2
-    with pytest.raises(
-        FileProblem, match="FILE, line 3: field larger .* nothing from this line on can be read"
-    ):
-        next(rows)
+def test_top_lines_are_counted_for_those_who_cut_the_file():
+    assert [rows_of(text).headed_by for text in ("", "1\n", "\n1\n", "\nsep=;\nmsisdn;a\n1\n")] == [
+        0,
+        0,
+        1,
+        3,
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "msisdn\n", "msisdn,sender\n\n,\n", "sep=;\n"], ids=ascii)
+def test_file_without_rows_is_refused(text):
+    with pytest.raises(FileProblem, match="^FILE: there are no numbers in it$"):
+        listed(text)
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        (b"PK\x03\x04\x14", r"FILE: this is a spreadsheet \(.xlsx"),
+        (b"\xd0\xcf\x11\xe0\xa1", r"FILE: this is a spreadsheet \(.xls\)"),
+        ("msisdn".encode("utf-16"), "FILE: this is text in UTF-16, not a CSV"),
+        (b"m\0s\0i\0", "FILE, line 1: this is no text"),
+        (b"1\n" + b"x" * 100_001, "FILE, line 2: this is no text"),
+        ("1\n2\ntel\u00e9fono".encode("cp1252"), "FILE, line 3: this is not UTF-8, but Windows-1252"),
+    ],
+    ids=["xlsx", "xls", "UTF-16 with its mark", "UTF-16", "no lines", "cp1252"],
+)
+def test_file_of_another_kind_is_named_with_the_way_to_save_it(start, said):
+    with pytest.raises(UsageProblem, match=f"^{said}.*save it as .CSV UTF-8.$"):
+        listed(start.decode("utf-8", "surrogateescape"))
 
 
 # --- From a thread ---------------------------------------------------------------------------------------

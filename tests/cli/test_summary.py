@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shlex
+import subprocess
 
 import attrs
 import pytest
@@ -12,7 +13,7 @@ from cli_helpers import numbers
 from loopback import Server, status
 from rich.console import Console
 
-from gateway360_async import ApiError, Disposition, FailureKind, Ok, TransportFailure
+from gateway360_async import ApiError, Disposition, FailureKind, Ok, Skipped, SkipReason, TransportFailure
 from gateway360_async.cli._app import app
 from gateway360_async.cli._batch import batch
 from gateway360_async.cli._options import BatchOptions
@@ -59,6 +60,15 @@ def test_a_summary_of_nothing():
     text = shown(counted(), terminal=False, elapsed=0.0)
     assert text.startswith("0 entries in 0 s ")
     assert "time to a result" not in text
+
+
+def test_less_than_a_second_has_no_rate():
+    assert "a second" not in shown(counted(Ok(), Ok()), terminal=False, elapsed=0.0004)
+
+
+def test_rows_that_an_earlier_run_sent_are_sent():
+    before = Skipped(SkipReason.ALREADY_COMPLETED, result=Ok())
+    assert "1 of these SMS were sent before this run" in shown(counted(Ok(), before), terminal=False)
 
 
 def test_what_the_gateway_says_is_neither_markup_nor_a_terminals_command():
@@ -131,10 +141,30 @@ def test_after_a_halt_the_batch_goes_on_when_the_account_is_put_right():
         "When that is put right, go on with:",
         "  gateway360 batch numbers.txt --out out.jsonl --sender X --name welcome --store batch.db",
     ]
-    assert (
-        "What was not sent is in out.jsonl with the disposition not_sent."
-        in (advice(OPTIONS, counted(Ok(), poor), ending)[0])
+    assert advice(OPTIONS, counted(poor), ending) == [
+        "Nothing was sent. When that is put right, give the same command again."
+    ]
+    rest = advice(OPTIONS, counted(Ok(), poor), attrs.evolve(ending, completed_to=2, can_be_cut=True))
+    assert "  tail -n +3 numbers.txt > rest.txt" in rest
+
+
+def test_where_no_results_are_kept_it_is_said():
+    options = attrs.evolve(OPTIONS, out=None)
+    said = advice(options, counted(Ok()), Ending(code=130, elapsed=1.0, completed_to=7))
+    assert "Every line up to 7 has its result, which only --out FILE keeps; nothing" in said[0]
+    assert options.command() == "gateway360 batch numbers.txt --sender X"
+
+
+def test_escape_codes_in_a_name_are_written_for_the_shell_to_read_back(tmp_path):
+    name = "it's\x1b[2J\\\u0085é.txt"
+    shown = BatchOptions(name).command()
+    assert shown.isprintable()
+    done = subprocess.run(
+        ["bash", "-c", f"printf %s {shown.split(' ', 2)[2]}"], capture_output=True, check=True
     )
+    assert done.stdout.decode() == name
+    ending = Ending(code=130, elapsed=1.0, completed_to=7, can_be_cut=True)
+    assert all(line.isprintable() for line in advice(BatchOptions(name, out=name), counted(Ok()), ending))
 
 
 def test_after_a_wrong_key_the_same_command_goes_on(cli, sandbox, tmp_path, monkeypatch):
@@ -213,6 +243,7 @@ def test_the_summary_for_a_program_holds_it_all():
         "not_sent": 1,
         "maybe_sent": 1,
         "skipped": 0,
+        "sent_before": 0,
         "by_error_id": {"UNAUTHORIZED": 1},
         "by_kind": {"timeout": 1},
         "by_reason": {},

@@ -25,7 +25,7 @@ def test_request_with_region_is_sent_to_the_national_number(cli, sandbox):
 @pytest.mark.parametrize(
     ("number", "options", "said"),
     [
-        ("666666111", [], '(region="ES", --region ES)'),
+        ("666666111", [], "or a region for national numbers (--region ES)"),
         ("666666111", ["--region", "UK"], "region: is 'UK', and there is no such region: did you mean 'GB'?"),
         ("912345678", ["--region", "ES"], "is a fixed line of ES, which receives no SMS"),
     ],

@@ -81,8 +81,8 @@ def test_no_command_takes_a_pin_as_an_argument(cli, sandbox):
         ([NUMBER], "", "no PIN"),
         ([NUMBER], " \n", "no PIN"),
         ([NUMBER], "1" * 100, "pin: has 100 characters; expected the PIN of the SMS: 4 to 16 characters"),
-        (["123"], "123456", "msisdn: has 3 digits"),
-        ([NUMBER, "--base-url", "http://example.com"], "123456", "base_url: is plain http"),
+        (["123"], "123456", "the number: has 3 digits"),
+        ([NUMBER, "--base-url", "http://example.com"], "123456", "--base-url: is plain http"),
     ],
     ids=["no PIN", "an empty PIN", "a long PIN", "number", "url"],
 )
