@@ -36,8 +36,8 @@ __all__ = ["AHEAD", "NamedBatch", "NamedRecords", "Row"]
 
 AHEAD: Final = 20
 """Rows that are claimed ahead of the exchanges, at most, or wait for their results to be on record."""
-_GAP: Final = 0.003
-"""Seconds for which a row's questions wait for others, to share a round trip."""
+_GAP: Final = 0.005
+"""Seconds for which the questions of one row wait for others, to share a round trip."""
 _SCHEME: Final = 1
 """How the keys of a batch's rows are made: the version that its header names."""
 _BLOCK: Final = 200
@@ -405,10 +405,10 @@ class NamedBatch:
             for row in rows
         ]
         until = asyncio.get_running_loop().time() + session.store.timeout
-        answers = await session.claim([claim for claim, _ in made], until=until, gap=_GAP)
+        leased = await session.claim([claim for claim, _ in made], until=until, gap=_GAP)
         return [
             answer if isinstance(answer, Lease) else self._refused(row, answer, refusal)
-            for row, answer, (_, refusal) in zip(rows, answers, made, strict=True)
+            for row, answer, (_, refusal) in zip(rows, leased, made, strict=True)
         ]
 
     def _refused(self, row: Row, answer: Answer, refusal: Refusal | None) -> BatchResult | None:

@@ -230,7 +230,8 @@ class StoreSession:
         loop = asyncio.get_running_loop()
         asked = _clock()
         try:
-            answers = await self._claims.put(claims, loop, until=until, gap=gap)
+            # A block is a round trip of its own, and waits for no others.
+            answers = await self._claims.put(claims, loop, until=until, gap=gap if len(claims) == 1 else 0.0)
         except (StoreError, asyncio.CancelledError):
             # Nothing is sent on them.
             withdrawn = [
