@@ -398,20 +398,23 @@ class Batch:
     async def _claim_rows(self, named: NamedBatch) -> None:
         """Read rows and claim them, in blocks where they are at hand, for the senders to send."""
         worker = cast("asyncio.Task[None]", asyncio.current_task())
-        while not (self._stopping or self._stopped):
-            if named.is_due:
-                self._add_worker()  # it reads on meanwhile
-                await self._looked_aside(named, worker)
-                if len(self._readers) > self._most_workers:
+        try:
+            while not (self._stopping or self._stopped):
+                if named.is_due:
+                    self._add_worker()  # it reads on meanwhile
+                    await self._looked_aside(named, worker)
+                    if len(self._readers) > self._most_workers:
+                        return
+                await self._open.take()
+                rows = await self._next_rows(named, worker)
+                if rows:
+                    await self._claim(named, rows)
+                elif not await self._looked_aside(named, worker):
                     return
-            await self._open.take()
-            rows = await self._next_rows(named, worker)
-            if rows:
-                await self._claim(named, rows)
-            elif not await self._looked_aside(named, worker):
-                return
-            if worker.cancelling():
-                raise asyncio.CancelledError  # `named` made results of it; what asked for it still stands
+                if worker.cancelling():
+                    raise asyncio.CancelledError  # `named` made results of it; what asked for it still stands
+        finally:
+            self._readers.discard(worker)  # at once: a worker that looked aside leaves the rows to the others
 
     async def _next_rows(self, named: NamedBatch, worker: asyncio.Task[None]) -> list[Row]:
         """Read rows that are to be claimed, each on a place of its own; the first one's is taken. None: it is given back."""

@@ -326,7 +326,7 @@ class NamedBatch:
     @property
     def is_due(self) -> bool:
         """Whether so many rows are set aside that they are to be looked at before more of the input is read."""
-        return len(self._aside) >= _BLOCK and not self._polling.locked()
+        return len(self._aside) >= _BLOCK and not (self._freed or self._polling.locked())
 
     async def look_aside(self) -> list[tuple[Row, BatchResult]]:
         """Look at the rows that are set aside until one of them is known or free; none where there are none.

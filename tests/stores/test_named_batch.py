@@ -408,6 +408,23 @@ async def test_rows_are_sent_while_others_are_looked_at(monkeypatch):
     assert server.posts == 9
 
 
+async def test_rows_that_are_free_are_sent_before_others_are_looked_at_again(monkeypatch):
+    monkeypatch.setattr(_named, "_BLOCK", 1)
+    monkeypatch.setattr(_named.NamedBatch, "ahead", 0)
+    memory = Memory()
+    store = ScriptedStore(memory)
+    async with Server(silence) as server, client_for(server, ScriptedStore(memory)) as one:
+        async with client_for(server, store) as other, one.batch(NUMBERS[:3], name="1"):
+            await server.wait(lambda: server.posts == 3)
+            server.behaviour = ok
+            async with other.batch(NUMBERS[:3], name="1", concurrency=1) as batch:
+                await store.wait(lambda: len(store.of("peek")) >= 3)
+                for _ in range(2):  # as if their holder had released them
+                    memory.space("gateway360").records.popitem()
+                assert [outcome((await anext(batch)).result) for _ in range(2)] == ["sent"] * 2
+    assert server.posts == 5
+
+
 async def test_rows_that_are_at_hand_are_claimed_a_hundred_at_a_time():
     store = ScriptedStore()
     async with Server() as server, client_for(server, store) as client:
