@@ -273,7 +273,8 @@ class Attempts:
     async def _exchange(self, call: Call[_Taken], body: SecretBytes) -> _Taken | ApiError | TransportFailure:
         if call.halted is not None and call.halted():
             return self.failed(call, FailureKind.CANCELLED, "the batch was halted before")
-        if call.lease is not None and not await call.lease.reaches(call.expires - call.loop.time()):
+        lease = call.lease
+        if lease is not None and not (lease.reaches(call.expires - call.loop.time()) or await lease.renew()):
             # A byte that leaves after the lease could be a second SMS beside a resend.
             return self.failed(call, FailureKind.STORE, "its lease has ended, or could not be renewed")
         handled = sys.exception()

@@ -7,6 +7,8 @@ Rules of this module:
   is known as well as what was answered.
 - The input is read when a worker is free, and a worker waits until its result has been taken: memory
   grows with the concurrency, not with the input, but for one integer for each number sent to.
+- A batch with a name shares the work out, for a store answers many questions as fast as one: a worker reads and claims
+  blocks of rows, others send them, and one hands over what is on record.
 - Nothing is lost: every entry that was read comes out as an item, or in `report.unconsumed` if the block was
   left before.
 """
@@ -61,6 +63,9 @@ _logger = logging.getLogger("gateway360_async")
 
 HALT_ON: Final[frozenset[ErrorId | str]] = frozenset({ErrorId.UNAUTHORIZED, ErrorId.NOT_ENOUGH_BALANCE})
 """The errors of the whole account: every other request would get them too."""
+
+_MOST_CLAIMED: Final = 100
+"""Rows that are read and claimed at once, at most: more would hold the exchanges up."""
 
 Send: TypeAlias = Callable[..., Awaitable[BatchResult]]
 """Sends a request. Before its first byte it asks the second argument whether the batch has halted; a
@@ -392,17 +397,23 @@ class Batch:
     async def _claim_rows(self, named: NamedBatch) -> None:
         """Read rows and claim them, in blocks where they are at hand, for the senders to send."""
         worker = cast("asyncio.Task[None]", asyncio.current_task())
-        while not (self._stopping or self._stopped):
-            if named.is_due:
-                await self._looked_aside(named, worker)
-            await self._open.take()
-            rows = await self._next_rows(named, worker)
-            if rows:
-                await self._claim(named, rows)
-            elif not await self._looked_aside(named, worker):
-                return
-            if worker.cancelling():
-                raise asyncio.CancelledError  # `named` made results of it; what asked for it still stands
+        try:
+            while not (self._stopping or self._stopped):
+                if named.is_due:
+                    self._add_worker()  # it reads on meanwhile
+                    await self._looked_aside(named, worker)
+                    if len(self._readers) > self._most_workers:
+                        return
+                await self._open.take()
+                rows = await self._next_rows(named, worker)
+                if rows:
+                    await self._claim(named, rows)
+                elif not await self._looked_aside(named, worker):
+                    return
+                if worker.cancelling():
+                    raise asyncio.CancelledError  # `named` made results of it; what asked for it still stands
+        finally:
+            self._readers.discard(worker)  # at once: a worker that looked aside leaves the rows to the others
 
     async def _next_rows(self, named: NamedBatch, worker: asyncio.Task[None]) -> list[Row]:
         """Read rows that are to be claimed, each on a place of its own; the first one's is taken. None: it is given back."""
@@ -410,7 +421,7 @@ class Batch:
         try:
             while (row := named.next_freed() or await self._next_row(named, worker)) is not None:
                 rows.append(row)
-                if self._most_workers > 1 or not self._open.take_now():
+                if self._most_workers > 1 or len(rows) == _MOST_CLAIMED or not self._open.take_now():
                     return rows
         except Exception as exc:  # noqa: BLE001  # it is raised when all is given out
             self._break_off(exc)

@@ -36,8 +36,8 @@ __all__ = ["AHEAD", "NamedBatch", "NamedRecords", "Row"]
 
 AHEAD: Final = 20
 """Rows that are claimed ahead of the exchanges, at most, or wait for their results to be on record."""
-_GAP: Final = 0.003
-"""Seconds for which a row's questions wait for others, to share a round trip."""
+_GAP: Final = 0.005
+"""Seconds for which the questions of one row wait for others, to share a round trip."""
 _SCHEME: Final = 1
 """How the keys of a batch's rows are made: the version that its header names."""
 _BLOCK: Final = 200
@@ -326,7 +326,7 @@ class NamedBatch:
     @property
     def is_due(self) -> bool:
         """Whether so many rows are set aside that they are to be looked at before more of the input is read."""
-        return len(self._aside) >= _BLOCK and not self._polling.locked()
+        return len(self._aside) >= _BLOCK and not (self._freed or self._polling.locked())
 
     async def look_aside(self) -> list[tuple[Row, BatchResult]]:
         """Look at the rows that are set aside until one of them is known or free; none where there are none.
@@ -405,10 +405,10 @@ class NamedBatch:
             for row in rows
         ]
         until = asyncio.get_running_loop().time() + session.store.timeout
-        answers = await session.claim([claim for claim, _ in made], until=until, gap=_GAP)
+        leased = await session.claim([claim for claim, _ in made], until=until, gap=_GAP)
         return [
             answer if isinstance(answer, Lease) else self._refused(row, answer, refusal)
-            for row, answer, (_, refusal) in zip(rows, answers, made, strict=True)
+            for row, answer, (_, refusal) in zip(rows, leased, made, strict=True)
         ]
 
     def _refused(self, row: Row, answer: Answer, refusal: Refusal | None) -> BatchResult | None:

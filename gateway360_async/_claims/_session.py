@@ -75,10 +75,12 @@ class Lease:
         """Say of a resend that was not sent that the request may have been sent before."""
         return of_resend(result, None if self.before is None else self.before.report_id)
 
-    async def reaches(self, seconds: float) -> bool:
-        """Whether the lease lasts for so many seconds from now; it is renewed where it does not."""
-        if self.claim.record is None or self.until - _clock() >= seconds:
-            return True
+    def reaches(self, seconds: float) -> bool:
+        """Whether the lease lasts for so many seconds from now."""
+        return self.claim.record is None or self.until - _clock() >= seconds
+
+    async def renew(self) -> bool:
+        """Let the lease begin anew. `False`: it has ended, or the store cannot be asked."""
         asked = _clock()
         try:
             renewed = await self.session.renew(self.claim)
@@ -230,7 +232,8 @@ class StoreSession:
         loop = asyncio.get_running_loop()
         asked = _clock()
         try:
-            answers = await self._claims.put(claims, loop, until=until, gap=gap)
+            # A block is a round trip of its own, and waits for no others.
+            answers = await self._claims.put(claims, loop, until=until, gap=gap if len(claims) == 1 else 0.0)
         except (StoreError, asyncio.CancelledError):
             # Nothing is sent on them.
             withdrawn = [

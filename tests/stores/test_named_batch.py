@@ -394,6 +394,45 @@ async def test_many_rows_that_are_set_aside_are_looked_at_before_more_is_read(mo
     assert server.posts == 60
 
 
+async def test_rows_are_sent_while_others_are_looked_at(monkeypatch):
+    monkeypatch.setattr(_named, "_BLOCK", 1)
+    monkeypatch.setattr(_named, "_POLL", 3600.0)
+    monkeypatch.setattr(_named.NamedBatch, "ahead", 0)
+    memory = Memory()
+    async with Server() as server:
+        await leave_in_doubt(server, memory, NUMBERS[:1])
+        async with client_for(server, ScriptedStore(memory)) as client:
+            async with client.batch(NUMBERS[:9], name="1", concurrency=1) as batch:
+                assert sorted([(await anext(batch)).index for _ in range(8)]) == list(range(1, 9))
+    assert [outcome(item.result) for item in batch.report.unconsumed] == ["maybe_sent"]
+    assert server.posts == 9
+
+
+async def test_rows_that_are_free_are_sent_before_others_are_looked_at_again(monkeypatch):
+    monkeypatch.setattr(_named, "_BLOCK", 1)
+    monkeypatch.setattr(_named.NamedBatch, "ahead", 0)
+    memory = Memory()
+    store = ScriptedStore(memory)
+    async with Server(silence) as server, client_for(server, ScriptedStore(memory)) as one:
+        async with client_for(server, store) as other, one.batch(NUMBERS[:3], name="1"):
+            await server.wait(lambda: server.posts == 3)
+            server.behaviour = ok
+            async with other.batch(NUMBERS[:3], name="1", concurrency=1) as batch:
+                await store.wait(lambda: len(store.of("peek")) >= 3)
+                for _ in range(2):  # as if their holder had released them
+                    memory.space("gateway360").records.popitem()
+                assert [outcome((await anext(batch)).result) for _ in range(2)] == ["sent"] * 2
+    assert server.posts == 5
+
+
+async def test_rows_that_are_at_hand_are_claimed_a_hundred_at_a_time():
+    store = ScriptedStore()
+    async with Server() as server, client_for(server, store) as client:
+        await client.send_all(NUMBERS[:150], name="1", concurrency=150)
+    assert max(len(items) for step, items in store.asked if step == "claim") == 100
+    assert server.posts == 150
+
+
 async def test_rows_that_are_set_aside_when_the_store_goes_are_in_doubt_for_this_run():
     memory = Memory()
     store = ScriptedStore(memory)
