@@ -110,7 +110,7 @@ def script_of(name: str, text: str, folder: Path) -> str:
     for found in BLOCK.finditer(text):
         language, block = found.groups()
         line = text.count("\n", 0, found.start()) + 1
-        if language == "toml" or INCLUDED in block:  # a recipe has its own test
+        if language in ("toml", "yaml") or INCLUDED in block:  # a recipe has its own test
             continue
         parts.append(f"echo '-- {name}, line {line}'")
         if language == "sh":

@@ -322,8 +322,15 @@ def _batch(
 @app.command("sandbox", epilog=examples_of("sandbox"))
 def _sandbox(
     port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="PORT", help="The port on 127.0.0.1; 0 takes a free one.")
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="The port; 0 takes a free one.")
     ] = 8360,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="The address to listen on; in a container, 0.0.0.0.")
+    ] = "127.0.0.1",
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A name by which it may be asked, such as a container's service."),
+    ] = None,
     balance: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="SMS until the account is empty. Default: no end.")
     ] = None,
@@ -339,4 +346,5 @@ def _sandbox(
     """Run the gateway on this machine, and show every SMS that it "sends". Nothing leaves the machine."""
     from ._sandbox import sandbox  # noqa: PLC0415  # the sandbox is an extra
 
-    run(sandbox(port, balance, latency, open_page=open_page, json=json), json=json)
+    serving = sandbox(host, port, allow_host or [], balance, latency, open_page=open_page, json=json)
+    run(serving, json=json)

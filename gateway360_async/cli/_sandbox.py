@@ -9,6 +9,7 @@ import os
 import signal
 import time
 import webbrowser
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Final
 
@@ -28,11 +29,22 @@ _KEPT: Final = 10_000
 """The SMS, and the requests, that are kept: it may run for days."""
 
 
-async def sandbox(port: int, balance: int | None, latency: float, *, open_page: bool, json: bool) -> int:
+async def sandbox(
+    host: str,
+    port: int,
+    allowed_hosts: Sequence[str],
+    balance: int | None,
+    latency: float,
+    *,
+    open_page: bool,
+    json: bool,
+) -> int:
     """Serve until somebody interrupts. Gives the exit code.
 
     Args:
+        host: The address to listen on.
         port: The port; 0 takes a free one.
+        allowed_hosts: Names by which it may be asked.
         balance: SMS until the account is empty; `None`: no end.
         latency: Seconds before each answer.
         open_page: Whether to show the phone's page in the browser.
@@ -58,12 +70,22 @@ async def sandbox(port: int, balance: int | None, latency: float, *, open_page: 
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with AsyncExitStack() as stack:
-        served = Sandbox(port=port, balance=balance, latency=latency, keep=_KEPT, on_message=show)
+        served = Sandbox(
+            host=host,
+            port=port,
+            allowed_hosts=allowed_hosts,
+            balance=balance,
+            latency=latency,
+            keep=_KEPT,
+            on_message=show,
+        )
         try:
             gateway = await stack.enter_async_context(served)
         except OSError as exc:
             in_use = exc.errno == errno.EADDRINUSE
             problem = "is in use by another program" if in_use else os.strerror(exc.errno or 0)
+            if exc.errno == errno.EADDRNOTAVAIL or (exc.errno or 0) < 0:  # of a name that is not found
+                raise UsageProblem(f"--host {host}: is no address of this machine") from None
             raise UsageProblem(f"--port {port}: {problem}; give another, or 0 for a free one") from None
         if json:
             line({"event": "ready", "base_url": gateway.base_url, "api_key": gateway.api_key})

@@ -11,7 +11,7 @@ Rules of this module:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from starlette.applications import Starlette
@@ -33,6 +33,7 @@ MAX_BODY_BYTES: Final = 64 * 1024
 
 # Both are published: the reference has the first, and one of the vendor's examples the second.
 _PREFIXES: Final = ("/api", "/api/3.0")
+_OTHER_METHODS: Final = ("GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 def _no_latency() -> float:
@@ -46,7 +47,7 @@ def _no_fault() -> Fault | None:
 def create_app(
     gateway: Gateway,
     *,
-    host: str = "localhost",
+    names: Collection[str] = (),
     latency: Callable[[], float] = _no_latency,
     take_fault: Callable[[], Fault | None] = _no_fault,
     routes: Sequence[Route] = (),
@@ -55,7 +56,7 @@ def create_app(
 
     Args:
         gateway: What answers.
-        host: What it listens on, as it was given: a name of its own.
+        names: Its own names, in lower case, beside localhost.
         latency: Called for every request; returns seconds to wait before the gateway is asked.
         take_fault: Called for every request; returns what it meets, or `None`.
         routes: What else is served, beside the API.
@@ -68,7 +69,7 @@ def create_app(
         return await answer(request, "verify")
 
     async def answer(request: Request, operation: Operation) -> Response:
-        if not is_own_name(request.headers, host):
+        if not is_own_name(request.headers, names):
             return PlainTextResponse(NOT_OWN_NAME, 421)
         if is_other_site(request.headers):
             return PlainTextResponse(OTHER_SITE, 403)
@@ -93,14 +94,21 @@ def create_app(
 
     app = Starlette(
         routes=[
-            Route(f"{prefix}/2fa/{operation}", endpoint, methods=["POST"])
+            Route(f"{prefix}/2fa/{operation}", asked, methods=methods)
             for prefix in _PREFIXES
             for operation, endpoint in (("request", request_pin), ("verify", verify_pin))
+            for asked, methods in ((endpoint, ["POST"]), (_refuse_method, _OTHER_METHODS))
         ]
         + list(routes)
     )
     app.router.redirect_slashes = False  # a path with a slash too many is a wrong path
     return app
+
+
+async def _refuse_method(request: Request) -> Response:
+    # A common mistake in public integrations: a GET, often with the fields in its body.
+    mistake = f"This is a {request.method}: send the fields as JSON in the body of a POST."
+    return PlainTextResponse(mistake, 405, headers={"Allow": "POST"})
 
 
 class _NoAnswer(Response):

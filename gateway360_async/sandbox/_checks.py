@@ -240,7 +240,8 @@ def _is_web_address(text: str) -> bool:
 
 def _pin_params(value: object) -> Mapping[str, object]:
     if not isinstance(value, dict):
-        raise Refusal("INVALID_PIN_PARAMS", "pin_params is not an object.")
+        kind = ", but a list" if isinstance(value, list) else ""
+        raise Refusal("INVALID_PIN_PARAMS", f"pin_params is not an object{kind}.")
     return cast("dict[str, object]", value)
 
 

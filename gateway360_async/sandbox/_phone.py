@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
 
 from starlette.requests import ClientDisconnect, Request
@@ -67,12 +67,12 @@ class _Problem(Exception):
         self.answer = _answer({"field": field, "problem": problem}, http_status)
 
 
-def phone_routes(desk: Desk, host: str, clock: Callable[[], float]) -> list[Route]:
+def phone_routes(desk: Desk, names: Collection[str], clock: Callable[[], float]) -> list[Route]:
     """Make the routes of the page.
 
     Args:
         desk: The sandbox.
-        host: What it listens on, as it was given.
+        names: Its own names, in lower case, beside localhost.
         clock: Its clock.
     """
     phone = _Phone(desk, clock)
@@ -88,17 +88,17 @@ def phone_routes(desk: Desk, host: str, clock: Callable[[], float]) -> list[Rout
         "/_phone/{name}": ("GET", phone.asset),
     }
     return [
-        Route(path, _guarded(endpoint, host), methods=[method])
+        Route(path, _guarded(endpoint, names), methods=[method])
         for path, (method, endpoint) in endpoints.items()
     ]
 
 
 def _guarded(
-    endpoint: Callable[[Request], Awaitable[Response]], host: str
+    endpoint: Callable[[Request], Awaitable[Response]], names: Collection[str]
 ) -> Callable[[Request], Awaitable[Response]]:
     async def guarded(request: Request) -> Response:
         try:
-            _require_own_site(request, host)
+            _require_own_site(request, names)
             response = await endpoint(request)
         except _Problem as problem:
             response = problem.answer
@@ -110,8 +110,8 @@ def _guarded(
     return guarded
 
 
-def _require_own_site(request: Request, host: str) -> None:
-    if not is_own_name(request.headers, host):
+def _require_own_site(request: Request, names: Collection[str]) -> None:
+    if not is_own_name(request.headers, names):
         raise _Problem(NOT_OWN_NAME, http_status=403)
     # Looking at the page itself is harmless, wherever the link to it stands.
     if request.scope["path"] == "/":

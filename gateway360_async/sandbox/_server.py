@@ -37,7 +37,9 @@ class Sandbox(Controls):
 
     Args:
         api_key: The key that it accepts.
-        host: The address to listen on.
+        host: The address to listen on. In a container, `"0.0.0.0"`.
+        allowed_hosts: Names by which it may be asked, beside addresses and localhost: in a container, the service's name. Any
+            other could be a website's, made to point here (DNS rebinding).
         port: The port to listen on; 0: any free one.
         balance: How many SMS the account can pay for; `None`: any number.
         latency: Seconds from having read a request to asking the gateway.
@@ -65,6 +67,7 @@ class Sandbox(Controls):
         api_key: str = "sandbox-key",
         *,
         host: str = "127.0.0.1",
+        allowed_hosts: Collection[str] = (),
         port: int = 0,
         balance: int | None = None,
         latency: float = 0.0,
@@ -102,12 +105,13 @@ class Sandbox(Controls):
         )
         super().__init__(gateway, reporter, changes, seconds("latency", latency))
         self._on_message = on_message
+        names = {name.lower() for name in (self._host, *texts("allowed_hosts", allowed_hosts))}
         app = create_app(
             gateway,
-            host=self._host,
+            names=names,
             latency=lambda: self._latency,
             take_fault=self._script.take,
-            routes=phone_routes(self, self._host, clock),
+            routes=phone_routes(self, names, clock),
         )
         self._server: Final = HttpServer(app, keep_alive=seconds("keep_alive", keep_alive))
         self._base_url: str | None = None

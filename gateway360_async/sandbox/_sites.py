@@ -11,6 +11,7 @@ Rules of this module:
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Collection
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -18,16 +19,18 @@ from starlette.datastructures import Headers
 
 __all__ = ["NOT_OWN_NAME", "OTHER_SITE", "is_other_site", "is_own_name"]
 
-NOT_OWN_NAME: Final = "This is not the sandbox's name: use its address, or localhost."
+NOT_OWN_NAME: Final = (
+    "This is not the sandbox's name: use its address, or localhost; or allow this name (--allow-host)."
+)
 OTHER_SITE: Final = "This request comes from another website."
 
 
-def is_own_name(headers: Headers, bound: str) -> bool:
-    """Whether a request names the sandbox: by an address, as localhost, or by the name that it listens on.
+def is_own_name(headers: Headers, names: Collection[str]) -> bool:
+    """Whether a request names the sandbox: by an address, as localhost, or by one of its names.
 
     Args:
         headers: The request's.
-        bound: What the sandbox listens on, as it was given.
+        names: Its names, in lower case: what it listens on, and those that its owner allows.
     """
     host = headers.get("host")
     if host is None:
@@ -36,7 +39,7 @@ def is_own_name(headers: Headers, bound: str) -> bool:
         name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:  # an unclosed bracket
         return False
-    if name in {"localhost", bound.lower()} or name.endswith(".localhost"):
+    if name in {"localhost", *names} or name.endswith(".localhost"):
         return True
     try:
         # An address cannot be rebound: a browser that names one has come to where it meant to go.

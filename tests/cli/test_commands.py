@@ -426,6 +426,13 @@ def test_a_port_that_is_taken_is_one_line(cli):
     )
 
 
+@pytest.mark.parametrize("host", ["203.0.113.7", "no-such-name.invalid"])
+def test_sandbox_on_an_address_of_another_machine_says_so(cli, host):
+    result = cli.invoke(app, ["sandbox", "--host", host, "--port", "0"])
+    assert result.exit_code == 2
+    assert f"--host {host}: is no address of this machine" in one_line(result.stderr)
+
+
 def test_a_port_that_may_not_be_taken_is_one_line(cli, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied")

@@ -598,7 +598,7 @@ async def test_the_sandboxs_own_names_and_any_address_are_fine(http, host):
 
 
 async def test_the_name_that_it_listens_on_is_its_own():
-    guarded = _phone.phone_routes(None, "Sandbox.test", lambda: 0.0)
+    guarded = _phone.phone_routes(None, {"sandbox.test"}, lambda: 0.0)
     (asset,) = [route for route in guarded if route.path == "/_phone/{name}"]
     transport = httpx.ASGITransport(Starlette(routes=[asset]))
     async with httpx.AsyncClient(transport=transport, base_url="http://sandbox.test") as http:

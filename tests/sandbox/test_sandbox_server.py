@@ -205,7 +205,10 @@ async def test_what_was_meant_for_another_host_is_turned_away(path, host):
         headers = {"host": host, "origin": f"http://{host}"}
         answer = await http.post(path, json=request(sandbox, report_url=sandbox.base_url), headers=headers)
         assert (answer.status_code, answer.headers["content-type"]) == (421, "text/plain; charset=utf-8")
-        assert answer.text == "This is not the sandbox's name: use its address, or localhost."
+        assert (
+            answer.text
+            == "This is not the sandbox's name: use its address, or localhost; or allow this name (--allow-host)."
+        )
         assert (sandbox.messages, sandbox.requests, sandbox.pending_faults) == ([], [], ["fail"])
 
 
