@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncIterable, Iterable
 from contextlib import AsyncExitStack, ExitStack
 from datetime import datetime
-from typing import TextIO, cast
+from typing import Final, TextIO, cast
 
 import attrs
 import typer
@@ -33,6 +33,9 @@ from ._store import Warnings, store_of, with_name
 from ._summary import Ending, advice, show_summary, summary_object
 
 __all__ = ["batch"]
+
+_SHOWN: Final = 20
+"""Rows that a terminal shows after the summary, where no results are kept."""
 
 
 async def batch(options: BatchOptions) -> int:
@@ -202,6 +205,15 @@ class _Run:
             typer.echo(line, err=True)
         if written:
             typer.echo(f"The report is in {printable(options.report or '')}", err=True)
-        if options.out is None and ending.code != OK:
-            typer.echo("Which rows these are is kept with --out FILE.", err=True)
+        if options.out is None:
+            self._say_rows()
         return ending.code
+
+    def _say_rows(self) -> None:
+        """Name rows that were not sent, or may have been, where no results are kept."""
+        entries = self._results.notable.entries[:_SHOWN]
+        for entry in entries:
+            why = f"{entry.why}: {entry.detail}" if entry.detail else entry.why
+            typer.echo(printable(f"  line {entry.line}: {entry.fate}, {why}"), err=True)
+        if entries:
+            typer.echo("With --out FILE the result of every row is kept.", err=True)

@@ -121,7 +121,8 @@ async def test_gateway_that_answers_each_row_alike_halts_the_batch(
         assert 10 <= server.posts <= 10 + 2 * 3
     stdout, said = capsys.readouterr()
     assert stdout == ""
-    assert "Which rows these are is kept with --out FILE." in said
+    assert said.endswith("With --out FILE the result of every row is kept.\n")
+    assert 10 <= said.count("  line ") <= 16
     assert "halted: each of the first rows got the same answer: not sent, " in said
     assert says in said
     assert "Nothing was sent. When that is put right, give the same command again." in said

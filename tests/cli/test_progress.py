@@ -163,7 +163,11 @@ def test_a_batch_whose_results_go_nowhere_shows_how_far_it_is_and_no_row(sandbox
     assert any("31/31" in line for line in lines(drawn))
     assert "╭" in drawn
     assert '"msisdn"' not in drawn
-    assert lines(drawn)[-1] == "Which rows these are is kept with --out FILE."
+    assert lines(drawn)[-2].startswith("line 32: skipped, invalid: msisdn: has 2 digits")
+    assert lines(drawn)[-1] == "With --out FILE the result of every row is kept."
+    file.write_text("msisdn\n" + numbers(2))
+    assert "--out FILE" not in on_a_terminal(["batch", str(file), "--sender", "X"], out=True)
+    file.write_text("msisdn\n" + numbers(30) + "12\n")
     drawn = on_a_terminal(["batch", str(file), "--sender", "X", "--out", "-"], 1, out=True)
     assert drawn.count('"msisdn"') == 31
     assert "31/31" not in drawn
