@@ -202,8 +202,8 @@ class Identity:
 class Store(ABC):
     """Where idempotency records live. Hand one to `Gateway360Client(store=…)`; the client connects and closes it.
 
-    One object serves one event loop of one process at a time, and any number of clients there: from its first `connect`
-    to its last `aclose`, it belongs to them. Each `connect` wants one `aclose`.
+    From its first `connect` to its last `aclose`, it belongs to one event loop of one process, and to any number of
+    clients there.
 
     Args:
         namespace: What this store's records are told apart by from others in the same place: letters, digits, `_`,
@@ -302,30 +302,23 @@ class Store(ABC):
     async def claim(self, claims: Sequence[Claim]) -> list[Answer]:
         """Claim many in one round trip, each for itself. Their order is the answers'.
 
-        Raises:
-            StoreError: The store is away, refuses, or has another epoch than the one that `connect` gave.
+        Raises `StoreError`, as each method: the store is away, refuses, or has another epoch than `connect` gave.
         """
 
     @abstractmethod
     async def complete(self, completions: Sequence[Completion]) -> list[bool]:
         """End many claims. Gives for each whether it changed or confirmed its record; a claim without one: `True`.
 
-        `False`: another claim has taken the record, or the store has never had this one. Raises `StoreError`.
+        `False`: another claim has taken the record, or the store has never had this one.
         """
 
     @abstractmethod
     async def renew(self, claims: Sequence[Claim]) -> list[bool]:
-        """Let leases begin anew, each with its claim's `lease`. `False`: it has ended, or is another's.
-
-        Raises `StoreError`.
-        """
+        """Let leases begin anew, each with its claim's `lease`. `False`: it has ended, or is another's."""
 
     @abstractmethod
     async def peek(self, records: Sequence[Record]) -> list[Answer]:
-        """Look at records without claiming: `FREE`, or as a claim with their fingerprints would be answered.
-
-        Raises `StoreError`.
-        """
+        """Look at records without claiming: `FREE`, or as a claim with their fingerprints would be answered."""
 
     @abstractmethod
     async def permits(self, key: bytes, count: int, interval: float) -> tuple[int, float]:
@@ -336,45 +329,33 @@ class Store(ABC):
         lower one) is reset.
 
         Args:
-            key: What the rate is called.
+            key: The rate's.
             count: Permits wanted, 1 or more.
             interval: Seconds between two.
 
         Returns:
             How many, and in how many seconds the first one is (less than 0: it was); or 0, and in how many seconds to
             ask again.
-
-        Raises:
-            StoreError: As `claim`.
         """
 
     @abstractmethod
     async def header(self, key: bytes, value: str, *, replace: bool = False) -> str:
         """Give the header of this key, which never expires; where there is none, set it to `value` and give that.
 
-        Args:
-            key: What it is called.
-            value: The text to set.
-            replace: Whether to set it in any case. The one from before is given.
-
-        Raises:
-            StoreError: As `claim`.
+        With `replace` it is set in any case, and the one from before given.
         """
 
     @abstractmethod
     async def now(self) -> float:
-        """Give the time on the store's clock, in seconds since the epoch of Unix. Raises `StoreError`."""
+        """Give the time on the store's clock, in seconds since the epoch of Unix."""
 
     @abstractmethod
     async def check(self) -> list[str]:
-        """Say in a sentence each what of the promise is lost by how the store is set up. Raises `StoreError`."""
+        """Say in a sentence each what of the promise is lost by how the store is set up."""
 
     @abstractmethod
     async def new_epoch(self) -> str:
-        """Set a new epoch, as has to be done after a backup was restored: clients from before are refused.
-
-        Raises `StoreError`.
-        """
+        """Set a new epoch, as has to be done after a backup was restored: clients from before are refused."""
 
 
 def lost() -> StoreError:

@@ -425,6 +425,30 @@ async def test_rows_that_are_free_are_sent_before_others_are_looked_at_again(mon
     assert server.posts == 5
 
 
+async def test_row_that_is_free_is_left_to_the_worker_that_reads_on(monkeypatch):
+    monkeypatch.setattr(_named, "_BLOCK", 1)
+    monkeypatch.setattr(_named.NamedBatch, "ahead", 0)
+    memory, gate = Memory(), Gate()
+
+    async def held(received) -> None:
+        await gate(received)
+        await received.answer()
+
+    async with Server(in_turn(silence, held, ok)) as server, client_for(server, ScriptedStore(memory)) as one:
+        async with client_for(server, ScriptedStore(memory)) as other, one.batch(NUMBERS[:1], name="1"):
+            await server.wait(lambda: server.posts == 1)
+            async with other.batch(NUMBERS[:2], name="1", concurrency=1) as batch:
+                await gate.reached.wait()
+                assert len(batch._readers) == 2
+                records = memory.space("gateway360").records
+                del records[next(iter(records))]  # as if its holder had released it
+                while len(batch._readers) == 2:
+                    await asyncio.sleep(0.001)
+                gate.opened.set()
+                assert [item.index async for item in batch] == [1, 0]
+    assert server.posts == 3
+
+
 async def test_rows_that_are_at_hand_are_claimed_a_hundred_at_a_time():
     store = ScriptedStore()
     async with Server() as server, client_for(server, store) as client:
