@@ -80,7 +80,8 @@ def _forms(value: str) -> list[str]:
     `repr` of a text or of bytes, which is how an HTTP library quotes what it could not read.
     """
     encoded = value.encode(errors="surrogatepass")
-    forms = {quote(encoded), quote(encoded, safe=""), quote_plus(encoded)}
+    in_urls = {quote(encoded), quote(encoded, safe=""), quote_plus(encoded)}
+    forms = in_urls | {re.sub("%..", lambda found: found[0].lower(), form) for form in in_urls}
     for written in (value, json.dumps(value)[1:-1]):
         # With a double quote before it, as in a body: then Python escapes the single ones.
         forms |= {

@@ -3,7 +3,7 @@
 import copy
 import pickle
 
-import pytest
+from cases import each
 
 import gateway360_async
 from gateway360_async import (
@@ -53,7 +53,7 @@ def test_the_samples_below_cover_every_public_exception():
     assert {type(sample) for sample in SAMPLES} == PUBLIC
 
 
-@pytest.mark.parametrize(
+@each(
     ("error", "builtin"),
     [
         (InvalidRequest, ValueError),
@@ -66,18 +66,18 @@ def test_an_error_is_also_the_builtin_that_people_expect(error, builtin):
     assert issubclass(error, builtin)
 
 
-@pytest.mark.parametrize("error", [RejectedError, NotSentError, MaybeSentError])
+@each("error", [RejectedError, NotSentError, MaybeSentError])
 def test_what_unwrap_raises_is_a_result_error(error):
     assert issubclass(error, ResultError)
 
 
-@pytest.mark.parametrize("error", sorted(PUBLIC, key=lambda cls: cls.__name__))
+@each("error", sorted(PUBLIC, key=lambda cls: cls.__name__))
 def test_every_error_has_the_one_root(error):
     assert issubclass(error, Gateway360Error)
     assert issubclass(error, Exception)
 
 
-@pytest.mark.parametrize(
+@each(
     ("one", "other"),
     [
         (InvalidRequest, InvalidConfiguration),
@@ -91,8 +91,8 @@ def test_errors_that_mean_different_things_do_not_catch_each_other(one, other):
     assert not issubclass(other, one)
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-@pytest.mark.parametrize("error", SAMPLES, ids=sample_id)
+@each("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@each("error", SAMPLES, ids=sample_id)
 def test_an_error_survives_pickling(error, protocol):
     revived = pickle.loads(pickle.dumps(error, protocol))
     assert type(revived) is type(error)
@@ -103,8 +103,8 @@ def test_an_error_survives_pickling(error, protocol):
         assert revived.result == error.result
 
 
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
-@pytest.mark.parametrize("error", SAMPLES, ids=sample_id)
+@each("copied", [copy.copy, copy.deepcopy])
+@each("error", SAMPLES, ids=sample_id)
 def test_an_error_survives_copying(error, copied):
     assert str(copied(error)) == str(error)
     assert vars(copied(error)) == vars(error)

@@ -5,6 +5,7 @@ import traceback
 
 import attrs
 import pytest
+from cases import each
 
 from gateway360_async import Disposition, FailureKind, InvalidConfiguration, RetryPolicy, SpendGuard
 from gateway360_async import TransportFailure as Failure
@@ -37,7 +38,7 @@ def test_a_guard_that_says_nothing_admits_everything():
     assert {asked(account, number, float(now)) for number in (SPAIN, JAMAICA) for now in range(100)} == {None}
 
 
-@pytest.mark.parametrize(
+@each(
     ("number", "allowed"),
     [(SPAIN, True), (PORTUGAL, True), (NEW_YORK, False), (JAMAICA, True), ("33612345678", False)],
 )
@@ -54,9 +55,7 @@ def test_a_number_counts_for_the_longest_prefix_that_it_begins_with():
     assert asked(account, NEW_YORK) is FailureKind.PREFIX_LIMIT
 
 
-@pytest.mark.parametrize(
-    "written", [["34", "+351"], ("34", "351", "+34"), {"34": 1, "351": 2}, iter(["34", "351"])]
-)
+@each("written", [["34", "+351"], ("34", "351", "+34"), {"34": 1, "351": 2}, iter(["34", "351"])])
 def test_prefixes_may_come_in_any_collection(written):
     assert SpendGuard(allowed_prefixes=written).allowed_prefixes == frozenset({"34", "351"})
 
@@ -97,7 +96,7 @@ def test_the_checks_come_in_their_order():
     assert expected == []
 
 
-@pytest.mark.parametrize("limit", ["per_number", "per_prefix", "per_client", "total"])
+@each("limit", ["per_number", "per_prefix", "per_client", "total"])
 def test_a_limit_of_zero_admits_nothing(limit):
     account = SpendGuard(**{limit: 0}).open()
     assert {asked(account, now=now) for now in (0.0, 1e9)} == {
@@ -159,7 +158,7 @@ def tried(account, number=SPAIN, now=0.0):
     return None
 
 
-@pytest.mark.parametrize("limit", ["per_number", "per_prefix", "per_client", "total"])
+@each("limit", ["per_number", "per_prefix", "per_client", "total"])
 def test_limit_of_sms_after_failed_lookups_has_room(limit):
     account = SpendGuard(**{limit: 1}).open()
     assert [tried(account) for _ in range(5)] == [None] * 5
@@ -201,7 +200,7 @@ def test_each_number_has_its_own_sms():
 GUERNSEY, CANADA = "447911123456", "14165550100"
 
 
-@pytest.mark.parametrize(
+@each(
     ("number", "allowed"),
     [
         (SPAIN, True),
@@ -233,7 +232,7 @@ def test_region_refusal_names_the_regions():
     assert refusal.detail == "a number of +44 of GG, and the guard allows ES, PT alone"
 
 
-@pytest.mark.parametrize(
+@each(
     ("written", "meant"),
     [("UK", "'GB'"), ("EL", "'GR'"), ("34", "'ES'"), ("+351", "'PT'"), (" es ", "'ES'"), ("+1", "'US'")],
 )
@@ -322,7 +321,7 @@ def test_the_defaults_guard_nothing():
     )
 
 
-@pytest.mark.parametrize(
+@each(
     ("setting", "values"),
     [
         ("allowed_prefixes", ["34", b"34", 34, [], [34], [b"34"], [""], ["+"], ["++34"], ["3 4"], [" 34"]]),

@@ -1,9 +1,11 @@
 """The quick way to a number and `phonenumbers` agree, for every calling code and region there is."""
 
+import functools
 import random
 
 import phonenumbers
 import pytest
+from cases import each
 from phonenumbers import PhoneNumberType
 
 from gateway360_async._numbers._plans import home_of, ordinary_kind, plan_by_code, plan_of, region_of
@@ -28,6 +30,7 @@ KINDS = {
 }
 
 
+@functools.cache
 def examples(code):
     """Give the national numbers that libphonenumber has as examples of a calling code, one a region and type."""
     if code in phonenumbers.COUNTRY_CODES_FOR_NON_GEO_REGIONS:
@@ -77,7 +80,7 @@ def as_phonenumbers_has(code, national):
     )
 
 
-@pytest.mark.parametrize("code", CODES)
+@each("code", CODES)
 def test_plan_of_each_calling_code_agrees_with_phonenumbers(code):
     plan = plan_by_code(code)
     for national in national_numbers(code):
@@ -100,7 +103,7 @@ def expected_abroad(digits, *, any_line=False):
     return found if kind is not None and 7 <= len(found) <= 15 and (any_line or kind not in _NO_SMS) else None
 
 
-@pytest.mark.parametrize("code", CODES)
+@each("code", CODES)
 def test_ordinary_number_of_each_calling_code_is_its_own_reading(code):
     reader = number_reader(None, "sms")
     quick = 0
@@ -122,7 +125,8 @@ def test_ordinary_number_of_each_calling_code_is_its_own_reading(code):
     assert quick or not kinds - _NO_SMS.keys(), code
 
 
-@pytest.mark.parametrize("region", REGIONS)
+@pytest.mark.timeout(180)  # phonenumbers reads 70,000 numbers
+@each("region", REGIONS)
 def test_plain_number_with_each_region_has_no_other_reading(region):
     home, code = home_of(region), phonenumbers.country_code_for_region(region)
     chance = random.Random(region)

@@ -9,6 +9,7 @@ import traceback
 
 import attrs
 import pytest
+from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loopback import Server
@@ -45,7 +46,7 @@ def refused(text, **how):
 # The vectors, wherever a number is read
 
 
-@pytest.mark.parametrize("vector", NUMBERS, ids=vector_id)
+@each("vector", NUMBERS, ids=vector_id)
 def test_vector_is_read_as_it_says(vector):
     region = vector.get("region")
     if vector.get("refused"):
@@ -54,7 +55,7 @@ def test_vector_is_read_as_it_says(vector):
         assert parse_msisdn(vector["text"], region=region) == vector["msisdn"]
 
 
-@pytest.mark.parametrize("vector", [vector for vector in NUMBERS if "region" not in vector], ids=vector_id)
+@each("vector", [vector for vector in NUMBERS if "region" not in vector], ids=vector_id)
 def test_vector_is_read_alike_by_a_request(vector):
     if vector.get("refused"):
         with pytest.raises(InvalidRequest) as caught:
@@ -96,27 +97,27 @@ SPACES = [*" \u00a0\u1680\u2000\u2007\u2009\u202f\u205f\u3000"]
 DASHES = [*"-\u2010\u2011\u2012\u2013\u2014\u2015\u2212\uff0d\ufe63"]
 
 
-@pytest.mark.parametrize("char", INVISIBLE, ids=ascii)
+@each("char", INVISIBLE, ids=ascii)
 def test_invisible_character_anywhere_is_removed(char):
     text = char + char.join("+34 666") + char
     assert parse_msisdn(f"{text} 666{char} 111") == NUMBER
 
 
-@pytest.mark.parametrize("char", [*SPACES, *DASHES, *"./()"], ids=ascii)
+@each("char", [*SPACES, *DASHES, *"./()"], ids=ascii)
 def test_separator_is_removed(char):
     assert parse_msisdn(f"+34{char}666{char}666{char}111") == NUMBER
     assert parse_msisdn(f"0034{char}666{char}666{char}111{char}") == NUMBER
     assert parse_msisdn(f"666{char}666{char}111", region="ES") == NUMBER
 
 
-@pytest.mark.parametrize("zero", [0x660, 0x6F0, 0x966, 0xE50, 0xFF10, 0x1D7CE], ids=hex)
+@each("zero", [0x660, 0x6F0, 0x966, 0xE50, 0xFF10, 0x1D7CE], ids=hex)
 def test_digits_of_any_script_are_digits(zero):
     digits = "".join(chr(zero + int(digit)) for digit in NUMBER)
     assert parse_msisdn(digits) == parse_msisdn(f"+{digits}") == parse_msisdn(f"\uff0b{digits}") == NUMBER
     assert parse_msisdn(digits[2:], region="ES") == NUMBER
 
 
-@pytest.mark.parametrize(
+@each(
     "written",
     [
         "'{}",
@@ -137,7 +138,7 @@ def test_digits_of_any_script_are_digits(zero):
     ],
     ids=ascii,
 )
-@pytest.mark.parametrize("number", [NUMBER, f"+{NUMBER}", f"00{NUMBER}"])
+@each("number", [NUMBER, f"+{NUMBER}", f"00{NUMBER}"])
 def test_dressing_is_removed(written, number):
     if written != '= "{}"':
         assert parse_msisdn(written.format(number)) == NUMBER
@@ -152,7 +153,7 @@ def test_characters_that_are_kept_are_bounded(monkeypatch):
     assert not _cleaning._CHARACTERS
 
 
-@pytest.mark.parametrize("text", ["666666111.0", "34666666111.0", "666666111.00"])
+@each("text", ["666666111.0", "34666666111.0", "666666111.00"])
 def test_float_of_national_number_is_understood(text):
     assert parse_msisdn(text, region="ES") == NUMBER
 
@@ -160,7 +161,7 @@ def test_float_of_national_number_is_understood(text):
 # What is refused
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "problem"),
     [
         ("3466666611\u00b2", "holds U+00B2 SUPERSCRIPT TWO at position 11"),
@@ -195,7 +196,7 @@ def test_wrong_character_is_named_by_code_point_and_position(text, problem):
     assert refused(text).problem == problem
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "34666666111.5",
@@ -213,7 +214,7 @@ def test_wrong_character_is_named_by_code_point_and_position(text, problem):
         "0171 1234567.5",
     ],
 )
-@pytest.mark.parametrize("region", [None, "ES", "DE"])
+@each("region", [None, "ES", "DE"])
 def test_decimal_is_refused(text, region):
     assert refused(text, region=region).problem == "is a decimal number"
 
@@ -223,14 +224,14 @@ def test_decimal_without_plus_or_region_is_refused():
     assert parse_msisdn("+34.666666111") == NUMBER
 
 
-@pytest.mark.parametrize("text", ["3.46667E+10", "3,46667E+10", "3.4E10", "34E9", "+3.46667e+10", "3.e10"])
+@each("text", ["3.46667E+10", "3,46667E+10", "3.4E10", "34E9", "+3.46667e+10", "3.e10"])
 def test_scientific_notation_is_refused_with_its_cure(text):
     error = refused(text, region="ES")
     assert "scientific" in error.problem
     assert "format the column as text" in error.expected
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "2026-01-15",
@@ -244,7 +245,7 @@ def test_scientific_notation_is_refused_with_its_cure(text):
         "'2026-01-15",
     ],
 )
-@pytest.mark.parametrize("region", [None, "DK", "ES", "SG"])
+@each("region", [None, "DK", "ES", "SG"])
 def test_date_is_refused(text, region):
     assert refused(text, region=region).problem == "is a date"
 
@@ -254,21 +255,19 @@ def test_date_with_time_is_refused():
     refused("20260115")
 
 
-@pytest.mark.parametrize(
-    "text", ["192.168.1.100", "10.0.0.1", "172.16.254.100", "212.55.100.200", "255.255.255.255"]
-)
-@pytest.mark.parametrize("region", [None, "US", "ES", "MA"])
+@each("text", ["192.168.1.100", "10.0.0.1", "172.16.254.100", "212.55.100.200", "255.255.255.255"])
+@each("region", [None, "US", "ES", "MA"])
 def test_ip_address_is_refused(text, region):
     assert refused(text, region=region).problem == "is an IP address"
 
 
-@pytest.mark.parametrize("text", ["1.234.567", "12.345.678", "1,234,567", "1 234 567", "1.234.567.890"])
-@pytest.mark.parametrize("region", [None, "ES", "IT", "PT"])
+@each("text", ["1.234.567", "12.345.678", "1,234,567", "1 234 567", "1.234.567.890"])
+@each("region", [None, "ES", "IT", "PT"])
 def test_grouped_thousands_are_refused(text, region):
     refused(text, region=region)
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "+1 212-555-0100-12",
@@ -284,12 +283,12 @@ def test_digits_after_a_whole_number_are_refused(text):
     refused(text)
 
 
-@pytest.mark.parametrize("text", ["", " ", "+", "00", "()", "-", "\u200e", "'", '=""', "tel:", "\ufeff\n"])
+@each("text", ["", " ", "+", "00", "()", "-", "\u200e", "'", '=""', "tel:", "\ufeff\n"])
 def test_nothing_is_refused_as_empty(text):
     assert refused(text).problem == "is empty"
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "problem"),
     [
         ("+034666666111", "starts with 0, which no country calling code does"),
@@ -315,7 +314,7 @@ def test_impossible_number_is_refused(text, problem):
     assert refused(text).problem == problem
 
 
-@pytest.mark.parametrize(
+@each(
     ("value", "problem", "cure"),
     [
         (None, "is missing", "country calling code"),
@@ -335,7 +334,7 @@ def test_number_that_is_no_text_says_so(value, problem, cure):
 # National and international
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "msisdn"),
     [
         ("+44 07911 123456", "447911123456"),
@@ -357,12 +356,12 @@ def test_number_that_is_no_text_says_so(value, problem, cure):
         ("+883510000000094", "883510000000094"),
     ],
 )
-@pytest.mark.parametrize("region", [None, "ES"])
+@each("region", [None, "ES"])
 def test_international_number_is_understood(text, msisdn, region):
     assert parse_msisdn(text, region=region) == msisdn
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "region", "msisdn"),
     [
         ("666 666 111", "ES", NUMBER),
@@ -393,7 +392,7 @@ def test_number_with_region_is_understood(text, region, msisdn):
     assert parse_msisdn(text, region=region) == msisdn
 
 
-@pytest.mark.parametrize("text", ["666666111", "0666666111", "06 12 34 56 78", "07911 123456", "2125550100"])
+@each("text", ["666666111", "0666666111", "06 12 34 56 78", "07911 123456", "2125550100"])
 def test_national_number_without_region_names_both_cures(text):
     error = refused(text)
     assert "+34…" in error.expected
@@ -442,7 +441,7 @@ def test_two_readings_of_own_code_are_refused_for_any_line():
 # Lines
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "region", "line"),
     [
         ("+34 912 345 678", None, "a fixed line of ES"),
@@ -536,7 +535,7 @@ def test_request_for_any_line_is_checked_when_it_is_to_be_for_sms():
     assert attrs.evolve(PinRequest(NUMBER, "X"), line_types="any").msisdn == NUMBER
 
 
-@pytest.mark.parametrize("number", ["", "+34666666111x", "0", "666", 34666666111, None])
+@each("number", ["", "+34666666111x", "0", "666", 34666666111, None])
 def test_number_of_a_task_that_cannot_have_been_checked_is_refused(number):
     task = task_of(PinRequest(NUMBER, "X"), "k")
     task["request"]["msisdn"] = number
@@ -560,9 +559,7 @@ async def test_client_sends_to_any_line_if_it_is_told_to():
 # Secrets, and the whole
 
 
-@pytest.mark.parametrize(
-    "text", ["+49 171 1234567-123", "34666666111x", "15123456789", "666 666 1110", FIXED]
-)
+@each("text", ["+49 171 1234567-123", "34666666111x", "15123456789", "666 666 1110", FIXED])
 def test_traceback_of_refusal_holds_no_number(text):
     with pytest.raises(InvalidRequest) as caught:
         parse_msisdn(text, region="DE")
@@ -600,7 +597,7 @@ def test_number_means_its_digits_however_it_is_separated(tail, data):
     assert parse_msisdn(written) == digits
 
 
-@pytest.mark.parametrize("region", COUNTRIES)
+@each("region", COUNTRIES)
 def test_national_mobiles_are_right_or_refused(region):
     """A smaller count of what `python -m benchmarks.numbers` shows of 2,000."""
     _, ways, right, refusals, _ = reading(region, 60)

@@ -6,6 +6,7 @@ import traceback
 
 import attrs
 import pytest
+from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vector_data import INVALID_REQUESTS, VALID_REQUESTS, build_request, vector_id
@@ -30,7 +31,7 @@ def refused(**fields):
     return caught.value
 
 
-@pytest.mark.parametrize("vector", VALID_REQUESTS, ids=vector_id)
+@each("vector", VALID_REQUESTS, ids=vector_id)
 def test_a_valid_vector_builds(vector):
     request = build_request(vector["fields"])
     wire = vector["wire"]
@@ -42,7 +43,7 @@ def test_a_valid_vector_builds(vector):
     assert (request.pin_params is None) is ("pin_params" not in wire)
 
 
-@pytest.mark.parametrize("vector", INVALID_REQUESTS, ids=vector_id)
+@each("vector", INVALID_REQUESTS, ids=vector_id)
 def test_an_invalid_vector_is_refused_by_field_and_its_value_is_not_echoed(vector):
     with pytest.raises(InvalidRequest) as caught:
         build_request(vector["fields"])
@@ -61,7 +62,7 @@ def test_an_invalid_vector_is_refused_by_field_and_its_value_is_not_echoed(vecto
 # msisdn
 
 
-@pytest.mark.parametrize("value", [None, True, 34699887755, 3.4e10, PERSONAL.encode(), [PERSONAL], {}])
+@each("value", [None, True, 34699887755, 3.4e10, PERSONAL.encode(), [PERSONAL], {}])
 def test_a_number_that_is_no_string_is_refused(value):
     error = refused(msisdn=value)
     assert error.field == "msisdn"
@@ -82,12 +83,12 @@ def test_any_text_is_a_number_of_7_to_15_digits_or_refused(text):
 # hlr_lookup
 
 
-@pytest.mark.parametrize(("value", "expected"), [(True, True), (False, False), (1, True), (0, False)])
+@each(("value", "expected"), [(True, True), (False, False), (1, True), (0, False)])
 def test_hlr_lookup_is_true_false_1_or_0(value, expected):
     assert PinRequest(NUMBER, SENDER, hlr_lookup=value).hlr_lookup is expected
 
 
-@pytest.mark.parametrize("value", [None, 2, -1, HUGE, 1.0, 0.0, "1", "", "true", b"1", [], object()])
+@each("value", [None, 2, -1, HUGE, 1.0, 0.0, "1", "", "true", b"1", [], object()])
 def test_any_other_hlr_lookup_is_refused(value):
     assert refused(hlr_lookup=value).field == "hlr_lookup"
 
@@ -95,7 +96,7 @@ def test_any_other_hlr_lookup_is_refused(value):
 # report_url
 
 
-@pytest.mark.parametrize(
+@each(
     "url",
     [
         "http://example.com",
@@ -116,7 +117,7 @@ def test_an_absolute_http_url_is_kept_to_the_letter(url):
     assert PinRequest(NUMBER, SENDER, report_url=url).report_url == url
 
 
-@pytest.mark.parametrize(
+@each(
     "url",
     [
         "",
@@ -173,7 +174,7 @@ def test_report_url_of_2048_characters_is_kept_and_one_more_refused():
     )
 
 
-@pytest.mark.parametrize("value", [True, 0, b"https://example.com/", ["https://example.com/"]])
+@each("value", [True, 0, b"https://example.com/", ["https://example.com/"]])
 def test_a_report_url_that_is_no_string_is_refused(value):
     assert refused(report_url=value).field == "report_url"
 
@@ -200,12 +201,12 @@ def test_pin_params_have_the_gateways_defaults():
     assert PinParams() == PinParams(type="numeric", length=6, expires_in=3600, max_tries=3)
 
 
-@pytest.mark.parametrize("value", [*PinType, "numeric", "alpha", "alphanumeric"])
+@each("value", [*PinType, "numeric", "alpha", "alphanumeric"])
 def test_a_pin_type_is_given_as_a_member_or_its_value(value):
     assert PinParams(type=value).type is PinType(value)
 
 
-@pytest.mark.parametrize(
+@each(
     ("field", "value"),
     [
         *(("length", value) for value in range(4, 17)),
@@ -216,7 +217,7 @@ def test_a_pin_parameter_within_its_range_is_kept(field, value):
     assert getattr(PinParams(**{field: value}), field) == value
 
 
-@pytest.mark.parametrize(
+@each(
     ("field", "value"),
     [
         *(("type", value) for value in ("", "NUMERIC", "numeric ", "digits", "PinType.ALPHA", None, 1, True)),
@@ -237,7 +238,7 @@ def test_a_pin_parameter_outside_its_range_or_of_another_type_is_refused(field, 
     assert len(str(caught.value)) < 200
 
 
-@pytest.mark.parametrize(
+@each(
     ("field", "value", "problem"),
     [
         ("length", 3, "too small"),
@@ -257,7 +258,7 @@ def test_the_error_of_a_pin_parameter_says_what_is_wrong_with_it(field, value, p
     assert problem in caught.value.problem
 
 
-@pytest.mark.parametrize("field", ["length", "expires_in", "max_tries"])
+@each("field", ["length", "expires_in", "max_tries"])
 def test_a_number_that_python_refuses_to_print_is_refused_all_the_same(field):
     for value in (10**5000, -(10**5000)):
         with pytest.raises(InvalidRequest) as caught:
@@ -266,7 +267,7 @@ def test_a_number_that_python_refuses_to_print_is_refused_all_the_same(field):
         assert len(str(caught.value)) < 200
 
 
-@pytest.mark.parametrize("value", [6, "numeric", True, (), [("length", 6)]])
+@each("value", [6, "numeric", True, (), [("length", 6)]])
 def test_pin_params_that_are_no_pin_params_are_refused(value):
     assert refused(pin_params=value).field == "pin_params"
 
@@ -336,7 +337,7 @@ def test_a_ready_request_is_given_back_as_it_is():
     assert request_from(request, sender="OTHER") is request
 
 
-@pytest.mark.parametrize(
+@each(
     "row",
     [
         "+34 666 666 111",
@@ -354,7 +355,7 @@ def test_a_rows_own_sender_comes_first():
     assert request_from({"msisdn": NUMBER, "sender": "OWN"}, sender=SENDER).sender == "OWN"
 
 
-@pytest.mark.parametrize("pin_params", [{"type": "alpha", "length": 8}, PinParams(PinType.ALPHA, 8)])
+@each("pin_params", [{"type": "alpha", "length": 8}, PinParams(PinType.ALPHA, 8)])
 def test_a_mapping_gives_every_field(pin_params):
     row = {
         "msisdn": NUMBER,
@@ -379,7 +380,7 @@ def test_an_empty_mapping_of_pin_params_is_the_defaults_spelled_out():
     assert request_from({"msisdn": NUMBER, "sender": SENDER, "pin_params": {}}).pin_params == PinParams()
 
 
-@pytest.mark.parametrize(
+@each(
     ("row", "field"),
     [
         ({}, "msisdn"),
@@ -417,14 +418,14 @@ def test_a_row_that_makes_no_request_is_refused_by_field(row, field):
     assert PERSONAL not in str(caught.value)
 
 
-@pytest.mark.parametrize("row", [NUMBER, {"msisdn": NUMBER}, {"msisdn": NUMBER, "sender": None}], ids=str)
+@each("row", [NUMBER, {"msisdn": NUMBER}, {"msisdn": NUMBER, "sender": None}], ids=str)
 def test_a_row_without_any_sender_is_refused(row):
     with pytest.raises(InvalidRequest) as caught:
         request_from(row)
     assert caught.value.field == "sender"
 
 
-@pytest.mark.parametrize(
+@each(
     "build",
     [
         lambda: PinRequest("bad", "X"),
@@ -444,7 +445,7 @@ def test_pin_params_may_be_a_mapping_of_its_fields():
     assert PinRequest("34699887755", "X", pin_params={"length": 8}).pin_params == PinParams(length=8)
 
 
-@pytest.mark.parametrize(
+@each(
     ("pin_params", "field"),
     [({"length": 3}, "pin_params.length"), ({"size": 6}, "pin_params.size"), (6, "pin_params")],
     ids=str,
@@ -455,9 +456,7 @@ def test_a_mapping_of_pin_params_is_checked_by_its_fields(pin_params, field):
     assert caught.value.field == field
 
 
-@pytest.mark.parametrize(
-    "url", ["https://.", "https://a..b/", "https://exa<mple>.com", "https://example.com\\x"]
-)
+@each("url", ["https://.", "https://a..b/", "https://exa<mple>.com", "https://example.com\\x"])
 def test_a_host_is_made_of_labels_and_a_url_of_its_characters(url):
     with pytest.raises(InvalidRequest) as caught:
         PinRequest("34699887755", "X", report_url=url)

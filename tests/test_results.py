@@ -5,6 +5,7 @@ import pickle
 
 import attrs
 import pytest
+from cases import each
 
 from gateway360_async import (
     ApiError,
@@ -50,25 +51,25 @@ def test_an_accepted_request_was_sent():
     assert Ok().disposition is SENT
 
 
-@pytest.mark.parametrize("reason", SkipReason)
+@each("reason", SkipReason)
 def test_what_was_skipped_was_not_sent(reason):
     assert str(Skipped(reason, "why")) == f"not sent, skipped as {reason}: why"
     assert str(Skipped(reason, "why", Ok())) == f"{Ok()}; skipped as {reason}: why"
     assert Skipped(reason).disposition is NOT_SENT
 
 
-@pytest.mark.parametrize("http_status", [200, 302, 400, 401, 429, 499, 500, 503, 599])
-@pytest.mark.parametrize("error_id", [item for item in ErrorId if item is not ErrorId.UNKNOWN_ERROR])
+@each("http_status", [200, 302, 400, 401, 429, 499, 500, 503, 599])
+@each("error_id", [item for item in ErrorId if item is not ErrorId.UNKNOWN_ERROR])
 def test_a_published_error_was_not_sent_whatever_the_http_status(error_id, http_status):
     assert ApiError(error_id, http_status=http_status).disposition is NOT_SENT
 
 
-@pytest.mark.parametrize("http_status", [200, 302, 400, 401, 429, 500, 503])
+@each("http_status", [200, 302, 400, 401, 429, 500, 503])
 def test_an_unknown_error_may_have_been_sent_whatever_the_http_status(http_status):
     assert ApiError(ErrorId.UNKNOWN_ERROR, http_status=http_status).disposition is MAYBE_SENT
 
 
-@pytest.mark.parametrize(
+@each(
     ("http_status", "disposition"),
     [
         (200, NOT_SENT),
@@ -85,7 +86,7 @@ def test_an_unpublished_error_may_have_been_sent_only_under_a_5xx(http_status, d
     assert ApiError("BRAND_NEW", http_status=http_status).disposition is disposition
 
 
-@pytest.mark.parametrize(
+@each(
     ("error_id", "scope"),
     [
         (ErrorId.JSON_PARSE_ERROR, ErrorScope.CLIENT),
@@ -105,7 +106,7 @@ def test_ok_unwraps_to_itself():
     assert result.unwrap() is result
 
 
-@pytest.mark.parametrize(
+@each(
     ("result", "error"),
     [
         (ApiError(ErrorId.BAD_PARAMS), RejectedError),
@@ -137,8 +138,8 @@ def test_a_result_is_of_one_attempt_that_took_no_time_unless_it_says_otherwise()
     assert failure == TransportFailure(FailureKind.POOL, NOT_SENT, None, "", 1, 0.0, None, None)
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-@pytest.mark.parametrize("result", SAMPLES, ids=sample_id)
+@each("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@each("result", SAMPLES, ids=sample_id)
 def test_a_result_survives_pickling(result, protocol):
     revived = pickle.loads(pickle.dumps(result, protocol))
     assert type(revived) is type(result)
@@ -148,13 +149,13 @@ def test_a_result_survives_pickling(result, protocol):
     assert str(revived) == str(result)
 
 
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
-@pytest.mark.parametrize("result", SAMPLES, ids=sample_id)
+@each("copied", [copy.copy, copy.deepcopy])
+@each("result", SAMPLES, ids=sample_id)
 def test_a_result_survives_copying(result, copied):
     assert copied(result) == result
 
 
-@pytest.mark.parametrize("error_id", [*ErrorId, "BRAND_NEW"])
+@each("error_id", [*ErrorId, "BRAND_NEW"])
 def test_pickling_keeps_known_ids_known_and_unknown_ids_plain(error_id):
     revived = pickle.loads(pickle.dumps(ApiError(error_id)))
     assert revived.error_id == error_id
@@ -181,7 +182,7 @@ def test_the_cause_does_not_count_in_comparisons():
     assert hash(one) == hash(other)
 
 
-@pytest.mark.parametrize(
+@each(
     "change",
     [
         {"kind": FailureKind.TLS},
@@ -204,7 +205,7 @@ def test_results_of_different_classes_are_not_equal():
     assert TransportFailure(FailureKind.CONNECT, NOT_SENT) != Skipped(SkipReason.HALTED)
 
 
-@pytest.mark.parametrize("result", SAMPLES, ids=sample_id)
+@each("result", SAMPLES, ids=sample_id)
 def test_a_result_is_frozen(result):
     for field in attrs.fields(type(result)):
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
@@ -213,7 +214,7 @@ def test_a_result_is_frozen(result):
         result.note = "something of the caller's"
 
 
-@pytest.mark.parametrize(
+@each(
     ("result", "words"),
     [
         (Ok(1, 0.25), ["sent", "1 attempt", "0.250 s"]),
@@ -234,7 +235,7 @@ def test_a_result_reads_as_a_sentence(result, words):
     assert "<" not in text
 
 
-@pytest.mark.parametrize("result", SAMPLES, ids=sample_id)
+@each("result", SAMPLES, ids=sample_id)
 def test_a_repr_names_the_class_and_shows_each_field(result):
     text = repr(result)
     assert text.startswith(f"{type(result).__name__}(")
@@ -268,7 +269,7 @@ def classify(result):
     return None
 
 
-@pytest.mark.parametrize(
+@each(
     ("result", "expected"),
     [
         (Ok(2), ("sent", 2)),

@@ -9,6 +9,7 @@ from email.utils import format_datetime
 
 import attrs
 import pytest
+from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -50,19 +51,19 @@ def test_the_defaults_are_those_of_the_design():
     assert policy.budget == RetryBudget(per_second=10.0, ratio=0.2, window=10.0)
 
 
-@pytest.mark.parametrize("retry_maybe_sent", [False, True])
+@each("retry_maybe_sent", [False, True])
 def test_an_accepted_request_is_never_repeated(retry_maybe_sent):
     policy = RetryPolicy(retry_maybe_sent=retry_maybe_sent, error_ids=ErrorId)
     assert decided(policy, Ok()) is None
 
 
-@pytest.mark.parametrize("kind", FailureKind)
+@each("kind", FailureKind)
 def test_of_what_was_not_sent_only_the_transient_kinds_are_repeated(kind):
     again = decided(RetryPolicy(retry_maybe_sent=True), TransportFailure(kind, NOT_SENT))
     assert (again is not None) is (kind in TRANSIENT)
 
 
-@pytest.mark.parametrize("kind", FailureKind)
+@each("kind", FailureKind)
 def test_what_may_have_been_sent_is_repeated_only_where_the_caller_says_so(kind):
     failure = TransportFailure(kind, MAYBE_SENT)
     assert decided(RetryPolicy(), failure) is None
@@ -70,8 +71,8 @@ def test_what_may_have_been_sent_is_repeated_only_where_the_caller_says_so(kind)
     assert (again is not None) is (kind not in OVER)
 
 
-@pytest.mark.parametrize("http_status", [200, 400, 429])
-@pytest.mark.parametrize("error_id", [item for item in ErrorId if item is not ErrorId.UNKNOWN_ERROR])
+@each("http_status", [200, 400, 429])
+@each("error_id", [item for item in ErrorId if item is not ErrorId.UNKNOWN_ERROR])
 def test_a_published_error_is_repeated_only_where_it_is_named(error_id, http_status):
     error = ApiError(error_id, http_status=http_status)
     assert decided(RetryPolicy(retry_maybe_sent=True), error) is None
@@ -80,7 +81,7 @@ def test_a_published_error_is_repeated_only_where_it_is_named(error_id, http_sta
     assert decided(RetryPolicy(error_ids=[error_id.value]), error) is not None
 
 
-@pytest.mark.parametrize(
+@each(
     "error",
     [
         ApiError(ErrorId.UNKNOWN_ERROR),
@@ -104,21 +105,19 @@ def test_one_attempt_turns_retrying_off():
     assert decided(RetryPolicy(max_attempts=1), REFUSED) is None
 
 
-@pytest.mark.parametrize(("attempt", "again"), [(1, True), (2, True), (3, True), (4, False), (5, False)])
+@each(("attempt", "again"), [(1, True), (2, True), (3, True), (4, False), (5, False)])
 def test_the_attempts_are_counted_from_the_first(attempt, again):
     assert (decided(RetryPolicy(max_attempts=4), REFUSED, attempt=attempt) is not None) is again
 
 
-@pytest.mark.parametrize("random", [0.0, 0.25, 0.5, ALMOST_1])
-@pytest.mark.parametrize(
-    ("attempt", "bound"), [(1, 0.2), (2, 0.4), (3, 0.8), (4, 1.6), (5, 3.2), (6, 5.0), (7, 5.0), (99, 5.0)]
-)
+@each("random", [0.0, 0.25, 0.5, ALMOST_1])
+@each(("attempt", "bound"), [(1, 0.2), (2, 0.4), (3, 0.8), (4, 1.6), (5, 3.2), (6, 5.0), (7, 5.0), (99, 5.0)])
 def test_a_wait_is_a_share_of_its_bound(attempt, bound, random):
     policy = RetryPolicy(max_attempts=100)
     assert decided(policy, REFUSED, attempt=attempt, random=random) == pytest.approx(random * bound)
 
 
-@pytest.mark.parametrize("attempt", [65, 66, 1025, 10**6, 10**18])
+@each("attempt", [65, 66, 1025, 10**6, 10**18])
 def test_an_unlimited_number_of_attempts_does_not_overflow(attempt):
     policy = RetryPolicy(max_attempts=10**20)
     assert decided(policy, REFUSED, attempt=attempt) == 2.5
@@ -128,9 +127,7 @@ def test_no_base_delay_means_no_wait():
     assert decided(RetryPolicy(base_delay=0), REFUSED, attempt=3, random=ALMOST_1) == 0.0
 
 
-@pytest.mark.parametrize(
-    ("remaining", "again"), [(0.100001, True), (0.1, False), (0.05, False), (0.0, False), (-1.0, False)]
-)
+@each(("remaining", "again"), [(0.100001, True), (0.1, False), (0.05, False), (0.0, False), (-1.0, False)])
 def test_a_wait_that_would_not_end_before_the_deadline_is_not_begun(remaining, again):
     assert (decided(RetryPolicy(), REFUSED, remaining=remaining) is not None) is again
 
@@ -139,7 +136,7 @@ def test_a_wait_of_nothing_still_needs_time_that_remains():
     assert decided(RetryPolicy(base_delay=0), REFUSED, remaining=0.0) is None
 
 
-@pytest.mark.parametrize(
+@each(
     ("retry_after", "remaining", "delay"),
     [
         (None, 30.0, 0.1),
@@ -153,7 +150,7 @@ def test_a_wait_of_nothing_still_needs_time_that_remains():
         (math.inf, 30.0, None),
     ],
 )
-@pytest.mark.parametrize(
+@each(
     "result",
     [
         TransportFailure(FailureKind.THROTTLED, NOT_SENT, 429),
@@ -292,7 +289,7 @@ def test_a_policy_is_frozen_hashable_and_pickles():
 # The policy's own settings
 
 
-@pytest.mark.parametrize(
+@each(
     ("setting", "value"),
     [
         *(("max_attempts", value) for value in (0, -1, 1.0, 2.5, math.inf, None, True, False, "4", [4])),
@@ -332,15 +329,15 @@ def test_a_setting_of_the_policy_that_is_wrong_is_refused_by_name(setting, value
     assert caught.value.setting == setting
 
 
-@pytest.mark.parametrize("setting", ["per_second", "ratio", "window"])
-@pytest.mark.parametrize("value", [-0.001, -1, math.inf, -math.inf, math.nan, None, True, "1", [1]], ids=repr)
+@each("setting", ["per_second", "ratio", "window"])
+@each("value", [-0.001, -1, math.inf, -math.inf, math.nan, None, True, "1", [1]], ids=repr)
 def test_a_setting_of_the_budget_that_is_wrong_is_refused_by_name(setting, value):
     with pytest.raises(InvalidConfiguration) as caught:
         RetryBudget(**{setting: value})
     assert caught.value.setting == setting
 
 
-@pytest.mark.parametrize("ids", [[], (), set(), frozenset({"X"}), ["X", "X"], {"X": 1}, iter(["X"]), ErrorId])
+@each("ids", [[], (), set(), frozenset({"X"}), ["X", "X"], {"X": 1}, iter(["X"]), ErrorId])
 def test_error_ids_may_be_any_collection(ids):
     policy = RetryPolicy(error_ids=ids)
     assert isinstance(policy.error_ids, frozenset)
@@ -466,7 +463,7 @@ DATES = {
 }
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "wait"),
     [("0", 0.0), ("1", 1.0), ("120", 120.0), ("007", 7.0), (" 5 ", 5.0), ("\t5", 5.0), ("9" * 15, 1e15 - 1)],
 )
@@ -474,14 +471,14 @@ def test_digits_are_seconds(text, wait):
     assert parse_retry_after(text, now=1e9) == wait
 
 
-@pytest.mark.parametrize("digits", [400, 5000, 100_000])
+@each("digits", [400, 5000, 100_000])
 def test_an_absurd_number_of_seconds_never_fits(digits):
     wait = parse_retry_after("9" * digits, now=0.0)
     assert wait == math.inf
     assert decided(RetryPolicy(), attrs.evolve(REFUSED, retry_after=wait), remaining=1e300) is None
 
 
-@pytest.mark.parametrize("text", DATES.values(), ids=DATES.keys())
+@each("text", DATES.values(), ids=DATES.keys())
 def test_a_date_in_each_of_https_formats_is_the_time_until_then(text):
     now = MOMENT.timestamp()
     assert parse_retry_after(text, now=now - 90.5) == 90.5
@@ -490,7 +487,7 @@ def test_a_date_in_each_of_https_formats_is_the_time_until_then(text):
     assert parse_retry_after(text, now=now + 1e9) == 0.0
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     ["Sun, 06 Nov 1994 08:49:37 +0000", "Sun, 06 Nov 1994 08:49:37 -0000", "Sun, 06 Nov 1994 10:49:37 +0200"],
 )
@@ -519,9 +516,7 @@ def test_a_date_is_in_utc_whatever_the_local_time_zone(set_zone, zone, text):
     assert parse_retry_after(text, now=MOMENT.timestamp() - 10) == 10.0
 
 
-@pytest.mark.parametrize(
-    ("text", "wait"), [("60.0", 60.0), ("2.5", 3.0), ("0.0", 0.0), ("0.001", 1.0), ("5.", 5.0)], ids=str
-)
+@each(("text", "wait"), [("60.0", 60.0), ("2.5", 3.0), ("0.0", 0.0), ("0.001", 1.0), ("5.", 5.0)], ids=str)
 def test_retry_after_with_fraction_rounds_up(text, wait):
     assert parse_retry_after(text, now=0.0) == wait
 
@@ -537,7 +532,7 @@ LIST = [
 ]
 
 
-@pytest.mark.parametrize(("text", "wait"), LIST, ids=str)
+@each(("text", "wait"), LIST, ids=str)
 def test_retry_after_list_means_the_longest_wait(text, wait):
     assert parse_retry_after(text, now=MOMENT.timestamp() - 30) == wait
 
@@ -546,7 +541,7 @@ def test_retry_after_absent_is_none():
     assert parse_retry_after(None, now=0.0) is None
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "",
@@ -619,7 +614,7 @@ def test_a_policy_shows_its_settings_and_so_does_one_that_was_refused():
     assert "RetryPolicy(max_attempts=4" in "".join(lines)
 
 
-@pytest.mark.parametrize("value", ["no", "", 0, 1, None], ids=repr)
+@each("value", ["no", "", 0, 1, None], ids=repr)
 def test_whether_to_repeat_what_may_have_been_sent_is_a_bool_and_nothing_else(value):
     """A "no" out of a configuration file is true, and would turn on the second SMS."""
     with pytest.raises(InvalidConfiguration) as caught:

@@ -8,6 +8,7 @@ import pprint
 import traceback
 
 import pytest
+from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,7 +39,7 @@ def test_reveal_is_the_way_to_the_value():
     assert Secret(KEY).reveal() == KEY
 
 
-@pytest.mark.parametrize("show", SHOWN.values(), ids=SHOWN.keys())
+@each("show", SHOWN.values(), ids=SHOWN.keys())
 def test_a_secret_is_not_shown(show):
     assert KEY not in show(Secret(KEY))
     assert "*****" in show(Secret(KEY))
@@ -63,14 +64,14 @@ def test_no_attribute_of_a_secret_shows_the_value():
         assert KEY not in repr(getattr(secret, name))
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@each("protocol", PROTOCOLS)
 def test_a_secret_refuses_to_be_pickled(protocol):
     with pytest.raises(TypeError, match="cannot be pickled") as caught:
         pickle.dumps({"key": Secret(KEY)}, protocol)
     assert KEY not in str(caught.value)
 
 
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+@each("copied", [copy.copy, copy.deepcopy])
 def test_a_copy_of_a_secret_is_refused_or_hidden(copied):
     try:
         shown = repr(copied(Secret(KEY)))
@@ -107,7 +108,7 @@ QUOTED = [
 ]
 
 
-@pytest.mark.parametrize("key", QUOTED, ids=ascii)
+@each("key", QUOTED, ids=ascii)
 def test_redact_blanks_the_value_however_it_is_quoted(key):
     secret = Secret(key)
     for ensure_ascii in (True, False):
@@ -134,7 +135,7 @@ def test_secret_bytes_are_bytes():
     assert json.loads(body)["api_key"] == KEY
 
 
-@pytest.mark.parametrize("show", SHOWN.values(), ids=SHOWN.keys())
+@each("show", SHOWN.values(), ids=SHOWN.keys())
 def test_secret_bytes_show_their_length_only(show):
     shown = show(SecretBytes(BODY))
     assert KEY not in shown
@@ -160,7 +161,7 @@ def test_a_traceback_with_locals_does_not_show_the_key():
     assert KEY not in text
 
 
-@pytest.mark.parametrize(
+@each(
     ("number", "masked"),
     [("34666666111", "34*****111"), ("1234567", "12*****567"), ("123456789012345", "12*****345")],
 )
@@ -183,7 +184,7 @@ def test_a_body_cannot_be_pickled_or_copied():
             carry(SecretBytes(b"body"))
 
 
-@pytest.mark.parametrize(
+@each(
     "said",
     [
         "34611222333",
@@ -203,12 +204,12 @@ def test_number_in_a_text_is_masked_however_it_is_written(said):
     assert masked.endswith("34*****333, sorry")
 
 
-@pytest.mark.parametrize("said", ["1611222333", "6112223334", "611222", "1222333", "12:34:56.789"])
+@each("said", ["1611222333", "6112223334", "611222", "1222333", "12:34:56.789"])
 def test_other_digits_in_a_text_stay(said):
     assert mask_msisdn_in(said, "34611222333") == said
 
 
-@pytest.mark.parametrize("form", ["k%26y%2F+%C3%B1", "k%26y/%20%C3%B1", "k%26y%2F%20%C3%B1"])
+@each("form", ["k%26y%2F+%C3%B1", "k%26y/%20%C3%B1", "k%26y%2F%20%C3%B1", "k%26y%2f+%c3%b1"])
 def test_key_in_a_url_is_blanked_out(form):
     assert (
         Secret("k&y/ ñ").redact(f"https://example.com/?key={form}&x=1")

@@ -4,6 +4,7 @@ import math
 
 import httpx
 import pytest
+from cases import each
 
 from gateway360_async import InvalidConfiguration, RetryPolicy
 from gateway360_async._secret import Secret
@@ -57,7 +58,7 @@ def test_the_variables_have_the_documented_names():
 # api_key
 
 
-@pytest.mark.parametrize("key", ["k", KEY, "with space", "\u00e9\u00f1", "*" * 4096], ids=ascii)
+@each("key", ["k", KEY, "with space", "\u00e9\u00f1", "*" * 4096], ids=ascii)
 def test_a_key_is_wrapped_as_it_is(key):
     secret = read_api_key(key)
     assert isinstance(secret, Secret)
@@ -90,7 +91,7 @@ def test_no_key_at_all_is_refused_and_the_error_names_both_ways_to_give_it(monke
     assert API_KEY_VARIABLE in str(error)
 
 
-@pytest.mark.parametrize(
+@each(
     "key",
     [
         f"{KEY}\n",
@@ -122,7 +123,7 @@ def test_the_environments_key_is_checked_too(monkeypatch):
     assert KEY not in str(error)
 
 
-@pytest.mark.parametrize("value", [KEY.encode(), 12345, True, [KEY], {"key": KEY}, 0, False], ids=repr)
+@each("value", [KEY.encode(), 12345, True, [KEY], {"key": KEY}, 0, False], ids=repr)
 def test_a_key_that_is_no_string_is_refused_and_not_echoed(value):
     error = refused_key(value)
     assert error.setting == "api_key"
@@ -133,12 +134,12 @@ def test_a_key_that_is_no_string_is_refused_and_not_echoed(value):
 # sender
 
 
-@pytest.mark.parametrize("sender", [None, "GOOD PIZZA", "123456789012345"])
+@each("sender", [None, "GOOD PIZZA", "123456789012345"])
 def test_a_default_sender_is_optional(sender):
     assert checked_sender(sender) == sender
 
 
-@pytest.mark.parametrize("sender", ["", " ", "ABCDEFGHIJKL", "1234567890123456", "A\nB", 5, True, b"PIZZA"])
+@each("sender", ["", " ", "ABCDEFGHIJKL", "1234567890123456", "A\nB", 5, True, b"PIZZA"])
 def test_a_default_sender_follows_the_rule_of_requests(sender):
     assert refusal(checked_sender, sender).setting == "sender"
 
@@ -146,7 +147,7 @@ def test_a_default_sender_follows_the_rule_of_requests(sender):
 # base_url and path_prefix
 
 
-@pytest.mark.parametrize(
+@each(
     ("path_prefix", "path"),
     [
         ("/api", "/api/2fa/request"),
@@ -157,7 +158,7 @@ def test_a_default_sender_follows_the_rule_of_requests(sender):
         ("/", "/2fa/request"),
     ],
 )
-@pytest.mark.parametrize(
+@each(
     ("base_url", "start"),
     [
         (None, DEFAULT_BASE_URL),
@@ -175,7 +176,7 @@ def test_the_url_is_the_bases_then_the_prefix_then_the_path(base_url, start, pat
     assert url_of(base_url, path_prefix) == start + path
 
 
-@pytest.mark.parametrize("path", ["/a%2Fb", "/a%3Fb", "/a%23b", "/a%25b", "/a%0Ab"])
+@each("path", ["/a%2Fb", "/a%3Fb", "/a%23b", "/a%25b", "/a%0Ab"])
 def test_the_bases_path_stays_as_it_is_written(path):
     assert url_of(f"https://api.example{path}") == f"https://api.example{path}/api/2fa/request"
 
@@ -206,7 +207,7 @@ def test_the_environments_base_url_is_checked_too(monkeypatch):
     assert "staging" not in str(error)
 
 
-@pytest.mark.parametrize(
+@each(
     "base_url",
     [
         "http://localhost",
@@ -238,7 +239,7 @@ REMOTE = [
 ]
 
 
-@pytest.mark.parametrize(
+@each(
     ("base_url", "prefix"),
     [
         ("https://api.gateway360.com/api", "/api"),
@@ -255,20 +256,20 @@ def test_base_url_that_ends_in_the_prefix_is_refused_with_the_cure(base_url, pre
     assert url_of(base_url, "") == f"{base_url.rstrip('/')}/2fa/request"
 
 
-@pytest.mark.parametrize("base_url", REMOTE)
+@each("base_url", REMOTE)
 def test_plain_http_to_another_machine_is_refused(base_url):
     error = refusal(url_of, base_url)
     assert error.setting == "base_url"
     assert "allow_insecure" in error.expected
 
 
-@pytest.mark.parametrize("base_url", REMOTE)
+@each("base_url", REMOTE)
 def test_plain_http_to_another_machine_is_allowed_on_request(base_url):
     assert url_of(base_url, allow_insecure=True) == f"{base_url}/api/2fa/request"
 
 
-@pytest.mark.parametrize("allow_insecure", [False, True])
-@pytest.mark.parametrize(
+@each("allow_insecure", [False, True])
+@each(
     "base_url",
     [
         "api.gateway360.com",
@@ -315,7 +316,7 @@ def test_what_is_no_plain_base_url_is_refused_and_not_echoed(base_url, allow_ins
     assert "p4ssw0rd" not in repr(error)
 
 
-@pytest.mark.parametrize(
+@each(
     "path_prefix",
     [
         "api",
@@ -342,26 +343,24 @@ def test_what_is_no_path_is_refused_as_a_prefix(path_prefix):
 # deadline, concurrency, timeout, and the rest
 
 
-@pytest.mark.parametrize("value", [30, 30.0, 0.001, 1e9])
+@each("value", [30, 30.0, 0.001, 1e9])
 def test_a_deadline_is_a_number_of_seconds(value):
     deadline = checked_deadline(value)
     assert deadline == value
     assert type(deadline) is float
 
 
-@pytest.mark.parametrize(
-    "value", [0, 0.0, -1, -0.5, 10**400, math.inf, -math.inf, math.nan, None, True, "30", b"1", [1]]
-)
+@each("value", [0, 0.0, -1, -0.5, 10**400, math.inf, -math.inf, math.nan, None, True, "30", b"1", [1]])
 def test_there_is_always_a_deadline(value):
     assert refusal(checked_deadline, value).setting == "deadline"
 
 
-@pytest.mark.parametrize("value", [1, 2, 100, 10_000])
+@each("value", [1, 2, 100, 10_000])
 def test_a_concurrency_is_a_whole_number(value):
     assert checked_concurrency(value) == value
 
 
-@pytest.mark.parametrize("value", [0, -1, 1.0, 1.5, math.inf, None, True, False, "1"])
+@each("value", [0, -1, 1.0, 1.5, math.inf, None, True, False, "1"])
 def test_a_concurrency_below_1_or_of_another_type_is_refused(value):
     assert refusal(checked_concurrency, value).setting == "concurrency"
 
@@ -375,7 +374,7 @@ def test_a_ready_timeout_is_given_back_as_it_is():
     assert checked_timeout(timeout) is timeout
 
 
-@pytest.mark.parametrize("value", [1, 0.5, 30.0])
+@each("value", [1, 0.5, 30.0])
 def test_a_number_bounds_every_step_but_the_pools(value):
     assert checked_timeout(value).as_dict() == {
         "connect": value,
@@ -385,9 +384,7 @@ def test_a_number_bounds_every_step_but_the_pools(value):
     }
 
 
-@pytest.mark.parametrize(
-    "value", [0, -1, math.inf, -math.inf, math.nan, None, True, "5", (5, 5), {"read": 5}]
-)
+@each("value", [0, -1, math.inf, -math.inf, math.nan, None, True, "5", (5, 5), {"read": 5}])
 def test_a_timeout_that_bounds_nothing_is_refused(value):
     assert refusal(checked_timeout, value).setting == "timeout"
 
@@ -396,19 +393,19 @@ def test_an_instance_of_the_written_type_passes():
     assert checked_instance("retry", RetryPolicy(), RetryPolicy, "a RetryPolicy") is None
 
 
-@pytest.mark.parametrize("value", [None, 3, RetryPolicy, "RetryPolicy()"])
+@each("value", [None, 3, RetryPolicy, "RetryPolicy()"])
 def test_an_instance_of_another_type_is_refused_by_the_settings_name(value):
     error = refusal(checked_instance, "retry", value, RetryPolicy, "a RetryPolicy")
     assert error.setting == "retry"
     assert error.expected == "a RetryPolicy"
 
 
-@pytest.mark.parametrize("value", [1e-5, 30, 1e6])
+@each("value", [1e-5, 30, 1e6])
 def test_a_rate_is_requests_per_second(value):
     assert checked_rate(value) == value
 
 
-@pytest.mark.parametrize("value", [0, -1, 1e-6, 1e7, float("nan"), "30/s", True, None])
+@each("value", [0, -1, 1e-6, 1e7, float("nan"), "30/s", True, None])
 def test_a_rate_that_is_none_or_of_another_type_is_refused(value):
     with pytest.raises(InvalidConfiguration) as caught:
         checked_rate(value)

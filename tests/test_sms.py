@@ -4,6 +4,7 @@ import unicodedata
 
 import attrs
 import pytest
+from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +28,7 @@ def refused(**fields):
 # Senders
 
 
-@pytest.mark.parametrize(
+@each(
     "sender",
     [
         "A",
@@ -47,7 +48,7 @@ def test_sender_of_ascii_and_accents_is_kept(sender):
     assert PinRequest(NUMBER, sender).sender == sender
 
 
-@pytest.mark.parametrize(
+@each(
     ("written", "sender"),
     [
         (" GOOD PIZZA", "GOOD PIZZA"),
@@ -62,7 +63,7 @@ def test_sender_goes_out_stripped_and_composed(written, sender):
     assert PinRequest(NUMBER, written).sender == sender
 
 
-@pytest.mark.parametrize(
+@each(
     ("sender", "problem"),
     [
         ("", "is empty"),
@@ -112,7 +113,7 @@ def test_sender_outside_the_rule_is_refused_with_the_reason(sender, problem):
         assert sender not in str(error)
 
 
-@pytest.mark.parametrize("value", [True, 12345, 1.5, b"PIZZA", ["PIZZA"]])
+@each("value", [True, 12345, 1.5, b"PIZZA", ["PIZZA"]])
 def test_sender_of_another_type_is_asked_for_as_text(value):
     assert str(refused(sender=value)).startswith("sender: expected a sender as text, not ")
 
@@ -137,7 +138,7 @@ def test_sender_that_passes_needs_no_second_cleaning(text):
 # Texts
 
 
-@pytest.mark.parametrize("pin_length", [None, 4, 6, 15, 16])
+@each("pin_length", [None, 4, 6, 15, 16])
 def test_text_may_fill_160_characters_and_not_one_more(pin_length):
     params = None if pin_length is None else PinParams(length=pin_length)
     rest = 160 - (pin_length or 6)
@@ -154,7 +155,7 @@ def test_text_character_outside_the_basic_plane_counts_one():
     assert PinRequest(NUMBER, SENDER, sms_text=text).sms_text == text
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "problem"),
     [
         ("", "holds no {PIN}"),
@@ -179,7 +180,7 @@ def test_text_that_no_phone_could_show_is_refused(text, problem):
     assert (error.field, error.problem) == ("sms_text", problem)
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "{PIN}",
@@ -197,7 +198,7 @@ def test_text_with_one_placeholder_is_kept_to_the_letter(text):
     assert PinRequest(NUMBER, SENDER, sms_text=text).sms_text == text
 
 
-@pytest.mark.parametrize("value", [True, 0, 1.5, b"{PIN}", ["{PIN}"], {"{PIN}": 1}])
+@each("value", [True, 0, 1.5, b"{PIN}", ["{PIN}"], {"{PIN}": 1}])
 def test_text_of_another_type_is_refused(value):
     assert str(refused(sms_text=value)).startswith("sms_text: expected a text, not ")
 
@@ -215,7 +216,7 @@ def test_size_of_the_vendors_own_text_is_not_known():
     assert (request.sms_units, request.sms_segments) == (None, None)
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "expected"),
     [
         ("{PIN}", (6, 1)),
@@ -292,7 +293,7 @@ def parsed(message):
     return host[1:], code[1:]
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "domain", "built"),
     [
         ("Your code for Good Pizza:", "example.com", "Your code for Good Pizza:\n@example.com #{PIN}"),
@@ -315,7 +316,7 @@ def test_autofill_text_ends_with_the_line_that_browsers_read(text, domain, built
     assert parsed(request.sms_text.replace("{PIN}", "123456")) == (domain.lower(), "123456")
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "problem"),
     [
         (
@@ -335,7 +336,7 @@ def test_autofill_text_refuses_words_that_break_the_form(text, problem):
     assert (caught.value.field, caught.value.problem) == ("text", problem)
 
 
-@pytest.mark.parametrize(
+@each(
     ("domain", "problem"),
     [
         ("https://example.com", "holds more than a domain: leave out https://, a port and a path"),
@@ -364,7 +365,7 @@ def test_autofill_text_refuses_a_bad_domain_with_the_cure(domain, problem):
     assert "example.com" in caught.value.expected
 
 
-@pytest.mark.parametrize(("field", "arguments"), [("text", (5, "example.com")), ("domain", ("x", None))])
+@each(("field", "arguments"), [("text", (5, "example.com")), ("domain", ("x", None))])
 def test_autofill_text_refuses_other_types(field, arguments):
     text, domain = arguments
     with pytest.raises(InvalidRequest) as caught:

@@ -7,6 +7,7 @@ import pickle
 import re
 
 import pytest
+from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -47,7 +48,7 @@ VERIFIED = [
 ]
 
 
-@pytest.mark.parametrize("document", VERIFIED, ids=json.dumps)
+@each("document", VERIFIED, ids=json.dumps)
 def test_an_answer_that_says_so_verifies(document):
     result = read(document)
     assert isinstance(result, Verified)
@@ -56,17 +57,15 @@ def test_an_answer_that_says_so_verifies(document):
     assert result.verified_before is None
 
 
-@pytest.mark.parametrize(
-    "document", [json.loads(json.dumps(document).replace("true", "false")) for document in VERIFIED[:2]]
-)
-@pytest.mark.parametrize("http_status", [200, 400, 401, 404, 422])
+@each("document", [json.loads(json.dumps(document).replace("true", "false")) for document in VERIFIED[:2]])
+@each("http_status", [200, 400, 401, 404, 422])
 def test_an_answer_that_denies_it_does_not_whatever_its_status(document, http_status):
     result = read(document, http_status)
     assert isinstance(result, NotVerified)
     assert result.disposition is Disposition.SENT
 
 
-@pytest.mark.parametrize(
+@each(
     ("field", "value", "tries"),
     [
         ("remaining_tries", 2, 2),
@@ -94,8 +93,8 @@ def test_two_answers_about_the_tries_are_none():
     assert result.tries_remaining is None
 
 
-@pytest.mark.parametrize("name", ["already_verified", "verifiedBefore", "previously_verified"])
-@pytest.mark.parametrize("verified", [True, False])
+@each("name", ["already_verified", "verifiedBefore", "previously_verified"])
+@each("verified", [True, False])
 def test_whether_it_was_verified_before_is_told(name, verified):
     result = read({"status": "ok", "verified": verified, name: True})
     assert isinstance(result, Verified if verified else NotVerified)
@@ -138,7 +137,7 @@ UNCLEAR = [
 ]
 
 
-@pytest.mark.parametrize("document", UNCLEAR, ids=json.dumps)
+@each("document", UNCLEAR, ids=json.dumps)
 def test_what_is_not_said_clearly_is_not_guessed(document):
     result = read(document)
     assert isinstance(result, TransportFailure)
@@ -148,14 +147,14 @@ def test_what_is_not_said_clearly_is_not_guessed(document):
     assert ".raw" in result.detail
 
 
-@pytest.mark.parametrize("http_status", [301, 400, 403, 404, 500, 503])
+@each("http_status", [301, 400, 403, 404, 500, 503])
 def test_json_that_says_nothing_may_be_about_a_try_that_was_counted_whatever_its_status(http_status):
     result = read({"message": "no"}, http_status)
     assert isinstance(result, TransportFailure)
     assert result.disposition is Disposition.MAYBE_SENT
 
 
-@pytest.mark.parametrize("http_status", [300, 302, 400, 500])
+@each("http_status", [300, 302, 400, 500])
 def test_no_success_under_a_status_that_is_none(http_status):
     assert not isinstance(read({"status": "ok", "verified": True}, http_status), Verified)
 
@@ -174,7 +173,7 @@ def test_a_denial_in_an_error_envelope_is_a_denial():
     assert result.tries_remaining == 1
 
 
-@pytest.mark.parametrize("verified", [True, False])
+@each("verified", [True, False])
 def test_an_error_of_the_account_says_nothing_of_the_pin_whatever_stands_beside_it(verified):
     result = read({"status": "error", "error_id": "UNAUTHORIZED", "verified": verified}, 401)
     assert isinstance(result, ApiError)
@@ -196,9 +195,7 @@ def test_429_was_not_judged():
         assert result.disposition is Disposition.NOT_SENT
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"<html>", b"[]", b'{"verified":true,"verified":true}', b'{"verified":true']
-)
+@each("body", [b"", b"<html>", b"[]", b'{"verified":true,"verified":true}', b'{"verified":true'])
 def test_what_is_no_json_object_verifies_nothing(body):
     result = read(body)
     assert isinstance(result, TransportFailure)
@@ -255,7 +252,7 @@ def test_a_body_holds_the_three_fields_and_shows_none():
     assert "0123" not in repr(body)
 
 
-@pytest.mark.parametrize(
+@each(
     ("typed", "pin"),
     [
         ("1234", "1234"),
@@ -279,7 +276,7 @@ def test_checked_pin_reads_what_people_type(typed, pin):
     assert checked_pin(typed).reveal() == pin
 
 
-@pytest.mark.parametrize(
+@each(
     ("typed", "problem"),
     [
         ("", "is empty"),
@@ -308,9 +305,7 @@ def test_checked_pin_refuses_the_rest_without_quoting_it(typed, problem):
     assert not {"pin", "typed", "read"} & set(caught.tb.tb_next.tb_frame.f_locals)
 
 
-@pytest.mark.parametrize(
-    ("pin", "kind"), [(123456, "an int"), (None, "None"), (True, "True"), (b"1234", "bytes")]
-)
+@each(("pin", "kind"), [(123456, "an int"), (None, "None"), (True, "True"), (b"1234", "bytes")])
 def test_checked_pin_of_another_type_is_asked_for_as_text(pin, kind):
     with pytest.raises(InvalidRequest) as caught:
         checked_pin(pin)

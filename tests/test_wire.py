@@ -6,7 +6,7 @@ import sys
 
 import attrs
 import cattrs
-import pytest
+from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
@@ -61,7 +61,7 @@ def assert_failure(result, disposition, kind, http_status):
 # Encoding
 
 
-@pytest.mark.parametrize("vector", VALID_REQUESTS, ids=vector_id)
+@each("vector", VALID_REQUESTS, ids=vector_id)
 def test_a_request_vector_encodes_to_its_wire_form_and_the_key(vector):
     body = encode(build_request(vector["fields"]), Secret(KEY))
     assert exact(json.loads(body)) == exact({"api_key": KEY, **vector["wire"]})
@@ -92,9 +92,7 @@ def test_what_was_not_given_is_left_out():
     ]
 
 
-@pytest.mark.parametrize(
-    "key", ['quo"te', "back\\slash", "\u00e9\u00f1", "\U0001f355", "</script>"], ids=ascii
-)
+@each("key", ['quo"te', "back\\slash", "\u00e9\u00f1", "\U0001f355", "</script>"], ids=ascii)
 def test_a_key_with_special_characters_arrives_as_it_is(key):
     assert json.loads(encode(PinRequest(NUMBER, SENDER), Secret(key)))["api_key"] == key
 
@@ -192,7 +190,7 @@ def test_every_valid_request_arrives_as_it_was_built(request):
 # Decoding: the vectors
 
 
-@pytest.mark.parametrize("vector", RESPONSES, ids=vector_id)
+@each("vector", RESPONSES, ids=vector_id)
 def test_a_response_vector_decodes_to_what_it_expects(vector):
     result = decode(vector["http_status"], build_headers(vector), build_body(vector["body"]))
     expect = vector["expect"]
@@ -206,7 +204,7 @@ def test_a_response_vector_decodes_to_what_it_expects(vector):
         assert result.http_status == vector["http_status"]
 
 
-@pytest.mark.parametrize(
+@each(
     "body", [OK_BODY, b' {"status":"ok"}', envelope("BAD_PARAMS"), HTML], ids=["ok", "ok-2", "error", "html"]
 )
 def test_the_counts_of_the_call_reach_the_result(body):
@@ -226,22 +224,20 @@ def test_an_answer_is_of_one_attempt_that_took_no_time_unless_the_call_says_othe
 # Decoding: what an envelope means
 
 
-@pytest.mark.parametrize("http_status", [200, 201, 202, 204, 299])
+@each("http_status", [200, 201, 202, 204, 299])
 def test_ok_is_ok_under_any_2xx(http_status):
     assert isinstance(decode(http_status, JSON, OK_BODY), Ok)
 
 
-@pytest.mark.parametrize(
-    "http_status", [100, 101, 199, 300, 301, 302, 303, 307, 308, 400, 401, 404, 429, 500, 503]
-)
+@each("http_status", [100, 101, 199, 300, 301, 302, 303, 307, 308, 400, 401, 404, 429, 500, 503])
 def test_ok_under_any_other_status_may_have_been_sent(http_status):
     result = decode(http_status, JSON, OK_BODY)
     assert isinstance(result, TransportFailure)
     assert result.disposition is MAYBE_SENT
 
 
-@pytest.mark.parametrize("http_status", [200, 302, 400, 401, 403, 429, 500, 503])
-@pytest.mark.parametrize("error_id", ErrorId)
+@each("http_status", [200, 302, 400, 401, 403, 429, 500, 503])
+@each("error_id", ErrorId)
 def test_a_published_id_decides_whatever_the_http_status(error_id, http_status):
     result = decode(http_status, JSON, envelope(error_id.value, error_msg="m"))
     assert isinstance(result, ApiError)
@@ -251,7 +247,7 @@ def test_a_published_id_decides_whatever_the_http_status(error_id, http_status):
     assert result.disposition is (MAYBE_SENT if error_id is ErrorId.UNKNOWN_ERROR else NOT_SENT)
 
 
-@pytest.mark.parametrize(
+@each(
     ("http_status", "disposition"),
     [
         (200, NOT_SENT),
@@ -271,7 +267,7 @@ def test_an_unpublished_id_stays_a_plain_string(http_status, disposition):
     assert result.disposition is disposition
 
 
-@pytest.mark.parametrize(
+@each(
     "body",
     [
         b'{"status":"error"}',
@@ -289,7 +285,7 @@ def test_an_unpublished_id_stays_a_plain_string(http_status, disposition):
     ],
     ids=lambda body: body.decode(),
 )
-@pytest.mark.parametrize(
+@each(
     ("http_status", "kind"),
     [
         (200, FailureKind.UNREADABLE),
@@ -302,21 +298,19 @@ def test_an_envelope_that_contradicts_itself_may_have_been_sent(http_status, kin
     assert_failure(decode(http_status, JSON, body), MAYBE_SENT, kind, http_status)
 
 
-@pytest.mark.parametrize(
+@each(
     "body",
     [b"{}", b'{"message":"Not Found"}', b'{"status":404}', b'{"status":null}'],
     ids=lambda body: body.decode(),
 )
-@pytest.mark.parametrize(
-    ("http_status", "disposition"), [(200, MAYBE_SENT), (404, NOT_SENT), (502, MAYBE_SENT)]
-)
+@each(("http_status", "disposition"), [(200, MAYBE_SENT), (404, NOT_SENT), (502, MAYBE_SENT)])
 def test_a_json_object_that_is_no_envelope_means_what_http_means(http_status, disposition, body):
     result = decode(http_status, JSON, body)
     assert isinstance(result, TransportFailure)
     assert result.disposition is disposition
 
 
-@pytest.mark.parametrize(
+@each(
     ("body", "disposition"),
     [
         (b"", NOT_SENT),
@@ -349,8 +343,8 @@ def test_too_many_requests_with_an_id_is_an_api_error():
 # Decoding: what HTTP means without an envelope
 
 
-@pytest.mark.parametrize("body", [b"", b" \n", HTML, b"Moved", b"[]", b"null"], ids=repr)
-@pytest.mark.parametrize(
+@each("body", [b"", b" \n", HTML, b"Moved", b"[]", b"null"], ids=repr)
+@each(
     ("http_status", "disposition"),
     [
         *((status, MAYBE_SENT) for status in (200, 201, 204, 206)),
@@ -365,8 +359,8 @@ def test_without_an_envelope_only_http_itself_can_say_not_sent(http_status, disp
     assert_failure(decode(http_status, {}, body), disposition, kind, http_status)
 
 
-@pytest.mark.parametrize("http_status", [302, 400, 401, 404])
-@pytest.mark.parametrize(
+@each("http_status", [302, 400, 401, 404])
+@each(
     "body",
     [
         b'{"status":"err',
@@ -393,15 +387,15 @@ def assert_unreadable(result, reason=""):
     assert reason in result.detail
 
 
-@pytest.mark.parametrize("name", ["content-encoding", "Content-Encoding", "CONTENT-ENCODING"])
-@pytest.mark.parametrize("value", ["gzip", "GZIP", "br", "identity, gzip", "x"])
+@each("name", ["content-encoding", "Content-Encoding", "CONTENT-ENCODING"])
+@each("value", ["gzip", "GZIP", "br", "identity, gzip", "x"])
 def test_a_compressed_answer_is_not_read(name, value):
     # The second is what the fast path for the published answer would take.
     assert_unreadable(decode(200, {name: value}, b"\x1f\x8b\x08\x00"), "compressed")
     assert_unreadable(decode(200, {"a": "b", name: value}, OK_BODY), "compressed")
 
 
-@pytest.mark.parametrize("lines", [["identity", "gzip"], ["gzip", "identity"], ["", "br"]], ids=str)
+@each("lines", [["identity", "gzip"], ["gzip", "identity"], ["", "br"]], ids=str)
 def test_no_line_of_a_field_hides_another(lines):
     # What a compressed body says, nobody knows: a 404 does not make it a refusal.
     for headers in (
@@ -413,8 +407,8 @@ def test_no_line_of_a_field_hides_another(lines):
         assert "compressed" in result.detail
 
 
-@pytest.mark.parametrize("value", ["identity", "Identity", " identity ", "", "identity, identity"])
-@pytest.mark.parametrize("body", [OK_BODY, b'{ "status": "ok" }'], ids=["to the letter", "spaced"])
+@each("value", ["identity", "Identity", " identity ", "", "identity, identity"])
+@each("body", [OK_BODY, b'{ "status": "ok" }'], ids=["to the letter", "spaced"])
 def test_identity_is_no_compression(value, body):
     assert isinstance(decode(200, {"Content-Encoding": value}, body), Ok)
 
@@ -438,8 +432,8 @@ def nested(depth, opening=b"[", closing=b"]", beside=b"0"):
     return b'{"status":"ok","x":' + deep + b',"y":' + beside + b"}"
 
 
-@pytest.mark.parametrize("beside", [b"0", b"[{},[]]"], ids=["alone", "with shallow siblings"])
-@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")], ids=["arrays", "objects"])
+@each("beside", [b"0", b"[{},[]]"], ids=["alone", "with shallow siblings"])
+@each(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")], ids=["arrays", "objects"])
 def test_a_depth_of_64_is_read_and_65_is_not(opening, closing, beside):
     assert isinstance(decode(200, JSON, nested(64, opening, closing, beside)), Ok)
     assert_unreadable(decode(200, JSON, nested(65, opening, closing, beside)), "deep")
@@ -450,9 +444,7 @@ def test_many_brackets_that_are_not_deep_are_read():
     assert isinstance(decode(200, JSON, body), Ok)
 
 
-@pytest.mark.parametrize(
-    "text", ["[" * 100, "{" * 100, '\\"' + "[" * 100, "\\\\", '\\\\\\"' + "[{" * 50, "]" * 100], ids=repr
-)
+@each("text", ["[" * 100, "{" * 100, '\\"' + "[" * 100, "\\\\", '\\\\\\"' + "[{" * 50, "]" * 100], ids=repr)
 def test_brackets_inside_a_string_are_no_depth(text):
     body = f'{{"status":"ok","x":"{text}","y":["{text}"]}}'.encode()
     assert isinstance(decode(200, JSON, body), Ok)
@@ -463,15 +455,15 @@ def test_a_string_does_not_hide_the_depth_behind_it():
     assert_unreadable(decode(200, JSON, body), "deep")
 
 
-@pytest.mark.parametrize("http_status", [200, 500])
-@pytest.mark.parametrize("body", ["@deep:65", "@deep:60000", "@deep:65536", "@deep:100000"])
+@each("http_status", [200, 500])
+@each("body", ["@deep:65", "@deep:60000", "@deep:65536", "@deep:100000"])
 def test_a_depth_that_would_exhaust_the_stack_is_refused(http_status, body):
     result = decode(http_status, JSON, build_body(body))
     assert isinstance(result, TransportFailure)
     assert result.disposition is MAYBE_SENT
 
 
-@pytest.mark.parametrize(
+@each(
     "body",
     [
         b"[" * 70 + b'"' + b'\\"' * 30_000,
@@ -490,7 +482,7 @@ def test_an_unterminated_string_is_read_once(body):
     assert result.disposition is MAYBE_SENT
 
 
-@pytest.mark.parametrize(
+@each(
     "body",
     [
         b"\xef\xbb\xbf" + OK_BODY,
@@ -507,7 +499,7 @@ def test_only_plain_utf8_is_read(body):
     assert_unreadable(decode(200, JSON, body))
 
 
-@pytest.mark.parametrize(
+@each(
     "body",
     [
         OK_BODY + OK_BODY,
@@ -543,7 +535,7 @@ def test_what_two_parsers_could_read_in_two_ways_is_not_read(body):
     assert_unreadable(decode(200, JSON, body))
 
 
-@pytest.mark.parametrize("limit", [None, 0], ids=["Python's own limit", "no limit"])
+@each("limit", [None, 0], ids=["Python's own limit", "no limit"])
 def test_an_integer_of_4300_digits_is_read_and_4301_is_not(limit):
     before = sys.get_int_max_str_digits()
     try:
@@ -565,13 +557,13 @@ def test_an_integer_that_the_application_does_not_allow_does_not_raise():
         sys.set_int_max_str_digits(before)
 
 
-@pytest.mark.parametrize("number", ["1e999", "-0", "1E+2", "0.1e-5", "9" * 400 + ".0"])
+@each("number", ["1e999", "-0", "1E+2", "0.1e-5", "9" * 400 + ".0"])
 def test_other_numbers_of_json_are_read(number):
     assert isinstance(decode(200, JSON, f'{{"status":"ok","x":{number}}}'.encode()), Ok)
 
 
-@pytest.mark.parametrize("field", ["error_id", "error_msg"])
-@pytest.mark.parametrize("escape", ["\\ud800", "\\udfff", "\\ude00\\ud83d"])
+@each("field", ["error_id", "error_msg"])
+@each("escape", ["\\ud800", "\\udfff", "\\ude00\\ud83d"])
 def test_a_lone_surrogate_becomes_something_that_can_be_printed(field, escape):
     body = f'{{"status":"error","error_id":"X","error_msg":"m","{field}_":1}}'
     body = re.sub(rf'"{field}":"\w"', lambda _: f'"{field}":"a{escape}b"', body).encode()
@@ -588,15 +580,15 @@ def test_an_escaped_pair_is_the_character_that_it_stands_for():
     assert result.error_msg == "\U0001f355"
 
 
-@pytest.mark.parametrize("error_msg", [b"5", b"null", b"true", b'["m"]', b'{"a":1}'])
+@each("error_msg", [b"5", b"null", b"true", b'["m"]', b'{"a":1}'])
 def test_a_message_of_another_type_is_no_message(error_msg):
     result = decode(400, JSON, b'{"status":"error","error_id":"BAD_PARAMS","error_msg":' + error_msg + b"}")
     assert isinstance(result, ApiError)
     assert result.error_msg is None
 
 
-@pytest.mark.parametrize("http_status", [200, 404, 429, 500])
-@pytest.mark.parametrize(
+@each("http_status", [200, 404, 429, 500])
+@each(
     "body",
     [
         b"<html>m4rker</html>",

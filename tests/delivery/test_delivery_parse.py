@@ -8,6 +8,7 @@ from datetime import datetime
 
 import attrs
 import pytest
+from cases import each
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from leaks import carried, reported, shown
@@ -96,8 +97,8 @@ def test_no_report_at_all():
     assert parse_delivery_reports(b" [] ") == []
 
 
-@pytest.mark.parametrize("nothing", [..., None, ""])
-@pytest.mark.parametrize(
+@each("nothing", [..., None, ""])
+@each(
     ("name", "attribute"),
     [("from", "sender"), ("custom", "custom"), ("sms_date", "sms_date"), ("dlr_date", "dlr_date")],
 )
@@ -111,12 +112,12 @@ def test_what_is_not_known_is_ignored():
     assert report == parse_delivery_reports(body(posted()))[0]
 
 
-@pytest.mark.parametrize("number", [f"+{NUMBER}", f"00{NUMBER}"])
+@each("number", [f"+{NUMBER}", f"00{NUMBER}"])
 def test_the_number_comes_as_digits(number):
     assert parse_delivery_reports(body(posted(to=number)))[0].msisdn == NUMBER
 
 
-@pytest.mark.parametrize(
+@each(
     ("status", "delivered", "final"),
     [
         ("DELIVRD", True, True),
@@ -140,7 +141,7 @@ def test_the_statuses_and_what_they_mean(status, delivered, final):
 # --- as it varies in the field
 
 
-@pytest.mark.parametrize(
+@each(
     ("fields", "attribute", "value"),
     [
         ({"sms_id": 7}, "sms_id", "7"),
@@ -191,7 +192,7 @@ def test_reports_with_and_without_a_zone_compare():
 # --- what is malformed
 
 
-@pytest.mark.parametrize(
+@each(
     ("fields", "field", "text"),
     [
         ({"sms_id": ...}, "sms_id", "is missing or empty"),
@@ -222,7 +223,7 @@ def test_a_field_that_is_wrong(fields, field, text):
     assert str(found).startswith(f"report 0, {field}: {text}; expected ")
 
 
-@pytest.mark.parametrize(
+@each(
     ("item", "text"),
     [
         (None, "is null"),
@@ -247,7 +248,7 @@ def test_a_bad_report_does_not_lose_its_neighbours():
     assert [(one.index, one.field) for one in caught.value.problems] == [(1, "to"), (2, None), (4, "status")]
 
 
-@pytest.mark.parametrize(
+@each(
     ("raw", "text"),
     [
         (b"", "the body is empty"),
@@ -297,7 +298,7 @@ def test_the_error_is_a_value_error_of_this_library():
     assert issubclass(InvalidReports, ValueError)
 
 
-@pytest.mark.parametrize("carry", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])
+@each("carry", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])
 def test_the_error_survives_pickling_and_copying(carry):
     with pytest.raises(InvalidReports) as caught:
         parse_delivery_reports(body(posted(), posted(to=True)))
@@ -331,7 +332,7 @@ def report(status, dlr_date=None, **fields):
     )
 
 
-@pytest.mark.parametrize(
+@each(
     ("later", "earlier", "supersedes"),
     [
         (report("DELIVRD"), report("ACCEPTD"), True),

@@ -6,6 +6,7 @@ import re
 import traceback
 
 import pytest
+from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from leaks import reachable, reported, shown
@@ -98,7 +99,7 @@ def test_a_token_has_one_spelling():
     assert not any(holds(SECRET, other, NUMBER) for other in others)
 
 
-@pytest.mark.parametrize(
+@each(
     "token",
     [
         "",
@@ -176,23 +177,21 @@ def test_a_report_id_is_new_every_time():
     assert all(re.fullmatch("[0-9a-f]{32}", report_id) for report_id in ids)
 
 
-@pytest.mark.parametrize(
-    "report_id", ["", "x" * 32, "AB" * 16, "ab" * 15, "ab" * 17, "ab" * 16 + "\n", None, b"ab" * 16]
-)
+@each("report_id", ["", "x" * 32, "AB" * 16, "ab" * 15, "ab" * 17, "ab" * 16 + "\n", None, b"ab" * 16])
 def test_what_is_no_report_id(report_id):
     with pytest.raises(InvalidRequest) as caught:
         DeliveryReports(URL, SECRET).url_for(report_id, NUMBER)
     assert caught.value.field == "report_id"
 
 
-@pytest.mark.parametrize("number", [NUMBER, f"+{NUMBER}", f"00{NUMBER}"])
+@each("number", [NUMBER, f"+{NUMBER}", f"00{NUMBER}"])
 def test_a_number_is_the_same_with_a_plus_or_zeros_before_it(number):
     assert normalised(number) == NUMBER
     reports = DeliveryReports(URL, SECRET)
     assert reports.url_for("ab" * 16, number) == reports.url_for("ab" * 16, NUMBER)
 
 
-@pytest.mark.parametrize(
+@each(
     "number",
     ["", "+", "34 666 666 111", "123456", "1" * 16, f"+00{NUMBER}", f"0{NUMBER}", "٣" * 9, 34666666111, None],
 )
@@ -211,7 +210,7 @@ def test_a_wrong_number_is_in_no_frame_of_the_error():
 # --- the URL
 
 
-@pytest.mark.parametrize(
+@each(
     ("url", "base", "path"),
     [
         ("https://example.com", "https://example.com", ""),
@@ -237,7 +236,7 @@ def test_the_url_that_reports_are_posted_to(url, base, path):
     assert PinRequest(NUMBER, "X", report_url=made).report_url == made
 
 
-@pytest.mark.parametrize(
+@each(
     ("url", "problem"),
     [
         (None, "is of type NoneType"),
@@ -288,7 +287,7 @@ def test_plain_http_where_it_is_allowed():
 # --- the secret
 
 
-@pytest.mark.parametrize(
+@each(
     ("secret", "problem"),
     [
         ("", "has 0 bytes"),

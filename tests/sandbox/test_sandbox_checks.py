@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
+from cases import each
 
 from gateway360_async.sandbox import HLR_FAIL_PREFIX
 from gateway360_async.sandbox._gateway import Gateway
@@ -45,7 +45,7 @@ def refused(
     return status, envelope["error_id"], envelope["error_msg"]
 
 
-@pytest.mark.parametrize("wire", [v["wire"] for v in VECTORS if v["valid"]], ids=lambda wire: str(len(wire)))
+@each("wire", [v["wire"] for v in VECTORS if v["valid"]], ids=lambda wire: str(len(wire)))
 def test_every_published_request_is_accepted(wire):
     gateway = Gateway(KEY)
     assert ask(gateway, {"api_key": KEY, **wire}) == (200, {"status": "ok"})
@@ -60,7 +60,7 @@ def test_every_published_request_is_accepted(wire):
         assert len(message.text) <= 160
 
 
-@pytest.mark.parametrize(
+@each(
     "content_type",
     ["application/json", "application/json; charset=utf-8", "Application/JSON;x=y", " application/json "],
 )
@@ -68,7 +68,7 @@ def test_content_types_that_are_json(content_type):
     assert ask(Gateway(KEY), GOOD, content_type) == (200, {"status": "ok"})
 
 
-@pytest.mark.parametrize(
+@each(
     "content_type",
     [None, "", "text/json", "application/jsonp", "application/x-www-form-urlencoded", "charset=utf-8"],
 )
@@ -76,7 +76,7 @@ def test_content_types_that_are_not(content_type):
     assert refused(GOOD, content_type)[:2] == (400, "INVALID_CONTENT_TYPE")
 
 
-@pytest.mark.parametrize(
+@each(
     "body",
     [
         b"",
@@ -103,7 +103,7 @@ def test_what_is_not_json(body):
     assert refused(body) == (400, "JSON_PARSE_ERROR", "Your JSON was formatted incorrectly.")
 
 
-@pytest.mark.parametrize("name", ["api_key", "msisdn", "sender"])
+@each("name", ["api_key", "msisdn", "sender"])
 def test_mandatory_fields(name):
     status, error_id, text = refused(changed(**{name: LEFT_OUT}))
     assert (status, error_id) == (400, "MISSING_PARAMS")
@@ -113,7 +113,7 @@ def test_mandatory_fields(name):
 UNAUTHORIZED = (401, "UNAUTHORIZED", "Your API key may be invalid or your IP is blocked.")
 
 
-@pytest.mark.parametrize("key", ["", "another", KEY.upper(), KEY + " ", None, 1, [KEY], {KEY: KEY}])
+@each("key", ["", "another", KEY.upper(), KEY + " ", None, 1, [KEY], {KEY: KEY}])
 def test_keys_that_are_not_the_accounts(key):
     assert refused(changed(api_key=key)) == UNAUTHORIZED
 
@@ -170,7 +170,7 @@ URLS = (
 )
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "value"),
     [("msisdn", v) for v in MSISDNS] + [("sender", v) for v in SENDERS] + [("report_url", v) for v in URLS],
 )
@@ -182,19 +182,19 @@ def test_bad_params(name, value):
     assert text.startswith(name)
 
 
-@pytest.mark.parametrize("url", ["http://example.com", "HTTPS://example.com:8443/a?b=c#d", "https://[::1]/x"])
+@each("url", ["http://example.com", "HTTPS://example.com:8443/a?b=c#d", "https://[::1]/x"])
 def test_report_urls(url):
     gateway = Gateway(KEY)
     assert ask(gateway, changed(report_url=url)) == (200, {"status": "ok"})
     assert gateway.messages[0].report_url == url
 
 
-@pytest.mark.parametrize("value", [True, False, 2, -1, 0.5, 1.0, "1", "yes", None, [1]])
+@each("value", [True, False, 2, -1, 0.5, 1.0, "1", "yes", None, [1]])
 def test_invalid_hlr_lookup(value):
     assert refused(changed(hlr_lookup=value))[:2] == (400, "INVALID_HLR_LOOKUP_PARAM")
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "pin_length"),
     [
         ("", 6),
@@ -215,7 +215,7 @@ def test_invalid_sms_text(text, pin_length):
     assert refused(body)[:2] == (400, "INVALID_SMS_TEXT")
 
 
-@pytest.mark.parametrize(("filling", "pin_length"), [(154, 6), (156, 4), (144, 16)])
+@each(("filling", "pin_length"), [(154, 6), (156, 4), (144, 16)])
 def test_the_longest_sms_text(filling, pin_length):
     gateway = Gateway(KEY)
     body = changed(sms_text="\u00e9" * filling + "{PIN}", pin_params={"length": pin_length})
@@ -231,7 +231,7 @@ def test_the_length_of_a_text_is_counted_with_the_default_pin():
 WHOLE = (True, "6", 6.0, 6.5, None, -1, 2**63, [6])
 
 
-@pytest.mark.parametrize(
+@each(
     "pin_params",
     [
         None,
@@ -266,7 +266,7 @@ def test_a_sender_that_is_not_allowed():
 INVALID_NUMBER = (200, "INVALID_NUMBER", "HLR query returned error.")
 
 
-@pytest.mark.parametrize("hlr_lookup", [1, LEFT_OUT])
+@each("hlr_lookup", [1, LEFT_OUT])
 def test_a_number_whose_lookup_fails(hlr_lookup):
     assert HLR_FAIL_PREFIX == "34744"
     assert refused(changed(msisdn=HLR_FAIL_PREFIX + "1234", hlr_lookup=hlr_lookup)) == INVALID_NUMBER
