@@ -29,7 +29,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 
 # Where compiled files are not wanted beside their sources, each process that a test starts would compile all that it
-# imports: they have a folder in common instead, which the next run finds again where it can be kept.
+# imports, and pytest itself all tests: they have a folder in common instead, which the next run finds again where it can
+# be kept.
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
     compiled = Path(__file__).parents[1] / ".pytest_cache" / "compiled"
     try:
@@ -39,6 +40,7 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
     except OSError:
         os.environ["PYTHONPYCACHEPREFIX"] = tempfile.mkdtemp(prefix="compiled-")
         atexit.register(shutil.rmtree, os.environ["PYTHONPYCACHEPREFIX"], ignore_errors=True)
+    sys.dont_write_bytecode, sys.pycache_prefix = False, os.environ["PYTHONPYCACHEPREFIX"]
 
 # httpcore imports it at each step of a request: where it is absent, it is looked for in all folders, thousands of times.
 if importlib.util.find_spec("sniffio") is None:
