@@ -129,14 +129,15 @@ async def test_gateway_that_answers_each_row_alike_halts_the_batch(
 
 
 INVALID_NUMBER = b'{"status":"error","error_id":"INVALID_NUMBER"}'
+ACCEPTED = b'{"status":"ok"}'
 
 
 @pytest.mark.parametrize(
-    "answers",
-    [[REFUSED] * 5 + [b'{"status":"ok"}'] + [REFUSED] * 24, [INVALID_NUMBER] * 30],
-    ids=["one Ok", "numbers"],
+    ("answers", "code"),
+    [([REFUSED] * 5 + [ACCEPTED] + [REFUSED] * 24, 1), ([INVALID_NUMBER] * 30, 1), ([ACCEPTED] * 30, 0)],
+    ids=["one accepted", "numbers", "all accepted"],
 )
-async def test_gateway_that_refuses_some_rows_halts_nothing(tmp_path, monkeypatch, answers):
+async def test_gateway_that_refuses_some_rows_halts_nothing(tmp_path, monkeypatch, capsys, answers, code):
     file = tmp_path / "numbers"
     file.write_text(numbers(30))
     monkeypatch.setenv("GATEWAY360_API_KEY", "key")
@@ -146,6 +147,7 @@ async def test_gateway_that_refuses_some_rows_halts_nothing(tmp_path, monkeypatc
         await status(200, next(left))(received)
 
     async with Server(answer) as server:
-        options = BatchOptions(str(file), sender="X", base_url=server.url, concurrency=1)
-        assert await batch(options) == 1
+        options = BatchOptions(str(file), out=None, sender="X", base_url=server.url, concurrency=1)
+        assert await batch(options) == code
         assert server.posts == 30
+    assert ("--out FILE" in capsys.readouterr().err) == bool(code)
