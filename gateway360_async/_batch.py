@@ -416,7 +416,10 @@ class Batch:
             self._readers.discard(worker)  # at once: a worker that looked aside leaves the rows to the others
 
     async def _next_rows(self, named: NamedBatch, worker: asyncio.Task[None]) -> list[Row]:
-        """Read rows that are to be claimed, each on a place of its own; the first one's is taken. None: it is given back."""
+        """Read rows that are to be claimed, a place for each.
+
+        The caller has taken the first one's, which is given back where there are no more.
+        """
         rows: list[Row] = []
         try:
             while (row := named.next_freed() or await self._next_row(named, worker)) is not None:
@@ -432,6 +435,7 @@ class Batch:
         return rows
 
     async def _claim(self, named: NamedBatch, rows: list[Row]) -> None:
+        """Claim rows: those that are granted go to the senders, the results of others are handed over."""
         claimed: Sequence[Lease | BatchResult | None]
         try:
             if self._halted_by is not None:

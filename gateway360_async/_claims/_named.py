@@ -424,7 +424,11 @@ class NamedBatch:
         return seen
 
     def _seen(self, row: Row, answer: Answer) -> BatchResult | Row | None:
-        """Say what a row's record means for it: the row if it is to be claimed; one in progress is set aside (`None`)."""
+        """Say what a row's record means for it.
+
+        Returns:
+            Its result; the row itself if it is to be claimed; `None`: it is in progress, and set aside.
+        """
         state = answer.state
         row.resend = row.replace = None
         if state is State.FREE:
