@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -442,7 +443,9 @@ print(client.request_pin("34666666111").disposition)
         text=True,
         timeout=50,
     )
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "sent\n", "")
+    # Where asyncio is debugged, it says so of a step that takes long, as any does on a busy machine.
+    errors = [line for line in ran.stderr.splitlines() if not re.fullmatch("Executing .* seconds", line)]
+    assert (ran.returncode, ran.stdout, errors) == (0, "sent\n", [])
 
 
 async def test_the_async_client_of_another_loop_names_the_blocking_one(gateway):
