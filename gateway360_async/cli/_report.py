@@ -32,6 +32,8 @@ __all__ = ["Report", "page"]
 CALLS: Final = (Fate.SENT, Fate.NOT_SENT, Fate.MAYBE_SENT)
 FEWEST_DRAWN: Final = 10
 """Calls from which on there is a drawing: fewer say more as a table."""
+FEWEST_BARS: Final = 3
+"""The same for its bars: one or two look like an empty drawing, or a full one."""
 _QUANTILES: Final = {
     "least": "fastest",
     "median": "median",
@@ -108,17 +110,27 @@ def page(report: Report) -> str:
     """Make the page."""
     total = report.fates.total()
     kept = Counter(entry.fate for entry in report.notable)
-    drawn = sum(bar.total for bar in report.latency_bars) >= FEWEST_DRAWN
     return _template().render(
         report=report,
         total=total,
         verdict=_verdict(report.fates, total),
         outcomes=sorted(report.outcomes.items(), key=lambda item: (-item[1], item[0])),
         latency={_QUANTILES[name]: duration(seconds) for name, seconds in report.latency.items()},
-        histogram=_histogram(report.latency_bars, report.latency) if drawn else None,
-        timeline=_timeline(report.timeline_bars, report.elapsed, report.limit) if drawn else None,
+        histogram=_histogram(report.latency_bars, report.latency)
+        if _says_more(report.latency_bars)
+        else None,
+        timeline=(
+            _timeline(report.timeline_bars, report.elapsed, report.limit)
+            if _says_more(report.timeline_bars)
+            else None
+        ),
         left_out=sum(report.fates[fate] - kept[fate] for fate in kept),
     )
+
+
+def _says_more(bars: Sequence[Bar]) -> bool:
+    """Say whether a drawing of these bars says more than their sum; a dry run knows no times."""
+    return len(bars) >= FEWEST_BARS and sum(bar.total for bar in bars) >= FEWEST_DRAWN
 
 
 @cache

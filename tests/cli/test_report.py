@@ -181,6 +181,16 @@ def test_few_calls_have_their_times_and_no_drawing():
     assert "50 ms" in seen.text
 
 
+def test_drawing_of_one_bar_or_of_a_dry_run_which_knows_no_times_is_left_out():
+    statistics = Statistics()
+    for elapsed in range(1, 11):
+        statistics.add(Ok(elapsed=elapsed), 0.0)
+    for timeline in (statistics.timeline.bars(), []):
+        seen = read(report_of(statistics, timeline_bars=timeline))
+        assert "Throughput" not in seen.text
+        assert seen.tags["details"] == 1
+
+
 def test_row_that_an_earlier_run_completed_is_counted_as_its_result():
     statistics = Statistics()
     for result in (Ok(), Skipped(SkipReason.ALREADY_COMPLETED, result=Ok())):

@@ -1,0 +1,56 @@
+"""A batch's report in Chromium: nothing is cut, and there is a chart where it says something."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime
+
+import pytest
+
+from gateway360_async import ApiError, Disposition, FailureKind, Ok, Skipped, SkipReason, TransportFailure
+from gateway360_async.cli._notable import Notable
+from gateway360_async.cli._options import BatchOptions
+from gateway360_async.cli._page import write_page
+from gateway360_async.cli._stats import Statistics
+from gateway360_async.cli._summary import Ending
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+REACHES = "Math.max(...[...document.querySelectorAll('body *')].map((e) => e.getBoundingClientRect().right))"
+
+
+def results(number: int):
+    chance = random.Random(number)
+    for index in range(number):
+        elapsed = chance.lognormvariate(-2.5, 0.6)
+        yield (
+            ApiError("INVALID_HLR_LOOKUP_PARAM", "hlr_lookup " * 9, elapsed=elapsed),
+            TransportFailure(FailureKind.TIMEOUT, Disposition.MAYBE_SENT, detail="no answer", elapsed=5.0),
+            Skipped(SkipReason.INVALID, "msisdn: has 2 digits, and a number has 7 to 15"),
+            Skipped(SkipReason.ALREADY_COMPLETED, "an earlier run has its result", Ok()),
+            Ok(elapsed=elapsed),
+        )[min(index % 40, 4) if number > 2 else 4]
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 500])
+async def test_report_at_any_width_cuts_nothing(context, shots, tmp_path, number):
+    statistics, notable = Statistics(), Notable()
+    for index, result in enumerate(results(number)):
+        statistics.add(result, index / 30)
+        notable.add(index + 2, f"346{index:08}", result)
+    options = BatchOptions("customers-of-a-rather-long-name-for-a-file.csv", out="results.jsonl", rate="30/s")
+    with (tmp_path / "report.html").open("w") as file:
+        began = datetime(2026, 11, 23, 13, 7, 22, tzinfo=UTC)
+        write_page(file, options, statistics, notable, Ending(0, max(number / 30, 0.1)), began)
+    page = await context.new_page()
+    trouble: list[str] = []
+    page.on("console", lambda message: trouble.append(message.text))
+    await page.goto((tmp_path / "report.html").as_uri())
+    assert await page.locator(".chart").count() == (2 if number == 500 else 0)
+    for width in (1280, 390):
+        await page.set_viewport_size({"width": width, "height": 900})
+        for scheme in ("light", "dark"):
+            await page.emulate_media(color_scheme=scheme)
+            assert await page.evaluate(REACHES) <= width
+            await page.screenshot(path=shots / f"report-{number}-{width}-{scheme}.png", full_page=True)
+    assert trouble == []
