@@ -22,7 +22,7 @@ Rules of this module:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
@@ -140,10 +140,6 @@ def _check_window(_: object, attribute: attrs.Attribute[float], value: float) ->
         raise InvalidConfiguration(attribute.name, f"is {value!r}", _WINDOW_EXPECTED)
 
 
-def _limit() -> Any:
-    return attrs.field(default=None, validator=_check_limit)
-
-
 @attrs.frozen(kw_only=True, repr=False)
 class SpendGuard:
     """Where SMS may go, and how many.
@@ -182,13 +178,13 @@ class SpendGuard:
     allowed_regions: frozenset[str] | None = attrs.field(
         default=None, converter=_regions, repr=_regions_shown
     )
-    per_number: int | None = _limit()
-    per_prefix: int | None = _limit()
-    per_client: int | None = _limit()
-    attempts_per_number: int | None = _limit()
-    attempts: int | None = _limit()
+    per_number: int | None = attrs.field(default=None, validator=_check_limit)
+    per_prefix: int | None = attrs.field(default=None, validator=_check_limit)
+    per_client: int | None = attrs.field(default=None, validator=_check_limit)
+    attempts_per_number: int | None = attrs.field(default=None, validator=_check_limit)
+    attempts: int | None = attrs.field(default=None, validator=_check_limit)
     window: float = attrs.field(default=3600.0, validator=_check_window)
-    total: int | None = _limit()
+    total: int | None = attrs.field(default=None, validator=_check_limit)
 
     def __repr__(self) -> str:
         return repr_of(self)

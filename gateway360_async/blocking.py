@@ -25,6 +25,7 @@ import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import CancelledError, Future
 from functools import wraps
+from operator import itemgetter
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
@@ -159,8 +160,10 @@ def _waits(
 
     @wraps(method)
     def call(self: Gateway360Client, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        coroutine = method(self._client, *args, **kwargs)
-        del args, kwargs  # or a traceback with local variables would show the number
+        try:
+            coroutine = method(self._client, *args, **kwargs)
+        finally:
+            del args, kwargs  # or a traceback with local variables would show the number
         return self._loop.run(coroutine)
 
     return cast("Callable[Concatenate[Gateway360Client, _P], _T]", call)
@@ -173,8 +176,10 @@ def _awaits(
 
     @wraps(method)
     async def call(self: AnyLoop, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        coroutine = method(self._client, *args, **kwargs)
-        del args, kwargs
+        try:
+            coroutine = method(self._client, *args, **kwargs)
+        finally:
+            del args, kwargs
         return await self._loop.wait(coroutine)
 
     return cast("Callable[Concatenate[AnyLoop, _P], Coroutine[Any, Any, _T]]", call)
@@ -197,8 +202,10 @@ class AnyLoop:
         self, function: Callable[_P, Coroutine[Any, Any, _T]], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
         """Await an async function on the client's event loop, such as `DeliveryReports.receive`."""
-        coroutine = function(*args, **kwargs)
-        del args, kwargs
+        try:
+            coroutine = function(*args, **kwargs)
+        finally:
+            del args, kwargs
         return await self._loop.wait(coroutine)
 
 
@@ -250,8 +257,10 @@ class Gateway360Client:
 
     def run(self, function: Callable[_P, Coroutine[Any, Any, _T]], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Run an async function on the client's event loop, such as `DeliveryReports.receive`."""
-        coroutine = function(*args, **kwargs)
-        del args, kwargs
+        try:
+            coroutine = function(*args, **kwargs)
+        finally:
+            del args, kwargs
         return self._loop.run(coroutine)
 
     @_with_arguments(AsyncClient.batch)
@@ -276,7 +285,7 @@ class Gateway360Client:
         try:
             source = Source(rows)
             if source.is_at_hand:
-                rows = [row for _, row in iter(source.read_now, None)]  # by this thread
+                rows = list(map(itemgetter(1), iter(source.read_now, None)))  # by this thread
             coroutine = self._client.send_all(rows, **settings)
         finally:
             del rows  # numbers, mostly: no traceback with local variables shows them

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import typing
 
+import attrs
 import pytest
 from test_guide import modules
 
 import gateway360_async
-from gateway360_async import ApiError, Ok, RetryPolicy, Skipped, SpendGuard, TransportFailure
+from gateway360_async import (
+    ApiError,
+    Ok,
+    PinParams,
+    PinRequest,
+    RetryBudget,
+    RetryPolicy,
+    Skipped,
+    SpendGuard,
+    TransportFailure,
+)
 
 
 def callables_of(name, thing):
@@ -27,8 +39,6 @@ def callables_of(name, thing):
 def public_callables():
     """Give the classes and functions of all public modules, and the methods of the classes."""
     for module_name in modules():
-        if module_name.endswith("django_tasks"):  # it wants Django's settings
-            continue
         module = importlib.import_module(module_name)
         for name in module.__all__:
             thing = getattr(module, name)
@@ -56,6 +66,15 @@ def test_text_of_a_member_describes_all_results_and_not_the_first(name):
     assert all(f"`{one.__name__}`" in text for text in texts for one in (Ok, ApiError, TransportFailure))
 
 
-@pytest.mark.parametrize("policy", [SpendGuard, RetryPolicy])
-def test_signature_of_a_policy_shows_its_values(policy):
+@pytest.mark.parametrize("policy", [SpendGuard, RetryPolicy, RetryBudget, PinParams, PinRequest])
+def test_signature_shows_the_default_values(policy):
     assert "NOTHING" not in str(inspect.signature(policy))
+
+
+def test_default_values_of_each_public_class_are_written_where_editors_look():
+    """An editor shows the text after `default=`, and a function of ours by its name: `per_number: int | None = _limit()`."""
+    classes = {thing for _, thing in public_callables() if attrs.has(thing)}
+    assert SpendGuard in classes
+    assert [
+        one.__name__ for one in classes if re.search(r"^    \w+: .* = _\w+\(", inspect.getsource(one), re.M)
+    ] == []

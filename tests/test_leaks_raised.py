@@ -22,6 +22,8 @@ from gateway360_async import (
     blocking,
 )
 from gateway360_async._payloads import request_from
+from gateway360_async.delivery import DeliveryReports, ForgedReport
+from gateway360_async.integrations.worker import request_of, task_of
 from gateway360_async.transports import DirectTransport, HttpxTransport
 
 KEY = "k3y-0f-the-account"
@@ -235,6 +237,7 @@ async def test_a_batch_of_requests_that_raises_shows_no_secret():
 
 
 OTHER = "34611222333"  # than the one of the errors' examples
+REPORTS = DeliveryReports("https://example.com/sms", b"a-s3cret-of-the-tests-alone-here")
 WRONG_CALLS = {
     "send a number": lambda client: client.send(OTHER),
     "resolve a number": lambda client: client.resolve(OTHER, timeout=1),
@@ -243,23 +246,49 @@ WRONG_CALLS = {
     "a batch without a store": lambda client: client.send_all([OTHER], name="welcome"),
     "verify a list": lambda client: client.verify_pin([OTHER], "123456"),
     "ask with a list": lambda client: client.request_pin([OTHER]),
+    "task of a number": lambda _: task_of(OTHER, "sign-up 1"),
+    "task of a list": lambda _: task_of([OTHER], "sign-up 1"),
+    "task without a key": lambda _: task_of(PinRequest(OTHER, "X"), ""),
+    "a task of another version": lambda _: request_of(task_of(PinRequest(OTHER, "X"), "key") | {"v": 0}),
+    "URL for a number alone": lambda _: REPORTS.url_for(OTHER, OTHER),
+    "URL for a wrong number": lambda _: REPORTS.url_for(REPORTS.new_id(), OTHER * 2),
+    "report of a number": lambda _: REPORTS.get(OTHER),
+    "wait for a number": lambda _: REPORTS.wait(OTHER, 1),
+    "forged report": lambda _: REPORTS.receive("x", f'[{{"to": "{OTHER}"}}]'.encode()),
 }
 
 
 @pytest.mark.parametrize("call", WRONG_CALLS.values(), ids=WRONG_CALLS.keys())
 async def test_number_handed_to_the_wrong_method_is_in_no_traceback(call):
     async with Gateway360Client(KEY, sender="X") as client:
-        with hiding(KEY, OTHER, raising=(InvalidRequest, InvalidConfiguration)):
+        with hiding(KEY, OTHER, raising=(InvalidRequest, InvalidConfiguration, ForgedReport)):
             await call(client)
 
 
-@pytest.mark.parametrize("how", ["batch", "send_all"])
-@pytest.mark.parametrize("settings", [{}, {"concurrency": 0}], ids=["rows", "setting"])
-def test_number_handed_to_a_blocking_batch_is_in_no_traceback(how, settings):
+def broken_off():
+    yield OTHER
+    raise OSError("the file is gone")
+
+
+WRONG_BLOCKING_CALLS = {
+    "send a number": lambda client: client.send(OTHER),
+    "ask with a wrong keyword": lambda client: client.request_pin(OTHER, text="{PIN}"),
+    "await with a wrong keyword": lambda client: asyncio.run(client.aio.request_pin(OTHER, text="{PIN}")),
+    "run with too little": lambda client: client.run(REPORTS.receive, OTHER),
+    "await with too little": lambda client: asyncio.run(client.aio.run(REPORTS.receive, OTHER)),
+    "a batch of a number": lambda client: client.batch(OTHER),
+    "a batch with a wrong setting": lambda client: client.batch([OTHER], concurrency=0),
+    "all of a number": lambda client: client.send_all(OTHER),
+    "all with a wrong setting": lambda client: client.send_all([OTHER], concurrency=0),
+    "all of a broken file": lambda client: client.send_all(broken_off()),
+}
+
+
+@pytest.mark.parametrize("call", WRONG_BLOCKING_CALLS.values(), ids=WRONG_BLOCKING_CALLS.keys())
+def test_number_in_a_wrong_blocking_call_is_in_no_traceback(call):
     with blocking.Gateway360Client(KEY, sender="X") as client:
-        rows = [OTHER] if settings else OTHER
-        with hiding(KEY, OTHER, raising=InvalidConfiguration):
-            getattr(client, how)(rows, **settings)
+        with hiding(KEY, OTHER, raising=(InvalidRequest, InvalidConfiguration, TypeError, OSError)):
+            call(client)
 
 
 async def test_client_that_is_closed_shows_no_list_of_numbers():

@@ -23,7 +23,7 @@ from contextlib import suppress
 
 import attrs
 
-from .._errors import Gateway360Error, InvalidConfiguration, InvalidRequest, kind_of
+from .._errors import Gateway360Error, InvalidConfiguration, InvalidRequest, kind_of, without_arguments
 from .._rates import is_finite
 from ._reading import read_reports
 from ._reports import DeliveryReport, InvalidReports
@@ -142,6 +142,7 @@ class DeliveryReports:
         """Make a report id for one request: 128 random bits, as 32 hexadecimal digits."""
         return new_id()
 
+    @without_arguments
     def url_for(self, report_id: str, msisdn: str) -> str:
         """Make a request's `report_url`.
 
@@ -152,9 +153,9 @@ class DeliveryReports:
         Raises:
             InvalidRequest: One of them is wrong; `.field` names it.
         """
-        _require_report_id(report_id)
+        if not is_report_id(report_id):
+            raise _no_report_id()
         digits = normalised(msisdn) if isinstance(msisdn, str) else None
-        del msisdn  # or it would be in the frame of what is raised
         if digits is None:
             expected = "an international number with its country calling code, 7 to 15 digits"
             raise InvalidRequest("msisdn", "is not one", expected)
@@ -191,6 +192,7 @@ class DeliveryReports:
         claim = self._claimed(token)
         del token
         if claim is None:
+            del body
             raise ForgedReport
         read, problems = read_reports(body)
         del body
@@ -235,7 +237,9 @@ class DeliveryReports:
         Raises:
             InvalidRequest: That is no report id.
         """
-        _require_report_id(report_id)
+        if not is_report_id(report_id):
+            del report_id  # a number, perhaps: no traceback with local variables shows it
+            raise _no_report_id()
         known = await self._store.get(report_id)
         # A store need not keep what it is asked by.
         return None if known is None else attrs.evolve(known, report_id=report_id)
@@ -254,7 +258,9 @@ class DeliveryReports:
         Raises:
             InvalidRequest: That is no report id, or no timeout.
         """
-        _require_report_id(report_id)
+        if not is_report_id(report_id):
+            del report_id  # a number, perhaps: no traceback with local variables shows it
+            raise _no_report_id()
         problem = _seconds_problem(timeout)
         if problem is not None:
             raise InvalidRequest("timeout", problem, _SECONDS_EXPECTED)
@@ -313,10 +319,9 @@ def _require_at_least(setting: str, value: object, least: int, unit: str) -> Non
         raise InvalidConfiguration(setting, f"is {value!r}", f"a whole number of {unit}, {least:,} or more")
 
 
-def _require_report_id(value: object) -> None:
-    if not is_report_id(value):
-        expected = "32 hexadecimal digits in lower case, as new_id() makes them"
-        raise InvalidRequest("report_id", "is not one", expected)
+def _no_report_id() -> InvalidRequest:
+    expected = "32 hexadecimal digits in lower case, as new_id() makes them"
+    return InvalidRequest("report_id", "is not one", expected)
 
 
 def _seconds_problem(value: float) -> str | None:

@@ -16,7 +16,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, cast
 
-from .._errors import InvalidRequest, wrong_type
+from .._errors import InvalidRequest, without_arguments, wrong_type
 from .._payloads import PinRequest, checked_idempotency_key, request_from
 from .._records import read_result, write_result
 from .._results import PinResult
@@ -28,6 +28,7 @@ _EXPECTED = "what task_of() made"
 _VERSION = 1
 
 
+@without_arguments
 def task_of(request: PinRequest, idempotency_key: str) -> dict[str, Any]:
     """Make the task of a request.
 
@@ -46,6 +47,7 @@ def task_of(request: PinRequest, idempotency_key: str) -> dict[str, Any]:
     return {"v": _VERSION, "key": checked_idempotency_key(idempotency_key), "request": fields}
 
 
+@without_arguments
 def request_of(task: Mapping[str, Any]) -> tuple[PinRequest, str]:
     """Read a task: its request, and its idempotency key. Raises `InvalidRequest`."""
     if not isinstance(task, Mapping) or not {"v", "key", "request"} <= task.keys():
