@@ -252,7 +252,8 @@ class Gateway:
     def clear(self) -> None:
         """Forget the messages, with their PINs, and the requests, until `undo_clear`."""
         with self._lock:
-            self._cleared = (self.messages.copy(), self.requests.copy())
+            if self.messages or self.requests:  # a second one in a row forgets nothing
+                self._cleared = (self.messages.copy(), self.requests.copy())
             self.messages.clear()
             self.requests.clear()
             self._last.clear()

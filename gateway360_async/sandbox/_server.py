@@ -29,6 +29,8 @@ from ._reporter import CLOSED, Reporter
 
 __all__ = ["Sandbox"]
 
+_OWN_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # what listens on all is asked on one
+
 
 class Sandbox(Controls):
     """The gateway, embedded: `async with Sandbox() as gateway:` starts it, and leaving the block closes it.
@@ -137,7 +139,8 @@ class Sandbox(Controls):
         # Inherited by every connection. asyncio sets it only on sockets that name their protocol, which
         # these do not, and without it each answer waits for the client's delayed ACK: 40 ms.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        host = f"[{self._host}]" if family == socket.AF_INET6 else self._host
+        host = _OWN_ADDRESS.get(self._host, self._host)
+        host = f"[{host}]" if family == socket.AF_INET6 else host
         self._base_url = f"http://{host}:{listener.getsockname()[1]}"
         self._loop = asyncio.get_running_loop()
         await self._server.start(listener)

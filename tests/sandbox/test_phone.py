@@ -530,6 +530,13 @@ async def test_all_is_cleared(gateway, http):
     assert (gateway.messages, gateway.requests) == ([], [])
 
 
+async def test_undo_after_two_clears_in_a_row_brings_back_what_the_first_took(gateway, http):
+    await send(http)
+    for path in ("clear", "clear", "undo-clear"):
+        assert (await http.post(f"/_phone/{path}", json={})).status_code == 200
+    assert (len(gateway.messages), len(gateway.requests)) == (1, 1)
+
+
 @pytest.fixture
 async def app():
     """An application that takes delivery reports."""

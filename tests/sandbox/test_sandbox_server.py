@@ -196,6 +196,12 @@ async def test_other_methods(method):
         assert not sandbox.requests
 
 
+async def test_sandbox_that_listens_on_all_addresses_is_asked_on_this_machine():
+    async with Sandbox(host="0.0.0.0") as sandbox, client(sandbox) as http:
+        assert sandbox.base_url.startswith("http://127.0.0.1:")
+        assert (await http.get("/")).status_code == 200
+
+
 @pytest.mark.parametrize("path", [PATH, "/api/3.0/2fa/request", "/api/2fa/verify"])
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "[::1", ""])
 async def test_what_was_meant_for_another_host_is_turned_away(path, host):
