@@ -3,8 +3,6 @@
 import { $, announce, clockMinute, groupTitle, post, setText, setTime, stamp } from "./dom.js";
 import { Sms, announceSms } from "./sms.js";
 
-const ANIMATED = 3; // SMS that come at a time: more are a batch, and do not move one by one
-
 export class Inbox {
   #sms = new Map(); // by the message's id
   #groups = new Map(); // the groups' lists, by the minute
@@ -47,7 +45,6 @@ export class Inbox {
   update(update, find) {
     for (const id of update.gone_messages) this.#remove(id);
     const fresh = this.#show(update, find);
-    if (fresh.length <= ANIMATED) for (const sms of fresh) sms.node.classList.add("is-new");
     if (fresh.length) {
       $("undo").hidden = true;
       $("clear").hidden = false;
@@ -71,6 +68,7 @@ export class Inbox {
       }
     }
     this.#totals(totals, find);
+    setText($("clock"), clockMinute(now));
     return fresh;
   }
 

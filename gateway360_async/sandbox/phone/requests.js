@@ -41,6 +41,9 @@ export class Log {
     }
     setText($("request-count"), totals.requests);
     $("log-empty").hidden = this.#rows.size > 0;
+    const shown = String(this.#rows.size);
+    $("log-more").hidden = totals.requests === shown;
+    setText($("log-more"), `The newest ${shown} of ${totals.requests} are shown`);
   }
 }
 
