@@ -265,11 +265,9 @@ class Gateway:
             (messages, requests), self._cleared = self._cleared, ([], [])
             self.messages[:0] = messages
             self.requests[:0] = requests
-            for message in messages:
+            for message in reversed(messages):  # of several to a number, the newest is the last one's
                 newest = self._last.setdefault(message.msisdn, message)
-                if newest.id < message.id:
-                    self._last[message.msisdn] = message
-                elif newest is not message and message.void_reason is None:
+                if newest is not message and message.void_reason is None:
                     message.make_void("replaced")
             if self.keep is not None:
                 del self.messages[: -self.keep], self.requests[: -self.keep]
