@@ -55,9 +55,42 @@ def test_python_snippet_sends(gateway, prefix):
     assert ask(gateway, prefix, JSON) == (200, '{"status":"ok"}')
 
 
+PHP = """
+$fields = json_decode($argv[2], true);
+$headers = array('Content-Type: application/json', 'Accept: application/json');
+$curl = curl_init($argv[1]);
+curl_setopt($curl, CURLOPT_POST, true);
+curl_setopt($curl, CURLOPT_POSTFIELDS, json_encode($fields));
+curl_setopt($curl, CURLOPT_RETURNTRANSFER, true);
+if ($argv[3] === 'passed') curl_setopt($curl, CURLOPT_HTTPHEADER, $headers);
+echo curl_exec($curl);
+"""
+
+
+def has_php():
+    if shutil.which("php") is None:
+        return False
+    asked = subprocess.run(["php", "-r", "echo extension_loaded('curl');"], check=False, capture_output=True)
+    return asked.stdout == b"1"
+
+
 @PREFIXES
-def test_php_snippet_that_never_passes_its_headers_is_told_so(gateway, prefix):
-    """PHP's curl then posts as a form does."""
+@pytest.mark.parametrize("headers", ["never passed", "passed"])
+@pytest.mark.skipif(not has_php(), reason="no php: install Debian's packages `php-cli` and `php-curl`")
+def test_php_snippet_is_told_to_pass_its_headers_and_sends_with_them(gateway, prefix, headers):
+    """The vendor's makes the headers and never passes them: PHP's curl then posts as a form does."""
+    url, fields = (
+        f"{gateway.base_url}{prefix}/2fa/request",
+        json.dumps({"api_key": gateway.api_key, **FIELDS}),
+    )
+    command = ["php", "-r", PHP, "--", url, fields, headers]
+    asked = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert asked.get("error_id") == (None if headers == "passed" else "INVALID_CONTENT_TYPE")
+    assert len(gateway.messages) == (headers == "passed")
+
+
+@PREFIXES
+def test_form_is_told_its_content_type(gateway, prefix):
     status, text = ask(gateway, prefix, {"Content-Type": "application/x-www-form-urlencoded"})
     assert (status, json.loads(text)["error_id"]) == (400, "INVALID_CONTENT_TYPE")
     assert gateway.messages == []
