@@ -113,6 +113,7 @@ def page(report: Report) -> str:
     return _template().render(
         report=report,
         total=total,
+        calls=sum(bar.total for bar in report.latency_bars),
         verdict=_verdict(report.fates, total),
         outcomes=sorted(report.outcomes.items(), key=lambda item: (-item[1], item[0])),
         latency={_QUANTILES[name]: duration(seconds) for name, seconds in report.latency.items()},

@@ -81,7 +81,7 @@ def latencies(histogram: Histogram) -> dict[str, float]:
 
 def show_summary(console: Console, statistics: Statistics, ending: Ending) -> None:
     """Print the table, and the times below it."""
-    console.print(table_of(statistics.outcomes, title(statistics.total, ending.elapsed), console))
+    console.print(table_of(statistics.outcomes, title(statistics, ending.elapsed), console))
     if statistics.sent_before:
         console.print(f"{count(statistics.sent_before)} of these SMS were sent before this run")
     named = latencies(statistics.all_latencies)
@@ -94,10 +94,11 @@ def show_summary(console: Console, statistics: Statistics, ending: Ending) -> No
         console.print(f"{times}{repeated}", highlight=False, soft_wrap=True)
 
 
-def title(total: int, elapsed: float) -> str:
-    """Say how many there were, and how long it took; a rate says nothing of less than a second."""
-    rate = f" ({a_second(total / elapsed)} a second)" if elapsed >= 1 else ""
-    return f"{count(total)} entries in {duration(elapsed)}{rate}"
+def title(statistics: Statistics, elapsed: float) -> str:
+    """Say how many there were, how long it took, and the rate of this run's calls, which says nothing of a second."""
+    calls = statistics.all_latencies.total
+    rate = f" ({a_second(calls / elapsed)} calls a second)" if calls and elapsed >= 1 else ""
+    return f"{count(statistics.total)} entries in {duration(elapsed)}{rate}"
 
 
 def table_of(outcomes: Outcomes, title: str, console: Console) -> Table:

@@ -42,7 +42,7 @@ def shown(statistics: Statistics, *, terminal: bool, elapsed: float = 2.0) -> st
 def test_a_summary_without_a_terminal_is_plain_columns():
     text = shown(counted(Ok(elapsed=0.05, attempts=2), Ok(elapsed=0.05), MAYBE), terminal=False)
     assert [line.split() for line in text.splitlines()] == [
-        ["3", "entries", "in", "2.00", "s", "(1.5", "a", "second)"],
+        ["3", "entries", "in", "2.00", "s", "(1.5", "calls", "a", "second)"],
         ["result", "why", "the", "SMS", "entries", "share"],
         ["Ok", "sent", "2", "66.7", "%"],
         ["TransportFailure", "timeout", "maybe", "sent", "1", "33.3", "%"],
@@ -64,6 +64,12 @@ def test_a_summary_of_nothing():
 
 def test_less_than_a_second_has_no_rate():
     assert "a second" not in shown(counted(Ok(), Ok()), terminal=False, elapsed=0.0004)
+
+
+def test_rate_is_of_this_run_s_calls_and_not_of_rows_that_an_earlier_run_completed():
+    before = [Skipped(SkipReason.ALREADY_COMPLETED, result=Ok())] * 98
+    text = shown(counted(*before, Ok(), Ok()), terminal=False, elapsed=2.0)
+    assert "100 entries in 2.00 s (1.0 calls a second)" in text
 
 
 def test_rows_that_an_earlier_run_sent_are_sent():
