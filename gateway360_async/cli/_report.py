@@ -24,15 +24,15 @@ from gateway360_async._repr import printable
 
 from ._meanings import meaning_of
 from ._notable import NotableEntry
-from ._stats import Bar, Fate, Outcomes
+from ._stats import Bar, Fate, Outcomes, fate_of_outcome
 from ._words import a_second, count, duration, share
 
 __all__ = ["Report", "page"]
 
-CALLS: Final = (Fate.SENT, Fate.NOT_SENT, Fate.MAYBE_SENT)
-FEWEST_DRAWN: Final = 10
+_CALLS: Final = (Fate.SENT, Fate.NOT_SENT, Fate.MAYBE_SENT)
+_FEWEST_DRAWN: Final = 10
 """Calls from which on there is a drawing: fewer say more as a table."""
-FEWEST_BARS: Final = 3
+_FEWEST_BARS: Final = 3
 """The same for its bars: one or two look like an empty drawing, or a full one."""
 _QUANTILES: Final = {
     "least": "fastest",
@@ -117,9 +117,9 @@ def page(report: Report) -> str:
         verdict=_verdict(report.fates, total),
         outcomes=sorted(report.outcomes.items(), key=lambda item: (-item[1], item[0])),
         latency={_QUANTILES[name]: duration(seconds) for name, seconds in report.latency.items()},
-        histogram=_histogram(report.latency_bars, report.latency)
-        if _says_more(report.latency_bars)
-        else None,
+        histogram=(
+            _histogram(report.latency_bars, report.latency) if _says_more(report.latency_bars) else None
+        ),
         timeline=(
             _timeline(report.timeline_bars, report.elapsed, report.limit)
             if _says_more(report.timeline_bars)
@@ -131,7 +131,7 @@ def page(report: Report) -> str:
 
 def _says_more(bars: Sequence[Bar]) -> bool:
     """Say whether a drawing of these bars says more than their sum; a dry run knows no times."""
-    return len(bars) >= FEWEST_BARS and sum(bar.total for bar in bars) >= FEWEST_DRAWN
+    return len(bars) >= _FEWEST_BARS and sum(bar.total for bar in bars) >= _FEWEST_DRAWN
 
 
 @cache
@@ -146,18 +146,14 @@ def _template() -> Template:
     )
     environment.filters |= {"count": count, "duration": duration, "a_second": a_second, "kind": _css_class}
     shared: Any = environment.globals
-    shared |= {"share": share, "meaning_of": meaning_of, "fate_of": _fate_of, "Fate": Fate, "CALLS": CALLS}
+    shared |= {"share": share, "meaning_of": meaning_of, "fate_of": fate_of_outcome}
+    shared |= {"Fate": Fate, "CALLS": _CALLS}
     return environment.get_template("report.html")
 
 
 def _shown(value: object) -> object:
     """Make control characters of a text visible; markup, which is no plain text, stays."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _fate_of(result: str, disposition: str) -> Fate:
-    passed_over = result == "Skipped" and disposition == "not_sent"
-    return Fate.SKIPPED if passed_over else Fate[disposition.upper()]
 
 
 def _css_class(fate: Fate) -> str:
@@ -234,7 +230,7 @@ def _timeline(bars: Sequence[Bar], elapsed: float, limit: float | None) -> Drawi
 
 
 def _parts(counts: Counter[Fate], percent: float) -> list[tuple[Fate, float]]:
-    return [(fate, counts[fate] * percent) for fate in CALLS if counts[fate]]
+    return [(fate, counts[fate] * percent) for fate in _CALLS if counts[fate]]
 
 
 def _told(bar: Bar) -> str:

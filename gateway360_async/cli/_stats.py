@@ -25,10 +25,22 @@ from gateway360_async import (
     FailureKind,
     Ok,
     Skipped,
+    SkipReason,
     TransportFailure,
 )
 
-__all__ = ["Bar", "Fate", "Histogram", "Outcomes", "Statistics", "Timeline", "bars_of", "fate_of", "why"]
+__all__ = [
+    "Bar",
+    "Fate",
+    "Histogram",
+    "Outcomes",
+    "Statistics",
+    "Timeline",
+    "bars_of",
+    "fate_of",
+    "fate_of_outcome",
+    "why",
+]
 
 Outcomes: TypeAlias = Counter[tuple[str, str, Disposition]]
 """Entries by the result's class, why, and what happened to the SMS."""
@@ -67,8 +79,13 @@ _FATES: Final = {
 
 def fate_of(result: BatchResult) -> Fate:
     """Say which of the four things happened, now or in the earlier run that completed it."""
-    passed_over = isinstance(result, Skipped) and result.result is None
-    return Fate.SKIPPED if passed_over else _FATES[result.disposition]
+    return fate_of_outcome(type(result).__name__, why(result), result.disposition)
+
+
+def fate_of_outcome(result: str, why: str, disposition: Disposition) -> Fate:
+    """Say which of the four things an outcome of `Outcomes` is."""
+    passed_over = result == Skipped.__name__ and why != SkipReason.ALREADY_COMPLETED
+    return Fate.SKIPPED if passed_over else _FATES[disposition]
 
 
 def why(result: BatchResult) -> str:

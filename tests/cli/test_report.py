@@ -201,6 +201,16 @@ def test_row_that_an_earlier_run_completed_is_counted_as_its_result():
     assert "swatch skipped" not in page(report_of(statistics))
 
 
+def test_row_that_an_earlier_run_had_refused_has_the_mark_of_its_card():
+    statistics = Statistics()
+    refused = ApiError("INVALID_NUMBER")
+    statistics.add(Skipped(SkipReason.ALREADY_COMPLETED, result=refused), 0.0)
+    assert statistics.fates == {Fate.NOT_SENT: 1}
+    text = page(report_of(statistics))
+    assert "swatch not-sent" in text
+    assert "swatch skipped" not in text
+
+
 @pytest.mark.parametrize(
     ("results", "verdict"),
     [
