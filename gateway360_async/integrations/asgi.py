@@ -95,10 +95,8 @@ class ReportApp:
     def _refusal(self, scope: _Message, token: str) -> _Answer | None:
         """Answer without a look at the body, where that is possible."""
         if scope["method"] in ("GET", "HEAD"):
-            return (
-                200,
-                "Delivery reports are taken here, by POST.",
-            )  # with any token: it tells no true ones apart
+            # With any token: it tells no true ones apart.
+            return 200, "Delivery reports are taken here, by POST."
         if scope["method"] != "POST":
             return 405, "Method Not Allowed"
         if not self._reports.knows(token):

@@ -27,7 +27,6 @@ from .worker import PinWorker
 
 __all__ = ["pin_task"]
 
-
 _NOT_BEGUN: Final = RetryStrategy(wait=1, retry_exceptions={ClientClosed, InvalidConfiguration, StoreError})
 """Puts a task that could not begin back into the queue, for a second."""
 

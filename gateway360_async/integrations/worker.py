@@ -21,8 +21,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Final
 
 from .._client import Gateway360Client
-from .._errors import ClientClosed, InvalidConfiguration, InvalidRequest, StoreError
-from .._payloads import PinRequest
+from .._errors import ClientClosed, InvalidConfiguration, StoreError
 from .._results import FailureKind, TransportFailure
 from ..blocking import BackgroundLoop
 from ._tasks import outcome_of, request_of, result_of, task_of
@@ -105,6 +104,13 @@ class PinWorker:
         if life is not None:
             await life.aclose()
 
+    async def _opened(self) -> Gateway360Client:
+        if self._client is None and not self._stopped:
+            await self.start()
+        if self._client is None:
+            raise ClientClosed("this worker has stopped: nothing was sent")
+        return self._client
+
     async def send_pin(self, ctx: object = None, *, task: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         """Send a task's request, once: the task function. `ctx` is the context of an engine that gives one.
 
@@ -119,16 +125,11 @@ class PinWorker:
             InvalidConfiguration, StoreError: The client cannot open; see `start`. Nothing was sent.
             ClientClosed: The worker has stopped. Nothing was sent.
         """
-        read = _read(task)
-        del task  # a traceback with local variables does not show the number
-        if self._client is None and not self._stopped:
-            await self.start()
-        client = self._client
-        if client is None:
-            raise ClientClosed("this worker has stopped: nothing was sent")
-        if isinstance(read, InvalidRequest):
-            raise read
-        request, key = read
+        try:
+            client = await self._opened()
+            request, key = request_of(task)
+        finally:
+            del task  # a traceback with local variables does not show the number
         tries_for_all = False
         try:
             while True:
@@ -184,11 +185,3 @@ class BlockingPinWorker:
     def stop(self) -> None:
         """Wait for what is in flight, which ends with the client's deadline, and close the client."""
         self._loop.close()
-
-
-def _read(task: Mapping[str, Any]) -> tuple[PinRequest, str] | InvalidRequest:
-    """Read a task. An error is returned, for the caller to raise: here, its traceback would hold the task."""
-    try:
-        return request_of(task)
-    except InvalidRequest as exc:
-        return InvalidRequest(exc.field, exc.problem, exc.expected)
