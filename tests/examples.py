@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import tomllib
 from pathlib import Path
@@ -28,3 +29,10 @@ def example_with(text: str) -> CodeExample:
     """Give the one example that has a text in it."""
     (found,) = (example for example in EXAMPLES if text in example.source)
     return found
+
+
+def modules() -> list[str]:
+    """Name the public modules, the package first."""
+    found = pkgutil.walk_packages(gateway360_async.__path__, "gateway360_async.")
+    public = (one.name for one in found if "._" not in one.name and ".cli" not in one.name)
+    return ["gateway360_async", *public]

@@ -5,15 +5,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import pkgutil
 import re
 import sys
 from pathlib import Path
 
 import pytest
-from examples import GUIDE, PAGES, README
-
-import gateway360_async
+from examples import GUIDE, PAGES, README, modules
 
 SCRIPT = Path(__file__).parent.parent / ".docs" / "guide.py"
 INTERNAL = {
@@ -21,12 +18,6 @@ INTERNAL = {
     "gateway360_async.observers": {"BatchWatch", "CallWatch", "Watch", "observer_from_environment", "watch"},
 }
 """Names that GLOSSARY.md takes out of each public `__all__`."""
-
-
-def modules() -> list[str]:
-    found = pkgutil.walk_packages(gateway360_async.__path__, "gateway360_async.")
-    public = (one.name for one in found if "._" not in one.name and ".cli" not in one.name)
-    return ["gateway360_async", *public]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import typing
 
 import attrs
 import pytest
-from test_guide import modules
+from examples import modules
 
 import gateway360_async
 from gateway360_async import (
