@@ -26,7 +26,7 @@ from starlette.types import Receive, Scope, Send
 from ._app import read_body
 from ._checks import Refusal, read_object
 from ._phone_page import ASSETS, asset, draw
-from ._phone_state import LIMIT, SWITCHES, Desk, PhoneView, badge, switches
+from ._phone_state import LIMIT, SWITCHES, Desk, PhoneView, badge, switches, switches_in_order
 from ._sites import NOT_OWN_NAME, OTHER_SITE, is_other_site, is_own_name
 
 __all__ = ["phone_routes"]
@@ -165,7 +165,7 @@ class _Phone:
                 raise
             field, _, _ = str(exc).partition(":")
             raise _Problem(str(exc), field=field) from None
-        return _answer({"switches": switches(self._desk)})
+        return _answer(switches_in_order(self._desk))
 
     def _switch(self, name: str, value: Any) -> None:
         if name not in SWITCHES:

@@ -11,6 +11,7 @@ Rules of this module:
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -20,13 +21,14 @@ from typing import Any, Final, Protocol
 from ._arrival import arrival
 from ._records import Message, PostedReport, ReceivedRequest
 
-__all__ = ["LIMIT", "SWITCHES", "Desk", "PhoneView", "badge", "switches"]
+__all__ = ["LIMIT", "SWITCHES", "Desk", "PhoneView", "badge", "switches", "switches_in_order"]
 
 LIMIT: Final = 200
 """Messages, and requests, that a page is shown at most."""
 
 _AROUND_DIGITS: Final = re.compile(r"[\s+().\-/]")
 _CLIP: Final = 8_000  # characters of a request, or an answer, that a page is shown
+_ORDER: Final = itertools.count(1)
 
 SWITCHES: Final = (
     "lose_answers",
@@ -119,7 +121,7 @@ class PhoneView:
                 "badge": badge(len(found), self._desk.keep),
                 "requests": badge(len(every), self._desk.keep),
             },
-            "switches": switches(self._desk),
+            **switches_in_order(self._desk),
         }
         self._messages, self._requests, self._switches = shown, logged, update["switches"]
         return update
@@ -138,6 +140,15 @@ def badge(number: int, keep: int | None) -> str:
 def switches(desk: Desk) -> dict[str, Any]:
     """Say what is set."""
     return {name: getattr(desk.faults if name in SWITCHES[:4] else desk, name) for name in SWITCHES}
+
+
+def switches_in_order(desk: Desk) -> dict[str, Any]:
+    """Say what is set, with a number that grows each time.
+
+    A page is told on two connections, the stream and the answer to its own change. The one that was written
+    first can arrive last; by its number, the page leaves it out.
+    """
+    return {"switches": switches(desk), "switches_order": next(_ORDER)}
 
 
 def _message(message: Message) -> dict[str, Any]:

@@ -382,6 +382,31 @@ async def test_changes_arrive_in_their_order(page, gateway):
     await expect(field).to_have_value("8")
 
 
+async def test_an_answer_that_comes_late_hides_nothing_newer(page, gateway):
+    """The stream tells of a change that was made after the answer was written."""
+    await live(page)
+    taken, answer = asyncio.Event(), asyncio.Event()
+
+    async def hold(route):
+        response = await route.fetch()
+        taken.set()
+        await answer.wait()
+        await route.fulfill(response=response)
+
+    await page.route("**/_phone/switches", hold)
+    field = page.get_by_label("Retry-After in seconds")
+    await field.fill("7")
+    await field.press("Enter")
+    await taken.wait()
+    gateway.faults.retry_after = 9
+    gateway.faults.throttle = True
+    await expect(page.get_by_text("1 fault on")).to_be_visible()
+    await expect(field).to_have_value("7")  # its own change has no answer yet
+    answer.set()
+    await expect(field).to_have_value("9")
+    await expect(page.get_by_text("1 fault on")).to_be_visible()
+
+
 async def test_two_pages_show_the_same_switches(page, context, gateway):
     second = await context.new_page()
     await second.goto(gateway.base_url)

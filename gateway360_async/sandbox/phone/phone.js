@@ -22,12 +22,12 @@ const live = new Live({
     sandbox = state.sandbox;
     inbox.state(state, find);
     log.state(state);
-    switches.show(state.switches);
+    switches.show(state);
   },
   update(update) {
     inbox.update(update, find);
     log.update(update);
-    switches.show(update.switches);
+    switches.show(update);
   },
 });
 

@@ -26,6 +26,7 @@ const CONTROLS = [
 export class Switches {
   #controls = new Map();
   #values = {};
+  #order = 0; // of the newest that is shown
   #sent = Promise.resolve(); // ends with the last change that was sent
 
   constructor() {
@@ -66,8 +67,13 @@ export class Switches {
     this.#controls.set(control.name, entry);
   }
 
-  /** Forget what was typed and refused. */
+  /** Another sandbox: it counts from the beginning, and nothing that was typed is for it. */
   forget() {
+    this.#order = 0;
+    this.#forgetTyped();
+  }
+
+  #forgetTyped() {
     for (const entry of this.#controls.values()) {
       entry.typing = false;
       entry.input.removeAttribute("aria-invalid");
@@ -75,9 +81,14 @@ export class Switches {
     }
   }
 
-  /** Show what is set. */
-  show(values) {
-    this.#values = values;
+  /** Show what is set. The stream and the answer to a change are two connections: the older may come last. */
+  show({ switches: values, switches_order: order }) {
+    if (order > this.#order) [this.#values, this.#order] = [values, order];
+    this.#draw();
+  }
+
+  #draw() {
+    const values = this.#values;
     const on = [];
     for (const entry of this.#controls.values()) {
       const { control, node } = entry;
@@ -113,12 +124,12 @@ export class Switches {
     const change = { [control.name]: value };
     entry.typing = false;
     entry.change = change;
-    let switches;
+    let answer;
     let problem = "";
     try {
       // What is no number becomes null in JSON, which may mean something else.
       if (Number.isNaN(value)) throw new Error(`${control.label}: type a number.`);
-      ({ switches } = await this.#send(change));
+      answer = await this.#send(change);
     } catch (error) {
       problem = error.message;
     }
@@ -128,15 +139,15 @@ export class Switches {
       else entry.input.removeAttribute("aria-invalid");
       setText(entry.problem, problem);
     }
-    if (switches) this.show(switches);
+    if (answer) this.show(answer);
     else this.#write(entry);
   }
 
   async #allOff() {
     const off = CONTROLS.filter((control) => "off" in control).map(({ name, off: value }) => [name, value]);
-    this.forget();
+    this.#forgetTyped();
     try {
-      this.show((await this.#send(Object.fromEntries(off))).switches);
+      this.show(await this.#send(Object.fromEntries(off)));
       $("switch-lose_answers").focus();
     } catch (error) {
       setText($("fault-summary"), error.message);
