@@ -27,7 +27,7 @@ PYTEST_DONT_REWRITE: because of its plugin pytest would rewrite the assertions o
 warn whoever had imported it before pytest.
 """
 
-from ._batch import Batch
+from ._batch import Batch, BatchItem, BatchReport
 from ._client import Gateway360Client
 from ._error_ids import ErrorId, ErrorScope
 from ._errors import (
@@ -41,7 +41,6 @@ from ._errors import (
 from ._guard import SpendGuard
 from ._numbers import parse_msisdn
 from ._payloads import PinParams, PinRequest, PinType
-from ._reports import BatchItem, BatchReport
 from ._results import (
     ApiError,
     BatchResult,

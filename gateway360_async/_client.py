@@ -18,25 +18,22 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
-from ._attempts import Call, Operation
-from ._batch import HALT_ON, Batch
-from ._calls import Caller
+from ._aio import LoopAffinity
+from ._batch import HALT_ON, Batch, InputReader
 from ._error_ids import ErrorId
 from ._errors import ClientClosed, InvalidConfiguration, InvalidRequest, wrong_type
 from ._guard import SpendGuard
 from ._lazy import Lazy, httpx
 from ._numbers import LineTypes, checked_line_types, checked_region, number_reader, read_number
-from ._optional import named_batch, store_session, watch_of, watched
-from ._owner import Owner
-from ._payloads import (
-    PinParams,
-    PinRequest,
-    checked_idempotency_key,
-    request_from,
-)
-from ._permits import Permits
+from ._payloads import PinParams, PinRequest, checked_idempotency_key, request_from
 from ._results import ApiError, BatchResult, Disposition, Ok, PinResult, Skipped, TransportFailure
 from ._retry import RetryPolicy
+from ._runner._admission import Admission, LocalAdmission
+from ._runner._call import Endpoint, InFlightCall, PinCheck
+from ._runner._permits import Permits
+from ._runner._runner import CallRunner
+from ._runner._singleflight import SingleFlight
+from ._secret import SecretBytes
 from ._settings import (
     checked_concurrency,
     checked_cooldown,
@@ -48,25 +45,17 @@ from ._settings import (
     default_timeout,
     endpoint,
     read_api_key,
+    read_log_level,
 )
-from ._sharing import Flight, Sharing
 from ._sms import SENDER_EXPECTED
-from ._source import Source
-from ._verification import (
-    VERIFY_PATH,
-    NotVerified,
-    Verified,
-    VerifyResult,
-    checked_pin,
-    decode_verification,
-)
-from ._wire import REQUEST_PATH, decode
+from ._verification import VERIFY_PATH, VerifyResult, checked_pin, decode_verification, encode_verification
+from ._wire import REQUEST_PATH, decode, encoder
 from .transports import Transport
 from .transports._default import adapted, default_transport
 
 if TYPE_CHECKING:
     from . import delivery, observers, stores
-    from ._claims._session import Lease
+    from ._runner._session import Lease, StoreSession
 else:
     delivery, observers, stores = Lazy(".delivery"), Lazy(".observers"), Lazy(".stores")
 
@@ -151,13 +140,12 @@ class Gateway360Client:
         self._url = ""
         self._concurrency = 0
         self._transport: Transport | None = None
-        self._owner = Owner("client")
+        self._affinity = LoopAffinity("client")
         key = read_api_key(api_key)
         # Gone before anything can raise with this frame, and so with this variable, in its traceback.
         del api_key
         if isinstance(key, InvalidConfiguration):
             raise key
-        self._api_key = key
         self._sender = checked_sender(sender)
         self._reader = number_reader(checked_region(region), checked_line_types(line_types))
         self._url = endpoint(base_url, path_prefix, REQUEST_PATH, allow_insecure=allow_insecure)
@@ -170,52 +158,56 @@ class Gateway360Client:
             checked_instance("limiter", limiter, AbstractAsyncContextManager, "an async context manager")
         if guard is not None:
             checked_instance("guard", guard, SpendGuard, "a SpendGuard")
-        if reports is not None and not callable(getattr(reports, "url_for", None)):
-            problem = f"is of type {type(reports).__name__}"
-            raise InvalidConfiguration("reports", problem, "a DeliveryReports of gateway360_async.delivery")
-        watch = watch_of(observer)
+        self._reports = _checked_reports(reports)
+        self._notifier = _notifier_of(observer)
         cooldown = None if cooldown is None else checked_cooldown(cooldown)
         rate = None if rate is None else checked_rate(rate)
-        session = self._store = store_session(
-            store,
-            url=self._url,
-            api_key=key,
-            deadline=self._deadline,
-            guard=guard,
-            cooldown=cooldown,
-            rate=rate,
-        )
-        if session is not None:
-            guard, cooldown = None, None
+        self._session: StoreSession | None = None
+        self._admission: Admission | None = None
+        if store is not None:
+            self._session = _session_of(
+                store,
+                url=self._url,
+                api_key=key,
+                deadline=self._deadline,
+                guard=guard,
+                cooldown=cooldown,
+                rate=rate,
+            )
+        elif guard is not None or cooldown is not None:
+            self._admission = LocalAdmission(cooldown, guard)
         self._permits = None
         if rate is not None:
-            self._permits = Permits(rate, None if session is None else session.permits)
+            self._permits = Permits(rate, None if self._session is None else self._session.permits)
+        if self._session is not None:
+            from ._runner._store_admission import StoreAdmission  # noqa: PLC0415
+
+            self._admission = StoreAdmission(self._session, self._permits)
         if transport is None:
             transport, self._concurrency = default_transport(self._url, limits, self._concurrency)
         else:
             transport = adapted(transport, limits)
         self._transport = transport
-        caller = Caller(
+        self._runner = CallRunner(
             api_key=key,
             transport=transport,
             policy=retry,
             limiter=limiter,
             concurrency=self._concurrency,
             deadline=self._deadline,
-            guard=guard,
-            cooldown=cooldown,
             reports=reports,
             permits=self._permits,
-            store=session,
+            store=self._session,
         )
-        self._reports = reports
-        self._request_pin = Operation("request_pin", self._url, decode)
-        self._verify_pin: Operation[Verified | NotVerified] = Operation(
-            "verify_pin", verify_url, decode_verification, once=True
+        self._single_flight = SingleFlight(self._runner, self._notifier)
+        self._request_pin = Endpoint("request_pin", self._url, encoder(key), decode)
+
+        def encode_check(check: PinCheck) -> SecretBytes:
+            return encode_verification(check.msisdn, check.pin, key)
+
+        self._verify_pin = Endpoint(
+            "verify_pin", verify_url, encode_check, decode_verification, repeatable=False
         )
-        self._sharing = Sharing(caller)
-        self._watched = None if watch is None else watched(self._sharing, watch)
-        self._sending = self._watched or self._sharing
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
@@ -236,9 +228,9 @@ class Gateway360Client:
         Raises:
             WrongEventLoop: This is not the event loop, or the process, that uses the client.
         """
-        self._owner.require()
+        self._affinity.require()
         self._closed = True
-        await self._sharing.aclose()
+        await self._single_flight.aclose()
 
     async def request_pin(
         self,
@@ -295,7 +287,7 @@ class Gateway360Client:
         finally:
             del msisdn  # whatever is raised from here on, a traceback with local variables does not show it
         key = None if idempotency_key is None else self._checked_key(idempotency_key)
-        return await self._sending.send(self._begin(request, timeout, deadline, force=force, key=key))
+        return await self._single_flight.send(self._begin(request, timeout, deadline, force=force, key=key))
 
     async def send(
         self,
@@ -312,12 +304,12 @@ class Gateway360Client:
             del request  # a number, mostly: no traceback with local variables shows it
             raise error
         key = None if idempotency_key is None else self._checked_key(idempotency_key)
-        return await self._sending.send(self._begin(request, timeout, deadline, force=force, key=key))
+        return await self._single_flight.send(self._begin(request, timeout, deadline, force=force, key=key))
 
     @property
     def store(self) -> stores.Store | None:
         """The store that this client was given; `None`: it remembers for this process only."""
-        return None if self._store is None else self._store.store
+        return None if self._session is None else self._session.store
 
     async def connect(self) -> None:
         """Open the client's store eagerly and check it, as a worker does before it takes tasks. Otherwise a call does.
@@ -327,8 +319,8 @@ class Gateway360Client:
             InvalidConfiguration: It is set up in a way that cannot keep the promise.
         """
         self._require_open()
-        if self._store is not None:
-            await self._store.keys()
+        if self._session is not None:
+            await self._session.keys()
 
     async def verify_pin(
         self,
@@ -363,18 +355,11 @@ class Gateway360Client:
         """
         try:
             loop, seconds, bounds = self._bounds(timeout, deadline)
-            call: Call[Verified | NotVerified] = Call(
-                loop,
-                loop.time(),
-                seconds,
-                self._verify_pin,
-                read_number(self._reader, msisdn),
-                bounds,
-                pin=checked_pin(pin),
-            )
+            check = PinCheck(read_number(self._reader, msisdn), checked_pin(pin))
         finally:
             del msisdn, pin  # whatever is raised, a traceback with local variables does not show them
-        return await self._sending.verify(call)
+        call = InFlightCall(self._verify_pin, check, loop, loop.time(), seconds, bounds)
+        return await self._single_flight.verify(call)
 
     @overload
     async def resolve(self, result: PinResult, *, timeout: float) -> PinResult: ...
@@ -457,56 +442,63 @@ class Gateway360Client:
             StoreError: On entering the block, or while it runs: the store cannot be used.
         """
         try:
-            source = rows if isinstance(rows, Source) else Source(rows)
+            reader = rows if isinstance(rows, InputReader) else InputReader(rows)
         finally:
             del rows  # numbers, mostly: no traceback with local variables shows them
-        bound = self._concurrency if concurrency is None else checked_concurrency(concurrency)
+        settings: dict[str, Any] = {
+            "build": partial(request_from, sender=self._sender, reader=self._reader),
+            "cancel": self._single_flight.cancel,
+            "permits": self._permits,
+            "store_timeout": 0.0 if self._session is None else self._session.store.timeout,
+            "on_duplicate": on_duplicate,
+            "halt_on": halt_on,
+            "concurrency": self._concurrency if concurrency is None else checked_concurrency(concurrency),
+        }
+        if self._notifier is not None:
+            settings["progress"] = observers.BatchWatch(self._notifier)
         # Otherwise the second of two would get the first one's SMS.
         share = on_duplicate == "skip" and not force and name is None
 
         def send(
-            request: PinRequest, halted: Callable[[], bool], permit: float | None = None
+            request: PinRequest, is_halted: Callable[[], bool], permit: float | None
         ) -> Awaitable[PinResult]:
-            call = self._begin(request, None, None, halted, force=force)
-            call.permit = permit
-            return self._sending.settled(call, share=share)
+            call = self._begin(request, None, None, force=force)
+            call.is_halted, call.permit = is_halted, permit
+            return self._single_flight.send_in_batch(call, share=share)
 
         def send_leased(
-            request: PinRequest, halted: Callable[[], bool], lease: Lease
+            request: PinRequest, is_halted: Callable[[], bool], lease: Lease
         ) -> Awaitable[PinResult]:
-            call = self._begin(request, None, None, halted, force=force, key=lease.claim.token)
-            call.lease, call.permit = lease, lease.permit
-            return self._sending.settled(call, share=False)
+            call = self._begin(request, None, None, force=force, key=lease.claim.token)
+            call.is_halted, call.lease, call.permit = is_halted, lease, lease.permit
+            return self._single_flight.send_in_batch(call, share=False)
 
-        named = None
-        if name is not None:
-            named = named_batch(
-                name,
-                self._store,
-                send=send_leased,
-                permits=self._permits,
-                deadline=self._deadline,
-                numbered=on_duplicate == "send",
-                force=force,
-                resend_maybe_sent=resend_maybe_sent,
-                new_report_id=self._new_report_id,
-            )
-        elif resend_maybe_sent:
-            problem = "is given to a batch without a name, which knows of no other run"
-            raise InvalidConfiguration("resend_maybe_sent", problem, "a name, and a client with a store")
-        return Batch(
-            source,
-            build=partial(request_from, sender=self._sender, reader=self._reader),
-            send=send,
-            cancel=self._sharing.cancel,
-            named=named,
-            progress=None if self._watched is None else self._watched.batch(),
+        if name is None:
+            if resend_maybe_sent:
+                problem = "is given to a batch without a name, which knows of no other run"
+                raise InvalidConfiguration("resend_maybe_sent", problem, "a name, and a client with a store")
+            return Batch(reader, send=send, **settings)
+        try:
+            name = checked_idempotency_key(name)
+        except InvalidRequest as exc:
+            raise InvalidConfiguration("name", exc.problem, exc.expected) from None
+        if self._session is None:
+            problem = "is given to a client without a store, which would forget the batch"
+            raise InvalidConfiguration("name", problem, "Gateway360Client(store=…), or no name")
+        from ._batch._named import NamedBatch  # noqa: PLC0415  # for clients with a store
+        from ._batch._rows import RowClaims  # noqa: PLC0415
+
+        claims = RowClaims(
+            name,
+            self._session,
             permits=self._permits,
-            store_timeout=0.0 if self._store is None else self._store.store.timeout,
-            on_duplicate=on_duplicate,
-            halt_on=halt_on,
-            concurrency=bound,
+            deadline=self._deadline,
+            numbered=on_duplicate == "send",
+            force=force,
+            resend_maybe_sent=resend_maybe_sent,
+            new_report_id=self._runner.new_report_id,
         )
+        return NamedBatch(reader, rows=claims, send_leased=send_leased, **settings)
 
     async def send_all(
         self,
@@ -547,12 +539,8 @@ class Gateway360Client:
             raise
         return [results[index] for index in range(len(results))]
 
-    def _new_report_id(self, request: PinRequest) -> str | None:
-        """Make the id that ties a request to its delivery report, unless it asks for reports elsewhere."""
-        return None if self._reports is None or request.report_url is not None else self._reports.new_id()
-
     def _checked_key(self, idempotency_key: str) -> str:
-        if self._store is None:
+        if self._session is None:
             problem = "is given to a client without a store, which would forget it"
             raise InvalidRequest("idempotency_key", problem, "Gateway360Client(store=…), or no key")
         return checked_idempotency_key(idempotency_key)
@@ -562,26 +550,24 @@ class Gateway360Client:
         request: PinRequest,
         timeout: httpx.Timeout | float | None,
         deadline: float | None,
-        halted: Callable[[], bool] | None = None,
         *,
         force: bool = False,
         key: str | None = None,
-    ) -> Flight:
+    ) -> InFlightCall:
         if timeout is None and deadline is None:  # as it mostly is
             loop, seconds, bounds = self._require_open(), self._deadline, self._timeout
         else:
             loop, seconds, bounds = self._bounds(timeout, deadline)
-        return Flight(
+        return InFlightCall(
+            self._request_pin,
+            request,
             loop,
             loop.time(),
             seconds,
-            self._request_pin,
-            request.msisdn,
             bounds,
-            halted,
-            force,
-            request=request,
             key=key,
+            force=force,
+            admission=self._admission,
         )
 
     def _bounds(
@@ -596,7 +582,32 @@ class Gateway360Client:
         return loop, seconds, bounds
 
     def _require_open(self) -> asyncio.AbstractEventLoop:
-        loop = self._owner.require()
+        loop = self._affinity.require()
         if self._closed:
             raise ClientClosed
         return loop
+
+
+def _checked_reports(reports: delivery.DeliveryReports | None) -> delivery.DeliveryReports | None:
+    if reports is not None and not callable(getattr(reports, "url_for", None)):
+        problem = f"is of type {type(reports).__name__}"
+        raise InvalidConfiguration("reports", problem, "a DeliveryReports of gateway360_async.delivery")
+    return reports
+
+
+def _notifier_of(
+    observer: observers.Observer | Sequence[observers.Observer] | None,
+) -> observers.Watch | None:
+    """Make what tells observers; `None`: there are none, here or in the environment."""
+    if observer is None and read_log_level() is None:
+        return None  # the package is imported for clients that have observers
+    return observers.watch(observer, observers.observer_from_environment())
+
+
+def _session_of(store: object, **settings: Any) -> StoreSession:
+    """Make a client's part of its store, whose modules are imported for clients that have one."""
+    from ._runner._session import StoreSession  # noqa: PLC0415
+
+    expected = "a SqliteStore, RedisStore or PostgresStore of gateway360_async.stores"
+    checked_instance("store", store, stores.Store, expected)
+    return StoreSession(store, **settings)  # type: ignore[arg-type]  # it was checked

@@ -32,12 +32,11 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, ca
 from anyio.from_thread import start_blocking_portal
 
 from ._batch import Batch as AsyncBatch
+from ._batch import BatchItem, BatchReport, InputReader
 from ._client import Gateway360Client as AsyncClient
 from ._errors import ClientClosed, WrongEventLoop
 from ._lazy import Lazy
-from ._reports import BatchItem, BatchReport
 from ._results import BatchResult
-from ._source import Source
 
 if TYPE_CHECKING:
     from . import stores
@@ -275,7 +274,7 @@ class Gateway360Client:
         The arguments are those of `gateway360_async.Gateway360Client.batch`. The thread that iterates reads the rows.
         """
         try:
-            return Batch(self._client, self._loop, Source(rows), settings)
+            return Batch(self._client, self._loop, InputReader(rows), settings)
         finally:
             del rows
 
@@ -283,7 +282,7 @@ class Gateway360Client:
     def send_all(self, rows: Iterable[object] | AsyncIterable[object], **settings: Any) -> list[BatchResult]:
         """Send many requests, and get their results in the order of the rows. See `batch`."""
         try:
-            source = Source(rows)
+            source = InputReader(rows)
             if source.is_at_hand:
                 rows = list(map(itemgetter(1), iter(source.read_now, None)))  # by this thread
             coroutine = self._client.send_all(rows, **settings)
@@ -302,7 +301,7 @@ class Batch:
         self,
         client: AsyncClient,
         loop: BackgroundLoop,
-        source: Source,
+        source: InputReader,
         settings: Mapping[str, Any],
     ) -> None:
         self._loop = loop

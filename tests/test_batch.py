@@ -23,9 +23,8 @@ from gateway360_async import (
     SkipReason,
     TransportFailure,
 )
-from gateway360_async._batch import HALT_ON
+from gateway360_async._batch import HALT_ON, InputReader
 from gateway360_async._payloads import request_from
-from gateway360_async._source import Source
 
 UNAUTHORIZED = ApiError(ErrorId.UNAUTHORIZED, "no", 401)
 CANCELLED = {
@@ -52,7 +51,7 @@ class Sender:
             self.gate.set()
         self.changed = asyncio.Event()
 
-    async def __call__(self, request: PinRequest, halted) -> object:
+    async def __call__(self, request: PinRequest, halted, permit=None) -> object:
         self.active += 1
         self.peak = max(self.peak, self.active)
         self.changed.set()
@@ -80,7 +79,7 @@ class Sender:
 
 def batch_of(rows, send, *, concurrency=4, on_duplicate="skip", halt_on=HALT_ON) -> Batch:
     return Batch(
-        Source(rows),
+        InputReader(rows),
         build=lambda row: request_from(row, sender="PIZZA"),
         send=send,
         concurrency=concurrency,
@@ -120,7 +119,7 @@ async def test_every_entry_comes_out_once_with_its_index(count, asynchronous):
 async def test_items_come_as_they_complete():
     slow = asyncio.Event()
 
-    async def send(request: PinRequest, halted) -> Ok:
+    async def send(request: PinRequest, halted, permit=None) -> Ok:
         if request.msisdn == number(0):
             await slow.wait()
         return Ok()
@@ -205,7 +204,7 @@ async def test_on_duplicate_send_remembers_no_numbers():
     assert batch._seen is None
 
 
-async def _at_once(request: PinRequest, halted) -> Ok:
+async def _at_once(request: PinRequest, halted, permit=None) -> Ok:
     return Ok()
 
 
@@ -418,7 +417,7 @@ async def test_an_error_that_would_pass_for_the_end_is_raised_as_another(error):
     send = Sender()
     send.results[number(2)] = error()
 
-    async def raises(request: PinRequest, halted) -> Ok:
+    async def raises(request: PinRequest, halted, permit=None) -> Ok:
         if request.msisdn == number(1):
             raise StopAsyncIteration
         return Ok()
@@ -452,8 +451,8 @@ async def test_a_consumer_whose_item_was_kept_by_whoever_left_waits_for_the_end(
     async with batch_of([number(0)], send) as batch:
         taking = asyncio.create_task(anext(batch, None))
         await asyncio.sleep(0)
-        batch._put(BatchItem(7, None, Ok(), None))
-        batch._keep_untaken()  # in the same step, before the one who waits comes to take it
+        batch._items.put_nowait(BatchItem(7, None, Ok(), None))
+        batch._keep_unconsumed()  # in the same step, before the one who waits comes to take it
     assert await taking is None
     assert 7 in {item.index for item in batch.report.unconsumed}
 

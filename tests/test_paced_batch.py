@@ -18,7 +18,7 @@ from gateway360_async import (
     SkipReason,
     StoreError,
 )
-from gateway360_async._permits import Permits
+from gateway360_async._runner._permits import Permits
 from gateway360_async.testing.stores import Memory, MemoryStore
 
 AN_HOUR = 1 / 3600
@@ -152,9 +152,9 @@ async def test_callers_that_are_let_go_leave_the_others_their_turns():
     over = False
     permits = Permits(1000.0)
     try:
-        waiting = [asyncio.ensure_future(permits.wait_unless(lambda: over, 0.0)) for _ in range(3)]
+        waiting = [asyncio.ensure_future(permits.wait(0.0, lambda: over)) for _ in range(3)]
         other = asyncio.ensure_future(permits.wait(0.0))
-        gone = asyncio.ensure_future(permits.wait_unless(lambda: over, 0.0))
+        gone = asyncio.ensure_future(permits.wait(0.0, lambda: over))
         await asyncio.sleep(0)
         gone.cancel()
         over = True
@@ -163,7 +163,7 @@ async def test_callers_that_are_let_go_leave_the_others_their_turns():
         assert await waiting[1] is None
         assert await waiting[2] is None
         assert isinstance(await other, float)
-        assert await permits.wait_unless(lambda: over, 0.0) is None
+        assert await permits.wait(0.0, lambda: over) is None
         with pytest.raises(asyncio.CancelledError):
             await waiting[0]
         with pytest.raises(asyncio.CancelledError):

@@ -8,9 +8,9 @@ import contextvars
 import pytest
 
 from gateway360_async import ClientClosed, StoreError
-from gateway360_async import _permits as permits_module
-from gateway360_async._permits import HOLDS, Permits
 from gateway360_async._rates import Gcra
+from gateway360_async._runner import _permits as permits_module
+from gateway360_async._runner._permits import HOLDS, Permits
 
 AWAY = StoreError("is away", "one that is there", passing=True)
 BROKEN = StoreError("is broken", "one that works")

@@ -25,7 +25,7 @@ from typing import Any, Final
 import typer
 
 from gateway360_async import Disposition
-from gateway360_async._claims._named import AHEAD
+from gateway360_async._batch._rows import AHEAD
 from gateway360_async._settings import API_KEY_VARIABLE, BASE_URL_VARIABLE
 from gateway360_async.sandbox import Sandbox
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from gateway360_async import PinRequest
-from gateway360_async._claims._keys import KeyBuilder, is_gone
-from gateway360_async._claims._named import NamedRecords
-from gateway360_async._claims._outcomes import in_doubt, result_of
+from gateway360_async._batch._records import BatchRecords
+from gateway360_async._runner._keys import KeyBuilder, is_gone
+from gateway360_async._runner._records import in_doubt, result_of
 from gateway360_async.stores import Answer, Record, State, Store
 
 from ._notable import Notable
@@ -35,7 +35,7 @@ class Known:
         records: Makes the rows' records; `None`: there are none yet.
     """
 
-    def __init__(self, store: Store | None = None, records: NamedRecords | None = None) -> None:
+    def __init__(self, store: Store | None = None, records: BatchRecords | None = None) -> None:
         self.states: Counter[State] = Counter()
         self.statistics = Statistics()
         """What became of the rows that are not free."""
@@ -102,7 +102,7 @@ async def known_of(options: BatchOptions, url: str) -> AsyncGenerator[Known | No
     try:
         keys = KeyBuilder(identity.secret, store.namespace, url)
         numbered = options.on_duplicate == "send"
-        yield Known(store, NamedRecords(options.name or "", keys, numbered=numbered))
+        yield Known(store, BatchRecords(options.name or "", keys, numbered=numbered))
     finally:
         await store.aclose()
 

@@ -18,8 +18,8 @@ from typing import Any, cast
 
 from .._errors import InvalidRequest, without_arguments, wrong_type
 from .._payloads import PinRequest, checked_idempotency_key, request_from
-from .._records import read_result, write_result
 from .._results import PinResult
+from .._runner._records import read_result, write_result
 from .._wire import canonical
 
 __all__ = ["outcome_of", "request_of", "result_of", "task_of"]

@@ -23,7 +23,7 @@ from gateway360_async import (
     SpendGuard,
     WrongEventLoop,
 )
-from gateway360_async._claims import _lanes, _opening, _session
+from gateway360_async._runner import _lanes, _session, _store_admission
 from gateway360_async.delivery import DeliveryReports
 from gateway360_async.stores import State
 from gateway360_async.testing import FakeClock
@@ -40,14 +40,14 @@ ONCE = RetryPolicy(max_attempts=1)
 def short_pauses(monkeypatch):
     monkeypatch.setattr(_lanes, "_FIRST_PAUSE", 0.0)
     monkeypatch.setattr(_session, "_FIRST_PAUSE", 0.0)
-    monkeypatch.setattr(_opening, "_FIRST_PAUSE", 0.0)
-    monkeypatch.setattr(_session, "_LONGEST_PAUSE", 0.001)
+    monkeypatch.setattr(_store_admission, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(_store_admission, "_LONGEST_PAUSE", 0.001)
 
 
 @pytest.fixture
 def another_process(monkeypatch):
     """Let claims be another machine's: of this process's, it is known whether it runs."""
-    monkeypatch.setattr(_session, "is_gone", lambda _token: False)
+    monkeypatch.setattr(_store_admission, "is_gone", lambda _token: False)
 
 
 async def _close(received) -> None:
@@ -107,7 +107,7 @@ async def test_call_whose_store_cannot_be_asked_is_not_sent(step, error, says):
 async def test_call_whose_store_hangs_is_not_sent_and_ends():
     store = ScriptedStore()
     async with Server() as server, client_for(server, store) as client:
-        client._store._claims._longest = 0.01
+        client._session._claims._longest = 0.01
         store.before["claim"] = Gate()
         assert told(await client.send(REQUEST, idempotency_key="1")) == ("not_sent", FailureKind.STORE)
     assert server.posts == 0
@@ -116,11 +116,11 @@ async def test_call_whose_store_hangs_is_not_sent_and_ends():
 async def test_completion_on_a_store_that_hangs_is_logged_and_ends(caplog):
     store = ScriptedStore()
     async with Server() as server, client_for(server, store) as client:
-        client._store._completions._longest = 0.01
+        client._session._completions._longest = 0.01
         store.before["complete"] = gate = Gate()
         assert isinstance(await client.send(REQUEST, idempotency_key="1"), Ok)
         assert "put on record later: the store gave no answer" in caplog.text
-        client._store._completions._longest = 60.0
+        client._session._completions._longest = 60.0
         gate.opened.set()
     assert "closed before" not in caplog.text
 
@@ -350,7 +350,7 @@ async def test_call_whose_holder_is_gone_may_have_been_sent_at_once(monkeypatch)
     async with Server(silence) as server, client_for(server, ScriptedStore(memory)) as one:
         first = asyncio.create_task(one.send(REQUEST, idempotency_key="1"))
         await server.wait(lambda: server.posts == 1)
-        monkeypatch.setattr(_session, "is_gone", lambda _token: True)
+        monkeypatch.setattr(_store_admission, "is_gone", lambda _token: True)
         async with client_for(server, ScriptedStore(memory)) as other:
             result = await other.send(REQUEST, idempotency_key="1")
         first.cancel()
@@ -626,7 +626,7 @@ async def test_closing_breaks_off_a_store_that_opens():
             await connecting
         assert not store.opened
         with pytest.raises(ClientClosed):
-            await client._store.keys()
+            await client._session.keys()
 
 
 async def test_opening_that_fails_when_its_callers_have_gone_is_no_noise():
@@ -639,13 +639,13 @@ async def test_opening_that_fails_when_its_callers_have_gone_is_no_noise():
         await asyncio.wait((connecting,))
         store.after["open"] = failing(BROKEN)
         gate.opened.set()
-        await asyncio.wait((client._store._opening._task,))
+        await asyncio.wait((client._session._connecting,))
 
 
 async def test_closing_waits_for_the_claims_that_are_not_yet_ended():
     store = ScriptedStore()
     async with Server() as server, client_for(server, store) as client:
-        keys, session = await client._store.keys(), client._store
+        keys, session = await client._session.keys(), client._session
         claim, _ = session.claims.claim_of(keys, REQUEST, None, report_id=None, deadline=30.0, force=False)
         (lease,) = await session.claim([claim], until=asyncio.get_running_loop().time())
         closing = asyncio.create_task(session.aclose())
@@ -665,7 +665,7 @@ async def test_closing_that_is_cancelled_closes_the_store(monkeypatch):
         call = asyncio.create_task(client.send(REQUEST, idempotency_key="1"))
         await gate.reached.wait()
         call.cancel()
-        closing = asyncio.create_task(client._store.aclose())
+        closing = asyncio.create_task(client._session.aclose())
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         closing.cancel()
@@ -701,7 +701,7 @@ async def test_warnings_of_the_store_are_logged(caplog):
         await client.connect()
         await client.connect()
     assert caplog.text.count("it forgets") == 1
-    assert repr(client._store) == "<StoreSession ScriptedStore()>"
+    assert repr(client._session) == "<StoreSession ScriptedStore()>"
 
 
 def test_store_of_another_event_loop_raises():
@@ -858,7 +858,7 @@ async def test_number_whose_earlier_call_left_no_result_may_have_been_sent(monke
     async with Server(silence) as server, client_for(server, ScriptedStore(memory), cooldown=60) as one:
         first = asyncio.create_task(one.send(REQUEST))
         await server.wait(lambda: server.posts == 1)
-        monkeypatch.setattr(_session, "is_gone", lambda _token: True)
+        monkeypatch.setattr(_store_admission, "is_gone", lambda _token: True)
         async with client_for(server, ScriptedStore(memory), cooldown=60) as other:
             result = await other.send(REQUEST)
             assert (told(result)[0], result.replayed) == ("maybe_sent", True)

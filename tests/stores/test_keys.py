@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from gateway360_async import PinRequest
-from gateway360_async._claims import _keys
-from gateway360_async._claims._keys import KeyBuilder, is_gone, new_token
+from gateway360_async._runner import _keys
+from gateway360_async._runner._keys import KeyBuilder, is_gone, new_token
 
 SECRET, NUMBER = bytes(32), "34666666111"
 KEYS = KeyBuilder(SECRET, "shop", "https://gateway.test/api")
@@ -62,7 +62,7 @@ def test_account_tells_api_keys_apart_and_shows_none():
 
 
 def test_token_of_a_process_that_runs_is_not_gone_and_of_one_that_ended_is():
-    code = "from gateway360_async._claims._keys import new_token; print(new_token(), flush=True); input()"
+    code = "from gateway360_async._runner._keys import new_token; print(new_token(), flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

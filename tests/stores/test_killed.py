@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 
 from gateway360_async import Disposition, Gateway360Client, Ok, Skipped, TransportFailure
-from gateway360_async._claims._named import AHEAD
+from gateway360_async._batch._rows import AHEAD
 from gateway360_async.sandbox import Sandbox
 from gateway360_async.stores import SqliteStore
 

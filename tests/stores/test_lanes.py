@@ -9,8 +9,8 @@ import pytest
 from scripted_store import AWAY, BROKEN, Gate
 
 from gateway360_async import InvalidConfiguration, StoreError
-from gateway360_async._claims import _lanes
-from gateway360_async._claims._lanes import Lane, answered
+from gateway360_async._runner import _lanes
+from gateway360_async._runner._lanes import Lane, ask_store
 
 
 @pytest.fixture(autouse=True)
@@ -158,7 +158,7 @@ async def test_lane_leaves_a_store_that_hangs():
 
 async def test_answered_passes_a_cancellation_of_the_caller_on():
     gate = Gate()
-    task = asyncio.create_task(answered(9.0, gate, None))
+    task = asyncio.create_task(ask_store(9.0, gate, None))
     await gate.reached.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -25,7 +25,8 @@ from gateway360_async import (
     StoreError,
     TransportFailure,
 )
-from gateway360_async._claims import _lanes, _named, _opening, _session
+from gateway360_async._batch import _named, _records, _rows
+from gateway360_async._runner import _lanes, _session, _store_admission
 from gateway360_async.delivery import DeliveryReports
 from gateway360_async.stores import State
 from gateway360_async.testing import FakeClock
@@ -41,15 +42,15 @@ UNPAID = status(400, b'{"status":"error","error_id":"NOT_ENOUGH_BALANCE","error_
 def short_pauses(monkeypatch):
     monkeypatch.setattr(_lanes, "_FIRST_PAUSE", 0.0)
     monkeypatch.setattr(_session, "_FIRST_PAUSE", 0.0)
-    monkeypatch.setattr(_opening, "_FIRST_PAUSE", 0.0)
-    monkeypatch.setattr(_named, "_POLL", 0.001)
-    monkeypatch.setattr(_named, "_GAP", 1e-9)
+    monkeypatch.setattr(_store_admission, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(_rows, "_POLL", 0.001)
+    monkeypatch.setattr(_rows, "_GAP", 1e-9)
 
 
 @pytest.fixture
 def gone(monkeypatch):
     """Let the holders of leases be processes that run no more."""
-    monkeypatch.setattr(_named, "is_gone", lambda _token: True)
+    monkeypatch.setattr(_rows, "is_gone", lambda _token: True)
 
 
 async def close(received) -> None:
@@ -287,9 +288,9 @@ async def test_two_clients_share_a_batch_and_both_give_the_account_of_all_rows()
 
 @pytest.mark.parametrize("at_hand", [True, False])
 async def test_two_clients_mix_the_rows_that_are_at_hand(at_hand, monkeypatch):
-    monkeypatch.setattr(_named, "_MIXED", 20)
+    monkeypatch.setattr(_rows, "_MIXED", 20)
     blocks = []
-    monkeypatch.setattr(_named.random, "shuffle", lambda block: blocks.append(len(block)))
+    monkeypatch.setattr(_rows.random, "shuffle", lambda block: blocks.append(len(block)))
     memory = Memory()
 
     async def rows():
@@ -313,7 +314,7 @@ async def test_two_clients_mix_the_rows_that_are_at_hand(at_hand, monkeypatch):
 
 
 async def test_batch_that_is_left_while_rows_are_read_ahead_counts_them(monkeypatch):
-    monkeypatch.setattr(_named, "_POLL", 3600.0)
+    monkeypatch.setattr(_rows, "_POLL", 3600.0)
     memory = Memory()
     async with Server(silence) as server:
         async with client_for(server, ScriptedStore(memory)) as one, one.batch(NUMBERS[:1], name="1"):
@@ -373,7 +374,7 @@ async def test_row_whose_holders_lease_ends_is_in_doubt():
 
 @pytest.mark.parametrize("most", [1, 200])
 async def test_many_rows_that_are_set_aside_are_looked_at_before_more_is_read(monkeypatch, most):
-    monkeypatch.setattr(_named, "_BLOCK", most)
+    monkeypatch.setattr(_rows, "_BLOCK", most)
     clock = FakeClock()
     memory = Memory(clock)
     read = []
@@ -395,9 +396,9 @@ async def test_many_rows_that_are_set_aside_are_looked_at_before_more_is_read(mo
 
 
 async def test_rows_are_sent_while_others_are_looked_at(monkeypatch):
-    monkeypatch.setattr(_named, "_BLOCK", 1)
-    monkeypatch.setattr(_named, "_POLL", 3600.0)
-    monkeypatch.setattr(_named.NamedBatch, "ahead", 0)
+    monkeypatch.setattr(_rows, "_BLOCK", 1)
+    monkeypatch.setattr(_rows, "_POLL", 3600.0)
+    monkeypatch.setattr(_named, "AHEAD", 0)
     memory = Memory()
     async with Server() as server:
         await leave_in_doubt(server, memory, NUMBERS[:1])
@@ -409,8 +410,8 @@ async def test_rows_are_sent_while_others_are_looked_at(monkeypatch):
 
 
 async def test_rows_that_are_free_are_sent_before_others_are_looked_at_again(monkeypatch):
-    monkeypatch.setattr(_named, "_BLOCK", 1)
-    monkeypatch.setattr(_named.NamedBatch, "ahead", 0)
+    monkeypatch.setattr(_rows, "_BLOCK", 1)
+    monkeypatch.setattr(_named, "AHEAD", 0)
     memory = Memory()
     store = ScriptedStore(memory)
     async with Server(silence) as server, client_for(server, ScriptedStore(memory)) as one:
@@ -426,8 +427,8 @@ async def test_rows_that_are_free_are_sent_before_others_are_looked_at_again(mon
 
 
 async def test_row_that_is_free_is_left_to_the_worker_that_reads_on(monkeypatch):
-    monkeypatch.setattr(_named, "_BLOCK", 1)
-    monkeypatch.setattr(_named.NamedBatch, "ahead", 0)
+    monkeypatch.setattr(_rows, "_BLOCK", 1)
+    monkeypatch.setattr(_named, "AHEAD", 0)
     memory, gate = Memory(), Gate()
 
     async def held(received) -> None:
@@ -470,7 +471,7 @@ async def test_rows_that_are_set_aside_when_the_store_goes_are_in_doubt_for_this
 
 
 async def test_row_that_is_set_aside_while_others_are_looked_at_in_vain_is_in_doubt_too(monkeypatch):
-    monkeypatch.setattr(_named, "_BLOCK", 1)
+    monkeypatch.setattr(_rows, "_BLOCK", 1)
     memory = Memory()
     store, looked_at = ScriptedStore(memory), Gate()
 
@@ -688,11 +689,11 @@ async def test_batch_that_runs_beyond_its_rows_retention_ends(later):
     store = ScriptedStore(ttl=100.0)
     async with Server() as server, client_for(server, store) as client:
         batch = client.batch([NUMBER], name="1")
-        await batch._named.open()
+        await batch._rows.open()
         later(201)
         with pytest.raises(StoreError, match="no longer"):
             async with batch:
-                batch._named._kept_until -= 201  # it was opened a second time
+                batch._rows._records._kept_until -= 201  # it was opened a second time
                 items = [item async for item in batch]
                 assert items
     assert server.posts == 0
@@ -702,7 +703,7 @@ async def test_batch_of_another_scheme_is_refused(monkeypatch):
     memory = Memory()
     async with Server() as server:
         await run(server, memory)
-        monkeypatch.setattr(_named, "_SCHEME", 2)
+        monkeypatch.setattr(_records, "_SCHEME", 2)
         with pytest.raises(StoreError, match="another version"):
             await run(server, memory)
 
@@ -711,14 +712,14 @@ async def test_named_batch_that_is_not_open_sends_nothing():
     async with Gateway360Client("k3y", sender="PIZZA", store=ScriptedStore()) as client:
         batch = client.batch([NUMBER], name="1")
         with pytest.raises(StoreError, match="is not connected"):
-            batch._named.row(0, NUMBER, PinRequest(NUMBER, "PIZZA"))
+            batch._rows.row(0, NUMBER, PinRequest(NUMBER, "PIZZA"))
 
 
 # --- Halted, left, closed --------------------------------------------------------------------------------------------
 
 
 async def test_batch_that_is_halted_tells_what_earlier_runs_left(monkeypatch):
-    monkeypatch.setattr(_named.NamedBatch, "ahead", 0)
+    monkeypatch.setattr(_named, "AHEAD", 0)
     memory = Memory()
     async with Server() as server:
         await run(server, memory, NUMBERS[:1])
@@ -740,7 +741,7 @@ async def test_batch_that_is_halted_tells_what_earlier_runs_left(monkeypatch):
 
 @pytest.mark.parametrize("error", [AWAY, BROKEN, None])
 async def test_row_after_a_halt_is_looked_at(error, monkeypatch):
-    monkeypatch.setattr(_named.NamedBatch, "ahead", 0)
+    monkeypatch.setattr(_named, "AHEAD", 0)
     memory = Memory()
     store = ScriptedStore(memory)
     async with Server(in_turn(silence, UNPAID)) as server:
@@ -767,7 +768,7 @@ async def test_row_after_a_halt_is_looked_at(error, monkeypatch):
 
 
 async def test_batch_that_is_left_while_a_row_after_a_halt_is_looked_at_loses_no_row(monkeypatch):
-    monkeypatch.setattr(_named.NamedBatch, "ahead", 0)
+    monkeypatch.setattr(_named, "AHEAD", 0)
     store = ScriptedStore()
     async with Server(UNPAID) as server, client_for(server, store) as client:
         store.before["peek"] = gate = Gate()
@@ -843,14 +844,14 @@ async def test_batch_that_is_left_while_a_claim_is_under_way_withdraws_it():
 async def test_batch_that_is_stopped_as_a_row_gets_its_permit_gives_it_back():
     store = ScriptedStore()
     async with Server() as server, client_for(server, store, rate=1000.0) as client:
-        batch, wait = client.batch([NUMBER], name="1"), client._permits.wait_unless
+        batch, wait = client.batch([NUMBER], name="1"), client._permits.wait
 
         async def stopped(*args):
             granted = await wait(*args)
             batch.stop()
             return granted
 
-        client._permits.wait_unless = stopped
+        client._permits.wait = stopped
         async with batch:
             assert [item async for item in batch] == []
         assert len(client._permits._returned) == 1
@@ -897,9 +898,9 @@ async def test_batch_that_is_left_while_rows_are_set_aside_counts_them():
 async def test_batch_that_is_left_while_freed_rows_wait_counts_them():
     async with Gateway360Client("k3y", sender="PIZZA", store=ScriptedStore()) as client:
         async with client.batch([], name="1") as batch:
-            row = batch._named.row(0, NUMBER, PinRequest(NUMBER, "PIZZA"))
+            row = batch._rows.row(0, NUMBER, PinRequest(NUMBER, "PIZZA"))
             assert [item async for item in batch] == []
-            batch._named._freed.append(row)
+            batch._rows._freed.append(row)
     assert [outcome(item.result) for item in batch.report.unconsumed] == ["not_sent"]
 
 
@@ -921,7 +922,7 @@ async def test_batch_that_is_left_while_known_rows_wait_for_room_loses_none():
 
 @pytest.mark.parametrize("ahead", [0, 20])
 async def test_client_that_is_closed_while_a_batch_runs_sends_no_more_and_frees_the_rest(ahead, monkeypatch):
-    monkeypatch.setattr(_named.NamedBatch, "ahead", ahead)
+    monkeypatch.setattr(_named, "AHEAD", ahead)
     memory, gate = Memory(), Gate()
 
     async def held(received) -> None:

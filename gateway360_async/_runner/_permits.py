@@ -1,14 +1,14 @@
-"""The rate of a client: the moments at which requests may start.
+"""The rate of a client: when its requests may start.
 
-Why not a library: those that share a rate answer "not yet" to one request at a time, so that all callers ask again and
-again, where here one question gives a process its permits of the next moments.
+A library's limiter answers "not yet" to one request at a time, so that all callers ask again and again; here one question
+gives a process its permits of the next moments.
 
 Invariants:
 
-- A permit is for now: one that is held for longer than a claim takes is used by no attempt.
+- A permit is for now: no attempt uses one that is held for longer than a claim takes.
 - A permit that is not used goes to the next caller.
-- No permits are made up for but those of the last moments, so that in any stretch of time there are at most those of its
-  length, and a few hundredths of a second's more.
+- Only the permits of the last moments are made up for, so that any stretch of time has those of its length, and those of
+  a few hundredths of a second more.
 """
 
 from __future__ import annotations
@@ -17,25 +17,32 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from typing import Final, TypeAlias, cast
+from typing import Final
 
-from ._errors import ClientClosed, StoreError
-from ._rates import HORIZON, Gcra
+import attrs
+
+from .._errors import ClientClosed, StoreError
+from .._rates import HORIZON, Gcra
 
 __all__ = ["HOLDS", "Permits"]
 
 HOLDS: Final = 0.1
-"""Seconds for which a permit holds: about what a claim takes."""
+"""Seconds for which a permit holds: about as long as a claim takes."""
 _LATE: Final = 0.15
 """Seconds by which a permit may be late. Later ones are lost: used all at once, by a process that was held up, they would
 be more in a moment than the rate allows. But for one of each answer, or a process that is always late would starve."""
 
 Grant = Callable[[int, float], Awaitable[tuple[int, float]]]
-"""Grants permits: how many are wanted and the seconds between two, to how many and the seconds until the first."""
+"""Grants permits: takes how many are wanted and the seconds between two, gives how many and the seconds until the first."""
 
-_Waiting: TypeAlias = tuple["asyncio.Future[bool]", float, Callable[[], bool] | None]
-"""What is done when a caller has its permit, or is let go (`False`); until when it waits for a store that is away; and
-what says that it needs none any more."""
+
+@attrs.define(eq=False)
+class _Waiter:
+    permit: asyncio.Future[bool]
+    """Done with whether a permit was granted; `False`: none is needed any more."""
+    until: float
+    """How long a store that is away is waited for."""
+    is_over: Callable[[], bool] | None
 
 
 class Permits:
@@ -50,35 +57,24 @@ class Permits:
         self._interval = 1.0 / rate
         self._grant = grant
         self._own = Gcra(self._interval)
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[_Waiter] = deque()
         self._returned: deque[float] = deque()
         self._granting: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def wait(self, timeout: float) -> float:
+    async def wait(self, timeout: float, is_over: Callable[[], bool] | None = None) -> float | None:
         """Wait for a permit.
 
         Args:
             timeout: Seconds to wait for a store that is away.
+            is_over: Says whether no permit is needed any more; `let_go` asks it again.
 
         Returns:
-            When it was granted, on the event loop's clock.
+            When it was granted, on the event loop's clock; `None`: `is_over`.
 
         Raises:
             StoreError: The store is away, or refuses.
             ClientClosed: No permits are granted any more.
-        """
-        return cast("float", await self.wait_unless(None, timeout))
-
-    async def wait_unless(self, is_over: Callable[[], bool] | None, timeout: float) -> float | None:
-        """Wait for a permit as `wait` does, as long as it is needed.
-
-        Args:
-            is_over: Says whether none is needed any more; `let_go` asks it again.
-            timeout: Seconds to wait for a store that is away.
-
-        Returns:
-            When it was granted, on the event loop's clock; `None`: none is needed any more.
         """
         if self._closed:
             raise ClientClosed
@@ -89,44 +85,42 @@ class Permits:
             granted = self._returned.popleft()
             if loop.time() - granted <= HOLDS:
                 return granted
-        permit: asyncio.Future[bool] = loop.create_future()
-        self._waiting.append((permit, loop.time() + timeout, is_over))
+        waiter = _Waiter(loop.create_future(), loop.time() + timeout, is_over)
+        self._waiting.append(waiter)
         if self._granting is None:
             # Neither the caller's own nor in its context: a caller can be cancelled, and others wait as well.
             self._granting = asyncio.Task(self._give(loop), loop=loop, context=Context())
+        permit = waiter.permit
         try:
-            granted = await permit
+            return loop.time() if await permit else None
         except asyncio.CancelledError:
             if permit.done() and not permit.cancelled() and permit.exception() is None and permit.result():
                 self.give_back(loop.time())
             raise
-        return loop.time() if granted else None
 
     def let_go(self) -> None:
-        """Let go of the callers that need no permit any more, as those of a batch that was halted."""
-        for permit, _, is_over in self._waiting:
-            if is_over is not None and not permit.done() and is_over():
-                permit.set_result(False)
+        """Let go of the callers that need no permit any more, such as those of a batch that was halted."""
+        for waiter in self._waiting:
+            if waiter.is_over is not None and not waiter.permit.done() and waiter.is_over():
+                waiter.permit.set_result(False)
 
     def give_back(self, granted: float) -> None:
-        """Take a permit back that was not used: it is the next caller's, while it holds."""
+        """Give a permit that was not used to the next caller, while it holds."""
         if asyncio.get_running_loop().time() - granted > HOLDS:
             return
-        while self._waiting:
-            permit, *_ = self._waiting.popleft()
-            if not permit.done():
-                permit.set_result(True)
-                return
-        self._returned.append(granted)
+        if self._wanted():
+            self._waiting.popleft().permit.set_result(True)
+        else:
+            self._returned.append(granted)
 
     async def aclose(self) -> None:
-        """Grant no more permits. Callers that wait for one are refused."""
+        """Grant no more permits, and refuse the callers that wait for one."""
         self._closed = True
         if self._granting is not None:
             self._granting.cancel()
             await asyncio.wait((self._granting,))
         while self._wanted():
-            self._waiting.popleft()[0].set_exception(ClientClosed())
+            self._waiting.popleft().permit.set_exception(ClientClosed())
 
     async def _give(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
@@ -137,9 +131,8 @@ class Permits:
                 else:
                     try:
                         given, delay = await self._grant(wanted, self._interval)
-                    except Exception as exc:  # noqa: BLE001  # none of the callers may wait in vain
-                        error = exc if isinstance(exc, StoreError) else _failed(exc)
-                        self._refuse(error, loop.time())
+                    except Exception as exc:  # noqa: BLE001  # no caller may wait in vain
+                        self._refuse(exc, loop.time())
                         await asyncio.sleep(HORIZON)
                         continue
                 if given:
@@ -160,28 +153,25 @@ class Permits:
             if left > 0:
                 await asyncio.sleep(left)
             if self._wanted() and (place == 0 or loop.time() <= latest + after):
-                self._waiting.popleft()[0].set_result(True)
+                self._waiting.popleft().permit.set_result(True)
 
     def _wanted(self) -> int:
-        """How many callers wait, at least: those that have given up are dropped from the front."""
-        while self._waiting and self._waiting[0][0].done():
+        """Count the callers that wait, at least: those in front that have given up are dropped."""
+        while self._waiting and self._waiting[0].permit.done():
             self._waiting.popleft()
         return len(self._waiting)
 
-    def _refuse(self, error: StoreError, now: float) -> None:
-        """Refuse the callers that have waited long enough for the store; all of them, where waiting would not help."""
-        still: deque[_Waiting] = deque()
-        for waiting in self._waiting:
-            permit, until, _ = waiting
-            if permit.done():
-                continue
-            if error.passing and until > now:
-                still.append(waiting)
-            else:
+    def _refuse(self, error: Exception, now: float) -> None:
+        """Refuse the callers that have waited long enough for the store; all of them, where waiting cannot help."""
+        if not isinstance(error, StoreError):
+            error = StoreError(
+                f"grants no permits ({type(error).__name__}: {error})", "one that works", passing=False
+            )
+        still: deque[_Waiter] = deque()
+        for waiter in self._waiting:
+            if error.passing and waiter.until > now:
+                still.append(waiter)
+            elif not waiter.permit.done():
                 # Each gets one of its own: tracebacks grow where one is raised often.
-                permit.set_exception(StoreError(error.problem, error.expected, passing=error.passing))
+                waiter.permit.set_exception(StoreError(error.problem, error.expected, passing=error.passing))
         self._waiting = still
-
-
-def _failed(error: Exception) -> StoreError:
-    return StoreError(f"grants no permits ({type(error).__name__}: {error})", "one that works")

@@ -1,12 +1,12 @@
 """A batch's input: any iterable or async iterable, numbered, and read no further than it is asked to.
 
-Rules of this module:
+Invariants:
 
 - One reader at a time: an async generator refuses a second one.
 - At its end it has ended for good, whatever the iterator would give later.
 """
 
-# The annotations are for users' type checkers; the checks are for everybody else at run time.
+# The annotations are for users' type checkers; the checks are for callers without one.
 # pyright: reportUnnecessaryIsInstance=false
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from typing import Final, cast
 
-from ._errors import InvalidConfiguration
+from .._errors import InvalidConfiguration
 
-__all__ = ["Source"]
+__all__ = ["InputReader"]
 
 _END: Final = object()
 
 
-class Source:
-    """The input: any iterable or async iterable, read by one worker at a time."""
+class InputReader:
+    """Reads the rows of a batch. Raise `InvalidConfiguration` if they are not iterable, or one row."""
 
     def __init__(self, rows: Iterable[object] | AsyncIterable[object]) -> None:
         self._sync: Iterator[object] | None = None
@@ -33,32 +33,32 @@ class Source:
         elif isinstance(rows, Iterable) and not isinstance(rows, (str, bytes, Mapping)):
             self._sync = iter(rows)
         else:
-            expected = "an iterable or async iterable of rows"
             name = type(cast("object", rows)).__name__
             del rows  # a number, perhaps: no traceback with local variables shows it
+            expected = "an iterable or async iterable of rows"
             raise InvalidConfiguration("rows", f"is of type {name}", expected)
-        self._lock = asyncio.Lock()  # an async generator refuses a second reader
+        self._lock = asyncio.Lock()
         self._count = 0
         self.is_at_hand = self._sync is not None
         """Whether it need not be waited for."""
         self.ended = False
 
     def read_now(self) -> tuple[int, object] | None:
-        """Read the next entry and its index from an input that need not be waited for, or `None` at its end."""
+        """Read the next row and its index from an input that is at hand; `None`: there is none."""
         if self._sync is None or self.ended:
             return None
         return self._numbered(next(self._sync, _END))
 
     async def read(self) -> tuple[int, object] | None:
-        """Read the next entry and its index, or `None` at the end, and ever after."""
+        """Read the next row and its index, or `None` at the end, and ever after."""
         if self._async is None:
             return self.read_now()
         async with self._lock:
             return None if self.ended else self._numbered(await anext(self._async, _END))
 
-    def _numbered(self, entry: object) -> tuple[int, object] | None:
-        if entry is _END:
+    def _numbered(self, row: object) -> tuple[int, object] | None:
+        if row is _END:
             self.ended = True
             return None
         self._count += 1
-        return self._count - 1, entry
+        return self._count - 1, row

@@ -1,4 +1,4 @@
-"""A batch with a name: each row is claimed in the client's store just before it is sent.
+"""The rows of a batch with a name, in the client's store: each is claimed just before it is sent.
 
 Machines that run the same file under the same name share the work. Rows that another holder has are set aside, and
 looked at in blocks until they are completed, free or in doubt.
@@ -7,39 +7,30 @@ looked at in blocks until they are completed, free or in doubt.
 from __future__ import annotations
 
 import asyncio
-import json
 import random
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Final, TypeAlias, cast
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, cast
 
 import attrs
 
 from .._errors import StoreError
 from .._guard import Refusal
 from .._payloads import PinRequest
-from .._permits import Permits
-from .._results import (
-    BatchResult,
-    Disposition,
-    FailureKind,
-    PinResult,
-    Skipped,
-    SkipReason,
-)
-from ..stores._base import Answer, Record, State
-from ._keys import KeyBuilder, is_gone
-from ._outcomes import in_doubt, not_sent, of_resend, result_of
-from ._session import Lease, StoreSession
+from .._results import BatchResult, Disposition, FailureKind, PinResult, Skipped, SkipReason
+from .._runner._keys import KeyBuilder, is_gone
+from .._runner._permits import Permits
+from .._runner._records import in_doubt, not_sent, of_resend, result_of
+from .._runner._session import Lease, StoreSession
+from ..stores._base import Answer, State
+from ._records import BatchRecords, Row
 
-__all__ = ["AHEAD", "NamedBatch", "NamedRecords", "Row"]
+__all__ = ["AHEAD", "RowClaims"]
 
 AHEAD: Final = 20
-"""Rows that are claimed ahead of the exchanges, at most, or wait for their results to be on record."""
+"""Rows that are claimed ahead of the exchanges, at most, or wait for their results to be recorded."""
 _GAP: Final = 0.005
 """Seconds for which the questions of one row wait for others, to share a round trip."""
-_SCHEME: Final = 1
-"""How the keys of a batch's rows are made: the version that its header names."""
 _BLOCK: Final = 200
 """Rows that are set aside before they are looked at."""
 _MIXED: Final = 500
@@ -48,73 +39,19 @@ _POLL: Final = 0.25
 """Seconds between two looks at rows that are set aside."""
 _OVER: Final = "the batch ended before it was begun"
 
-Outcome: TypeAlias = "tuple[BatchResult, asyncio.Future[Sequence[bool]]]"
-"""A result, and what is done when it is on record."""
 
-
-@attrs.define(eq=False)
-class Row:
-    """A row of the batch.
-
-    Args:
-        index: Its place in the input, from 0.
-        entry: The entry as it came.
-        request: Its request.
-        record: Its record in the store.
-        in_doubt: Whether an earlier run may have sent it, and this one is to send it again.
-        report_id: What ties what the earlier run sent to its delivery report.
-        resend: As of its claim.
-        replace: As of its claim.
-    """
-
-    index: int
-    entry: object
-    request: PinRequest
-    record: Record
-    in_doubt: bool = False
-    report_id: str | None = None
-    resend: str | None = None
-    replace: str | None = None
-
-
-class NamedRecords:
-    """The records of the rows of a batch with a name.
-
-    Args:
-        name: The batch's name.
-        keys: Makes the keys.
-        numbered: Whether a number may come several times.
-    """
-
-    def __init__(self, name: str, keys: KeyBuilder, *, numbered: bool) -> None:
-        self._name = name
-        self._keys = keys
-        self._occurrences: Counter[int] | None = Counter() if numbered else None
-
-    def next(self, request: PinRequest, ttl: float) -> Record:
-        """Make the record of the next row of the input."""
-        occurrence = 0
-        if self._occurrences is not None:
-            number = int(request.msisdn)
-            occurrence = self._occurrences[number]
-            self._occurrences[number] += 1
-        key = self._keys.row(self._name, request.msisdn, occurrence)
-        return Record(key, ttl, self._keys.fingerprint(request))
-
-
-class NamedBatch:
-    """A batch's way to its store.
+class RowClaims:
+    """Claims the rows of one batch.
 
     Args:
         name: The batch's name.
         session: The client's part of the store.
-        send: Sends a request on its lease. A cancellation becomes a result.
         permits: Grants a row its permit before it is claimed; `None`: there is no rate.
-        deadline: Seconds that a request takes at most.
+        deadline: The deadline of a request in seconds.
         numbered: Whether a number may come several times.
         force: Whether to send even within the cooldown.
-        resend_maybe_sent: Whether to send again what may have been sent.
-        new_report_id: Gives a row's claim the id that ties it to its delivery report; `None`: there are no reports.
+        resend_maybe_sent: Whether to send again the rows that may have been sent.
+        new_report_id: Makes the id of a row's delivery report; `None`: there is none.
     """
 
     def __init__(
@@ -122,7 +59,6 @@ class NamedBatch:
         name: str,
         session: StoreSession,
         *,
-        send: Callable[[PinRequest, Callable[[], bool], Lease], Awaitable[PinResult]],
         permits: Permits | None,
         deadline: float,
         numbered: bool,
@@ -132,16 +68,14 @@ class NamedBatch:
     ) -> None:
         self._name = name
         self._session = session
-        self._send = send
         self._permits = permits
         self._deadline = deadline
         self._numbered = numbered
-        self._records: NamedRecords | None = None
         self._force = force
         self._resend = resend_maybe_sent
         self._new_report_id = new_report_id
         self._keys: KeyBuilder | None = None
-        self._kept_until = 0.0
+        self._records: BatchRecords | None = None
         self._aside: deque[Row] = deque()
         self._freed: deque[Row] = deque()
         self._is_shared = False
@@ -149,52 +83,21 @@ class NamedBatch:
         self._block: list[Row] = []
         self._polling = asyncio.Lock()
 
-    ahead = AHEAD
-
-    @property
-    def takes_blocks(self) -> bool:
-        """Whether rows are claimed many at a time; at a rate, each as it gets its permit."""
-        return self._permits is None
-
     async def open(self) -> None:
-        """Connect the store, and read the batch's header.
+        """Connect the store, and read the batch's header. Raise as `BatchRecords.open`."""
+        self._keys = await self._session.keys()
+        self._records = await BatchRecords.open(
+            self._name, self._keys, self._session, numbered=self._numbered
+        )
 
-        Raises:
-            StoreError: The store cannot be used, or the batch began so long ago that rows of it are forgotten.
-            InvalidConfiguration: The store is set up in a way that cannot keep the promise.
-        """
-        keys = self._keys = await self._session.keys()
-        self._records = NamedRecords(self._name, keys, numbered=self._numbered)
-        store = self._session.store
-        now = await self._session.now()
-        fresh = {"scheme": _SCHEME, "began": now, "ttl": store.ttl}
-        header = json.loads(await self._session.header(keys.batch(self._name), json.dumps(fresh)))
-        if header["scheme"] != _SCHEME:
-            problem = f"holds the batch {self._name!r} of another version of this library"
-            raise StoreError(problem, "the version that began it, or another name")
-        ended = header["began"] + header["ttl"]
-        if now > ended:
-            problem = (
-                f"kept the rows of the batch {self._name!r} for {header['ttl'] / 86_400:g} days, which are over: "
-                "numbers that it was sent to are forgotten"
-            )
-            raise StoreError(problem, "another name, for a batch that begins anew")
-        # Each row for as long again: a run that begins on the last day does not find its first rows forgotten.
-        loop = asyncio.get_running_loop()
-        self._kept_until = loop.time() + ended + header["ttl"] - now
-
-    def row(self, index: int, entry: object, request: PinRequest) -> Row:
-        """Make a row of an entry. Each entry once, in the input's order."""
+    def row(self, index: int, source: object, request: PinRequest) -> Row:
+        """Make a row of the input, each once, in the input's order. Raise `StoreError`."""
         self._opened()
-        ttl = self._kept_until - asyncio.get_running_loop().time()
-        if ttl <= 0:
-            problem = f"keeps the rows of the batch {self._name!r} no longer"
-            raise StoreError(problem, "another name, for a batch that begins anew")
-        return Row(index, entry, request, cast("NamedRecords", self._records).next(request, ttl))
+        return cast("BatchRecords", self._records).row(index, source, request)
 
     async def claim(
         self, rows: Sequence[Row], is_over: Callable[[], bool]
-    ) -> list[Lease | BatchResult | None]:
+    ) -> Sequence[Lease | BatchResult | None]:
         """Claim rows: at a rate one, otherwise any number. A cancellation becomes their results.
 
         Args:
@@ -209,58 +112,36 @@ class NamedBatch:
         """
         try:
             if self._permits is None:
-                claimed = await self._claimed(rows, is_over)
-            else:
-                claimed = [await self._paced(row, is_over, self._permits) for row in rows]
+                return await self._claim(rows, is_over)
+            return [await self._claim_paced(row, is_over, self._permits) for row in rows]
         except asyncio.CancelledError:
-            unsent = not_sent(FailureKind.CANCELLED, "cancelled before its claim was answered")
+            result = not_sent(FailureKind.CANCELLED, "cancelled before its claim was answered")
         except StoreError as exc:
             if not exc.passing:
                 raise
-            unsent = not_sent(FailureKind.STORE, str(exc))
-        else:
-            return claimed
-        return [unsent] * len(rows)
+            result = not_sent(FailureKind.STORE, str(exc))
+        return [result] * len(rows)
 
-    async def send(
-        self, row: Row, lease: Lease, halted: Callable[[], bool], is_over: Callable[[], bool]
-    ) -> Outcome:
-        """Send a row that is claimed. A cancellation becomes a result.
+    def recorded(self, lease: Lease, result: PinResult) -> asyncio.Future[Sequence[bool]]:
+        """Return the future of a result that is being recorded; a call that never got its turn begins that here."""
+        return lease.recorded or self._session.complete(lease, result)
 
-        Args:
-            row: The row.
-            lease: Its lease.
-            halted: Says whether the batch has halted: nothing is sent then.
-            is_over: Says whether no more rows are to be begun.
-        """
-        if is_over():
-            return self.release(lease, _OVER)
-        try:
-            result = await self._send(row.request, halted, lease)
-        except Exception:
-            # Raised rather than returned, so nothing was sent.
-            if lease.recorded is None:
-                self._session.complete(lease, not_sent(FailureKind.UNEXPECTED, ""))
-            raise
-        # A call that ended while it waited for its number's turn has nothing on record yet.
-        return result, lease.recorded or self._session.complete(lease, result)
-
-    def release(self, lease: Lease, why: str = "cancelled before it was sent") -> Outcome:
+    def release(self, lease: Lease, why: str) -> tuple[PinResult, asyncio.Future[Sequence[bool]]]:
         """Release a row that was claimed and is not begun after all."""
         if lease.permit is not None and self._permits is not None:
             self._permits.give_back(lease.permit)
-        unsent = not_sent(FailureKind.CANCELLED, why)
-        return unsent, self._session.complete(lease, unsent)
+        result = not_sent(FailureKind.CANCELLED, why)
+        return result, self._session.complete(lease, result)
 
     @staticmethod
     def of_row(row: Row, result: BatchResult) -> BatchResult:
-        """Say of a row in doubt that was not sent this time that an earlier run may have sent it."""
-        if not row.in_doubt or isinstance(result, Skipped) or result.disposition is not Disposition.NOT_SENT:
+        """Make a row's result: one in doubt that was not sent this time may have been sent by an earlier run."""
+        if not row.in_doubt or isinstance(result, Skipped):
             return result
         return of_resend(result, row.report_id)
 
-    async def left(self, rows: list[Row]) -> list[BatchResult | None]:
-        """Say what an earlier run left of rows that this one is not to send; `None`: nothing that is known.
+    async def left(self, rows: list[Row]) -> Sequence[BatchResult | None]:
+        """Look up the results of rows that are not to be sent; `None`: no earlier run left one.
 
         Raises:
             StoreError: The store cannot be used any more.
@@ -283,12 +164,14 @@ class NamedBatch:
             return result_of(answer) or in_doubt("an earlier run may have sent it", answer.report_id)
         return None if isinstance(seen, Row) else seen
 
+    # --- Rows to be claimed later ----------------------------------------------------------------------------------------
+
     def put_back(self, rows: Sequence[Row]) -> None:
         """Take rows back that were read and not claimed."""
         self._freed.extend(rows)
 
     def mixed(self, row: Row) -> Row | None:
-        """Give the row, or where another process sends rows as well, any of the next ones: the two claim different ones.
+        """Return the row; or any of the next ones where another process sends rows as well: the two claim different ones.
 
         `None`: more are to be read first.
         """
@@ -298,23 +181,23 @@ class NamedBatch:
         return None if len(self._block) < _MIXED else self.next_mixed()
 
     def next_mixed(self) -> Row | None:
-        """Give any of the rows that were read ahead; `None`: there are none."""
+        """Return any of the rows that were read ahead; `None`: there are none."""
         random.shuffle(self._block)
         self._freed.extend(self._block)
         self._block.clear()
         return self.next_freed()
 
     def next_freed(self) -> Row | None:
-        """Give a row that another holder did not send after all."""
+        """Return a row that another holder did not send after all."""
         return self._freed.popleft() if self._freed else None
 
     def left_aside(self) -> Iterator[tuple[Row, PinResult]]:
-        """Give the rows that are set aside once the batch is left, and what is known of them."""
+        """Return the rows that are set aside once the batch is left, and their last known results."""
         self._freed.extend(self._block)
         self._block.clear()
         while self._freed:
-            unsent = not_sent(FailureKind.CANCELLED, "the batch was left before it was begun")
-            yield self._freed.popleft(), unsent
+            result = not_sent(FailureKind.CANCELLED, "the batch was left before it was begun")
+            yield self._freed.popleft(), result
         while self._aside:
             yield self._aside.popleft(), in_doubt("another process had it when the batch was left", None)
 
@@ -336,8 +219,8 @@ class NamedBatch:
         if self._polling.locked():
             return []
         async with self._polling:
-            settled: list[tuple[Row, BatchResult]] = []
-            while self._aside and not (settled or self._freed):
+            known: list[tuple[Row, BatchResult]] = []
+            while self._aside and not (known or self._freed):
                 await asyncio.sleep(_POLL)
                 rows = [self._aside.popleft() for _ in range(len(self._aside))]
                 try:
@@ -355,15 +238,16 @@ class NamedBatch:
                     if isinstance(seen, Row):
                         self._freed.append(row)
                     elif seen is not None:
-                        settled.append((row, seen))
-            return settled
+                        known.append((row, seen))
+            return known
 
     async def _peek(self, rows: list[Row]) -> Sequence[Answer]:
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self._session.store.timeout
+        until = asyncio.get_running_loop().time() + self._session.store.timeout
         return await self._session.peek([row.record for row in rows], until=until, gap=_GAP)
 
-    async def _paced(
+    # --- Claims ----------------------------------------------------------------------------------------------------------
+
+    async def _claim_paced(
         self, row: Row, is_over: Callable[[], bool], permits: Permits
     ) -> Lease | BatchResult | None:
         """Claim a row once it has its permit. It is looked at before: one that is not claimed takes none."""
@@ -375,9 +259,9 @@ class NamedBatch:
         seen = self._seen(row, answer)
         if not isinstance(seen, Row):
             return seen
-        granted = await permits.wait_unless(is_over, timeout)
+        granted = await permits.wait(timeout, is_over)
         try:
-            (claimed,) = await self._claimed([row], is_over)
+            (claimed,) = await self._claim([row], is_over)
             if isinstance(claimed, Lease):
                 claimed.permit, granted = granted, None
             return claimed
@@ -385,7 +269,7 @@ class NamedBatch:
             if granted is not None:
                 permits.give_back(granted)
 
-    async def _claimed(
+    async def _claim(
         self, rows: Sequence[Row], is_over: Callable[[], bool]
     ) -> list[Lease | BatchResult | None]:
         if is_over():
@@ -412,7 +296,7 @@ class NamedBatch:
         ]
 
     def _refused(self, row: Row, answer: Answer, refusal: Refusal | None) -> BatchResult | None:
-        """Say what becomes of a row whose claim was not granted."""
+        """Make the result of a row whose claim was not granted; `None`: it is set aside, or to be claimed anew."""
         if answer.state is State.LIMITED:
             return self._session.claims.refused(row.request, answer, refusal)
         if answer.state is State.FREE:
@@ -424,7 +308,7 @@ class NamedBatch:
         return seen
 
     def _seen(self, row: Row, answer: Answer) -> BatchResult | Row | None:
-        """Say what a row's record means for it.
+        """Read the record of a row.
 
         Returns:
             Its result; the row itself if it is to be claimed; `None`: it is in progress, and set aside.
@@ -453,7 +337,7 @@ class NamedBatch:
         return _of_another_run(known, answer)
 
     def _is_gone(self, token: str) -> bool:
-        """Whether a holder's process is gone. It is looked at once in a while, and not for each of its rows."""
+        """Say whether a holder's process is gone. It is looked at once in a while, and not for each of its rows."""
         now, process = asyncio.get_running_loop().time(), token.partition(".")[2]
         if self._alive_until.get(process, now) > now:
             return False

@@ -1,11 +1,4 @@
-"""What became of a batch: an item an entry, and the counts of them all.
-
-Rules of this module:
-
-- Pure values: it sends nothing and reads no clock.
-- A count is kept for every question that a caller asks of a batch afterwards; the items themselves are not
-  kept, so that a report is as small for a million entries as for ten.
-"""
+"""The items of a batch, and the counts of them all. The items are not kept: a report of a million rows is small."""
 
 from __future__ import annotations
 
@@ -13,22 +6,22 @@ from collections import Counter
 
 import attrs
 
-from ._error_ids import ErrorId
-from ._payloads import PinRequest
-from ._results import ApiError, BatchResult, Disposition, FailureKind, Ok, SkipReason, TransportFailure
+from .._error_ids import ErrorId
+from .._payloads import PinRequest
+from .._results import ApiError, BatchResult, Disposition, FailureKind, Ok, SkipReason, TransportFailure
 
-__all__ = ["BatchItem", "BatchReport", "Tally"]
+__all__ = ["BatchItem", "BatchReport", "Counters"]
 
 
 @attrs.frozen
 class BatchItem:
-    """One entry of a batch, and what became of it.
+    """One row of a batch, and its result.
 
     Args:
-        index: The entry's place in the input, from 0.
-        request: The request, or `None` if the entry does not make a valid one.
-        result: What became of it.
-        source: The entry as it stood in the input.
+        index: The row's place in the input, from 0.
+        request: The request, or `None` if the row does not make a valid one.
+        result: The row's result.
+        source: The row as it stood in the input.
     """
 
     index: int
@@ -43,18 +36,18 @@ def _counted(items: tuple[object, ...]) -> str:
 
 @attrs.frozen
 class BatchReport:
-    """What has become of a batch so far. A count of what did not occur is 0.
+    """The counts of a batch so far. A count of results that did not occur is 0.
 
     Args:
-        total: Entries that were read and settled.
-        by_result: Entries by the result's class: `"Ok"`, `"ApiError"`, `"TransportFailure"`, `"Skipped"`.
-        by_disposition: Entries by what happened to the SMS.
+        total: Rows that were read and have a result.
+        by_result: Rows by the result's class: `"Ok"`, `"ApiError"`, `"TransportFailure"`, `"Skipped"`.
+        by_disposition: Rows by what happened to the SMS.
         by_error_id: `ApiError`s by their id.
         by_kind: `TransportFailure`s by their kind.
-        by_reason: Skipped entries by the reason.
+        by_reason: Skipped rows by the reason.
         halted_by: The error that halted the batch, or `None`.
         elapsed: Seconds since the batch began, until it ended.
-        unconsumed: Items that were settled and not taken, because the block was left before: at most twice
+        unconsumed: Items that were produced and not taken, because the block was left before: at most twice
             the concurrency.
     """
 
@@ -74,11 +67,11 @@ class BatchReport:
         return self.halted_by is not None
 
 
-class Tally:
-    """Counts results as they settle."""
+class Counters:
+    """Counts the results of a batch."""
 
     def __init__(self) -> None:
-        self._ok = 0  # nearly all of them, and a number is counted in no time
+        self._ok = 0  # nearly all of them, and an int is counted in no time
         self._by_result: Counter[str] = Counter()
         self._by_disposition: Counter[Disposition] = Counter()
         self._by_error_id: Counter[ErrorId | str] = Counter()
@@ -100,15 +93,14 @@ class Tally:
             self._by_reason[result.reason] += 1
 
     def by_disposition(self) -> Counter[Disposition]:
-        """Count entries by what happened to the SMS: each entry once."""
+        """Return the counts by what happened to the SMS: each row once."""
         return self._by_disposition + Counter({Disposition.SENT: self._ok} if self._ok else {})
 
     def report(
         self, *, halted_by: ApiError | None, elapsed: float, unconsumed: tuple[BatchItem, ...]
     ) -> BatchReport:
-        """Give the counts so far, and beside them what only the batch knows."""
-        ok = {"Ok": self._ok} if self._ok else {}
-        by_result = self._by_result + Counter(ok)
+        """Return the counts so far, and beside them the values that only the batch knows."""
+        by_result = self._by_result + Counter({"Ok": self._ok} if self._ok else {})
         return BatchReport(
             total=by_result.total(),
             by_result=by_result,

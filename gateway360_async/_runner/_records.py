@@ -1,4 +1,4 @@
-"""A result as text, for whatever keeps it: pure."""
+"""Results as the text of a record, and the results that records stand for."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from cattrs.strategies import configure_tagged_union
 
-from ._error_ids import ErrorId, ErrorScope, known_error_id
-from ._results import ApiError, Disposition, Ok, PinResult, TransportFailure
+from .._error_ids import ErrorId, ErrorScope, known_error_id
+from .._results import ApiError, Disposition, FailureKind, Ok, PinResult, TransportFailure
+from ..stores._base import Answer
 
-__all__ = ["is_final", "read_result", "write_result"]
-
+__all__ = ["in_doubt", "is_final", "not_sent", "of_resend", "read_result", "result_of", "write_result"]
 
 _rest_of: Final = attrgetter("attempts", "replayed", "report_id", "sms_id")
 _USUAL: Final = _rest_of(Ok())
@@ -44,7 +44,7 @@ def write_result(result: PinResult, *, whole: bool = False) -> str:
     Args:
         result: The result.
         whole: Whether to write the fields too that have their defaults. Without them an `Ok` is so short that Redis
-            keeps the record that it is in as one piece, in half the memory.
+            keeps its record in one piece, in half the memory.
     """
     if type(result) is Ok and _rest_of(result) == _USUAL and not whole:
         return f'{{"elapsed":{result.elapsed!r},"result":"Ok"}}'  # as nearly all are: a tenth of the time
@@ -53,22 +53,63 @@ def write_result(result: PinResult, *, whole: bool = False) -> str:
 
 
 def read_result(text: str) -> PinResult:
-    """Read what `write_result` wrote. Raises `ValueError`, or an error of cattrs, for anything else."""
+    """Read the JSON of `write_result`. Raise `ValueError`, or an error of cattrs, for anything else."""
     # Typed for classes only, cattrs' `structure` takes a union all the same.
     result: object = cast("Any", _converter(whole=True).structure)(json.loads(text), PinResult)
     return cast("PinResult", result)
 
 
 def is_final(result: PinResult) -> bool:
-    """Whether sending the request again could only send a second SMS, or be refused again.
+    """Say whether sending the request again could only send a second SMS, or be refused again.
 
     A request that was not sent for a passing reason (no connection, no balance, a halted batch) is not final.
     """
     if isinstance(result, Ok) or result.disposition is Disposition.MAYBE_SENT:
         return True
-    # A published refusal for what the request is, or for its number, would only be repeated.
+    # A published refusal of the request itself, or of its number, would only be repeated.
     return (
         isinstance(result, ApiError)
         and isinstance(result.error_id, ErrorId)
         and result.scope in (ErrorScope.REQUEST, ErrorScope.NUMBER)
+    )
+
+
+def in_doubt(detail: str, report_id: str | None) -> TransportFailure:
+    """Make the result of a request that may have been sent by another holder of its record."""
+    return TransportFailure(
+        FailureKind.INTERRUPTED, Disposition.MAYBE_SENT, detail=detail, attempts=0, report_id=report_id
+    )
+
+
+def not_sent(kind: FailureKind, detail: str) -> TransportFailure:
+    """Make the result of a request that certainly was not sent."""
+    return TransportFailure(kind, Disposition.NOT_SENT, detail=detail, attempts=0)
+
+
+def result_of(answer: Answer) -> PinResult | None:
+    """Read the result of a record; `None`: it has none. One that cannot be read may have been sent."""
+    if answer.result is None:
+        return None
+    try:
+        return read_result(answer.result)
+    except Exception:  # noqa: BLE001  # whatever cattrs or json makes of it: another version may have written it
+        return in_doubt("its record cannot be read", answer.report_id)
+
+
+def of_resend(result: PinResult, report_id: str | None) -> PinResult:
+    """Make the result of a resend: if it was not sent, the request may have been sent before.
+
+    Args:
+        result: The resend's own result.
+        report_id: The id of the delivery report of the request from before.
+    """
+    if result.disposition is not Disposition.NOT_SENT:
+        return result
+    return TransportFailure(
+        FailureKind.INTERRUPTED,
+        Disposition.MAYBE_SENT,
+        detail=f"an earlier run may have sent it; this time: {result}",
+        attempts=result.attempts,
+        elapsed=result.elapsed,
+        report_id=report_id,
     )

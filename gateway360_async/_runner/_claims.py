@@ -1,4 +1,4 @@
-"""A client's claims and their completions: pure, but for a claim's random token."""
+"""A client's claims and their completions."""
 
 from __future__ import annotations
 
@@ -8,25 +8,24 @@ import attrs
 
 from .._guard import GuardRules, Refusal, SpendGuard, may_be_an_sms, reached_gateway
 from .._payloads import PinRequest
-from .._records import is_final, write_result
 from .._results import Disposition, FailureKind, PinResult
 from ..stores._base import Answer, Claim, Completion, Count, Record, State
 from ._keys import KeyBuilder, new_token
-from ._outcomes import not_sent
+from ._records import is_final, not_sent, write_result
 
 __all__ = ["ClaimBuilder"]
 
 _GRACE: Final = 15.0
-"""Seconds that a lease lasts beyond its call's deadline: for what comes before the call, and for its completion."""
+"""Seconds that a lease lasts beyond its call's deadline: for the time before the call, and for its completion."""
 
 
 class ClaimBuilder:
-    """Makes the claims of one client, and says how they end.
+    """Makes the claims of one client, and their completions.
 
     Args:
         guard: Where requests may go, and how many; `None`: anywhere, and any number.
         cooldown: Seconds for which a result stands for its number; `None`: none does.
-        deadline: Seconds that most calls take at most.
+        deadline: The deadline of most calls in seconds.
     """
 
     def __init__(self, *, guard: SpendGuard | None, cooldown: float | None, deadline: float) -> None:
@@ -52,7 +51,7 @@ class ClaimBuilder:
         if self._rules is not None:
             prefix = self._rules.prefix_of(request.msisdn)
             if isinstance(prefix, Refusal):
-                # None at all: it is not sent, but the result of an earlier client is known all the same.
+                # A limit of none: it is not sent, but the result of an earlier client is known all the same.
                 refusal, counts = prefix, (Count(keys.count("refused", "", None), 0, None),)
             else:
                 counts = tuple(
@@ -83,7 +82,7 @@ class ClaimBuilder:
         return Record(keys.cooldown(request.msisdn), self._cooldown, forgets=True)
 
     def refused(self, request: PinRequest, answer: Answer, refusal: Refusal | None) -> PinResult:
-        """Say why the guard refused a claim whose answer is `LIMITED`."""
+        """Make the result of a claim whose answer is `LIMITED`."""
         rules = cast("GuardRules", self._rules)
         if refusal is None:
             kind = rules.limits[cast("int", answer.limit)].kind
@@ -91,7 +90,7 @@ class ClaimBuilder:
         return not_sent(refusal.kind, refusal.detail)
 
     def completions_of(self, claim: Claim, result: PinResult) -> list[Completion]:
-        """Say how a claim ends: by one completion or two, in this order."""
+        """Make the one completion, or two, that end a claim in this order."""
         unsent = result.disposition is Disposition.NOT_SENT
         state = State.FREE
         # A resend that was not sent returns to in doubt, whatever the gateway refused it for.

@@ -12,35 +12,29 @@ from typing import Final, Generic, ParamSpec, TypeVar
 
 import attrs
 
+from .._aio import shield_until_done
 from .._errors import Gateway360Error, StoreError
-from .._waiting import uninterrupted
 
-__all__ = ["Lane", "answered"]
+__all__ = ["Lane", "ask_store"]
 
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
 _P = ParamSpec("_P")
 
 _MOST: Final = 500
-"""Items of one round trip at most: more would keep the store from others."""
+"""Items of one round trip, at most: more would keep the store from other clients."""
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
 
 
-async def answered(
+async def ask_store(
     longest: float, ask: Callable[_P, Awaitable[_Answer]], *args: _P.args, **kwargs: _P.kwargs
 ) -> _Answer:
-    """Ask a store, and wait for its answer.
-
-    Args:
-        longest: Seconds after which a store that hangs is left. One that is asked again changes nothing.
-        ask: The store's method.
-        args: What it is given.
-        kwargs: What it is given by name.
+    """Ask a store, for `longest` seconds at most.
 
     Raises:
-        StoreError: The store has failed, in whatever way.
-        Gateway360Error: What else a store may raise.
+        StoreError: The store has failed, in any way.
+        Gateway360Error: Any other error of this library that a store may raise.
     """
     try:
         async with asyncio.timeout(longest):
@@ -48,9 +42,8 @@ async def answered(
     except Gateway360Error:
         raise
     except TimeoutError:
-        raise StoreError(
-            f"gave no answer within {longest:g} s", "one that is not held up", passing=True
-        ) from None
+        problem = f"gave no answer within {longest:g} s"
+        raise StoreError(problem, "one that is not held up", passing=True) from None
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is None or task.cancelling():
@@ -69,18 +62,18 @@ class _Block(Generic[_Item, _Answer]):
     future: asyncio.Future[Sequence[_Answer]]
 
     def fail(self, error: StoreError) -> None:
-        """Let the caller know. Each gets an error of its own: tracebacks grow where one is raised often."""
+        """Fail the future with an error of its own: tracebacks grow where one is raised often."""
         if not self.future.done():
             self.future.set_exception(StoreError(error.problem, error.expected, passing=error.passing))
-            self.future.exception()  # taken down as seen: a completion is not always waited for
+            self.future.exception()  # marked as seen: not every caller waits for a completion
 
 
 class Lane(Generic[_Item, _Answer]):
-    """One kind of question. One round trip is under way at a time; what is asked meanwhile shares the next.
+    """One kind of question. One round trip is under way at a time; questions that come meanwhile share the next.
 
     Args:
-        ask: Asks for many at once.
-        longest: Seconds of one round trip at most.
+        ask: Asks many at once.
+        longest: Seconds of one round trip, at most.
         persistent: Whether a block is asked for until the lane is closed, although its future fails before.
         failed: Is told of each round trip that fails, and of how many items it was.
     """
@@ -106,16 +99,16 @@ class Lane(Generic[_Item, _Answer]):
     def put(
         self, items: Sequence[_Item], loop: asyncio.AbstractEventLoop, *, until: float, gap: float = 0.0
     ) -> asyncio.Future[Sequence[_Answer]]:
-        """Ask for a block of items. Once it is under way, it is asked for although its future is cancelled.
+        """Ask for a block of items, in one round trip. One that is under way goes on although its future is cancelled.
 
         Args:
-            items: The items, which go in one round trip.
+            items: The items.
             loop: The running event loop.
-            until: When a store that is away is waited for no longer, on the event loop's clock.
-            gap: Seconds for which others are waited for, to share the round trip.
+            until: How long a store that is away is waited for, on the event loop's clock.
+            gap: Seconds to wait for others that share the round trip.
 
         Returns:
-            What becomes the answers, or fails with a `StoreError`.
+            A future of the answers, which may fail with a `StoreError`.
         """
         block: _Block[_Item, _Answer] = _Block(items, until, loop.create_future())
         if self._closed:
@@ -129,14 +122,7 @@ class Lane(Generic[_Item, _Answer]):
         return block.future
 
     async def aclose(self, timeout: float) -> int:
-        """Wait for what is asked, and ask no more.
-
-        Args:
-            timeout: Seconds to wait at most.
-
-        Returns:
-            How many items have no answer: their futures have failed.
-        """
+        """Ask no more, and wait for answers for `timeout` seconds at most. Return how many items have none."""
         self._closed = True
         left: list[_Block[_Item, _Answer]] = []
         try:
@@ -145,13 +131,13 @@ class Lane(Generic[_Item, _Answer]):
         finally:
             if self._task is not None:
                 self._task.cancel()
-                await uninterrupted(self._task)
+                await shield_until_done(self._task)
             left += (*self._asked, *self._waiting)
             self._asked.clear()
             self._waiting.clear()
-            for one in left:
-                one.fail(_closed())
-        return sum(len(one.items) for one in left)
+            for block in left:
+                block.fail(_closed())
+        return sum(len(block.items) for block in left)
 
     async def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         pause = _FIRST_PAUSE
@@ -162,16 +148,16 @@ class Lane(Generic[_Item, _Answer]):
                 self._due = loop.time() if self._waiting else math.inf
                 if not self._asked:
                     continue
+                items = [item for block in self._asked for item in block.items]
                 try:
-                    items = [item for one in self._asked for item in one.items]
-                    answers = await answered(self._longest, self._ask, items)
+                    answers = await ask_store(self._longest, self._ask, items)
                     if len(answers) != len(items):
                         raise StoreError("gave too few answers, or too many", "one for each question")
                 except Gateway360Error as exc:
                     if not isinstance(exc, StoreError):
                         exc = StoreError(f"has failed ({exc})", "one that works")
                     if self._failed is not None:
-                        self._failed(exc, sum(len(one.items) for one in self._asked))
+                        self._failed(exc, len(items))
                     self._put_back(exc, loop.time())
                     if self._waiting:
                         # Not all at the same moment: other processes have waited as long.
@@ -181,10 +167,10 @@ class Lane(Generic[_Item, _Answer]):
                 pause = _FIRST_PAUSE
                 asked, self._asked = self._asked, []
                 at = 0
-                for one in asked:
-                    begin, at = at, at + len(one.items)
-                    if not one.future.done():
-                        one.future.set_result(answers[begin:at])
+                for block in asked:
+                    begin, at = at, at + len(block.items)
+                    if not block.future.done():
+                        block.future.set_result(answers[begin:at])
         finally:
             self._task = None
 
@@ -192,21 +178,21 @@ class Lane(Generic[_Item, _Answer]):
         taken: list[_Block[_Item, _Answer]] = []
         left = _MOST
         while self._waiting and left > 0:
-            one = self._waiting.popleft()
-            if self._persistent or not one.future.done():  # a caller that was cancelled asks no more
-                taken.append(one)
-                left -= len(one.items)
+            block = self._waiting.popleft()
+            if self._persistent or not block.future.done():  # a caller that was cancelled asks no more
+                taken.append(block)
+                left -= len(block.items)
         return taken
 
     def _put_back(self, error: StoreError, now: float) -> None:
-        """Keep what is to be asked again, and fail the rest; of those that wait behind, too."""
+        """Keep the blocks that are to be asked again, and fail the others; of those that wait behind, too."""
         still: deque[_Block[_Item, _Answer]] = deque()
-        for one in (*self._asked, *self._waiting):
-            again = error.passing and one.until > now
+        for block in (*self._asked, *self._waiting):
+            again = error.passing and block.until > now
             if not again:
-                one.fail(error)
+                block.fail(error)
             if again or (self._persistent and error.passing):
-                still.append(one)
+                still.append(block)
         self._asked, self._waiting = [], still
         self._due = min(self._due, now) if still else math.inf
 

@@ -1,4 +1,4 @@
-"""The keys of a store's records: pure."""
+"""The keys of a store's records, and the tokens of claims."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _length = struct.Struct(">I").pack
 class KeyBuilder:
     """Makes keys that say nothing about a number: only the store's secret can make them.
 
-    A key does not depend on the API key, so that a new one forgets nothing. It does depend on the gateway's URL: a
-    rehearsal on the sandbox settles nothing.
+    A new API key forgets nothing, for no key depends on it. Each depends on the gateway's URL: a rehearsal on the sandbox
+    completes nothing.
 
     Args:
         secret: The store's secret.
@@ -43,7 +43,7 @@ class KeyBuilder:
     def __init__(self, secret: bytes, namespace: str, url: str) -> None:
         self._secret = secret
         self._scope = (namespace.encode(), url.encode())
-        self._begun: dict[bytes, hashlib.blake2b] = {}
+        self._started: dict[bytes, hashlib.blake2b] = {}
         self._payload_of: object = None
         self._payload = b""
 
@@ -51,35 +51,35 @@ class KeyBuilder:
         return "<KeyBuilder>"
 
     def record(self, idempotency_key: str) -> bytes:
-        """The key of the record of a caller's idempotency key."""
+        """Make the key of the record of a caller's idempotency key."""
         return self._key(b"record", idempotency_key.encode())
 
     def row(self, batch: str, msisdn: str, occurrence: int) -> bytes:
-        """The key of the record of a batch's row: its number, and how often it came before."""
+        """Make the key of the record of a batch's row: its number, and how often that came before."""
         return self._key(b"row", batch.encode(), msisdn.encode(), b"%d" % occurrence)
 
     def cooldown(self, msisdn: str) -> bytes:
-        """The key of a number's record of the cooldown."""
+        """Make the key of a number's record of the cooldown."""
         return self._key(b"cooldown", msisdn.encode())
 
     def count(self, kind: str, scope: str, window: float | None) -> bytes:
-        """The key of a guard's count. Guards with another window count apart."""
+        """Make the key of a guard's count. Guards with another window count apart."""
         return self._key(b"count", kind.encode(), scope.encode(), repr(window).encode())
 
     def rate(self) -> bytes:
-        """The key of the shared rate."""
+        """Make the key of the shared rate."""
         return self._key(b"rate")
 
     def batch(self, name: str) -> bytes:
-        """The key of a batch's header."""
+        """Make the key of a batch's header."""
         return self._key(b"batch", name.encode())
 
     def settings(self) -> bytes:
-        """The key of the header that holds the settings of the client that connected last."""
+        """Make the key of the header with the settings of the client that connected last."""
         return self._key(b"settings")
 
     def fingerprint(self, request: PinRequest) -> bytes:
-        """The fingerprint of a request as it goes on the wire, without the API key."""
+        """Make the fingerprint of a request as it goes on the wire, without the API key."""
         # Requests in a row mostly differ in their number alone: the rest is hashed once, and kept for the next.
         fields = _payload_of(request)
         if fields != self._payload_of:
@@ -88,18 +88,18 @@ class KeyBuilder:
         return self._key(b"request", self._payload, request.msisdn.encode())
 
     def account(self, api_key: str) -> str:
-        """The fingerprint of an API key, in hexadecimal digits."""
+        """Make the fingerprint of an API key, in hexadecimal digits."""
         return self._key(b"account", api_key.encode()).hex()
 
     def _key(self, kind: bytes, *parts: bytes) -> bytes:
-        begun = self._begun.get(kind)
-        if begun is None:
-            begun = self._begun[kind] = hashlib.blake2b(
+        started = self._started.get(kind)
+        if started is None:
+            started = self._started[kind] = hashlib.blake2b(
                 _VERSION, digest_size=_DIGEST_BYTES, key=self._secret, person=kind
             )
             for part in self._scope:
-                begun.update(_length(len(part)) + part)
-        digest = begun.copy()
+                started.update(_length(len(part)) + part)
+        digest = started.copy()
         # Each with its length before it, so that no two lists of parts are the same bytes.
         for part in parts:
             digest.update(_length(len(part)) + part)
@@ -113,13 +113,13 @@ _payload_of = attrgetter(
 
 
 def new_token() -> str:
-    """Make what tells a claim from all others; it ends with its process, so that one that is gone is noticed."""
+    """Make a claim's token. It ends with its process, so that one that is gone is noticed."""
     drawn, process = _process(os.getpid())
     return f"{drawn}{next(_counted):x}.{process}"
 
 
 def is_gone(token: str) -> bool:
-    """Whether the process that made a token certainly runs no more. Of another machine's, it cannot be said."""
+    """Say whether the process that made a token certainly runs no more. Of another machine's, nothing is known."""
     host, _, process = token.partition(".")[2].partition("-")
     pid, _, began = process.partition("-")
     if host != _host() or not pid.isdecimal() or sys.platform == "win32":
@@ -138,13 +138,13 @@ _counted: Final = count()
 
 @cache
 def _process(pid: int) -> tuple[str, str]:
-    """What is random in a process's tokens, and its name. After a fork, both are drawn anew."""
+    """Draw the random part of a process's tokens, and make its name; after a fork, both anew."""
     return secrets.token_urlsafe(12), f"{_host()}-{pid}-{_began(pid)}"
 
 
 @cache
 def _host() -> str:
-    """The machine since it was started, and the space of process ids in it: two containers have two."""
+    """Name the machine since its start, and the space of process ids in it: two containers have two."""
     parts = [socket.gethostname()]
     with suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text("ascii"))
@@ -153,7 +153,7 @@ def _host() -> str:
 
 
 def _began(pid: int) -> str:
-    """When a process began, in the kernel's ticks; nothing where the system does not tell."""
+    """Return when a process began, in the kernel's ticks; nothing where the system does not say."""
     with suppress(OSError, IndexError):
         return Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[19]
     return ""

@@ -1,1 +1,0 @@
-"""The client's part of its store: keys, claims before a request's first byte, completions after, batches with a name."""

@@ -1,0 +1,1 @@
+"""One call: coalescing, admission, retry loop, exchange."""
