@@ -15,16 +15,16 @@ sent, or it may have been sent.
 | module | what is in it |
 |---|---|
 | `gateway360_async.blocking` | the same client for threads, WSGI, Django and Celery |
-| `gateway360_async.stores` | where idempotency records live: a file, Redis, PostgreSQL |
-| `gateway360_async.delivery` | delivery reports: what became of an SMS |
-| `gateway360_async.observers` | who watches a client: logging; `gateway360_async.observers.opentelemetry`, `gateway360_async.observers.prometheus` |
+| `gateway360_async.stores` | stores of idempotency records: a file, Redis, PostgreSQL |
+| `gateway360_async.delivery` | delivery reports |
+| `gateway360_async.observers` | observers of a client: logging; `gateway360_async.observers.opentelemetry`, `gateway360_async.observers.prometheus` |
 | `gateway360_async.integrations` | web frameworks and task queues: `gateway360_async.integrations.asgi`, `gateway360_async.integrations.worker`, `gateway360_async.integrations.celery`, `gateway360_async.integrations.taskiq`, `gateway360_async.integrations.arq`, `gateway360_async.integrations.procrastinate`, `gateway360_async.integrations.django_tasks` |
 | `gateway360_async.transports` | the ways to the network: `DirectTransport`, `HttpxTransport` |
 | `gateway360_async.sandbox` | the gateway, embedded, that sends no SMS |
 | `gateway360_async.testing` | for the tests of applications: pytest fixtures, a clock, recorded answers (`gateway360_async.testing.answers`); the suite of a store of your own (`gateway360_async.testing.stores`) |
 
 PYTEST_DONT_REWRITE: because of its plugin pytest would rewrite the assertions of this package, which has none, and
-warn whoever had imported it before pytest.
+warn about an import of it before pytest.
 """
 
 from ._batch import Batch, BatchItem, BatchReport

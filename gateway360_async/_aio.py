@@ -17,7 +17,7 @@ class LoopAffinity:
     From another loop, or after a fork, a request could leave on a socket that another process reads.
 
     Args:
-        name: What the object is called.
+        name: The name of the object in errors.
     """
 
     __slots__ = ("_loop", "_name", "_pid")

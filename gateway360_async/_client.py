@@ -65,7 +65,7 @@ _logger = logging.getLogger("gateway360_async")
 
 
 class Gateway360Client:
-    """Sends PIN requests to Gateway360. Use it as an async context manager, and keep one for all calls.
+    """A client of Gateway360's Request PIN. Use it as an async context manager, one for all calls.
 
     A client belongs to the event loop, and the process, that use it first.
 
@@ -91,21 +91,21 @@ class Gateway360Client:
         rate: Requests that start per second at most, retries included; with a `store`, of all its clients. `None`: no
             bound. In any stretch of time there are at most those of its length and a few hundredths of a second more.
         limiter: An async context manager that is entered around each attempt besides, such as an
-            `aiolimiter.AsyncLimiter`. Waiting for it counts towards the deadline. What it raises before the
-            request's first byte is raised by the call; later, the call has a result all the same.
+            `aiolimiter.AsyncLimiter`. Waiting for it counts towards the deadline. An exception that it raises before
+            the request's first byte is raised by the call; later, the call has a result all the same.
         cooldown: Seconds within which a repeat to the same number sends nothing, and gets the earlier result
-            marked as `replayed`; `None`: off. What certainly was not sent may be repeated at once.
-        guard: Where requests may go, and how many. One that it refuses is a `TransportFailure` of a kind of
-            its own, `NOT_SENT`.
-        observer: Who is told what the client does: an `Observer` of `gateway360_async.observers`, or a
+            marked as `replayed`; `None`: off. A request that certainly was not sent may be repeated at once.
+        guard: Limits on where requests may go, and how many. One that it refuses is a `TransportFailure` of a kind
+            of its own, `NOT_SENT`.
+        observer: Is told of each call and batch: an `Observer` of `gateway360_async.observers`, or a
             sequence of them. `GATEWAY360_LOG=info` (or `debug`) in the environment adds one that logs.
         reports: A `DeliveryReports` of `gateway360_async.delivery`: each request that names no `report_url`
             gets one of its own, so that `resolve` can learn what became of a lost answer.
-        store: Where idempotency records live: a `SqliteStore`, `RedisStore` or `PostgresStore` of
+        store: Keeps idempotency records: a `SqliteStore`, `RedisStore` or `PostgresStore` of
             `gateway360_async.stores`. The `cooldown`, the `guard` and the `rate` are kept there then, for all clients of
             the store; a call can have an `idempotency_key`, and a batch a `name`. The client connects and closes it.
             `None`: this process only.
-        allow_insecure: Allow plain `http://` to another machine: everybody on the way can read the key.
+        allow_insecure: Allow plain `http://` to another machine: each machine on the way can read the key.
 
     Raises:
         InvalidConfiguration: A setting is wrong; `.setting` names it.
@@ -253,18 +253,18 @@ class Gateway360Client:
             sender: The sender that the phone shows; `None`: the client's.
             hlr_lookup: Whether the number is looked up in the operator's register first.
             sms_text: The text, with `{PIN}` exactly once; `None`: the vendor's.
-            report_url: Where the vendor POSTs delivery reports; `None`: to the client's `reports`, if it has
+            report_url: The URL that the vendor POSTs delivery reports to; `None`: to the client's `reports`, if it has
                 any.
-            pin_params: What the PIN is like; `None`: the gateway's defaults.
+            pin_params: The PIN's kind, length and life; `None`: the gateway's defaults.
             timeout: Bounds in seconds on each step of an attempt; `None`: the client's.
             deadline: Seconds that this call takes at most; `None`: the client's.
             force: Send even within the client's `cooldown`, and beside an identical request on its way.
-            idempotency_key: The name of this wish to send, in the client's `store`. A later call with it, in any process,
+            idempotency_key: The name of this one request in the client's `store`. A later call with it, in any process,
                 gets the result of the first, marked as `replayed`, or learns that it may have been sent. A request that
                 was not sent for a passing reason may be asked for again.
 
         Returns:
-            What happened. The trouble of the gateway and of the network is returned, never raised.
+            The result. The trouble of the gateway and of the network is returned, never raised.
 
         Raises:
             InvalidRequest: An argument is wrong; nothing was sent.
@@ -334,7 +334,7 @@ class Gateway360Client:
 
         PROVISIONAL: the vendor publishes the request, and of the answer only what its fields are about. An
         answer that does not say clearly whether the PIN is right is a `TransportFailure` of the kind
-        `UNREADABLE`, never a success; `.raw` has what came.
+        `UNREADABLE`, never a success; `.raw` has the answer.
 
         Never repeated after its first byte. A result's `.disposition` is about the try here: whether the
         gateway judged it (`SENT`), did not (`NOT_SENT`), or may have (`MAYBE_SENT`).
@@ -346,7 +346,7 @@ class Gateway360Client:
             deadline: Seconds that this call takes at most; `None`: the client's.
 
         Returns:
-            `Verified`, `NotVerified`, or why nobody knows.
+            `Verified`, `NotVerified`, or the reason why neither is known.
 
         Raises:
             InvalidRequest: An argument is wrong; nothing was sent.
@@ -368,10 +368,10 @@ class Gateway360Client:
     async def resolve(self, result: BatchResult, *, timeout: float) -> BatchResult: ...
 
     async def resolve(self, result: BatchResult, *, timeout: float) -> BatchResult:
-        """Wait for the delivery report of what may have been sent: it says that it was.
+        """Wait for the delivery report of an SMS that may have been sent: it says that it was.
 
-        The client has to have `reports`, and the application a route that hands over what comes to it. An
-        operator's report can take from seconds to 48 hours, so that one does not come says nothing.
+        The client has to have `reports`, and the application a route that hands each report to it. An operator's report
+        can take from seconds to 48 hours: its absence says nothing.
 
         Args:
             result: A result that is `MAYBE_SENT`. Any other is known, and given back at once.
@@ -435,7 +435,7 @@ class Gateway360Client:
             on_duplicate: `"skip"` sends to each number once; `"send"` lets a later PIN void an earlier.
             halt_on: The error ids after which nothing more is sent.
             force: Send even within the client's `cooldown`, and beside an identical request on its way.
-            resend_maybe_sent: Send again what another run may have sent. Each can be a second SMS.
+            resend_maybe_sent: Send the rows again that another run may have sent. Each can be a second SMS.
 
         Raises:
             InvalidConfiguration: An argument is wrong.
@@ -513,8 +513,8 @@ class Gateway360Client:
     ) -> list[BatchResult]:
         """Send many requests, and get their results in the order of the rows. See `batch`.
 
-        Where something is raised, an error of the input say, there is no list: use `batch` to have each
-        result as it comes. The log then has the counts.
+        An exception, such as an error of the input, leaves no list, and the counts go to the log: use `batch` to have
+        each result as it comes.
         """
         results: dict[int, BatchResult] = {}
         try:

@@ -1,4 +1,4 @@
-"""What a call passes before its first attempt, where there is no store: the cooldown and the guard."""
+"""The admission of calls without a store: the cooldown and the guard."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LocalAdmission:
 
     Args:
         cooldown: Seconds for which a result stands for its number; `None`: none does.
-        guard: Where calls may go, and how many; `None`: anywhere, and any number.
+        guard: Limits on where calls may go, and how many; `None`: there are none.
     """
 
     def __init__(self, cooldown: float | None, guard: SpendGuard | None) -> None:

@@ -23,7 +23,7 @@ class ClaimBuilder:
     """Makes the claims of one client, and their completions.
 
     Args:
-        guard: Where requests may go, and how many; `None`: anywhere, and any number.
+        guard: Limits on where requests may go, and how many; `None`: there are none.
         cooldown: Seconds for which a result stands for its number; `None`: none does.
         deadline: The deadline of most calls in seconds.
     """

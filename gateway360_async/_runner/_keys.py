@@ -37,7 +37,7 @@ class KeyBuilder:
     Args:
         secret: The store's secret.
         namespace: The store's namespace.
-        url: Where the client posts to.
+        url: The URL that the client posts to.
     """
 
     def __init__(self, secret: bytes, namespace: str, url: str) -> None:

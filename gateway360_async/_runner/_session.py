@@ -95,10 +95,10 @@ class StoreSession:
 
     Args:
         store: The store. It is connected with the first question, and closed by `aclose`.
-        url: Where the client posts to.
+        url: The URL that the client posts to.
         api_key: The account's key.
         deadline: The deadline of most calls in seconds.
-        guard: Where requests may go, and how many.
+        guard: Limits on where requests may go, and how many.
         cooldown: Seconds for which a result stands for its number.
         rate: Requests that start per second.
     """

@@ -40,7 +40,7 @@ _Send = TypeVar("_Send", bound=Callable[..., Awaitable[Any]])
 
 _logger = logging.getLogger("gateway360_async")
 
-# Where Python can, a call begins in its caller's step: one that needs no wait then costs no switch of tasks.
+# A call begins in its caller's step, from Python 3.12 on: one that needs no wait then costs no switch of tasks.
 _EAGER: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 

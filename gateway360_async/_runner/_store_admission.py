@@ -1,4 +1,4 @@
-"""What a call passes before its first attempt, where there is a store: its claim there, which its result completes."""
+"""The admission of calls with a store: a claim there, which the result completes."""
 
 from __future__ import annotations
 
