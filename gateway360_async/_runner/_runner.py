@@ -82,7 +82,7 @@ class CallRunner:
         self._limiter = limiter
         self._slots = asyncio.Semaphore(concurrency)
         self._deadlines = Deadlines(deadline)
-        self._reports = reports
+        self.reports = reports
         self._permits = permits
         self._store = store
         self._store_timeout = math.inf if store is None else store.store.timeout
@@ -103,9 +103,9 @@ class CallRunner:
 
     def new_report_id(self, request: PinRequest) -> str | None:
         """Make the id of a request's delivery report; `None`: it asks for reports elsewhere, or there are none."""
-        if self._reports is None or request.report_url is not None:
+        if self.reports is None or request.report_url is not None:
             return None
-        return self._reports.new_id()
+        return self.reports.new_id()
 
     async def run(self, call: InFlightCall) -> Outcome:
         """Run a call in the current task. Raise a cancellation only, once `completed` was told the last known result."""
@@ -143,7 +143,7 @@ class CallRunner:
         return call.attach_report(call.of_lease(result))
 
     def _with_report(self, call: InFlightCall) -> PinRequest:
-        request, reports = cast("PinRequest", call.request), cast("DeliveryReports", self._reports)
+        request, reports = cast("PinRequest", call.request), cast("DeliveryReports", self.reports)
         url = reports.url_for(cast("str", call.report_id), request.msisdn)
         return attrs.evolve(request, report_url=url)
 

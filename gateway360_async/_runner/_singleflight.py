@@ -184,10 +184,11 @@ class SingleFlight:
 
     def _leader(self, call: InFlightCall) -> InFlightCall:
         """Find the call that this one can join; itself, if there is none."""
-        if call.force or call.number not in self._heads:
+        number = call.request.msisdn
+        if call.force or number not in self._heads:
             return call
-        head = self._heads[call.number]
-        queue = self._queues.get(call.number)
+        head = self._heads[number]
+        queue = self._queues.get(number)
         if queue is not None:
             return queue.find(call) or call
         identical = head.request == call.request and head.key == call.key
@@ -195,11 +196,11 @@ class SingleFlight:
 
     def _register(self, call: InFlightCall) -> None:
         call.coalesced = False  # it may have been, before
-        number = call.number
+        number = call.request.msisdn
         if call.lease is not None:
             call.report_id = call.lease.claim.report_id  # which its record has
-        elif isinstance(call.request, PinRequest):
-            call.report_id = self._runner.new_report_id(call.request)
+        elif self._runner.reports is not None:
+            call.report_id = self._runner.new_report_id(cast("PinRequest", call.request))
         head = self._heads.setdefault(number, call)
         if head is not call:
             queue = self._queues.get(number)
@@ -227,7 +228,7 @@ class SingleFlight:
             self._drained.set()
 
     def _leave_queue(self, call: InFlightCall) -> None:
-        number = call.number
+        number = call.request.msisdn
         queue = self._queues.get(number)
         if queue is None:
             del self._heads[number]
