@@ -1,4 +1,4 @@
-"""Places and deadlines: who waits, who is served, and whose cancellation it is. No clock of its own runs."""
+"""The deadlines of calls: which task ends, when, and by which cancellation. The clock is moved by hand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from gateway360_async._bounds import Deadline, Deadlines, Places
+from gateway360_async._runner._call import InFlightCall
+from gateway360_async._runner._deadlines import Deadlines
 
 
 class Clock:
@@ -53,75 +54,27 @@ async def until_begun() -> None:
 
 
 class Bounded:
-    """A task that waits for ever under a deadline, and says whose cancellation ended it."""
+    """A task that waits for ever under a deadline, and says whether the deadline ended it."""
 
     def __init__(self, deadlines: Deadlines, clock: Clock, seconds: float) -> None:
-        self.passed: bool | None = None
+        self.expired: bool | None = None
         self.gate = asyncio.Event()
         self.task = asyncio.create_task(self._run(deadlines, clock, seconds))
 
     async def _run(self, deadlines: Deadlines, clock: Clock, seconds: float) -> None:
-        deadline = Deadline(clock, clock.now, seconds)
+        deadline = InFlightCall(None, None, clock, clock.now, seconds, None)
         deadlines.begin(deadline)
         try:
             await self.gate.wait()
         except asyncio.CancelledError:
-            self.passed = deadlines.end(deadline)
-            if not self.passed:
+            self.expired = deadlines.end(deadline)
+            if not self.expired:
                 raise
         else:
             assert not deadlines.end(deadline)
 
 
-# --- places ----------------------------------------------------------------------------------------------------
-
-
-async def test_places_are_given_in_the_order_of_asking_and_never_to_one_who_jumps_the_queue():
-    places = Places(1)
-    await places.take()
-    served: list[str] = []
-
-    async def wait(name: str) -> None:
-        await places.take()
-        served.append(name)
-
-    waiting = [asyncio.create_task(wait(name)) for name in "abc"]
-    await until_begun()
-    for _ in waiting:
-        places.give()
-        assert not places.take_now()  # it is on its way to the one who has waited longest
-        await until_begun()
-    assert served == ["a", "b", "c"]
-    places.give()
-    assert places.take_now()
-
-
-async def test_one_who_is_cancelled_takes_no_place():
-    places = Places(0)
-    first, second = (asyncio.create_task(places.take()) for _ in range(2))
-    await until_begun()
-    first.cancel()
-    await until_begun()
-    places.give()
-    await second
-
-
-async def test_a_place_that_is_given_in_the_moment_of_a_cancellation_goes_to_the_next():
-    places = Places(0)
-    first, second = (asyncio.create_task(places.take()) for _ in range(2))
-    await until_begun()
-    places.give()
-    first.cancel()
-    await until_begun()
-    assert first.cancelled()
-    await second
-    assert not places.take_now()
-
-
-# --- deadlines -------------------------------------------------------------------------------------------------
-
-
-async def test_calls_with_the_usual_deadline_share_one_timer_and_end_in_their_order(clock):
+async def test_calls_with_the_usual_deadline_share_one_timer(clock):
     deadlines = Deadlines(30.0)
     calls = []
     for second in range(4):
@@ -133,16 +86,16 @@ async def test_calls_with_the_usual_deadline_share_one_timer_and_end_in_their_or
     await calls[1].task
     clock.move_to(30.0)
     await calls[0].task
-    assert calls[0].passed
+    assert calls[0].expired
     assert [when for when, *_ in clock.timers] == [32.0]  # for the next of those that are left
     clock.move_to(33.0)
     await asyncio.gather(calls[2].task, calls[3].task)
-    assert calls[2].passed
-    assert calls[3].passed
+    assert calls[2].expired
+    assert calls[3].expired
     assert clock.timers == []
 
 
-async def test_a_timer_whose_calls_have_all_ended_fires_once_and_is_gone(clock):
+async def test_timer_whose_calls_have_ended_fires_once(clock):
     deadlines = Deadlines(30.0)
     call = Bounded(deadlines, clock, 30.0)
     await until_begun()
@@ -155,10 +108,10 @@ async def test_a_timer_whose_calls_have_all_ended_fires_once_and_is_gone(clock):
     assert [when for when, *_ in clock.timers] == [60.0]
     clock.move_to(60.0)
     await later.task
-    assert later.passed
+    assert later.expired
 
 
-async def test_another_deadline_has_a_timer_of_its_own(clock):
+async def test_call_with_another_deadline_has_its_own_timer(clock):
     deadlines = Deadlines(30.0)
     usual = Bounded(deadlines, clock, 30.0)
     short = Bounded(deadlines, clock, 1.0)
@@ -169,23 +122,23 @@ async def test_another_deadline_has_a_timer_of_its_own(clock):
     assert sorted(when for when, *_ in clock.timers) == [1.0, 30.0]
     clock.move_to(1.0)
     await short.task
-    assert short.passed
+    assert short.expired
     usual.gate.set()
     await usual.task
-    assert usual.passed is None
+    assert usual.expired is None
 
 
-async def test_somebody_elses_cancellation_is_not_the_deadlines(clock):
+async def test_cancellation_of_a_caller_is_not_the_deadlines(clock):
     deadlines = Deadlines(30.0)
     call = Bounded(deadlines, clock, 30.0)
     await until_begun()
     call.task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call.task
-    assert call.passed is False
+    assert call.expired is False
 
 
-async def test_a_cancellation_beside_the_deadlines_own_still_stands(clock):
+async def test_cancellation_beside_the_deadlines_own_still_stands(clock):
     deadlines = Deadlines(30.0)
     call = Bounded(deadlines, clock, 30.0)
     await until_begun()
@@ -193,10 +146,10 @@ async def test_a_cancellation_beside_the_deadlines_own_still_stands(clock):
     call.task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call.task
-    assert call.passed is False
+    assert call.expired is False
 
 
-async def test_a_deadline_that_passes_is_taken_back_from_the_tasks_count(clock):
+async def test_deadline_that_expires_is_taken_back_from_the_task(clock):
     deadlines = Deadlines(30.0)
     call = Bounded(deadlines, clock, 30.0)
     await until_begun()
@@ -206,7 +159,7 @@ async def test_a_deadline_that_passes_is_taken_back_from_the_tasks_count(clock):
     assert call.task.cancelling() == 0
 
 
-async def test_closing_lets_go_of_the_timer(clock):
+async def test_deadlines_closed_cancel_their_timer(clock):
     deadlines = Deadlines(30.0)
     call = Bounded(deadlines, clock, 30.0)
     await until_begun()
@@ -217,7 +170,7 @@ async def test_closing_lets_go_of_the_timer(clock):
     assert clock.timers == []
 
 
-async def test_without_a_task_there_is_nothing_to_bound(monkeypatch):
+async def test_call_without_a_task_is_refused(monkeypatch):
     monkeypatch.setattr(asyncio, "current_task", lambda loop=None: None)
     with pytest.raises(RuntimeError, match="task"):
-        Deadlines(30.0).begin(Deadline(asyncio.get_running_loop(), 0.0, 1.0))
+        Deadlines(30.0).begin(InFlightCall(None, None, asyncio.get_running_loop(), 0.0, 1.0, None))
