@@ -116,7 +116,14 @@ class SingleFlight:
                     return result
             self._register(call)
             call.task = asyncio.Task(self._runner.run(call), loop=call.loop, **_EAGER)
-            result = await self._wait(call, call.loop)
+            if call.outcome is not None:  # it began in its caller's step, and needed no other
+                return cast("PinResult", _result(call.outcome))
+            waiter = self._waiter(call)
+            try:
+                result = await waiter
+            except asyncio.CancelledError:
+                await self._leave(call, waiter)
+                raise
         except asyncio.CancelledError:
             known = call.last_known = self._known(leader, call)
             if known.disposition is not Disposition.NOT_SENT:
@@ -241,37 +248,43 @@ class SingleFlight:
             if head.turn is not None and not head.turn.done():  # one that was cancelled completes in a moment
                 head.turn.set_result(None)
 
-    async def _wait(self, call: InFlightCall, loop: asyncio.AbstractEventLoop) -> Any:
-        """Wait for a call's outcome. Cancelled, end the call if no other caller waits for it."""
-        if call.outcome is not None:  # it began in its caller's step, and needed no other
-            return _result(call.outcome)
-        waiter: asyncio.Future[Any] = loop.create_future()
-        waiters = call.waiters = call.waiters or {}
-        waiters[waiter] = None
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            del waiters[waiter]
-            if not waiters and call.task is not None and (call.released or not call.in_batch):
-                self._close(call)
-                call.task.cancel()
-                if not call.in_batch:
-                    # A second cancellation is kept until the call is completed: it takes a few steps.
-                    await shield_until_done(call.task)
-                    # Cancelled before its first step, it has not completed by itself.
-                    self._complete(call, self._runner.known(call))
-            raise
+    @staticmethod
+    def _waiter(leader: InFlightCall) -> asyncio.Future[Any]:
+        waiter: asyncio.Future[Any] = leader.loop.create_future()
+        if leader.waiters is None:
+            leader.waiters = {}
+        leader.waiters[waiter] = None
+        return waiter
+
+    async def _leave(self, leader: InFlightCall, waiter: asyncio.Future[Any]) -> None:
+        """Wait no more, and end the call if no other caller waits for it."""
+        waiters = leader.waiters or {}
+        del waiters[waiter]
+        if waiters or leader.task is None or (leader.in_batch and not leader.released):
+            return
+        self._close(leader)
+        leader.task.cancel()
+        if not leader.in_batch:
+            # A second cancellation is kept until the call is completed: it takes a few steps.
+            await shield_until_done(leader.task)
+            # Cancelled before its first step, it has not completed by itself.
+            self._complete(leader, self._runner.known(leader))
 
     async def _join(self, leader: InFlightCall, call: InFlightCall) -> Any:
         """Wait for a leader's outcome, until the call's own deadline."""
         call.coalesced = True
         deadline = asyncio.timeout_at(call.expires)
+        waiter = self._waiter(leader)
         try:
             async with deadline:
-                return await self._wait(leader, call.loop)
+                return await waiter
+        except asyncio.CancelledError:
+            await self._leave(leader, waiter)
+            raise
         except TimeoutError:
             if not deadline.expired():
                 raise  # a limiter's own, which the leader ran into
+            await self._leave(leader, waiter)
         return self._left(leader, call, FailureKind.DEADLINE, f"the deadline of {call.seconds:g} s passed")
 
     def _left(self, leader: InFlightCall, call: InFlightCall, kind: FailureKind, detail: str) -> Any:
