@@ -10,52 +10,32 @@ Rules of this module:
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
-from ._aio import LoopAffinity
 from ._batch import HALT_ON, Batch, InputReader
+from ._batch._open import make_batch
 from ._error_ids import ErrorId
-from ._errors import ClientClosed, InvalidConfiguration, InvalidRequest, wrong_type
+from ._errors import InvalidConfiguration, InvalidRequest, wrong_type
 from ._guard import SpendGuard
 from ._lazy import Lazy, httpx
 from ._numbers import LineTypes, checked_line_types, checked_region, number_reader, read_number
-from ._payloads import PinParams, PinRequest, checked_idempotency_key, request_from
+from ._payloads import PinParams, PinRequest, request_from
 from ._results import ApiError, BatchResult, Disposition, Ok, PinResult, Skipped, TransportFailure
 from ._retry import RetryPolicy
-from ._runner._admission import Admission, LocalAdmission
-from ._runner._call import Endpoint, InFlightCall, PinCheck
-from ._runner._permits import Permits
-from ._runner._runner import CallRunner
-from ._runner._singleflight import SingleFlight
-from ._secret import SecretBytes
-from ._settings import (
-    checked_concurrency,
-    checked_cooldown,
-    checked_deadline,
-    checked_instance,
-    checked_rate,
-    checked_sender,
-    checked_timeout,
-    default_timeout,
-    endpoint,
-    read_api_key,
-    read_log_level,
-)
+from ._runner._call import PinCheck
+from ._runner._core import ClientCore
+from ._settings import checked_sender, read_api_key
 from ._sms import SENDER_EXPECTED
-from ._verification import VERIFY_PATH, VerifyResult, checked_pin, decode_verification, encode_verification
-from ._wire import REQUEST_PATH, decode, encoder
+from ._verification import VerifyResult, checked_pin
 from .transports import Transport
-from .transports._default import adapted, default_transport
 
 if TYPE_CHECKING:
     from . import delivery, observers, stores
-    from ._runner._session import Lease, StoreSession
 else:
     delivery, observers, stores = Lazy(".delivery"), Lazy(".observers"), Lazy(".stores")
 
@@ -135,12 +115,6 @@ class Gateway360Client:
         store: stores.Store | None = None,
         allow_insecure: bool = False,
     ) -> None:
-        # First, so that a client whose settings are refused below still has a `repr`, for the traceback.
-        self._closed = False
-        self._url = ""
-        self._concurrency = 0
-        self._transport: Transport | None = None
-        self._affinity = LoopAffinity("client")
         key = read_api_key(api_key)
         # Gone before anything can raise with this frame, and so with this variable, in its traceback.
         del api_key
@@ -148,73 +122,35 @@ class Gateway360Client:
             raise key
         self._sender = checked_sender(sender)
         self._reader = number_reader(checked_region(region), checked_line_types(line_types))
-        self._url = endpoint(base_url, path_prefix, REQUEST_PATH, allow_insecure=allow_insecure)
-        verify_url = endpoint(base_url, path_prefix, VERIFY_PATH, allow_insecure=allow_insecure)
-        self._timeout = default_timeout() if timeout is None else checked_timeout(timeout)
-        self._deadline = checked_deadline(deadline)
-        self._concurrency = checked_concurrency(concurrency)
-        checked_instance("retry", retry, RetryPolicy, "a RetryPolicy")
-        if limiter is not None:
-            checked_instance("limiter", limiter, AbstractAsyncContextManager, "an async context manager")
-        if guard is not None:
-            checked_instance("guard", guard, SpendGuard, "a SpendGuard")
-        self._reports = _checked_reports(reports)
-        self._notifier = _notifier_of(observer)
-        cooldown = None if cooldown is None else checked_cooldown(cooldown)
-        rate = None if rate is None else checked_rate(rate)
-        self._session: StoreSession | None = None
-        self._admission: Admission | None = None
-        if store is not None:
-            self._session = _session_of(
-                store,
-                url=self._url,
-                api_key=key,
-                deadline=self._deadline,
-                guard=guard,
-                cooldown=cooldown,
-                rate=rate,
-            )
-        elif guard is not None or cooldown is not None:
-            self._admission = LocalAdmission(cooldown, guard)
-        self._permits = None
-        if rate is not None:
-            self._permits = Permits(rate, None if self._session is None else self._session.permits)
-        if self._session is not None:
-            from ._runner._store_admission import StoreAdmission  # noqa: PLC0415
-
-            self._admission = StoreAdmission(self._session, self._permits)
-        if transport is None:
-            transport, self._concurrency = default_transport(self._url, limits, self._concurrency)
-        else:
-            transport = adapted(transport, limits)
-        self._transport = transport
-        self._runner = CallRunner(
-            api_key=key,
+        self._core = ClientCore(
+            key,
+            base_url=base_url,
+            path_prefix=path_prefix,
             transport=transport,
-            policy=retry,
+            timeout=timeout,
+            limits=limits,
+            retry=retry,
+            deadline=deadline,
+            concurrency=concurrency,
+            rate=rate,
             limiter=limiter,
-            concurrency=self._concurrency,
-            deadline=self._deadline,
+            cooldown=cooldown,
+            guard=guard,
+            observer=observer,
             reports=reports,
-            permits=self._permits,
-            store=self._session,
-        )
-        self._single_flight = SingleFlight(self._runner, self._notifier)
-        self._request_pin = Endpoint("request_pin", self._url, encoder(key), decode)
-
-        def encode_check(check: PinCheck) -> SecretBytes:
-            return encode_verification(check.msisdn, check.pin, key)
-
-        self._verify_pin = Endpoint(
-            "verify_pin", verify_url, encode_check, decode_verification, repeatable=False
+            store=store,
+            allow_insecure=allow_insecure,
         )
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "open"
-        return f"<Gateway360Client {self._url} concurrency={self._concurrency} transport={self._transport!r} {state}>"
+        core: ClientCore | None = getattr(self, "_core", None)
+        if core is None:  # a setting was refused, and a traceback shows this
+            return "<Gateway360Client>"
+        state = "closed" if core.closed else "open"
+        return f"<Gateway360Client {core.url} concurrency={core.concurrency} transport={core.transport!r} {state}>"
 
     async def __aenter__(self) -> Self:
-        self._require_open()
+        self._core.require_open()
         return self
 
     async def __aexit__(
@@ -228,9 +164,7 @@ class Gateway360Client:
         Raises:
             WrongEventLoop: This is not the event loop, or the process, that uses the client.
         """
-        self._affinity.require()
-        self._closed = True
-        await self._single_flight.aclose()
+        await self._core.aclose()
 
     async def request_pin(
         self,
@@ -286,8 +220,9 @@ class Gateway360Client:
             )
         finally:
             del msisdn  # whatever is raised from here on, a traceback with local variables does not show it
-        key = None if idempotency_key is None else self._checked_key(idempotency_key)
-        return await self._single_flight.send(self._begin(request, timeout, deadline, force=force, key=key))
+        core = self._core
+        key = core.checked_key(idempotency_key)
+        return await core.single_flight.send(core.begin(request, timeout, deadline, force=force, key=key))
 
     async def send(
         self,
@@ -303,13 +238,14 @@ class Gateway360Client:
             error = wrong_type("request", request, "a PinRequest; request_pin() takes its fields")
             del request  # a number, mostly: no traceback with local variables shows it
             raise error
-        key = None if idempotency_key is None else self._checked_key(idempotency_key)
-        return await self._single_flight.send(self._begin(request, timeout, deadline, force=force, key=key))
+        core = self._core
+        key = core.checked_key(idempotency_key)
+        return await core.single_flight.send(core.begin(request, timeout, deadline, force=force, key=key))
 
     @property
     def store(self) -> stores.Store | None:
         """The store that this client was given; `None`: it remembers for this process only."""
-        return None if self._session is None else self._session.store
+        return None if self._core.session is None else self._core.session.store
 
     async def connect(self) -> None:
         """Open the client's store eagerly and check it, as a worker does before it takes tasks. Otherwise a call does.
@@ -318,9 +254,9 @@ class Gateway360Client:
             StoreError: The store cannot be used; `.passing` says whether it may be in a moment.
             InvalidConfiguration: It is set up in a way that cannot keep the promise.
         """
-        self._require_open()
-        if self._session is not None:
-            await self._session.keys()
+        self._core.require_open()
+        if self._core.session is not None:
+            await self._core.session.keys()
 
     async def verify_pin(
         self,
@@ -354,12 +290,10 @@ class Gateway360Client:
             WrongEventLoop: The client belongs to another event loop or process; nothing was sent.
         """
         try:
-            loop, seconds, bounds = self._bounds(timeout, deadline)
             check = PinCheck(read_number(self._reader, msisdn), checked_pin(pin))
         finally:
             del msisdn, pin  # whatever is raised, a traceback with local variables does not show them
-        call = InFlightCall(self._verify_pin, check, loop, loop.time(), seconds, bounds)
-        return await self._single_flight.verify(call)
+        return await self._core.single_flight.verify(self._core.begin(check, timeout, deadline))
 
     @overload
     async def resolve(self, result: PinResult, *, timeout: float) -> PinResult: ...
@@ -392,12 +326,13 @@ class Gateway360Client:
         known = result.result if isinstance(result, Skipped) else result
         if known is None or isinstance(known, Ok) or known.disposition is not Disposition.MAYBE_SENT:
             return result
-        if self._reports is None:
+        reports = self._core.reports
+        if reports is None:
             expected = "a DeliveryReports of gateway360_async.delivery"
             raise InvalidConfiguration("reports", "is missing: without it, no report is asked for", expected)
         if known.report_id is None:
             return result
-        report = await self._reports.wait(known.report_id, timeout)
+        report = await reports.wait(known.report_id, timeout)
         if report is None:
             return result
         return Ok(
@@ -445,60 +380,17 @@ class Gateway360Client:
             reader = rows if isinstance(rows, InputReader) else InputReader(rows)
         finally:
             del rows  # numbers, mostly: no traceback with local variables shows them
-        settings: dict[str, Any] = {
-            "build": partial(request_from, sender=self._sender, reader=self._reader),
-            "cancel": self._single_flight.cancel,
-            "permits": self._permits,
-            "store_timeout": 0.0 if self._session is None else self._session.store.timeout,
-            "on_duplicate": on_duplicate,
-            "halt_on": halt_on,
-            "concurrency": self._concurrency if concurrency is None else checked_concurrency(concurrency),
-        }
-        if self._notifier is not None:
-            settings["progress"] = observers.BatchWatch(self._notifier)
-        # Otherwise the second of two would get the first one's SMS.
-        share = on_duplicate == "skip" and not force and name is None
-
-        def send(
-            request: PinRequest, is_halted: Callable[[], bool], permit: float | None
-        ) -> Awaitable[PinResult]:
-            call = self._begin(request, None, None, force=force)
-            call.is_halted, call.permit = is_halted, permit
-            return self._single_flight.send_in_batch(call, share=share)
-
-        def send_leased(
-            request: PinRequest, is_halted: Callable[[], bool], lease: Lease
-        ) -> Awaitable[PinResult]:
-            call = self._begin(request, None, None, force=force, key=lease.claim.token)
-            call.is_halted, call.lease, call.permit = is_halted, lease, lease.permit
-            return self._single_flight.send_in_batch(call, share=False)
-
-        if name is None:
-            if resend_maybe_sent:
-                problem = "is given to a batch without a name, which knows of no other run"
-                raise InvalidConfiguration("resend_maybe_sent", problem, "a name, and a client with a store")
-            return Batch(reader, send=send, **settings)
-        try:
-            name = checked_idempotency_key(name)
-        except InvalidRequest as exc:
-            raise InvalidConfiguration("name", exc.problem, exc.expected) from None
-        if self._session is None:
-            problem = "is given to a client without a store, which would forget the batch"
-            raise InvalidConfiguration("name", problem, "Gateway360Client(store=…), or no name")
-        from ._batch._named import NamedBatch  # noqa: PLC0415  # for clients with a store
-        from ._batch._rows import RowClaims  # noqa: PLC0415
-
-        claims = RowClaims(
-            name,
-            self._session,
-            permits=self._permits,
-            deadline=self._deadline,
-            numbered=on_duplicate == "send",
+        return make_batch(
+            self._core,
+            reader,
+            name=name,
+            concurrency=concurrency,
             force=force,
             resend_maybe_sent=resend_maybe_sent,
-            new_report_id=self._runner.new_report_id,
+            build=partial(request_from, sender=self._sender, reader=self._reader),
+            on_duplicate=on_duplicate,
+            halt_on=halt_on,
         )
-        return NamedBatch(reader, rows=claims, send_leased=send_leased, **settings)
 
     async def send_all(
         self,
@@ -538,76 +430,3 @@ class Gateway360Client:
             _logger.warning("send_all was broken off: %s", batch.report)
             raise
         return [results[index] for index in range(len(results))]
-
-    def _checked_key(self, idempotency_key: str) -> str:
-        if self._session is None:
-            problem = "is given to a client without a store, which would forget it"
-            raise InvalidRequest("idempotency_key", problem, "Gateway360Client(store=…), or no key")
-        return checked_idempotency_key(idempotency_key)
-
-    def _begin(
-        self,
-        request: PinRequest,
-        timeout: httpx.Timeout | float | None,
-        deadline: float | None,
-        *,
-        force: bool = False,
-        key: str | None = None,
-    ) -> InFlightCall:
-        if timeout is None and deadline is None:  # as it mostly is
-            loop, seconds, bounds = self._require_open(), self._deadline, self._timeout
-        else:
-            loop, seconds, bounds = self._bounds(timeout, deadline)
-        return InFlightCall(
-            self._request_pin,
-            request,
-            loop,
-            loop.time(),
-            seconds,
-            bounds,
-            key=key,
-            force=force,
-            admission=self._admission,
-        )
-
-    def _bounds(
-        self, timeout: httpx.Timeout | float | None, deadline: float | None
-    ) -> tuple[asyncio.AbstractEventLoop, float, httpx.Timeout]:
-        loop = self._require_open()
-        try:
-            seconds = self._deadline if deadline is None else checked_deadline(deadline)
-            bounds = self._timeout if timeout is None else checked_timeout(timeout)
-        except InvalidConfiguration as exc:  # one call's argument, not the client's setting
-            raise InvalidRequest(exc.setting, exc.problem, exc.expected) from None
-        return loop, seconds, bounds
-
-    def _require_open(self) -> asyncio.AbstractEventLoop:
-        loop = self._affinity.require()
-        if self._closed:
-            raise ClientClosed
-        return loop
-
-
-def _checked_reports(reports: delivery.DeliveryReports | None) -> delivery.DeliveryReports | None:
-    if reports is not None and not callable(getattr(reports, "url_for", None)):
-        problem = f"is of type {type(reports).__name__}"
-        raise InvalidConfiguration("reports", problem, "a DeliveryReports of gateway360_async.delivery")
-    return reports
-
-
-def _notifier_of(
-    observer: observers.Observer | Sequence[observers.Observer] | None,
-) -> observers.Watch | None:
-    """Make what tells observers; `None`: there are none, here or in the environment."""
-    if observer is None and read_log_level() is None:
-        return None  # the package is imported for clients that have observers
-    return observers.watch(observer, observers.observer_from_environment())
-
-
-def _session_of(store: object, **settings: Any) -> StoreSession:
-    """Make a client's part of its store, whose modules are imported for clients that have one."""
-    from ._runner._session import StoreSession  # noqa: PLC0415
-
-    expected = "a SqliteStore, RedisStore or PostgresStore of gateway360_async.stores"
-    checked_instance("store", store, stores.Store, expected)
-    return StoreSession(store, **settings)  # type: ignore[arg-type]  # it was checked

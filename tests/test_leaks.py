@@ -55,7 +55,7 @@ async def client_of(mode, url, **settings):
 
 def seen_of(client, result):
     """Everything that is in a caller's hands after a call."""
-    for value in (client, client._single_flight, client._runner, client._transport):
+    for value in (client, client._core, client._core.single_flight, client._core.runner, client._core.transport):
         yield from (*shown(value), str(getattr(value, "__dict__", "")))
     yield from shown(result)
     yield from carried(result)

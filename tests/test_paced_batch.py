@@ -178,7 +178,7 @@ async def test_a_row_that_waits_when_the_block_is_left_is_not_lost(named):
         async with client_of(server, settings, rate=AN_HOUR, concurrency=1) as client:
             async with client.batch(numbers(2), name=name) as batch:
                 assert isinstance((await anext(batch)).result, Ok)
-                while not client._permits._waiting:
+                while not client._core.permits._waiting:
                     await asyncio.sleep(0)
             (left,) = batch.report.unconsumed
     assert (left.index, left.result.kind, left.result.disposition) == (1, "cancelled", "not_sent")

@@ -59,7 +59,7 @@ async def opened(server: Server, **settings):
     """A client that holds on to nothing once its calls are over."""
     async with Gateway360Client("k3y", base_url=server.url, sender="GOOD PIZZA", **settings) as client:
         yield client
-    assert client._single_flight._heads == {}
+    assert client._core.single_flight._heads == {}
 
 
 async def cancelled(call: asyncio.Task) -> None:
@@ -257,7 +257,7 @@ async def test_a_turn_that_comes_as_its_flight_is_cancelled_goes_to_the_next():
         async def __aenter__(self) -> None: ...
 
         async def __aexit__(self, *exc_info) -> None:
-            queue = client._single_flight._queues.get(NUMBER)
+            queue = client._core.single_flight._queues.get(NUMBER)
             if queue is not None and (flight := list(queue.calls)[1]).request == OTHER:
                 flight.task.cancel()
 
@@ -433,7 +433,7 @@ def test_an_interruption_of_a_batch_ends_the_loop_and_keeps_no_flight(error):
     loop = asyncio.new_event_loop()
     with pytest.raises(error):
         loop.run_until_complete(client.send_all([REQUEST]))
-    assert client._single_flight._heads == {}
+    assert client._core.single_flight._heads == {}
     for task in asyncio.all_tasks(loop):
         task.cancel()
     with contextlib.suppress(error, asyncio.CancelledError):
@@ -586,11 +586,11 @@ async def test_queue_of_a_number_takes_as_long_per_flight_however_many_are_in_it
         calls = [asyncio.create_task(client.send(request)) for request in (*requests, *requests[-100:])]
         await server.wait(lambda: server.posts == 1)
         await passes(3)
-        assert len(client._single_flight._queues[NUMBER].calls) == count
+        assert len(client._core.single_flight._queues[NUMBER].calls) == count
         for call in calls[1:]:
             call.cancel()
         await asyncio.wait(calls[1:])
-        assert client._single_flight._queues == {}
+        assert client._core.single_flight._queues == {}
         server.gate.set()
         assert isinstance(await calls[0], Ok)
     assert comparisons <= 10 * count

@@ -107,7 +107,7 @@ async def test_call_whose_store_cannot_be_asked_is_not_sent(step, error, says):
 async def test_call_whose_store_hangs_is_not_sent_and_ends():
     store = ScriptedStore()
     async with Server() as server, client_for(server, store) as client:
-        client._session._claims._longest = 0.01
+        client._core.session._claims._longest = 0.01
         store.before["claim"] = Gate()
         assert told(await client.send(REQUEST, idempotency_key="1")) == ("not_sent", FailureKind.STORE)
     assert server.posts == 0
@@ -116,11 +116,11 @@ async def test_call_whose_store_hangs_is_not_sent_and_ends():
 async def test_completion_on_a_store_that_hangs_is_logged_and_ends(caplog):
     store = ScriptedStore()
     async with Server() as server, client_for(server, store) as client:
-        client._session._completions._longest = 0.01
+        client._core.session._completions._longest = 0.01
         store.before["complete"] = gate = Gate()
         assert isinstance(await client.send(REQUEST, idempotency_key="1"), Ok)
         assert "put on record later: the store gave no answer" in caplog.text
-        client._session._completions._longest = 60.0
+        client._core.session._completions._longest = 60.0
         gate.opened.set()
     assert "closed before" not in caplog.text
 
@@ -626,7 +626,7 @@ async def test_closing_breaks_off_a_store_that_opens():
             await connecting
         assert not store.opened
         with pytest.raises(ClientClosed):
-            await client._session.keys()
+            await client._core.session.keys()
 
 
 async def test_opening_that_fails_when_its_callers_have_gone_is_no_noise():
@@ -639,13 +639,13 @@ async def test_opening_that_fails_when_its_callers_have_gone_is_no_noise():
         await asyncio.wait((connecting,))
         store.after["open"] = failing(BROKEN)
         gate.opened.set()
-        await asyncio.wait((client._session._connecting,))
+        await asyncio.wait((client._core.session._connecting,))
 
 
 async def test_closing_waits_for_the_claims_that_are_not_yet_ended():
     store = ScriptedStore()
     async with Server() as server, client_for(server, store) as client:
-        keys, session = await client._session.keys(), client._session
+        keys, session = await client._core.session.keys(), client._core.session
         claim, _ = session.claims.claim_of(keys, REQUEST, None, report_id=None, deadline=30.0, force=False)
         (lease,) = await session.claim([claim], until=asyncio.get_running_loop().time())
         closing = asyncio.create_task(session.aclose())
@@ -665,7 +665,7 @@ async def test_closing_that_is_cancelled_closes_the_store(monkeypatch):
         call = asyncio.create_task(client.send(REQUEST, idempotency_key="1"))
         await gate.reached.wait()
         call.cancel()
-        closing = asyncio.create_task(client._session.aclose())
+        closing = asyncio.create_task(client._core.session.aclose())
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         closing.cancel()
@@ -701,7 +701,7 @@ async def test_warnings_of_the_store_are_logged(caplog):
         await client.connect()
         await client.connect()
     assert caplog.text.count("it forgets") == 1
-    assert repr(client._session) == "<StoreSession ScriptedStore()>"
+    assert repr(client._core.session) == "<StoreSession ScriptedStore()>"
 
 
 def test_store_of_another_event_loop_raises():
@@ -894,7 +894,7 @@ async def test_permit_of_a_claim_that_another_holder_won_is_given_back():
 
             store.before["claim"] = overtaken
             assert (await client.send(REQUEST, idempotency_key="1")).replayed
-            assert len(client._permits._returned) == 1
+            assert len(client._core.permits._returned) == 1
     assert server.posts == 1
 
 
@@ -908,7 +908,7 @@ async def test_permit_of_a_call_that_ends_before_its_attempt_is_given_back():
         for _ in range(5):
             await asyncio.sleep(0)
         returned = []
-        client._permits.give_back = returned.append
+        client._core.permits.give_back = returned.append
         for each in (call, busy):
             each.cancel()
         await asyncio.wait((call, busy))

@@ -581,7 +581,7 @@ async def test_permit_of_a_row_that_another_run_claimed_is_given_back():
         store.before["claim"] = overtaken
         (result,) = await client.send_all([NUMBER], name="1")
         assert outcome(result) == "already_completed sent"
-        assert len(client._permits._returned) == 1
+        assert len(client._core.permits._returned) == 1
     assert server.posts == 1
 
 
@@ -594,7 +594,7 @@ async def test_permit_of_a_row_that_waits_for_a_slot_when_the_block_is_left_is_g
             await store.wait(lambda: len(store.of("claim")) == 2)
             for _ in range(10):
                 await asyncio.sleep(0)
-            client._permits.give_back = returned.append
+            client._core.permits.give_back = returned.append
     assert len(returned) == 1
 
 
@@ -844,17 +844,17 @@ async def test_batch_that_is_left_while_a_claim_is_under_way_withdraws_it():
 async def test_batch_that_is_stopped_as_a_row_gets_its_permit_gives_it_back():
     store = ScriptedStore()
     async with Server() as server, client_for(server, store, rate=1000.0) as client:
-        batch, wait = client.batch([NUMBER], name="1"), client._permits.wait
+        batch, wait = client.batch([NUMBER], name="1"), client._core.permits.wait
 
         async def stopped(*args):
             granted = await wait(*args)
             batch.stop()
             return granted
 
-        client._permits.wait = stopped
+        client._core.permits.wait = stopped
         async with batch:
             assert [item async for item in batch] == []
-        assert len(client._permits._returned) == 1
+        assert len(client._core.permits._returned) == 1
     assert server.posts == 0
     assert store.of("claim") == []
 
