@@ -1,9 +1,8 @@
 """The client: its settings, its lifetime, and the ways to send.
 
-Rules of this module:
+Invariants:
 
-- A client belongs to the event loop, and the process, that use it first; any other is refused before a
-  byte is sent.
+- A client belongs to the event loop, and the process, that use it first; any other is refused before a byte is sent.
 - Wrong arguments raise, before anything is sent. The trouble of the gateway and of the network is a result.
 - Cancelling a call re-raises, always; a batch, which owns its tasks, gets a result instead.
 """
@@ -25,7 +24,7 @@ from ._guard import SpendGuard
 from ._lazy import Lazy, httpx
 from ._numbers import LineTypes, checked_line_types, checked_region, number_reader, read_number
 from ._payloads import PinParams, PinRequest, request_from
-from ._results import ApiError, BatchResult, Disposition, Ok, PinResult, Skipped, TransportFailure
+from ._results import BatchResult, PinResult
 from ._retry import RetryPolicy
 from ._runner._call import PinCheck
 from ._runner._core import ClientCore
@@ -47,24 +46,21 @@ _logger = logging.getLogger("gateway360_async")
 class Gateway360Client:
     """A client of Gateway360's Request PIN. Use it as an async context manager, one for all calls.
 
-    A client belongs to the event loop, and the process, that use it first.
-
     Args:
         api_key: The account's key; `None`: the environment's `GATEWAY360_API_KEY`.
         sender: The sender of requests that name none.
-        region: The region whose national numbers are understood, as an ISO 3166 code such as `"ES"`; `None`: numbers
-            have to be international.
+        region: The region whose national numbers are understood, as an ISO 3166 code such as `"ES"`; `None`: no region.
         line_types: `"sms"` refuses numbers of lines that receive no SMS, such as fixed lines; `"any"` accepts them.
         base_url: The gateway's URL; `None`: the environment's `GATEWAY360_BASE_URL`, or the vendor's.
         path_prefix: The path before `/2fa/request`. One of the vendor's examples has `/api/3.0`.
         transport: The way to the network; `None`: a `DirectTransport`, or an `HttpxTransport` where the environment
             names a proxy for the URL, and while httpx is mocked or instrumented in this process. The client closes
             it. A ready `httpx.AsyncClient` or `httpx2.AsyncClient` of yours is used as it is, and stays open.
-        timeout: Bounds in seconds on each step of an attempt, as httpx names them; a number bounds
-            connecting, writing and reading alike. `pool` bounds the wait for a place among `concurrency`.
-            `None`: 5 to connect, 5 to write, 15 to read; the wait for a place, only the deadline bounds.
-        limits: Bounds on the connections of the default transport. `max_connections` bounds
-            `concurrency` as well, for nothing queues inside the connection pool.
+        timeout: Bounds in seconds on each step of an attempt, as httpx names them; a number bounds connecting, writing
+            and reading alike. `pool` bounds the wait for one of `concurrency`. `None`: 5 to connect, 5 to write, 15 to
+            read; only the deadline bounds the wait.
+        limits: Bounds on the connections of the default transport. `max_connections` bounds `concurrency` as well, for
+            nothing queues inside the connection pool.
         retry: When a call is tried again.
         deadline: Seconds that a call takes at most, over all attempts and waits.
         concurrency: Exchanges at a time, at most.
@@ -75,16 +71,14 @@ class Gateway360Client:
             the request's first byte is raised by the call; later, the call has a result all the same.
         cooldown: Seconds within which a repeat to the same number sends nothing, and gets the earlier result
             marked as `replayed`; `None`: off. A request that certainly was not sent may be repeated at once.
-        guard: Limits on where requests may go, and how many. One that it refuses is a `TransportFailure` of a kind
-            of its own, `NOT_SENT`.
-        observer: Is told of each call and batch: an `Observer` of `gateway360_async.observers`, or a
-            sequence of them. `GATEWAY360_LOG=info` (or `debug`) in the environment adds one that logs.
+        guard: Limits on where requests may go, and how many. One that it refuses is `NOT_SENT`, of a kind of its own.
+        observer: Is told of each call and batch: an `Observer` of `gateway360_async.observers`, or a sequence of
+            them. `GATEWAY360_LOG=info` (or `debug`) in the environment adds one that logs.
         reports: A `DeliveryReports` of `gateway360_async.delivery`: each request that names no `report_url`
             gets one of its own, so that `resolve` can learn what became of a lost answer.
-        store: Keeps idempotency records: a `SqliteStore`, `RedisStore` or `PostgresStore` of
-            `gateway360_async.stores`. The `cooldown`, the `guard` and the `rate` are kept there then, for all clients of
-            the store; a call can have an `idempotency_key`, and a batch a `name`. The client connects and closes it.
-            `None`: this process only.
+        store: Keeps idempotency records, and the `cooldown`, `guard` and `rate` of all its clients: a `SqliteStore`,
+            `RedisStore` or `PostgresStore` of `gateway360_async.stores`. A call can have an `idempotency_key` then, and
+            a batch a `name`. The client connects and closes it. `None`: this process only.
         allow_insecure: Allow plain `http://` to another machine: each machine on the way can read the key.
 
     Raises:
@@ -162,7 +156,7 @@ class Gateway360Client:
         """Refuse new calls, wait for those in flight (each has its deadline), and close the connections.
 
         Raises:
-            WrongEventLoop: This is not the event loop, or the process, that uses the client.
+            WrongEventLoop: Another event loop, or process, uses the client.
         """
         await self._core.aclose()
 
@@ -187,8 +181,7 @@ class Gateway360Client:
             sender: The sender that the phone shows; `None`: the client's.
             hlr_lookup: Whether the number is looked up in the operator's register first.
             sms_text: The text, with `{PIN}` exactly once; `None`: the vendor's.
-            report_url: The URL that the vendor POSTs delivery reports to; `None`: to the client's `reports`, if it has
-                any.
+            report_url: The URL that the vendor POSTs delivery reports to; `None`: the client's `reports`, if any.
             pin_params: The PIN's kind, length and life; `None`: the gateway's defaults.
             timeout: Bounds in seconds on each step of an attempt; `None`: the client's.
             deadline: Seconds that this call takes at most; `None`: the client's.
@@ -268,12 +261,10 @@ class Gateway360Client:
     ) -> VerifyResult:
         """Ask whether a PIN is the one that a number was sent. Each failed try counts towards `max_tries`.
 
-        PROVISIONAL: the vendor publishes the request, and of the answer only what its fields are about. An
-        answer that does not say clearly whether the PIN is right is a `TransportFailure` of the kind
-        `UNREADABLE`, never a success; `.raw` has the answer.
-
-        Never repeated after its first byte. A result's `.disposition` is about the try here: whether the
-        gateway judged it (`SENT`), did not (`NOT_SENT`), or may have (`MAYBE_SENT`).
+        PROVISIONAL: the vendor publishes the request, and only the meaning of the answer's fields. An answer that does
+        not say clearly whether the PIN is right is a `TransportFailure` of the kind `UNREADABLE`, never a success;
+        `.raw` has the answer. Never repeated after its first byte. A result's `.disposition` is about the try here:
+        whether the gateway judged it (`SENT`), did not (`NOT_SENT`), or may have (`MAYBE_SENT`).
 
         Args:
             msisdn: The number as it was typed, read as `request_pin` reads it.
@@ -285,9 +276,7 @@ class Gateway360Client:
             `Verified`, `NotVerified`, or the reason why neither is known.
 
         Raises:
-            InvalidRequest: An argument is wrong; nothing was sent.
-            ClientClosed: The client was closed; nothing was sent.
-            WrongEventLoop: The client belongs to another event loop or process; nothing was sent.
+            InvalidRequest, ClientClosed, WrongEventLoop: As of `request_pin`; nothing was sent.
         """
         try:
             check = PinCheck(read_number(self._reader, msisdn), checked_pin(pin))
@@ -319,29 +308,10 @@ class Gateway360Client:
             InvalidRequest: That is no result, or no timeout.
             InvalidConfiguration: This client has no `reports`.
         """
-        if not isinstance(result, (Ok, ApiError, TransportFailure, Skipped)):  # pyright: ignore[reportUnnecessaryIsInstance]
-            error = wrong_type("result", result, "a result of this client; of a BatchItem, its .result")
-            del result  # a number, perhaps
-            raise error
-        known = result.result if isinstance(result, Skipped) else result
-        if known is None or isinstance(known, Ok) or known.disposition is not Disposition.MAYBE_SENT:
-            return result
-        reports = self._core.reports
-        if reports is None:
-            expected = "a DeliveryReports of gateway360_async.delivery"
-            raise InvalidConfiguration("reports", "is missing: without it, no report is asked for", expected)
-        if known.report_id is None:
-            return result
-        report = await reports.wait(known.report_id, timeout)
-        if report is None:
-            return result
-        return Ok(
-            known.attempts,
-            known.elapsed,
-            replayed=known.replayed,
-            report_id=known.report_id,
-            sms_id=report.sms_id,
-        )
+        try:
+            return await self._core.resolve(result, timeout)
+        finally:
+            del result  # a number, perhaps: no traceback with local variables shows it
 
     def batch(
         self,
@@ -403,10 +373,9 @@ class Gateway360Client:
         force: bool = False,
         resend_maybe_sent: bool = False,
     ) -> list[BatchResult]:
-        """Send many requests, and get their results in the order of the rows. See `batch`.
+        """Send many requests, and return their results in the order of the rows. See `batch`.
 
-        An exception, such as an error of the input, leaves no list, and the counts go to the log: use `batch` to have
-        each result as it comes.
+        After an exception, such as an error of the input, there is no list, and the counts go to the log.
         """
         results: dict[int, BatchResult] = {}
         try:
@@ -426,7 +395,6 @@ class Gateway360Client:
                 async for item in batch:
                     results[item.index] = item.result
         except BaseException:
-            # The caller of an exception gets no list: what is known goes to the log.
             _logger.warning("send_all was broken off: %s", batch.report)
             raise
         return [results[index] for index in range(len(results))]

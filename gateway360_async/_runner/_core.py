@@ -8,10 +8,11 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 from .._aio import LoopAffinity
-from .._errors import ClientClosed, InvalidConfiguration, InvalidRequest
+from .._errors import ClientClosed, InvalidConfiguration, InvalidRequest, wrong_type
 from .._guard import SpendGuard
 from .._lazy import Lazy, httpx
 from .._payloads import PinRequest, checked_idempotency_key
+from .._results import ApiError, BatchResult, Disposition, Ok, Skipped, TransportFailure
 from .._retry import RetryPolicy
 from .._secret import Secret, SecretBytes
 from .._settings import (
@@ -193,6 +194,32 @@ class ClientCore:
             key=key,
             force=force,
             admission=self._admission,
+        )
+
+    async def resolve(self, result: BatchResult, timeout: float) -> BatchResult:
+        """See `Gateway360Client.resolve`."""
+        if not isinstance(result, (Ok, ApiError, TransportFailure, Skipped)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            error = wrong_type("result", result, "a result of this client; of a BatchItem, its .result")
+            del result  # a number, perhaps
+            raise error
+        known = result.result if isinstance(result, Skipped) else result
+        if known is None or isinstance(known, Ok) or known.disposition is not Disposition.MAYBE_SENT:
+            return result
+        reports = self.reports
+        if reports is None:
+            expected = "a DeliveryReports of gateway360_async.delivery"
+            raise InvalidConfiguration("reports", "is missing: without it, no report is asked for", expected)
+        if known.report_id is None:
+            return result
+        report = await reports.wait(known.report_id, timeout)
+        if report is None:
+            return result
+        return Ok(
+            known.attempts,
+            known.elapsed,
+            replayed=known.replayed,
+            report_id=known.report_id,
+            sms_id=report.sms_id,
         )
 
     def checked_key(self, idempotency_key: str | None) -> str | None:
