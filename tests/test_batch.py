@@ -133,7 +133,7 @@ async def test_items_come_as_they_complete():
     assert order == [1, 2, 3, 0]
 
 
-async def test_an_entry_may_be_a_request_a_number_or_a_mapping():
+async def test_entry_may_be_a_request_a_number_or_a_mapping():
     ready = PinRequest(number(1), "OTHER")
     rows = [ready, number(2), {"msisdn": number(3), "pin_params": {"length": 4}}]
     items = {item.index: item.request for item in await collect(batch_of(rows, Sender()))}
@@ -142,7 +142,7 @@ async def test_an_entry_may_be_a_request_a_number_or_a_mapping():
     assert items[2].pin_params.length == 4
 
 
-async def test_what_makes_no_request_is_skipped_as_invalid_and_the_batch_goes_on():
+async def test_row_that_makes_no_request_is_skipped_as_invalid():
     rows = [number(1), "123", {"msisdn": number(2), "colour": "red"}, None, 34666666111, number(3)]
     send = Sender()
     items = {item.index: item for item in await collect(batch_of(rows, send))}
@@ -157,7 +157,7 @@ async def test_what_makes_no_request_is_skipped_as_invalid_and_the_batch_goes_on
 # --- Bounds ----------------------------------------------------------------------------------------------
 
 
-async def test_no_more_run_at_a_time_than_asked_for_and_the_input_is_not_read_ahead():
+async def test_batch_runs_no_more_at_a_time_and_reads_not_ahead():
     read: list[int] = []
     send = Sender(held=True)
     async with batch_of(counted(1000, read), send, concurrency=5) as batch:
@@ -184,7 +184,7 @@ async def test_there_is_no_task_for_an_entry():
     assert peak <= 7
 
 
-async def test_a_number_that_was_seen_takes_less_than_a_hundred_bytes():
+async def test_number_that_was_seen_takes_less_than_a_hundred_bytes():
     count = 50_000
     sizes = []
     async with batch_of((number(n) for n in range(count)), _at_once, concurrency=2) as batch:
@@ -211,7 +211,7 @@ async def _at_once(request: PinRequest, halted, permit=None) -> Ok:
 # --- Duplicates ------------------------------------------------------------------------------------------
 
 
-async def test_a_number_is_sent_to_once_however_it_is_written():
+async def test_number_is_sent_to_once_however_it_is_written():
     rows = ["34600000001", "+34 600 000 001", {"msisdn": "0034600000001", "sms_text": "other {PIN}"}]
     send = Sender()
     batch = batch_of(rows, send)
@@ -227,7 +227,7 @@ async def test_a_number_is_sent_to_once_however_it_is_written():
 
 
 @pytest.mark.parametrize("error_id", [ErrorId.UNAUTHORIZED, ErrorId.NOT_ENOUGH_BALANCE])
-async def test_an_error_of_the_account_halts_and_the_rest_is_skipped(error_id):
+async def test_error_of_the_account_halts_and_the_rest_is_skipped(error_id):
     send = Sender()
     send.results[number(2)] = error = ApiError(error_id)
     batch = batch_of([number(n) for n in range(10)], send, concurrency=1)
@@ -242,7 +242,7 @@ async def test_an_error_of_the_account_halts_and_the_rest_is_skipped(error_id):
     assert batch.report.by_error_id == {error_id: 1}
 
 
-async def test_what_had_not_left_when_the_batch_halted_is_skipped_too():
+async def test_row_not_yet_sent_when_the_batch_halts_is_skipped():
     send = Sender()
     send.results[number(0)] = UNAUTHORIZED
     batch = batch_of([number(n) for n in range(6)], send, concurrency=3)
@@ -253,7 +253,7 @@ async def test_what_had_not_left_when_the_batch_halted_is_skipped_too():
     assert all(item.result.reason is SkipReason.HALTED for item in items if isinstance(item.result, Skipped))
 
 
-async def test_an_invalid_entry_stays_invalid_after_the_halt():
+async def test_invalid_entry_stays_invalid_after_the_halt():
     send = Sender()
     send.results[number(0)] = UNAUTHORIZED
     items = {
@@ -263,7 +263,7 @@ async def test_an_invalid_entry_stays_invalid_after_the_halt():
 
 
 @pytest.mark.parametrize("halt_on", [(), {ErrorId.INVALID_NUMBER}], ids=["never", "on another"])
-async def test_what_halts_is_the_callers_to_say(halt_on):
+async def test_halt_on_takes_the_callers_error_ids(halt_on):
     send = Sender()
     send.results[number(0)] = UNAUTHORIZED
     batch = batch_of([number(n) for n in range(3)], send, concurrency=1, halt_on=halt_on)
@@ -275,7 +275,7 @@ async def test_what_halts_is_the_callers_to_say(halt_on):
 # --- Leaving early ---------------------------------------------------------------------------------------
 
 
-async def test_leaving_early_settles_what_is_in_flight_and_reads_nothing_more():
+async def test_leaving_early_ends_calls_in_flight_and_reads_no_more():
     read: list[int] = []
     send = Sender(held=True)
     send.free = number(0)
@@ -307,7 +307,7 @@ async def test_leaving_early_keeps_what_was_settled_and_not_taken():
     assert all(isinstance(item.result, Ok) for item in unread)
 
 
-async def test_an_exception_in_the_block_settles_and_goes_on():
+async def test_exception_in_the_block_settles_and_goes_on():
     send = Sender(held=True)
     with pytest.raises(ZeroDivisionError):
         async with batch_of([number(n) for n in range(9)], send, concurrency=3) as batch:
@@ -318,7 +318,7 @@ async def test_an_exception_in_the_block_settles_and_goes_on():
     assert len(batch.report.unconsumed) == 3
 
 
-async def test_cancelling_the_block_settles_even_if_it_is_cancelled_again():
+async def test_block_cancelled_twice_ends_its_calls_in_flight():
     send = Sender(held=True)
     batch = batch_of([number(n) for n in range(9)], send, concurrency=3)
     task = asyncio.create_task(collect(batch))
@@ -332,7 +332,7 @@ async def test_cancelling_the_block_settles_even_if_it_is_cancelled_again():
     assert batch.report.total == 3
 
 
-async def test_leaving_a_block_whose_body_never_suspended_sends_nothing():
+async def test_block_that_never_suspended_sends_nothing():
     send = Sender()
     async with batch_of([number(1)], send) as batch:
         pass
@@ -366,7 +366,7 @@ async def test_workers_that_are_cancelled_from_outside_end_the_batch():
 # --- Errors ----------------------------------------------------------------------------------------------
 
 
-async def test_an_error_in_the_input_is_raised_after_what_was_in_flight():
+async def test_error_in_the_input_is_raised_after_the_calls_in_flight():
     def broken():
         yield number(0)
         yield number(1)
@@ -381,7 +381,7 @@ async def test_an_error_in_the_input_is_raised_after_what_was_in_flight():
     assert batch.report.total == 2
 
 
-async def test_an_error_that_is_raised_rather_than_returned_ends_the_batch_once():
+async def test_error_that_is_raised_ends_the_batch_once():
     send = Sender()
     send.results[number(1)] = RuntimeError("closed")
     taken = []
@@ -396,7 +396,7 @@ async def test_an_error_that_is_raised_rather_than_returned_ends_the_batch_once(
     assert batch.report.total == len(taken)
 
 
-async def test_an_entry_whose_send_raises_comes_out_all_the_same():
+async def test_entry_whose_send_raises_comes_out_all_the_same():
     send = Sender()
     send.results[number(1)] = RuntimeError("closed")
     read: list[int] = []
@@ -413,7 +413,7 @@ async def test_an_entry_whose_send_raises_comes_out_all_the_same():
 
 
 @pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration], ids=lambda error: error.__name__)
-async def test_an_error_that_would_pass_for_the_end_is_raised_as_another(error):
+async def test_error_like_the_end_is_raised_as_another(error):
     send = Sender()
     send.results[number(2)] = error()
 
@@ -437,7 +437,7 @@ async def test_two_consumers_share_the_items_and_both_end():
     assert sorted(first + second) == list(range(20))
 
 
-async def test_a_consumer_elsewhere_ends_when_the_block_is_left():
+async def test_consumer_elsewhere_ends_when_the_block_is_left():
     send = Sender(held=True)
     async with batch_of([number(n) for n in range(5)], send, concurrency=2) as batch:
         waiting = asyncio.create_task(anext(batch))
@@ -446,7 +446,7 @@ async def test_a_consumer_elsewhere_ends_when_the_block_is_left():
         await waiting
 
 
-async def test_a_consumer_whose_item_was_kept_by_whoever_left_waits_for_the_end():
+async def test_consumer_whose_item_was_kept_waits_for_the_end():
     send = Sender(held=True)
     async with batch_of([number(0)], send) as batch:
         taking = asyncio.create_task(anext(batch, None))
@@ -457,7 +457,7 @@ async def test_a_consumer_whose_item_was_kept_by_whoever_left_waits_for_the_end(
     assert 7 in {item.index for item in batch.report.unconsumed}
 
 
-async def test_workers_cancelled_while_they_wait_to_hand_over_are_passed_by():
+async def test_workers_cancelled_as_they_deliver_lose_no_item():
     batch = batch_of([number(n) for n in range(50)], _at_once, concurrency=2)
     async with batch:
         taken = [await anext(batch)]
@@ -472,7 +472,7 @@ async def test_workers_cancelled_while_they_wait_to_hand_over_are_passed_by():
     assert sorted(item.index for item in everything) == list(range(len(everything)))
 
 
-async def test_a_worker_cancelled_before_its_first_step_ends_the_batch():
+async def test_worker_cancelled_before_its_first_step_ends_the_batch():
     batch = batch_of([number(n) for n in range(5)], Sender())
     async with batch:
         for worker in batch._workers:
@@ -481,7 +481,7 @@ async def test_a_worker_cancelled_before_its_first_step_ends_the_batch():
             await anext(batch)
 
 
-async def test_a_batch_is_used_once_and_inside_its_block():
+async def test_batch_is_used_once_and_inside_its_block():
     batch = batch_of([], Sender())
     with pytest.raises(RuntimeError, match="async with"):
         await anext(batch)
@@ -512,7 +512,7 @@ async def test_wrong_arguments_name_themselves(arguments, setting):
 # --- The report ------------------------------------------------------------------------------------------
 
 
-async def test_the_report_counts_everything_and_can_be_read_on_the_way():
+async def test_report_counts_everything_and_can_be_read_on_the_way():
     send = Sender()
     send.results |= {
         number(1): ApiError(ErrorId.INVALID_NUMBER),

@@ -11,13 +11,13 @@ def refuses(number):
             raise ValueError("too many")
 
 
-def test_each_of_one_case_that_fails_raises_its_error_with_its_name():
+def test_each_with_one_failing_case_raises_its_named_error():
     with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE") as caught:
         each("number", [0, 1, 2], ids=["none", "one", "two"])(refuses)()
     assert caught.value.__notes__ == ["Case none"]
 
 
-def test_each_of_several_cases_that_fail_raises_all_of_their_errors():
+def test_each_with_several_failing_cases_raises_all_errors():
     check = each("number", [0, -1, 2])(lambda number, unit: refuses(number))
     with pytest.raises(BaseExceptionGroup, match="2 of 2 cases fail") as caught:
         each("unit", ["s", "ms"])(check)()

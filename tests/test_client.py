@@ -57,7 +57,7 @@ def client_for(server: Server, **settings) -> Gateway360Client:
 # --- What goes on the wire -------------------------------------------------------------------------------
 
 
-async def test_a_call_posts_the_published_request_and_nothing_else():
+async def test_call_posts_the_published_request_and_nothing_else():
     async with Server() as server, client_for(server) as client:
         result = await client.request_pin(
             "+34 666 666 111",
@@ -88,7 +88,7 @@ async def test_a_call_posts_the_published_request_and_nothing_else():
     }
 
 
-async def test_the_base_url_may_have_a_path_and_the_prefix_is_a_setting():
+async def test_base_url_with_a_path_and_prefix_are_joined():
     async with Server() as server:
         async with Gateway360Client(KEY, base_url=f"{server.url}/proxy/", path_prefix="/api/3.0") as client:
             await client.send(REQUEST)
@@ -104,14 +104,14 @@ async def test_key_and_base_url_come_from_the_environment(monkeypatch):
     assert server.requests[0].json["api_key"] == "from-the-environment"
 
 
-async def test_a_calls_own_sender_wins_over_the_clients():
+async def test_calls_own_sender_wins_over_the_clients():
     async with Server() as server, client_for(server) as client:
         await client.request_pin(NUMBER, sender="OTHER")
         await client.request_pin(NUMBER)
     assert [received.json["sender"] for received in server.requests] == ["OTHER", "GOOD PIZZA"]
 
 
-async def test_connections_are_reused_and_no_more_are_opened_than_calls_run_at_a_time():
+async def test_connections_are_at_most_as_many_as_calls_at_a_time():
     async with Server() as server, client_for(server, concurrency=5) as client:
         results = await asyncio.gather(*map(client.send, requests(50)))
         assert all(isinstance(result, Ok) for result in results)
@@ -152,7 +152,7 @@ LOST = {
 
 @pytest.mark.parametrize("make", [HttpxTransport, DirectTransport])
 @pytest.mark.parametrize(("behaviour", "kind"), LOST.values(), ids=LOST.keys())
-async def test_a_lost_or_unreadable_answer_is_one_post_and_may_have_been_sent(behaviour, kind, make, at_once):
+async def test_answer_that_is_lost_is_one_post_and_maybe_sent(behaviour, kind, make, at_once):
     async with Server(behaviour) as server:
         timeout = httpx.Timeout(5, read=0.2)
         async with client_for(server, transport=make(), timeout=timeout, retry=at_once) as client:
@@ -166,7 +166,7 @@ async def test_a_lost_or_unreadable_answer_is_one_post_and_may_have_been_sent(be
     assert server.posts == 2
 
 
-async def test_a_deadline_that_passes_after_the_first_byte_is_one_post_and_may_have_been_sent(at_once, later):
+async def test_deadline_after_the_first_byte_is_maybe_sent(at_once, later):
     async with Server(silence) as server, client_for(server, retry=at_once) as client:
         call = asyncio.create_task(client.send(REQUEST, deadline=10))
         await server.wait(lambda: server.posts == 1)
@@ -177,7 +177,7 @@ async def test_a_deadline_that_passes_after_the_first_byte_is_one_post_and_may_h
     assert server.posts == 1
 
 
-async def test_a_body_that_drips_past_the_deadline_does_not_hold_the_call():
+async def test_body_that_drips_past_the_deadline_ends_the_call():
     async def drip(received: Received) -> None:
         await received.write(b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n")
         while True:
@@ -195,7 +195,7 @@ async def test_a_body_that_drips_past_the_deadline_does_not_hold_the_call():
     )
 
 
-async def test_an_endless_body_is_read_to_the_cap_only():
+async def test_endless_body_is_read_to_the_cap_only():
     sent = 0
 
     async def flood(received: Received) -> None:
@@ -214,7 +214,7 @@ async def test_an_endless_body_is_read_to_the_cap_only():
 
 
 @pytest.mark.parametrize("make", [HttpxTransport, DirectTransport])
-async def test_a_refused_connection_is_tried_max_attempts_times_and_not_sent(make, at_once):
+async def test_connection_refused_is_tried_again_and_not_sent(make, at_once):
     url = f"http://127.0.0.1:{free_port()}"
     async with Gateway360Client(KEY, base_url=url, transport=make(), retry=at_once) as client:
         result = await client.send(REQUEST)
@@ -227,7 +227,7 @@ async def test_a_refused_connection_is_tried_max_attempts_times_and_not_sent(mak
     assert "Connect call failed" in result.detail
 
 
-async def test_what_was_not_sent_is_sent_when_the_gateway_comes_back(at_once):
+async def test_request_not_sent_is_sent_when_the_gateway_is_back(at_once):
     behaviour = in_turn(status(429, retry_after="0"), status(429), ok)
     async with Server(behaviour) as server, client_for(server, retry=at_once) as client:
         result = await client.send(REQUEST)
@@ -235,7 +235,7 @@ async def test_what_was_not_sent_is_sent_when_the_gateway_comes_back(at_once):
     assert server.posts == 3
 
 
-async def test_a_retry_after_that_does_not_fit_the_deadline_ends_the_call(at_once):
+async def test_retry_after_beyond_the_deadline_ends_the_call(at_once):
     async with Server(status(429, retry_after="3600")) as server, client_for(server, retry=at_once) as client:
         result = await client.send(REQUEST)
     assert isinstance(result, TransportFailure)
@@ -244,7 +244,7 @@ async def test_a_retry_after_that_does_not_fit_the_deadline_ends_the_call(at_onc
     assert server.posts == 1
 
 
-async def test_what_may_have_been_sent_is_repeated_only_where_the_caller_says_so():
+async def test_maybe_sent_is_repeated_only_where_the_policy_says_so():
     policy = RetryPolicy(base_delay=0.0, retry_maybe_sent=True)
     async with Server(in_turn(close, status(500), ok)) as server, client_for(server, retry=policy) as client:
         result = await client.send(REQUEST)
@@ -256,7 +256,7 @@ REPEAT_EVERYTHING = RetryPolicy(base_delay=0.0, retry_maybe_sent=True)
 NO_FUNDS = b'{"status":"error","error_id":"NOT_ENOUGH_BALANCE","error_msg":"The account has no funds."}'
 
 
-async def test_a_refusal_of_the_second_attempt_does_not_undo_the_first():
+async def test_refusal_of_the_second_attempt_does_not_undo_the_first():
     behaviour = in_turn(close, status(400, NO_FUNDS))
     async with Server(behaviour) as server, client_for(server, retry=REPEAT_EVERYTHING) as client:
         result = await client.send(REQUEST)
@@ -265,7 +265,7 @@ async def test_a_refusal_of_the_second_attempt_does_not_undo_the_first():
     assert (result.attempts, server.posts) == (2, 2)
 
 
-async def test_a_connection_refused_after_a_lost_answer_may_have_been_sent():
+async def test_connection_refused_after_a_lost_answer_is_maybe_sent():
     transport = Fake(raises=TransportError(FailureKind.DISCONNECTED, "gone"))
 
     async def refuse_next(*args, exchange: Exchange, **kwargs) -> Answer:
@@ -283,7 +283,7 @@ async def test_a_connection_refused_after_a_lost_answer_may_have_been_sent():
     assert result.attempts == 4
 
 
-async def test_a_deadline_in_the_second_attempts_wait_does_not_undo_the_first(later):
+async def test_deadline_in_the_second_attempt_keeps_the_first(later):
     class Once(Limiter):
         async def __aenter__(self) -> None:
             await super().__aenter__()
@@ -299,7 +299,7 @@ async def test_a_deadline_in_the_second_attempts_wait_does_not_undo_the_first(la
     assert (result.attempts, server.posts) == (2, 1)
 
 
-async def test_a_limiter_that_fails_before_the_second_attempt_does_not_undo_the_first():
+async def test_limiter_failing_before_a_second_attempt_keeps_the_first():
     class Once(Limiter):
         async def __aenter__(self) -> None:
             await super().__aenter__()
@@ -313,7 +313,7 @@ async def test_a_limiter_that_fails_before_the_second_attempt_does_not_undo_the_
     assert result.disposition is Disposition.MAYBE_SENT
 
 
-async def test_a_cancellation_in_the_pause_says_what_the_attempts_before_it_left_open(caplog):
+async def test_cancellation_in_the_pause_logs_the_attempts_before(caplog):
     pausing = RetryPolicy(base_delay=1000.0, max_delay=1000.0, retry_maybe_sent=True)
     for behaviour, warned in ((close, True), (status(429, connection="close"), False)):
         caplog.clear()
@@ -328,7 +328,7 @@ async def test_a_cancellation_in_the_pause_says_what_the_attempts_before_it_left
         assert ("may have been sent" in caplog.text) is warned
 
 
-async def test_an_error_id_is_repeated_only_where_the_policy_names_it():
+async def test_error_id_is_repeated_only_where_the_policy_names_it():
     answer = b'{"status":"error","error_id":"INVALID_NUMBER","error_msg":"HLR query returned error."}'
     async with Server(status(200, answer)) as server:
         async with client_for(server) as client:
@@ -343,7 +343,7 @@ async def test_an_error_id_is_repeated_only_where_the_policy_names_it():
     assert server.posts == 3
 
 
-async def test_the_budget_of_the_client_ends_retrying():
+async def test_budget_of_the_client_ends_retrying():
     policy = RetryPolicy(base_delay=0.0, budget=RetryBudget(per_second=0.0, ratio=0.5, window=0.0))
     async with Gateway360Client(KEY, base_url=f"http://127.0.0.1:{free_port()}", retry=policy) as client:
         attempts = [(await client.send(REQUEST)).attempts for _ in range(4)]
@@ -356,7 +356,7 @@ async def test_without_a_budget_a_call_has_all_its_attempts():
         assert [(await client.send(REQUEST)).attempts for _ in range(3)] == [4, 4, 4]
 
 
-async def test_a_redirect_is_not_followed():
+async def test_redirect_is_not_followed():
     async with Server() as other:
         behaviour = status(307, location=f"{other.url}/api/2fa/request")
         async with Server(behaviour) as server, client_for(server) as client:
@@ -369,7 +369,7 @@ async def test_a_redirect_is_not_followed():
 # --- Places, the limiter, and the deadline before the first byte -----------------------------------------
 
 
-async def test_waiting_for_a_place_ends_with_the_deadline_and_nothing_is_sent(at_once):
+async def test_wait_for_a_slot_ends_with_the_deadline_unsent(at_once):
     async with Server(silence) as server, client_for(server, concurrency=1, retry=at_once) as client:
         one, other = requests(2)
         first = asyncio.create_task(client.send(one))
@@ -383,7 +383,7 @@ async def test_waiting_for_a_place_ends_with_the_deadline_and_nothing_is_sent(at
     assert server.posts == 1
 
 
-async def test_waiting_for_a_place_past_the_pool_timeout_is_repeated_and_not_sent(at_once):
+async def test_wait_for_a_slot_past_the_pool_timeout_is_repeated(at_once):
     timeout = httpx.Timeout(5, pool=0.02)
     async with Server(silence) as server:
         async with client_for(server, concurrency=1, retry=at_once, timeout=timeout) as client:
@@ -417,7 +417,7 @@ class Limiter(contextlib.AbstractAsyncContextManager):
         return self.swallow
 
 
-async def test_the_limiter_is_entered_for_each_attempt(at_once):
+async def test_limiter_is_entered_for_each_attempt(at_once):
     limiter = Limiter()
     async with Server(in_turn(status(429), ok)) as server:
         async with client_for(server, limiter=limiter, retry=at_once) as client:
@@ -428,20 +428,20 @@ async def test_the_limiter_is_entered_for_each_attempt(at_once):
 @pytest.mark.parametrize(
     "error", [RuntimeError("no"), TimeoutError("no")], ids=["any", "a timeout of its own"]
 )
-async def test_what_the_limiter_raises_is_raised_and_nothing_is_sent(error):
+async def test_limiter_that_raises_first_is_raised_and_unsent(error):
     async with Server() as server, client_for(server, limiter=Limiter(enter=error)) as client:
         with pytest.raises(type(error), match="no"):
             await client.send(REQUEST)
     assert server.posts == 0
 
 
-async def test_a_result_outlives_a_limiter_that_fails_after_it(caplog):
+async def test_result_outlives_a_limiter_that_fails_after_it(caplog):
     async with Server() as server, client_for(server, limiter=Limiter(leave=RuntimeError("late"))) as client:
         assert isinstance(await client.send(REQUEST), Ok)
     assert "the call has a result" in caplog.text
 
 
-async def test_a_limiter_that_breaks_the_exchange_off_gets_a_result_and_not_an_exception(later):
+async def test_limiter_that_breaks_the_exchange_off_gets_a_result(later):
     class Impatient(contextlib.AbstractAsyncContextManager):
         async def __aenter__(self) -> None:
             self.timeout = asyncio.timeout(5)
@@ -460,7 +460,7 @@ async def test_a_limiter_that_breaks_the_exchange_off_gets_a_result_and_not_an_e
     assert server.posts == 1
 
 
-async def test_a_limiter_cannot_swallow_a_cancellation():
+async def test_limiter_cannot_swallow_a_cancellation():
     limiter = Limiter()
     limiter.swallow = True
     async with Server(silence) as server, client_for(server, limiter=limiter) as client:
@@ -471,7 +471,7 @@ async def test_a_limiter_cannot_swallow_a_cancellation():
             await call
 
 
-async def test_an_answer_that_came_before_the_deadline_is_not_lost_to_a_slow_limiter(later):
+async def test_answer_before_the_deadline_outlives_a_slow_limiter(later):
     class Slow(Limiter):
         async def __aexit__(self, *exc_info) -> None:
             later(10)
@@ -481,7 +481,7 @@ async def test_an_answer_that_came_before_the_deadline_is_not_lost_to_a_slow_lim
         assert isinstance(await client.send(REQUEST), Ok)
 
 
-async def test_a_limiter_that_swallows_what_ends_an_exchange_gets_a_result_all_the_same():
+async def test_limiter_that_swallows_an_exception_gets_a_result():
     limiter = Limiter()
     limiter.swallow = True
     transport = Fake(raises=asyncio.CancelledError())
@@ -528,7 +528,7 @@ async def test_another_transport_is_used_and_closed():
     ],
     ids=["said so", "a bug"],
 )
-async def test_whatever_a_transport_raises_the_phase_says_what_it_means(error, kind):
+async def test_transport_that_raises_anything_is_read_by_its_phase(error, kind):
     async with Gateway360Client(KEY, transport=Fake(raises=error)) as client:
         result = await client.send(REQUEST)
     assert isinstance(result, TransportFailure)
@@ -538,7 +538,7 @@ async def test_whatever_a_transport_raises_the_phase_says_what_it_means(error, k
 
 
 @pytest.mark.parametrize("behaviour", [close, silence], ids=["a failure", "a cancellation"])
-async def test_the_exception_that_a_caller_is_handling_keeps_its_traceback(behaviour):
+async def test_exception_that_a_caller_handles_keeps_its_traceback(behaviour):
     async with Server(behaviour) as server, client_for(server) as client:
         try:
             1 / 0  # noqa: B018
@@ -555,7 +555,7 @@ async def test_the_exception_that_a_caller_is_handling_keeps_its_traceback(behav
             assert handled.__traceback__ is not None
 
 
-async def test_an_answer_outlives_an_error_in_putting_its_connection_away():
+async def test_answer_outlives_an_error_in_closing_its_connection():
     class Clumsy(Fake):
         async def post(self, url, *, exchange: Exchange, **kwargs) -> Answer:
             exchange.phase = Phase.ANSWERED
@@ -566,7 +566,7 @@ async def test_an_answer_outlives_an_error_in_putting_its_connection_away():
         assert isinstance(await client.send(REQUEST), Ok)
 
 
-async def test_a_limiter_that_fails_after_a_refused_connection_leaves_the_result():
+async def test_limiter_failing_after_a_refused_connection_keeps_it():
     url = f"http://127.0.0.1:{free_port()}"
     once = RetryPolicy(max_attempts=1)
     async with Gateway360Client(
@@ -577,7 +577,7 @@ async def test_a_limiter_that_fails_after_a_refused_connection_leaves_the_result
     assert (result.kind, result.disposition) == (FailureKind.CONNECT, Disposition.NOT_SENT)
 
 
-async def test_a_key_that_the_gateway_quotes_is_blanked_out():
+async def test_key_that_the_gateway_quotes_is_blanked_out():
     body = b'{"status":"error","error_id":"UNAUTHORIZED","error_msg":"no such key: %s"}' % KEY.encode()
     async with Gateway360Client(KEY, transport=Fake(Answer(401, {}, body))) as client:
         result = await client.send(REQUEST)
@@ -586,7 +586,7 @@ async def test_a_key_that_the_gateway_quotes_is_blanked_out():
 
 
 @pytest.mark.parametrize("make", [HttpxTransport, DirectTransport])
-async def test_a_key_that_comes_back_in_pieces_of_protocol_is_blanked_out_as_well(make):
+async def test_key_in_pieces_of_the_protocol_is_blanked(make):
     async def echo(received: Received) -> None:
         await received.write(b"HTTP/1.1 200 OK\r\n" + received.body + b"\x00\r\n\r\n")
         received.writer.close()
@@ -602,7 +602,7 @@ async def test_a_key_that_comes_back_in_pieces_of_protocol_is_blanked_out_as_wel
         assert KEY not in repr(result.cause)
 
 
-async def test_an_error_id_that_quotes_the_key_is_blanked_out():
+async def test_error_id_that_quotes_the_key_is_blanked_out():
     body = b'{"status":"error","error_id":"NO_%s"}' % KEY.encode()
     async with Gateway360Client(KEY, transport=Fake(Answer(400, {}, body))) as client:
         result = await client.send(REQUEST)
@@ -611,7 +611,7 @@ async def test_an_error_id_that_quotes_the_key_is_blanked_out():
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit], ids=lambda error: error.__name__)
-def test_an_interruption_does_not_show_the_key(error):
+def test_interruption_does_not_show_the_key(error):
     class Interrupted:
         async def post(self, url, *, body, **kwargs) -> Answer:
             bare = bytes(body)
@@ -632,7 +632,7 @@ def test_an_interruption_does_not_show_the_key(error):
 
 
 @pytest.mark.parametrize("given", [True, False], ids=["an argument", "the environment"])
-def test_a_key_that_is_refused_is_in_no_traceback(given, monkeypatch):
+def test_key_that_is_refused_is_in_no_traceback(given, monkeypatch):
     monkeypatch.setenv("GATEWAY360_API_KEY", f"{KEY}\n")
     with pytest.raises(InvalidConfiguration) as caught:
         Gateway360Client(f"{KEY}\n") if given else Gateway360Client()
@@ -659,7 +659,7 @@ def test_a_key_that_is_refused_is_in_no_traceback(given, monkeypatch):
     ],
     ids=str,
 )
-async def test_a_wrong_argument_of_a_call_raises_and_nothing_is_sent(arguments, field):
+async def test_wrong_argument_of_a_call_raises_and_nothing_is_sent(arguments, field):
     async with Server() as server, client_for(server) as client:
         with pytest.raises(InvalidRequest) as caught:
             await client.request_pin(**{"msisdn": NUMBER} | arguments)
@@ -667,7 +667,7 @@ async def test_a_wrong_argument_of_a_call_raises_and_nothing_is_sent(arguments, 
     assert server.posts == server.connections == 0
 
 
-async def test_a_call_without_any_sender_raises():
+async def test_call_without_any_sender_raises():
     async with Server() as server, Gateway360Client(KEY, base_url=server.url) as client:
         with pytest.raises(InvalidRequest) as caught:
             await client.request_pin(NUMBER)
@@ -699,7 +699,7 @@ async def test_send_takes_a_pin_request_only():
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )
-def test_a_wrong_setting_raises_and_names_itself(settings, setting):
+def test_wrong_setting_raises_and_names_itself(settings, setting):
     with pytest.raises(InvalidConfiguration) as caught:
         Gateway360Client(**{"api_key": KEY} | settings)
     assert caught.value.setting == setting
@@ -710,7 +710,7 @@ def test_a_wrong_setting_raises_and_names_itself(settings, setting):
     assert KEY not in shown
 
 
-async def test_a_bare_httpx_client_is_used_as_it_is_and_stays_open():
+async def test_bare_httpx_client_is_used_as_it_is_and_stays_open():
     async with Server() as server, httpx.AsyncClient(headers={"X-App": "mine"}) as ready:
         async with client_for(server, transport=ready) as client:
             assert isinstance(await client.send(REQUEST), Ok)
@@ -721,7 +721,7 @@ async def test_a_bare_httpx_client_is_used_as_it_is_and_stays_open():
 # --- Lifetime --------------------------------------------------------------------------------------------
 
 
-async def test_a_closed_client_raises_and_nothing_is_sent():
+async def test_closed_client_raises_and_nothing_is_sent():
     async with Server() as server:
         client = client_for(server)
         async with client:
@@ -736,7 +736,7 @@ async def test_a_closed_client_raises_and_nothing_is_sent():
     assert repr(client).endswith("closed>")
 
 
-async def test_closing_waits_for_what_is_in_flight_and_refuses_what_is_new():
+async def test_closing_waits_for_calls_in_flight_and_refuses_new_ones():
     release = asyncio.Event()
 
     async def held(received: Received) -> None:
@@ -777,12 +777,12 @@ def test_another_event_loop_is_refused_before_a_byte_is_sent():
     assert posts == 1
 
 
-def test_a_client_that_was_not_used_yet_may_go_to_any_event_loop():
+def test_client_that_was_not_used_yet_may_go_to_any_event_loop():
     client = Gateway360Client(KEY, transport=Fake(Answer(200, {}, OK)))
     assert isinstance(asyncio.run(client.send(REQUEST)), Ok)
 
 
-async def test_a_client_used_before_a_fork_is_refused_in_the_child(monkeypatch):
+async def test_client_used_before_a_fork_is_refused_in_the_child(monkeypatch):
     async with Server() as server, client_for(server) as client:
         await client.send(REQUEST)
         monkeypatch.setattr(os, "getpid", lambda: -1)  # what a child sees: the same loop, another process
@@ -794,7 +794,7 @@ async def test_a_client_used_before_a_fork_is_refused_in_the_child(monkeypatch):
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="there is no fork here")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-async def test_a_real_child_of_a_fork_is_refused():
+async def test_real_child_of_a_fork_is_refused():
     async with Server() as server, client_for(server) as client:
         await client.send(REQUEST)
         read, write = os.pipe()
@@ -816,7 +816,7 @@ async def test_a_real_child_of_a_fork_is_refused():
 # --- Cancelling ------------------------------------------------------------------------------------------
 
 
-async def test_cancelling_re_raises_drops_the_connection_and_says_so_in_the_log(caplog):
+async def test_cancelling_re_raises_drops_the_connection_and_logs(caplog):
     async with Server(silence) as server, client_for(server) as client:
         call = asyncio.create_task(client.send(REQUEST))
         await server.wait(lambda: server.posts == 1)
@@ -850,7 +850,7 @@ async def test_cancelling_before_the_first_byte_is_quiet(caplog):
 
 
 @pytest.mark.parametrize("make", [HttpxTransport, DirectTransport])
-async def test_after_a_thousand_calls_cancelled_at_random_moments_a_hundred_calls_are_ok(make):
+async def test_calls_after_a_thousand_cancelled_ones_are_ok(make):
     seed = random.Random(360)
 
     async def late(received: Received) -> None:
@@ -877,7 +877,7 @@ async def test_after_a_thousand_calls_cancelled_at_random_moments_a_hundred_call
 # --- Nothing stays behind (what may leak, `test_leaks` hunts) ---------------------------------------------
 
 
-async def test_the_transports_connections_are_gone_when_the_client_is():
+async def test_transports_connections_are_gone_when_the_client_is():
     async with Server() as server:
         async with client_for(server, transport=HttpxTransport()) as client:
             await asyncio.gather(*map(client.send, requests(10)))

@@ -45,7 +45,7 @@ async def test_send_all_gives_the_results_in_the_order_of_the_requests():
     assert server.connections <= 4
 
 
-async def test_a_batch_halts_on_a_wrong_key_and_sends_nothing_more():
+async def test_batch_halts_on_a_wrong_key_and_sends_nothing_more():
     async with Server(status(401, DENIED)) as server, client_for(server) as client:
         async with client.batch([number(n) for n in range(100)], concurrency=5) as batch:
             items = [item async for item in batch]
@@ -55,7 +55,7 @@ async def test_a_batch_halts_on_a_wrong_key_and_sends_nothing_more():
     assert batch.report.halted_by.error_id == "UNAUTHORIZED"
 
 
-async def test_what_waits_for_a_place_when_the_batch_halts_never_leaves():
+async def test_row_waiting_for_a_slot_when_the_batch_halts_is_unsent():
     async with Server(status(401, DENIED)) as server, client_for(server, concurrency=1) as client:
         results = await client.send_all([number(n) for n in range(20)], concurrency=10)
     assert server.posts == 1
@@ -81,7 +81,7 @@ async def test_leaving_a_batch_early_says_what_may_have_been_sent():
         assert isinstance(await client.request_pin(number(99)), Ok)
 
 
-async def test_a_batch_on_a_client_that_is_closed_meanwhile_raises_and_loses_nothing():
+async def test_batch_on_a_client_closed_meanwhile_loses_nothing():
     async with Server(in_turn(ok, silence)) as server:
         client = client_for(server, concurrency=1, deadline=0.5)
         taken = []
@@ -94,7 +94,7 @@ async def test_a_batch_on_a_client_that_is_closed_meanwhile_raises_and_loses_not
         assert server.posts == sum(item.result.disposition is not Disposition.NOT_SENT for item in taken)
 
 
-async def test_send_all_that_is_broken_off_leaves_its_counts_in_the_log(caplog):
+async def test_send_all_that_is_broken_off_logs_its_counts(caplog):
     def broken():
         yield number(0)
         yield number(1)
@@ -108,14 +108,14 @@ async def test_send_all_that_is_broken_off_leaves_its_counts_in_the_log(caplog):
     assert "total=2" in caplog.text
 
 
-async def test_a_gateway_that_is_down_costs_attempts_but_no_entry():
+async def test_gateway_that_is_down_costs_attempts_but_no_entry():
     async with Gateway360Client("k3y", sender="PIZZA", base_url=f"http://127.0.0.1:{free_port()}") as client:
         results = await client.send_all([number(n) for n in range(5)], halt_on=())
     assert all(isinstance(result, TransportFailure) for result in results)
     assert {result.disposition for result in results} == {Disposition.NOT_SENT}
 
 
-async def test_a_wrong_concurrency_of_a_batch_names_itself():
+async def test_wrong_concurrency_of_a_batch_names_itself():
     async with Server() as server, client_for(server) as client:
         with pytest.raises(InvalidConfiguration) as caught:
             client.batch([], concurrency=0)

@@ -41,7 +41,7 @@ def client_for(url: str, **settings) -> Gateway360Client:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_what_the_guard_refuses_is_not_sent_and_says_why(guard, numbers, kind):
+async def test_request_refused_by_the_guard_is_not_sent_and_says_why(guard, numbers, kind):
     async with Server() as server, client_for(server.url, guard=guard) as client:
         first, refused = [await client.request_pin(number) for number in numbers]
         (in_batch,) = await client.send_all(numbers[1:])
@@ -59,7 +59,7 @@ async def test_calls_at_a_time_are_counted_before_they_are_sent():
     assert sum(isinstance(result, Ok) for result in results) == server.posts == 3
 
 
-async def test_what_never_reached_the_gateway_does_not_count():
+async def test_request_that_never_reached_the_gateway_is_not_counted():
     retry = RetryPolicy(base_delay=0.0)
     port = free_port()
     async with client_for(f"http://127.0.0.1:{port}", guard=SpendGuard(total=1), retry=retry) as client:
@@ -89,7 +89,7 @@ async def test_three_failed_lookups_leave_room_for_the_fourth_number():
 
 
 @pytest.mark.parametrize(("waits", "counts"), [(False, True), (True, False)], ids=["after", "before"])
-async def test_a_call_cancelled_counts_if_its_first_byte_had_left(waits, counts):
+async def test_call_cancelled_counts_if_its_first_byte_had_left(waits, counts):
     settings = {"guard": SpendGuard(total=2), "concurrency": 1}
     async with Server(silence) as server, client_for(server.url, **settings) as client:
         calls = [asyncio.create_task(client.request_pin(number)) for number in SPAIN[:2]]
@@ -104,7 +104,7 @@ async def test_a_call_cancelled_counts_if_its_first_byte_had_left(waits, counts)
             call.cancel()
 
 
-async def test_a_call_that_shares_or_repeats_counts_once():
+async def test_call_that_shares_or_repeats_counts_once():
     settings = {"guard": SpendGuard(total=1), "cooldown": 60}
     async with Server() as server, client_for(server.url, **settings) as client:
         results = await asyncio.gather(*(client.request_pin(SPAIN[0]) for _ in range(3)))
@@ -113,7 +113,7 @@ async def test_a_call_that_shares_or_repeats_counts_once():
     assert server.posts == 1
 
 
-def test_what_is_no_guard_names_itself():
+def test_guard_of_another_type_is_refused():
     with pytest.raises(InvalidConfiguration) as caught:
         Gateway360Client("k3y", guard={"total": 3})
     assert caught.value.setting == "guard"

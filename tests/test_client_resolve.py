@@ -51,7 +51,7 @@ async def application(**settings):
         listener.close()
 
 
-async def test_a_lost_answer_becomes_known_when_its_report_comes():
+async def test_lost_answer_becomes_known_when_its_report_comes():
     async with application() as reports, Sandbox() as gateway:
         client = Gateway360Client(
             gateway.api_key, base_url=gateway.base_url, sender="GOOD PIZZA", reports=reports
@@ -70,7 +70,7 @@ async def test_a_lost_answer_becomes_known_when_its_report_comes():
     assert "delivery report" in str(known)
 
 
-async def test_each_request_has_a_report_url_of_its_own_but_for_one_that_names_another():
+async def test_request_without_a_report_url_gets_one_of_its_own():
     reports = DeliveryReports("https://example.com/sms", SECRET)
     async with Server() as server:
         async with Gateway360Client(KEY, base_url=server.url, sender="PIZZA", reports=reports) as client:
@@ -85,7 +85,7 @@ async def test_each_request_has_a_report_url_of_its_own_but_for_one_that_names_a
     assert reports.url_for(first.report_id, NUMBER) in urls
 
 
-async def test_the_tries_of_one_call_share_its_report(at_once):
+async def test_tries_of_one_call_share_its_report(at_once):
     reports = DeliveryReports("https://example.com/sms", SECRET)
     policy = RetryPolicy(base_delay=0.0, max_attempts=2, retry_maybe_sent=True)
     async with Server(silence) as server:
@@ -113,7 +113,7 @@ async def test_identical_requests_still_share_one_exchange():
     assert one.report_id == two.report_id is not None
 
 
-async def test_what_a_batch_left_behind_can_be_resolved_too():
+async def test_result_of_a_batch_can_be_resolved():
     reports = DeliveryReports("https://example.com/sms", SECRET)
     async with Server(silence) as server:
         async with Gateway360Client(KEY, base_url=server.url, sender="PIZZA", reports=reports) as client:
@@ -125,7 +125,7 @@ async def test_what_a_batch_left_behind_can_be_resolved_too():
             assert isinstance(await client.resolve(item.result, timeout=5), Ok)
 
 
-async def test_what_a_store_has_on_record_can_be_resolved_by_the_next_process(later):
+async def test_result_in_a_store_can_be_resolved_by_another_process(later):
     reports, memory = DeliveryReports("https://example.com/sms", SECRET), Memory()
     async with Server(silence) as server:
         for process in range(2):
@@ -162,11 +162,11 @@ async def test_without_a_report_in_time_nothing_is_known():
     ],
     ids=repr,
 )
-async def test_what_is_known_is_given_back(known):
+async def test_resolve_of_a_known_result_gives_it_back(known):
     assert await Gateway360Client(KEY).resolve(known, timeout=1) is known
 
 
-async def test_what_cannot_be_resolved_is_refused():
+async def test_resolve_of_another_type_is_refused():
     lost = TransportFailure("timeout", Disposition.MAYBE_SENT)
     with pytest.raises(InvalidConfiguration, match="reports"):
         await Gateway360Client(KEY).resolve(lost, timeout=1)
@@ -175,13 +175,13 @@ async def test_what_cannot_be_resolved_is_refused():
         await Gateway360Client(KEY, reports=reports).resolve("sent", timeout=1)
 
 
-async def test_what_no_report_can_tell_of_is_given_back():
+async def test_resolve_of_a_result_without_a_report_gives_it_back():
     reports = DeliveryReports("https://example.com/sms", SECRET)
     lost = TransportFailure("timeout", Disposition.MAYBE_SENT)
     assert await Gateway360Client(KEY, reports=reports).resolve(lost, timeout=1) is lost
 
 
-async def test_who_shares_a_request_shares_its_report_even_where_it_leaves_before(later):
+async def test_waiter_that_leaves_early_shares_the_report(later):
     reports = DeliveryReports("https://example.com/sms", SECRET)
     async with Server(silence) as server:
         async with Gateway360Client(KEY, base_url=server.url, sender="PIZZA", reports=reports) as client:
@@ -197,14 +197,14 @@ async def test_who_shares_a_request_shares_its_report_even_where_it_leaves_befor
             assert second.report_id == (await first).report_id is not None
 
 
-async def test_what_a_guard_refused_has_no_report():
+async def test_request_refused_by_the_guard_has_no_report():
     reports = DeliveryReports("https://example.com/sms", SECRET)
     guard = SpendGuard(allowed_prefixes={"351"})
     async with Gateway360Client(KEY, sender="PIZZA", reports=reports, guard=guard) as client:
         assert (await client.request_pin(NUMBER)).report_id is None
 
 
-async def test_a_repeat_that_is_resolved_is_still_a_repeat(later):
+async def test_repeat_that_is_resolved_is_still_a_repeat(later):
     reports = DeliveryReports("https://example.com/sms", SECRET)
     async with Server(silence) as server:
         client = Gateway360Client(KEY, base_url=server.url, sender="PIZZA", reports=reports, cooldown=600)
@@ -226,7 +226,7 @@ def test_reports_are_checked_when_the_client_is_made():
         Gateway360Client(KEY, reports="https://example.com/sms")
 
 
-async def test_what_was_never_sent_has_no_report():
+async def test_request_never_sent_has_no_report():
     reports = DeliveryReports("https://example.com/sms", SECRET)
     client = Gateway360Client(
         KEY,

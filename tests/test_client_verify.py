@@ -43,7 +43,7 @@ def client_for(server: Server, **settings) -> Gateway360Client:
     return Gateway360Client(KEY, base_url=server.url, **settings)
 
 
-async def test_a_try_posts_the_published_request(transport):
+async def test_try_posts_the_published_request(transport):
     async with Server(status(200, YES)) as server, client_for(server, transport=transport()) as client:
         result = await client.verify_pin("+34 666 666 111", PIN)
         assert isinstance(result, Verified)
@@ -59,7 +59,7 @@ async def test_a_try_posts_the_published_request(transport):
     assert verify.header("content-type") == "application/json"
 
 
-async def test_a_wrong_pin_says_how_many_tries_remain():
+async def test_wrong_pin_says_how_many_tries_remain():
     async with Server(status(200, NO)) as server, client_for(server) as client:
         result = await client.verify_pin(NUMBER, PIN)
     assert isinstance(result, NotVerified)
@@ -78,7 +78,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_a_try_is_never_repeated_after_its_first_byte(fault, transport, later):
+async def test_try_is_never_repeated_after_its_first_byte(fault, transport, later):
     behaviour, kind, disposition = FAULTS[fault]
     policy = RetryPolicy(base_delay=0.0, retry_maybe_sent=True, error_ids=frozenset(ErrorId))
     async with Server(behaviour) as server:
@@ -93,7 +93,7 @@ async def test_a_try_is_never_repeated_after_its_first_byte(fault, transport, la
     assert server.posts == 1
 
 
-async def test_a_try_that_never_left_is_made_again(at_once, transport):
+async def test_try_that_never_left_is_made_again(at_once, transport):
     port = free_port()
     client = Gateway360Client(KEY, base_url=f"http://127.0.0.1:{port}", retry=at_once, transport=transport())
     async with client:
@@ -103,7 +103,7 @@ async def test_a_try_that_never_left_is_made_again(at_once, transport):
     assert result.attempts == 4
 
 
-async def test_an_error_of_the_account_is_an_api_error():
+async def test_error_of_the_account_is_an_api_error():
     body = b'{"status":"error","error_id":"UNAUTHORIZED","error_msg":"no"}'
     async with Server(status(401, body)) as server, client_for(server) as client:
         result = await client.verify_pin(NUMBER, PIN)
@@ -151,7 +151,7 @@ async def test_closing_waits_for_a_try_and_refuses_the_next():
         assert isinstance(await trying, Verified)
 
 
-async def test_a_try_that_is_cancelled_says_in_the_log_that_it_may_have_been_counted(caplog):
+async def test_check_cancelled_after_its_first_byte_is_logged(caplog):
     async with Server(silence) as server, client_for(server) as client:
         trying = asyncio.create_task(client.verify_pin(NUMBER, PIN))
         await server.wait(lambda: server.posts == 1)
@@ -164,7 +164,7 @@ async def test_a_try_that_is_cancelled_says_in_the_log_that_it_may_have_been_cou
     assert "may have been sent" in record.getMessage()
 
 
-async def test_a_try_that_is_cancelled_before_its_first_byte_has_nothing_to_say(caplog):
+async def test_check_cancelled_before_its_first_byte_logs_nothing(caplog):
     async with Server(silence) as server, client_for(server) as client:
         trying = asyncio.create_task(client.verify_pin(NUMBER, PIN))
         await asyncio.sleep(0)
@@ -181,7 +181,7 @@ def shown(error: BaseException) -> str:
     return "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
 
 
-async def test_what_an_answer_quotes_is_blanked(transport):
+async def test_answer_that_quotes_the_request_is_blanked(transport):
     quoted = json.dumps({"verified": False, "message": f"{PIN} of {NUMBER} with {KEY}", "pin": int(PIN)})
     async with Server(status(200, quoted.encode())) as server:
         async with client_for(server, transport=transport()) as client:
@@ -206,7 +206,7 @@ async def test_what_an_answer_quotes_is_blanked(transport):
         (PIN, float(NUMBER)),
     ],
 )
-async def test_what_was_typed_is_blanked_however_it_comes_back(typed, echoed):
+async def test_pin_as_typed_is_blanked_in_any_form(typed, echoed):
     answer = json.dumps(
         {"verified": False, "message": f"{echoed}", "echo": echoed, "deep": [{"PIN": echoed}]}
     )
@@ -218,7 +218,7 @@ async def test_what_was_typed_is_blanked_however_it_comes_back(typed, echoed):
     assert NUMBER not in said
 
 
-async def test_a_pin_of_zeros_leaves_our_own_words_alone():
+async def test_pin_of_zeros_leaves_our_own_words_alone():
     async with Server(silence) as server, client_for(server) as client:
         result = await client.verify_pin(NUMBER, "0003", deadline=0.3)
     assert result.detail == "the deadline of 0.3 s passed"
@@ -294,7 +294,7 @@ async def test_verify_pin_sends_what_the_gateway_wrote(typed):
 
 
 @pytest.mark.parametrize("verify_answer", ["nested", "flat", "camel", "list"])
-async def test_a_pin_of_the_sandbox_is_verified_once(transport, verify_answer):
+async def test_pin_of_the_sandbox_is_verified_once(transport, verify_answer):
     async with Sandbox(verify_answer=verify_answer) as gateway:
         client = Gateway360Client(
             gateway.api_key, base_url=gateway.base_url, sender="GOOD PIZZA", transport=transport()

@@ -30,11 +30,11 @@ def site():
     return GUIDE.parent / "site"
 
 
-def test_the_readme_says_how():
+def test_readme_says_how():
     assert "python .docs/guide.py" in README.read_text(encoding="utf-8")
 
 
-def test_the_first_page_of_the_package_leads_to_the_other_modules():
+def test_first_page_of_the_package_names_the_other_modules():
     first, *others = modules()
     text = sys.modules[first].__doc__
     assert [name for name in others if f"`{name}`" not in text] == []

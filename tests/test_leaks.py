@@ -55,7 +55,13 @@ async def client_of(mode, url, **settings):
 
 def seen_of(client, result):
     """Everything that is in a caller's hands after a call."""
-    for value in (client, client._core, client._core.single_flight, client._core.runner, client._core.transport):
+    for value in (
+        client,
+        client._core,
+        client._core.single_flight,
+        client._core.runner,
+        client._core.transport,
+    ):
         yield from (*shown(value), str(getattr(value, "__dict__", "")))
     yield from shown(result)
     yield from carried(result)
@@ -119,7 +125,7 @@ def untrusted() -> ssl.SSLContext:
 
 @modes
 @pytest.mark.parametrize("outcome", ["refused", "TLS refused", "deadline"])
-async def test_no_call_that_fails_on_its_way_shows_the_key_or_the_number(mode, outcome, logged):
+async def test_call_that_fails_shows_no_key_and_no_number(mode, outcome, logged):
     settings = {"deadline": 0.05} if outcome == "deadline" else {}
     async with Server(silence, tls=untrusted() if outcome == "TLS refused" else None) as server:
         url = f"http://127.0.0.1:{free_port()}" if outcome == "refused" else server.url
@@ -177,7 +183,7 @@ def named(behaviour):
 
 @modes
 @pytest.mark.parametrize("behaviour", QUOTES, ids=named)
-async def test_a_key_that_the_gateway_quotes_is_shown_nowhere(mode, behaviour, logged):
+async def test_key_that_the_gateway_quotes_is_shown_nowhere(mode, behaviour, logged):
     async with Server(behaviour) as server, client_of(mode, server.url) as client:
         result = await client.request_pin(NUMBER)
         seen = list(seen_of(client, result))
@@ -194,7 +200,7 @@ async def test_a_key_that_the_gateway_quotes_is_shown_nowhere(mode, behaviour, l
 )
 @pytest.mark.parametrize("mode", ["own", "ready"])
 @pytest.mark.parametrize("behaviour", IN_HTTPCORES_LOG, ids=named)
-async def test_a_key_that_the_gateway_quotes_in_its_head_is_in_no_log(mode, behaviour, logged):
+async def test_key_that_the_gateway_quotes_in_its_head_is_in_no_log(mode, behaviour, logged):
     async with Server(behaviour) as server, client_of(mode, server.url) as client:
         await client.request_pin(NUMBER)
     assert_nowhere(KEY, logged())
@@ -202,7 +208,7 @@ async def test_a_key_that_the_gateway_quotes_in_its_head_is_in_no_log(mode, beha
 
 @modes
 @pytest.mark.parametrize("behaviour", [as_a_body, in_a_header], ids=named)
-async def test_a_number_that_the_gateway_quotes_beside_its_answer_is_shown_nowhere(mode, behaviour):
+async def test_number_quoted_beside_an_answer_is_shown_nowhere(mode, behaviour):
     async with Server(behaviour) as server, client_of(mode, server.url) as client:
         result = await client.request_pin(NUMBER)
         assert_nowhere(NUMBER, [*seen_of(client, result), *(text for _, text in reachable(client))])
@@ -212,7 +218,7 @@ async def test_a_number_that_the_gateway_quotes_beside_its_answer_is_shown_nowhe
 @pytest.mark.parametrize(
     "behaviour", [in_a_message, as_a_header_line, as_a_status_line, the_number_alone], ids=named
 )
-async def test_a_number_that_the_gateway_quotes_is_masked_in_the_result(mode, behaviour):
+async def test_number_quoted_by_the_gateway_is_masked_in_the_result(mode, behaviour):
     async with Server(behaviour) as server, client_of(mode, server.url) as client:
         result = await client.request_pin(NUMBER)
         assert_nowhere(NUMBER, seen_of(client, result))
@@ -226,7 +232,7 @@ ENTRIES = [NUMBER, f"+{NUMBER}", WRONG, {"msisdn": NUMBER, "sender": "X" * 40}, 
 
 @modes
 @pytest.mark.parametrize("behaviour", [ok, close, OUTCOMES["unauthorized"]], ids=["ok", "closed", "halted"])
-async def test_no_item_and_no_report_of_a_batch_shows_the_key_or_a_number(mode, behaviour, logged):
+async def test_batch_items_and_report_show_no_key_and_no_number(mode, behaviour, logged):
     async with Server(behaviour) as server, client_of(mode, server.url) as client:
         async with client.batch(ENTRIES) as batch:
             items = [item async for item in batch]
@@ -246,7 +252,7 @@ async def test_no_item_and_no_report_of_a_batch_shows_the_key_or_a_number(mode, 
     assert_nowhere(NUMBER, seen)
 
 
-async def test_a_client_cannot_be_pickled_with_its_key():
+async def test_client_cannot_be_pickled_with_its_key():
     client = Gateway360Client(KEY)
     with pytest.raises(TypeError) as caught:
         pickle.dumps(client)
@@ -254,7 +260,7 @@ async def test_a_client_cannot_be_pickled_with_its_key():
     assert_nowhere(KEY, (f"{path}: {text}" for path, text in reachable(client)))
 
 
-async def test_the_walk_finds_what_an_attribute_holds():
+async def test_walk_finds_what_an_attribute_holds():
     """Or it would prove nothing."""
     transport = HttpxTransport()
     transport.planted = [{"key": KEY.encode()}]

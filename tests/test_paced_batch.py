@@ -41,7 +41,7 @@ def client_of(server: Server, settings, **more) -> Gateway360Client:
     return Gateway360Client("key", sender="X", base_url=server.url, **settings, **more)
 
 
-async def test_a_row_that_waits_for_the_rate_is_not_yet_a_call(named):
+async def test_row_that_waits_for_the_rate_is_not_yet_a_call(named):
     settings, name = named
     async with Server(status(200, b'{"status": "ok"}')) as server:
         async with client_of(server, settings, rate=20.0, deadline=0.3) as client:
@@ -50,7 +50,7 @@ async def test_a_row_that_waits_for_the_rate_is_not_yet_a_call(named):
     assert server.posts == 12
 
 
-async def test_a_batch_that_begins_no_more_ends_without_the_rows_that_wait(named):
+async def test_batch_stopped_ends_without_the_rows_that_wait(named):
     settings, name = named
     items = []
     async with Server(status(200, b'{"status": "ok"}')) as server:
@@ -64,7 +64,7 @@ async def test_a_batch_that_begins_no_more_ends_without_the_rows_that_wait(named
             assert batch.report.unconsumed == ()
 
 
-async def test_a_batch_that_is_stopped_before_it_begins_reads_nothing(named):
+async def test_batch_that_is_stopped_before_it_begins_reads_nothing(named):
     settings, name = named
     async with Server(status(200, b'{"status": "ok"}')) as server:
         async with client_of(server, settings, rate=AN_HOUR) as client:
@@ -75,7 +75,7 @@ async def test_a_batch_that_is_stopped_before_it_begins_reads_nothing(named):
     assert server.posts == 0
 
 
-async def test_a_batch_without_a_rate_begins_no_more_and_frees_what_it_has_claimed():
+async def test_batch_without_a_rate_stopped_frees_its_claims():
     """Of 40 rows, one is on its way at a time, and up to 20 are claimed ahead."""
     held = asyncio.Event()
 
@@ -97,7 +97,7 @@ async def test_a_batch_without_a_rate_begins_no_more_and_frees_what_it_has_claim
     assert server.posts == 40
 
 
-async def test_a_halted_batch_at_a_slow_rate_accounts_for_all_rows_at_once(named):
+async def test_batch_halted_at_a_slow_rate_accounts_for_all_rows(named):
     settings, name = named
     refused = b'{"status": "error", "error_id": "UNAUTHORIZED"}'
     async with Server(status(401, refused)) as server:
@@ -108,7 +108,7 @@ async def test_a_halted_batch_at_a_slow_rate_accounts_for_all_rows_at_once(named
     assert [getattr(result, "reason", None) for result in results].count(SkipReason.HALTED) == 299
 
 
-async def test_a_row_that_is_no_request_leaves_its_permit_to_the_next(named):
+async def test_row_that_is_no_request_leaves_its_permit_to_the_next(named):
     settings, name = named
     rows = ["12", "34600000000", "34600000000", "13"]
     async with Server(status(200, b'{"status": "ok"}')) as server:
@@ -117,7 +117,7 @@ async def test_a_row_that_is_no_request_leaves_its_permit_to_the_next(named):
     assert [str(result.disposition) for result in results] == ["not_sent", "sent", "not_sent", "not_sent"]
 
 
-async def test_a_store_that_grants_no_permits_is_the_result_of_each_row():
+async def test_store_without_permits_is_the_result_of_each_row():
     class Away(MemoryStore):
         async def permits(self, key, count, interval):
             raise StoreError("is away", "one that is there", passing=False)
@@ -148,7 +148,7 @@ async def test_with_a_cooldown_in_a_store_a_row_takes_one_permit():
     assert taken == 3
 
 
-async def test_callers_that_are_let_go_leave_the_others_their_turns():
+async def test_callers_let_go_leave_the_others_their_permits():
     over = False
     permits = Permits(1000.0)
     try:
@@ -172,7 +172,7 @@ async def test_callers_that_are_let_go_leave_the_others_their_turns():
         await permits.aclose()
 
 
-async def test_a_row_that_waits_when_the_block_is_left_is_not_lost(named):
+async def test_row_that_waits_when_the_block_is_left_is_not_lost(named):
     settings, name = named
     async with Server(status(200, b'{"status": "ok"}')) as server:
         async with client_of(server, settings, rate=AN_HOUR, concurrency=1) as client:
@@ -185,7 +185,7 @@ async def test_a_row_that_waits_when_the_block_is_left_is_not_lost(named):
     assert server.posts == 1
 
 
-async def test_a_client_that_is_closed_while_a_row_waits_says_so(named):
+async def test_client_that_is_closed_while_a_row_waits_says_so(named):
     settings, name = named
     items = []
     async with Server(status(200, b'{"status": "ok"}')) as server:
@@ -198,7 +198,7 @@ async def test_a_client_that_is_closed_while_a_row_waits_says_so(named):
     assert [item.result.disposition for item in items] == ["sent", "not_sent"]
 
 
-async def test_a_limiter_that_raises_is_a_row_that_was_not_sent(named):
+async def test_limiter_that_raises_is_a_row_that_was_not_sent(named):
     class Broken(contextlib.AbstractAsyncContextManager[None]):
         async def __aenter__(self):
             raise ValueError("broken")
@@ -218,7 +218,7 @@ async def test_a_limiter_that_raises_is_a_row_that_was_not_sent(named):
     assert server.posts == 0
 
 
-async def test_a_stopped_batch_says_of_a_resend_that_waits_that_it_may_have_been_sent():
+async def test_resend_waiting_in_a_stopped_batch_is_maybe_sent():
     memory = Memory()
     async with Server(close) as server:
         async with client_of(server, {"store": MemoryStore(memory)}) as client:

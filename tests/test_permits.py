@@ -70,7 +70,7 @@ class Scripted:
         return answer
 
 
-async def test_permits_ask_one_question_for_all_callers_and_grant_in_the_order_of_asking():
+async def test_permits_are_asked_at_once_and_granted_in_order():
     grant = Scripted((3, 0.0), (2, -0.01))
     permits, order = Permits(1000.0, grant), []
 
@@ -96,7 +96,7 @@ async def test_permit_of_a_caller_that_gives_up_is_the_next_ones():
     await permits.aclose()
 
 
-async def test_permit_that_is_granted_as_its_caller_is_cancelled_is_given_back():
+async def test_permit_granted_to_a_cancelled_caller_is_given_back():
     permits = Permits(1000.0, Scripted((2, 0.0)))
     call = asyncio.create_task(permits.wait(5.0))
     while not permits._waiting:
@@ -173,7 +173,7 @@ async def test_permits_that_others_have_taken_are_asked_for_again():
     await permits.aclose()
 
 
-async def test_of_permits_that_are_late_one_is_used_and_the_others_are_lost(monkeypatch):
+async def test_permits_that_are_late_are_lost_but_for_one(monkeypatch):
     """A process that was held up does not make up for it all at once; and one that always is gets on all the same."""
     monkeypatch.setattr(permits_module, "_LATE", -1.0)  # as if each answer had been a second on its way
     grant = Scripted((4, 0.0), (2, 0.0), (0, 60.0))
@@ -187,7 +187,7 @@ async def test_of_permits_that_are_late_one_is_used_and_the_others_are_lost(monk
     await permits.aclose()
 
 
-async def test_caller_waits_for_an_absent_store_as_long_as_it_has_patience():
+async def test_caller_waits_for_an_absent_store_for_its_timeout():
     permits = Permits(1000.0, Scripted(AWAY, AWAY, (1, 0.0)))
     patient, hasty, gone = (asyncio.create_task(permits.wait(wait)) for wait in (60.0, 0.0, 60.0))
     await asyncio.sleep(0)

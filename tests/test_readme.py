@@ -18,7 +18,7 @@ ALL = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
-def test_an_example_is_in_order(example):
+def test_example_is_in_order(example):
     check = ["check", "--select=B,F,I,UP", "--target-version=py311", "--output-format=concise"]
     check += ["--config", 'lint.isort.known-first-party = ["gateway360_async"]']
     for command in check, ["format", "--line-length=100", "--diff"]:
@@ -37,7 +37,7 @@ def test_there_are_exactly_two_commands_for_a_fresh_machine():
     )
 
 
-def test_every_command_is_one_that_the_tests_of_the_command_line_run():
+def test_commands_are_those_that_the_command_line_tests_run():
     shown = re.findall(r"^gateway360 (?:.*\\\n)*.*$", ALL, re.MULTILINE)
     assert len(shown) > 4
     run = {command for examples in EXAMPLES_OF_COMMANDS.values() for _, command in examples}
@@ -52,12 +52,12 @@ def test_every_test_that_proves_a_claim_is_there():
         assert (f"def {test}" if test else "test") in text.lower(), (file, test)
 
 
-def test_the_readme_has_at_most_200_lines():
+def test_readme_has_at_most_200_lines():
     assert TEXT.count("\n") <= 200
 
 
 @pytest.mark.timeout(180)
-def test_applications_of_the_readme_and_the_guide_pass_strict_type_checkers(tmp_path):
+def test_applications_pass_strict_type_checkers(tmp_path):
     applications = [example for example in EXAMPLES if "FastAPI(lifespan" in example.source]
     assert {example.path.name for example in applications} == {"README.md", "web-applications.md"}
     for index, example in enumerate(applications):

@@ -66,7 +66,7 @@ def told(result) -> tuple[str, str | None]:
 # --- The claim comes first (rule 1) --------------------------------------------------------------------------
 
 
-async def test_call_with_a_key_is_claimed_before_its_first_byte_and_completed_after():
+async def test_call_with_a_key_is_claimed_first_and_completed_after():
     store = ScriptedStore()
     async with Server() as server, client_for(server, store) as client:
         store.before["claim"] = gate = Gate()
@@ -136,7 +136,7 @@ async def test_call_waits_for_a_store_that_comes_back():
     assert not store.opened
 
 
-async def test_claim_whose_answer_is_lost_is_asked_again_with_its_token():
+async def test_claim_without_an_answer_is_asked_again_with_its_token():
     store = ScriptedStore(timeout=60.0)
     store.after["claim"] = failing(AWAY, None)
     async with Server() as server, client_for(server, store) as client:
@@ -157,7 +157,7 @@ async def test_claim_whose_answer_stays_lost_is_withdrawn():
     assert server.posts == 1
 
 
-async def test_claim_that_is_under_way_when_its_call_is_cancelled_is_withdrawn(caplog):
+async def test_claim_of_a_cancelled_call_is_withdrawn(caplog):
     store = ScriptedStore()
     async with Server() as server, client_for(server, store) as client:
         await client.connect()
@@ -175,7 +175,7 @@ async def test_claim_that_is_under_way_when_its_call_is_cancelled_is_withdrawn(c
     assert "may have been sent" not in caplog.text
 
 
-async def test_call_that_is_cancelled_while_the_store_opens_leaves_the_others_waiting():
+async def test_call_cancelled_while_the_store_opens_leaves_the_others():
     store = ScriptedStore()
     store.before["open"] = gate = Gate()
     async with Server() as server, client_for(server, store) as client:
@@ -203,7 +203,7 @@ async def test_call_with_the_same_key_gets_the_result_of_the_first():
     assert server.posts == 2
 
 
-async def test_calls_at_once_with_one_key_share_and_with_two_take_turns():
+async def test_calls_with_one_key_share_and_with_two_take_turns():
     async with Server() as server, client_for(server, ScriptedStore()) as client:
         calls = [client.send(REQUEST, idempotency_key=key) for key in "1122"]
         results = await asyncio.gather(*calls)
@@ -277,7 +277,7 @@ async def test_record_that_cannot_be_read_may_have_been_sent():
     assert server.posts == 1
 
 
-async def test_what_is_raised_before_the_first_byte_leaves_the_key_free():
+async def test_exception_before_the_first_byte_leaves_the_key_free():
     class Closed(contextlib.AbstractAsyncContextManager):
         async def __aenter__(self) -> None:
             raise LookupError("no more today")
@@ -295,7 +295,7 @@ async def test_what_is_raised_before_the_first_byte_leaves_the_key_free():
 # --- Another holder ----------------------------------------------------------------------------------------------
 
 
-async def test_call_whose_key_is_in_progress_elsewhere_waits_for_its_result():
+async def test_call_whose_key_is_in_progress_waits_for_its_result():
     memory, gate = Memory(), Gate()
 
     async def held(received) -> None:
@@ -315,7 +315,7 @@ async def test_call_whose_key_is_in_progress_elsewhere_waits_for_its_result():
 
 
 @pytest.mark.parametrize("ends", ["deadline", "cancelled", "store"])
-async def test_call_that_ends_while_another_holder_sends_may_have_been_sent(ends, later, caplog):
+async def test_call_ending_while_another_holder_sends_is_maybe_sent(ends, later, caplog):
     memory, reports = Memory(), DeliveryReports("https://shop.test/reports", "s3cret" * 8)
     store = ScriptedStore(memory)
     async with (
@@ -412,7 +412,7 @@ async def _advance(clock, seconds) -> None:
     clock.advance(seconds)
 
 
-async def test_lease_that_is_too_short_is_renewed_before_the_first_byte(clock):
+async def test_lease_too_short_is_renewed_before_the_first_byte(clock):
     store = ScriptedStore()
     store.after["claim"] = lambda _items: _advance(clock, 20)  # as a machine that slept
     async with Server() as server, client_for(server, store) as client:
@@ -486,7 +486,7 @@ async def test_result_is_given_out_when_it_is_on_record():
         assert isinstance(await call, Ok)
 
 
-async def test_result_whose_store_is_away_is_given_out_logged_and_put_on_record_later(caplog):
+async def test_result_whose_store_is_away_is_recorded_later(caplog):
     store = ScriptedStore()
     async with Server() as server, client_for(server, store) as client:
         store.before["complete"] = failing(AWAY)
@@ -559,7 +559,7 @@ async def test_call_whose_deadline_passes_is_on_record(later):
 
 
 @pytest.mark.parametrize("cancelled", [True, False])
-async def test_deadline_that_passes_while_the_result_is_recorded_takes_nothing(cancelled, later):
+async def test_deadline_while_the_result_is_recorded_takes_nothing(cancelled, later):
     store = ScriptedStore()
     async with Server() as server, client_for(server, store, deadline=500) as client:
         store.before["complete"] = gate = Gate()
@@ -580,7 +580,7 @@ async def test_deadline_that_passes_while_the_result_is_recorded_takes_nothing(c
 # --- Opening and closing -------------------------------------------------------------------------------------------
 
 
-async def test_store_that_two_clients_share_is_open_until_both_have_closed():
+async def test_store_of_two_clients_is_open_until_both_are_closed():
     store = ScriptedStore()
     async with Server() as server, client_for(server, store) as one:
         async with client_for(server, store) as other:
@@ -629,7 +629,7 @@ async def test_closing_breaks_off_a_store_that_opens():
             await client._core.session.keys()
 
 
-async def test_opening_that_fails_when_its_callers_have_gone_is_no_noise():
+async def test_connecting_that_fails_without_callers_logs_nothing():
     store = ScriptedStore()
     store.before["open"] = gate = Gate()
     async with Server() as server, client_for(server, store) as client:
@@ -719,7 +719,7 @@ def test_store_of_another_event_loop_raises():
         runner.run(store.aclose())
 
 
-def test_what_is_no_store_is_refused():
+def test_store_of_another_type_is_refused():
     with pytest.raises(InvalidConfiguration, match="store"):
         Gateway360Client("k3y", store="redis://localhost")
 
@@ -747,7 +747,7 @@ def shared(request):
     return lambda: {"store": ScriptedStore() if request.param == "stored" else None}
 
 
-async def test_cooldown_replays_what_was_sent_and_lets_the_rest_be_sent(shared):
+async def test_cooldown_replays_sent_results_and_lets_others_be_sent(shared):
     async with Server(in_turn(REFUSED, UNPAID, _close, ok)) as server:
         async with client_for(server, cooldown=60, **shared()) as client:
             results = [await client.send(REQUEST) for _ in range(4)]
@@ -784,7 +784,7 @@ async def test_guard_refuses_at_its_limits(shared, guard, kinds):
     assert server.posts == kinds.count(None)
 
 
-async def test_guard_counts_a_refusal_of_the_gateway_as_an_attempt_alone(shared):
+async def test_guard_counts_a_gateways_refusal_as_an_attempt_alone(shared):
     guard = SpendGuard(per_number=1, attempts=2)
     async with Server(in_turn(REFUSED, ok)) as server, client_for(server, guard=guard, **shared()) as client:
         results = [await client.send(REQUEST) for _ in range(3)]
@@ -809,7 +809,7 @@ async def test_rate_is_waited_for(shared):
     assert [type(result) for result in results] == [Ok] * 5
 
 
-async def test_result_of_an_earlier_client_is_known_to_one_that_may_not_send():
+async def test_result_of_another_client_is_known_to_a_refused_call():
     memory = Memory()
     guard = SpendGuard(allowed_prefixes={"351"})
     async with Server() as server, client_for(server, ScriptedStore(memory)) as one:
@@ -834,7 +834,7 @@ async def test_refusal_stands_for_its_key_and_not_for_its_number():
     assert server.posts == 2
 
 
-async def test_number_that_another_client_sends_to_is_waited_for_and_not_said_to_be_sent(later):
+async def test_number_that_another_client_sends_to_is_waited_for(later):
     memory, store = Memory(), ScriptedStore()
     store._memory = memory
     async with (
@@ -853,7 +853,7 @@ async def test_number_that_another_client_sends_to_is_waited_for_and_not_said_to
     assert server.posts == 1
 
 
-async def test_number_whose_earlier_call_left_no_result_may_have_been_sent(monkeypatch):
+async def test_number_whose_earlier_call_left_no_result_is_maybe_sent(monkeypatch):
     memory = Memory()
     async with Server(silence) as server, client_for(server, ScriptedStore(memory), cooldown=60) as one:
         first = asyncio.create_task(one.send(REQUEST))
@@ -871,7 +871,7 @@ async def test_number_whose_earlier_call_left_no_result_may_have_been_sent(monke
 
 
 @pytest.mark.parametrize("cooldown", [None, 60])
-async def test_key_that_is_not_claimed_neither_takes_a_permit_nor_waits_for_one(cooldown):
+async def test_key_that_is_not_claimed_takes_no_permit(cooldown):
     store = ScriptedStore()
     async with Server() as server, client_for(server, store, rate=0.001, cooldown=cooldown) as client:
         first = await client.send(REQUEST, idempotency_key="1")
@@ -898,7 +898,7 @@ async def test_permit_of_a_claim_that_another_holder_won_is_given_back():
     assert server.posts == 1
 
 
-async def test_permit_of_a_call_that_ends_before_its_attempt_is_given_back():
+async def test_permit_of_a_call_without_an_attempt_is_given_back():
     store = ScriptedStore()
     async with Server(silence) as server, client_for(server, store, rate=1000.0, concurrency=1) as client:
         busy = asyncio.create_task(client.send(PinRequest(ELSEWHERE, "PIZZA"), idempotency_key="0"))
@@ -916,7 +916,7 @@ async def test_permit_of_a_call_that_ends_before_its_attempt_is_given_back():
     assert server.posts == 1
 
 
-async def test_request_that_the_guard_never_lets_through_waits_for_no_permit():
+async def test_request_refused_by_the_guard_waits_for_no_permit():
     store, guard = ScriptedStore(), SpendGuard(allowed_prefixes={"351"})
     async with Server() as server, client_for(server, store, rate=0.001, guard=guard) as client:
         assert told(await client.send(REQUEST)) == ("not_sent", FailureKind.PREFIX_NOT_ALLOWED)

@@ -35,7 +35,7 @@ def all_of(keys: KeyBuilder) -> list[bytes]:
     ]
 
 
-def test_keys_of_other_things_secrets_namespaces_and_gateways_differ():
+def test_keys_of_other_kinds_secrets_and_gateways_differ():
     builders = [
         KEYS,
         KeyBuilder(b"1" * 32, "shop", "https://gateway.test/api"),
@@ -61,7 +61,7 @@ def test_account_tells_api_keys_apart_and_shows_none():
     assert repr(KEYS) == "<KeyBuilder>"
 
 
-def test_token_of_a_process_that_runs_is_not_gone_and_of_one_that_ended_is():
+def test_token_is_gone_once_its_process_has_ended():
     code = "from gateway360_async._runner._keys import new_token; print(new_token(), flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -41,7 +41,7 @@ def put(lane, *items, until=math.inf, gap=0.0):
     return [lane.put([item], loop, until=until, gap=gap) for item in items]
 
 
-async def test_lane_while_a_round_trip_is_under_way_collects_for_the_next():
+async def test_lane_during_a_round_trip_collects_for_the_next():
     ask = Asker(gate=Gate())
     lane = Lane(ask, 9.0)
     first = put(lane, 1)
@@ -70,7 +70,7 @@ async def test_lane_with_many_asks_in_blocks():
     assert [len(trip) for trip in ask.trips] == [500, 500, 1]
 
 
-async def test_lane_gives_each_block_its_own_answers_and_takes_none_apart():
+async def test_lane_gives_each_block_its_own_answers():
     ask = Asker()
     lane = Lane(ask, 9.0)
     loop = asyncio.get_running_loop()

@@ -107,7 +107,7 @@ async def test_batch_on_another_gateway_has_rows_of_its_own():
         assert await run(rehearsal, memory) == await run(server, memory) == ["sent"] * 3
 
 
-async def test_row_is_claimed_before_its_first_byte_and_given_out_when_on_record():
+async def test_row_is_claimed_first_and_given_out_when_recorded():
     store = ScriptedStore()
     async with Server() as server, client_for(server, store) as client:
         store.before["claim"], store.before["complete"] = claim, complete = Gate(), Gate()
@@ -145,7 +145,7 @@ async def test_row_that_was_corrected_after_a_final_refusal_is_sent():
     assert server.posts == 2
 
 
-async def test_row_that_was_not_sent_for_a_passing_reason_is_sent_by_the_next_run():
+async def test_row_unsent_for_a_passing_reason_is_sent_by_the_next_run():
     memory = Memory()
     once = {"settings": {"retry": RetryPolicy(max_attempts=1)}}
     async with Server(in_turn(status(429), ok)) as server:
@@ -169,7 +169,7 @@ async def test_duplicates_are_skipped_or_counted_as_occurrences():
 
 @pytest.mark.parametrize("corrected", [True, False])
 @pytest.mark.usefixtures("gone")
-async def test_row_in_doubt_is_reported_and_only_sent_where_the_caller_says_so(corrected):
+async def test_row_in_doubt_is_sent_only_with_resend_maybe_sent(corrected):
     memory = Memory()
     row = PinRequest(NUMBER, "PASTA" if corrected else "PIZZA")
     async with Server() as server:
@@ -270,7 +270,7 @@ async def test_resending_wants_a_name():
 # --- Several machines ------------------------------------------------------------------------------------------------
 
 
-async def test_two_clients_share_a_batch_and_both_give_the_account_of_all_rows():
+async def test_two_clients_share_a_batch_and_both_report_all_rows():
     memory = Memory()
     async with Server() as server:
         async with (
@@ -313,7 +313,7 @@ async def test_two_clients_mix_the_rows_that_are_at_hand(at_hand, monkeypatch):
     assert server.posts == len(NUMBERS)
 
 
-async def test_batch_that_is_left_while_rows_are_read_ahead_counts_them(monkeypatch):
+async def test_batch_left_while_rows_are_read_ahead_counts_them(monkeypatch):
     monkeypatch.setattr(_rows, "_POLL", 3600.0)
     memory = Memory()
     async with Server(silence) as server:
@@ -373,7 +373,7 @@ async def test_row_whose_holders_lease_ends_is_in_doubt():
 
 
 @pytest.mark.parametrize("most", [1, 200])
-async def test_many_rows_that_are_set_aside_are_looked_at_before_more_is_read(monkeypatch, most):
+async def test_rows_set_aside_are_looked_at_before_more_are_read(monkeypatch, most):
     monkeypatch.setattr(_rows, "_BLOCK", most)
     clock = FakeClock()
     memory = Memory(clock)
@@ -409,7 +409,7 @@ async def test_rows_are_sent_while_others_are_looked_at(monkeypatch):
     assert server.posts == 9
 
 
-async def test_rows_that_are_free_are_sent_before_others_are_looked_at_again(monkeypatch):
+async def test_rows_that_are_free_are_sent_before_others_are_looked_at(monkeypatch):
     monkeypatch.setattr(_rows, "_BLOCK", 1)
     monkeypatch.setattr(_named, "AHEAD", 0)
     memory = Memory()
@@ -458,7 +458,7 @@ async def test_rows_that_are_at_hand_are_claimed_a_hundred_at_a_time():
     assert server.posts == 150
 
 
-async def test_rows_that_are_set_aside_when_the_store_goes_are_in_doubt_for_this_run():
+async def test_rows_set_aside_when_the_store_goes_are_in_doubt():
     memory = Memory()
     store = ScriptedStore(memory)
     async with Server() as server:
@@ -470,7 +470,7 @@ async def test_rows_that_are_set_aside_when_the_store_goes_are_in_doubt_for_this
     assert "another process had it, and the store is away" in results[0].detail
 
 
-async def test_row_that_is_set_aside_while_others_are_looked_at_in_vain_is_in_doubt_too(monkeypatch):
+async def test_row_set_aside_as_the_store_goes_is_in_doubt_too(monkeypatch):
     monkeypatch.setattr(_rows, "_BLOCK", 1)
     memory = Memory()
     store, looked_at = ScriptedStore(memory), Gate()
@@ -496,7 +496,7 @@ async def test_row_that_is_set_aside_while_others_are_looked_at_in_vain_is_in_do
             assert [outcome(result) for result in await sending] == ["maybe_sent"] * 2
 
 
-async def test_store_that_breaks_while_rows_are_set_aside_ends_the_batch_and_loses_no_row():
+async def test_store_that_breaks_with_rows_set_aside_loses_no_row():
     memory = Memory()
     store = ScriptedStore(memory)
     async with Server() as server:
@@ -585,7 +585,7 @@ async def test_permit_of_a_row_that_another_run_claimed_is_given_back():
     assert server.posts == 1
 
 
-async def test_permit_of_a_row_that_waits_for_a_slot_when_the_block_is_left_is_given_back():
+async def test_permit_of_a_row_left_without_a_slot_is_given_back():
     store = ScriptedStore()
     async with Server(silence) as server, client_for(server, store, rate=1000.0) as client:
         returned = []
@@ -601,7 +601,7 @@ async def test_permit_of_a_row_that_waits_for_a_slot_when_the_block_is_left_is_g
 # --- The store fails -------------------------------------------------------------------------------------------------
 
 
-async def test_row_whose_store_is_away_is_not_sent_and_one_whose_store_breaks_ends_the_batch():
+async def test_row_whose_store_is_away_is_not_sent():
     store = ScriptedStore()
     async with Server() as server, client_for(server, store) as client:
         store.before["claim"] = failing(AWAY)
@@ -617,7 +617,7 @@ async def test_row_whose_store_is_away_is_not_sent_and_one_whose_store_breaks_en
     assert {outcome(item.result) for item in [*items, *batch.report.unconsumed]} == {"not_sent"}
 
 
-async def test_store_that_goes_when_a_row_is_to_be_recorded_takes_no_result():
+async def test_store_that_goes_before_a_completion_takes_no_result():
     memory = Memory()
     store = ScriptedStore(memory)
     async with Server() as server, client_for(server, store) as client:
@@ -767,7 +767,7 @@ async def test_row_after_a_halt_is_looked_at(error, monkeypatch):
     assert batch.report.halted
 
 
-async def test_batch_that_is_left_while_a_row_after_a_halt_is_looked_at_loses_no_row(monkeypatch):
+async def test_batch_left_while_it_looks_after_a_halt_loses_no_row(monkeypatch):
     monkeypatch.setattr(_named, "AHEAD", 0)
     store = ScriptedStore()
     async with Server(UNPAID) as server, client_for(server, store) as client:
@@ -779,7 +779,7 @@ async def test_batch_that_is_left_while_a_row_after_a_halt_is_looked_at_loses_no
     assert batch.report.halted
 
 
-async def test_batch_that_is_left_settles_what_is_in_flight_and_frees_what_was_only_claimed():
+async def test_batch_left_ends_calls_in_flight_and_frees_its_claims():
     memory = Memory()
     async with Server(silence) as server, client_for(server, ScriptedStore(memory)) as client:
         async with client.batch(NUMBERS[:5], name="1", concurrency=1) as batch:
@@ -789,7 +789,7 @@ async def test_batch_that_is_left_settles_what_is_in_flight_and_frees_what_was_o
     assert {each for _, each in left[1:]} == {"not_sent"}
 
 
-async def test_batch_that_is_left_while_a_block_of_rows_is_read_counts_them():
+async def test_batch_left_while_a_block_is_read_counts_its_rows():
     async with Server() as server, client_for(server, ScriptedStore(), concurrency=1) as client:
         async with client.batch([NUMBER, "x", "y"], name="1") as batch:
             while batch.report.total < 2:  # the second waits for room
@@ -800,7 +800,7 @@ async def test_batch_that_is_left_while_a_block_of_rows_is_read_counts_them():
     assert server.posts == 0
 
 
-async def test_input_that_fails_while_a_block_of_rows_is_read_takes_none_of_them():
+async def test_input_that_fails_within_a_block_loses_no_row():
     def rows():
         yield from NUMBERS[:3]
         raise LookupError("the file has ended early")
@@ -815,7 +815,7 @@ async def test_input_that_fails_while_a_block_of_rows_is_read_takes_none_of_them
     assert server.posts == 3
 
 
-async def test_rows_that_are_at_hand_are_claimed_in_blocks_ahead_of_the_exchanges():
+async def test_rows_at_hand_are_claimed_in_blocks_ahead():
     store = ScriptedStore()
     async with Server(silence) as server, client_for(server, store) as client:
         async with client.batch(NUMBERS, name="1", concurrency=5):
@@ -825,7 +825,7 @@ async def test_rows_that_are_at_hand_are_claimed_in_blocks_ahead_of_the_exchange
     assert server.posts == 5
 
 
-async def test_batch_that_is_left_while_a_claim_is_under_way_withdraws_it():
+async def test_batch_left_during_a_claim_withdraws_it():
     memory = Memory()
     store = ScriptedStore(memory)
     async with Server() as server:
@@ -841,7 +841,7 @@ async def test_batch_that_is_left_while_a_claim_is_under_way_withdraws_it():
         assert await run(server, memory, [NUMBER]) == ["sent"]
 
 
-async def test_batch_that_is_stopped_as_a_row_gets_its_permit_gives_it_back():
+async def test_batch_stopped_as_a_row_gets_its_permit_gives_it_back():
     store = ScriptedStore()
     async with Server() as server, client_for(server, store, rate=1000.0) as client:
         batch, wait = client.batch([NUMBER], name="1"), client._core.permits.wait
@@ -859,7 +859,7 @@ async def test_batch_that_is_stopped_as_a_row_gets_its_permit_gives_it_back():
     assert store.of("claim") == []
 
 
-async def test_batch_without_a_name_takes_its_permit_before_its_row_is_claimed():
+async def test_batch_without_a_name_takes_permits_before_claims():
     store = ScriptedStore()
     async with Server() as server, client_for(server, store, rate=1000.0, cooldown=60) as client:
         results = await client.send_all(NUMBERS[:3])
@@ -869,7 +869,7 @@ async def test_batch_without_a_name_takes_its_permit_before_its_row_is_claimed()
     assert server.posts == 3
 
 
-async def test_batch_that_is_left_after_its_first_item_goes_on_in_the_next_run():
+async def test_batch_left_after_its_first_item_goes_on_in_the_next_run():
     memory = Memory()
     async with Server() as server:
         async with client_for(server, ScriptedStore(memory)) as client:
@@ -904,7 +904,7 @@ async def test_batch_that_is_left_while_freed_rows_wait_counts_them():
     assert [outcome(item.result) for item in batch.report.unconsumed] == ["not_sent"]
 
 
-async def test_batch_that_is_left_while_known_rows_wait_for_room_loses_none():
+async def test_batch_left_while_known_rows_wait_for_room_loses_none():
     clock = FakeClock()
     memory = Memory(clock)
     store = ScriptedStore(memory)
@@ -921,7 +921,7 @@ async def test_batch_that_is_left_while_known_rows_wait_for_room_loses_none():
 
 
 @pytest.mark.parametrize("ahead", [0, 20])
-async def test_client_that_is_closed_while_a_batch_runs_sends_no_more_and_frees_the_rest(ahead, monkeypatch):
+async def test_client_closed_while_a_batch_runs_frees_the_rest(ahead, monkeypatch):
     monkeypatch.setattr(_named, "AHEAD", ahead)
     memory, gate = Memory(), Gate()
 
@@ -951,7 +951,7 @@ async def test_client_that_is_closed_while_a_batch_runs_sends_no_more_and_frees_
         assert not client.store.opened
 
 
-async def test_client_that_is_closed_while_a_claim_is_under_way_releases_its_row():
+async def test_client_closed_during_a_claim_releases_its_row():
     memory = Memory()
     store = ScriptedStore(memory)
     async with Server() as server:
@@ -993,7 +993,7 @@ async def test_client_that_was_closed_claims_no_row():
 
 
 @pytest.mark.parametrize("own", [True, False])
-async def test_store_that_breaks_as_the_block_is_left_is_raised_by_leaving(own):
+async def test_store_that_breaks_as_the_block_is_left_is_raised(own):
     store = ScriptedStore()
     async with Server(silence) as server, client_for(server, store) as client:
         store.before["claim"] = gate = Gate()

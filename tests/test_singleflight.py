@@ -76,7 +76,7 @@ async def passes(count: int = 5) -> None:
 # --- sharing ---------------------------------------------------------------------------------------------------
 
 
-async def test_identical_requests_at_the_same_time_are_one_exchange_with_one_result():
+async def test_identical_requests_at_once_are_one_exchange():
     async with Gate() as server, opened(server) as client:
         calls = [asyncio.create_task(client.send(REQUEST)) for _ in range(3)]
         await server.wait(lambda: server.posts == 1)
@@ -118,7 +118,7 @@ async def test_cancelling_both_ends_the_exchange(caplog):
     assert caplog.text.count("was cancelled: may have been sent") == 2
 
 
-async def test_a_call_cancelled_twice_while_its_exchange_is_put_away_is_cancelled_once_it_is(caplog):
+async def test_call_cancelled_twice_ends_when_its_exchange_has(caplog):
     async with Gate() as server, opened(server) as client:
         call = asyncio.create_task(client.send(REQUEST))
         await server.wait(lambda: server.posts == 1)
@@ -129,7 +129,7 @@ async def test_a_call_cancelled_twice_while_its_exchange_is_put_away_is_cancelle
     assert "was cancelled: may have been sent" in caplog.text
 
 
-async def test_a_call_cancelled_before_its_first_step_sends_nothing(caplog):
+async def test_call_cancelled_before_its_first_step_sends_nothing(caplog):
     async with Server() as server, opened(server) as client:
         call = asyncio.create_task(client.send(REQUEST))
         await asyncio.sleep(0)
@@ -139,7 +139,7 @@ async def test_a_call_cancelled_before_its_first_step_sends_nothing(caplog):
     assert "may have been sent" not in caplog.text
 
 
-async def test_the_deadline_of_one_who_shares_is_its_own():
+async def test_deadline_of_one_who_shares_is_its_own():
     async with Gate() as server, opened(server) as client:
         first = asyncio.create_task(client.send(REQUEST))
         await server.wait(lambda: server.posts == 1)
@@ -151,7 +151,7 @@ async def test_the_deadline_of_one_who_shares_is_its_own():
     assert server.posts == 1
 
 
-async def test_the_deadline_of_the_last_who_shares_ends_the_exchange():
+async def test_deadline_of_the_last_who_shares_ends_the_exchange():
     async with Gate() as server, opened(server) as client:
         first = asyncio.create_task(client.send(REQUEST))
         await server.wait(lambda: server.posts == 1)
@@ -165,7 +165,7 @@ async def test_the_deadline_of_the_last_who_shares_ends_the_exchange():
     assert "0.1 s passed" in result.detail
 
 
-async def test_what_the_first_ones_deadline_kept_from_being_sent_the_second_sends_itself():
+async def test_waiter_of_an_expired_unsent_leader_sends_itself():
     async with Gate() as server, opened(server, concurrency=1) as client:
         busy = asyncio.create_task(client.send(ELSEWHERE))
         await server.wait(lambda: server.posts == 1)
@@ -181,7 +181,7 @@ async def test_what_the_first_ones_deadline_kept_from_being_sent_the_second_send
     assert server.posts == 2
 
 
-async def test_a_deadline_that_passes_for_all_who_share_sends_nothing_any_more():
+async def test_deadline_of_all_callers_sends_nothing_more():
     async with Gate() as server, opened(server, concurrency=1) as client:
         busy = asyncio.create_task(client.send(ELSEWHERE))
         await server.wait(lambda: server.posts == 1)
@@ -198,7 +198,7 @@ async def test_a_deadline_that_passes_for_all_who_share_sends_nothing_any_more()
     assert server.posts == 1
 
 
-async def test_what_a_limiter_raises_reaches_all_who_share():
+async def test_limiter_that_raises_reaches_all_waiters():
     class Closed(contextlib.AbstractAsyncContextManager):
         async def __aenter__(self) -> None:
             await passes()
@@ -212,7 +212,7 @@ async def test_what_a_limiter_raises_reaches_all_who_share():
     assert server.posts == 0
 
 
-async def test_forced_an_identical_request_is_a_second_sms_after_the_first():
+async def test_identical_request_by_force_is_a_second_sms():
     async with Gate() as server, opened(server) as client:
         calls = [asyncio.create_task(client.send(REQUEST, force=force)) for force in (False, True)]
         await server.wait(lambda: server.posts == 1)
@@ -226,7 +226,7 @@ async def test_forced_an_identical_request_is_a_second_sms_after_the_first():
 # --- turns -----------------------------------------------------------------------------------------------------
 
 
-async def test_different_requests_for_one_number_go_one_after_the_other_in_the_order_of_asking():
+async def test_different_requests_for_one_number_are_sent_in_order():
     async with Gate() as server, opened(server) as client:
         calls = [asyncio.create_task(client.send(request)) for request in (REQUEST, OTHER, THIRD)]
         elsewhere = asyncio.create_task(client.send(ELSEWHERE))
@@ -239,7 +239,7 @@ async def test_different_requests_for_one_number_go_one_after_the_other_in_the_o
     assert server.most == 1
 
 
-async def test_one_cancelled_while_it_waits_for_its_turn_sends_nothing_and_holds_nobody_up(caplog):
+async def test_call_cancelled_before_its_turn_lets_the_next_go(caplog):
     async with Gate() as server, opened(server) as client:
         calls = [asyncio.create_task(client.send(request)) for request in (REQUEST, OTHER, THIRD)]
         await server.wait(lambda: server.posts == 1)
@@ -252,7 +252,7 @@ async def test_one_cancelled_while_it_waits_for_its_turn_sends_nothing_and_holds
     assert server.posts == 2
 
 
-async def test_a_turn_that_comes_as_its_flight_is_cancelled_goes_to_the_next():
+async def test_turn_of_a_call_being_cancelled_goes_to_the_next():
     class CancelsTheNext(contextlib.AbstractAsyncContextManager):
         async def __aenter__(self) -> None: ...
 
@@ -273,7 +273,7 @@ async def test_a_turn_that_comes_as_its_flight_is_cancelled_goes_to_the_next():
     assert server.posts == 2
 
 
-async def test_waiting_for_a_turn_ends_with_the_deadline_and_nothing_is_sent():
+async def test_wait_for_a_turn_ends_with_the_deadline_unsent():
     async with Gate() as server, opened(server) as client:
         first = asyncio.create_task(client.send(REQUEST))
         await server.wait(lambda: server.posts == 1)
@@ -288,7 +288,7 @@ async def test_waiting_for_a_turn_ends_with_the_deadline_and_nothing_is_sent():
 # --- batches ---------------------------------------------------------------------------------------------------
 
 
-async def test_a_batch_that_sends_duplicates_shares_none_and_sends_them_in_turn():
+async def test_batch_with_duplicates_sends_them_in_turn():
     async with Gate() as server, opened(server) as client:
         sending = asyncio.create_task(client.send_all([REQUEST] * 3, on_duplicate="send"))
         await server.wait(lambda: server.posts == 1)
@@ -299,7 +299,7 @@ async def test_a_batch_that_sends_duplicates_shares_none_and_sends_them_in_turn(
     assert (server.posts, server.most) == (3, 1)
 
 
-async def test_a_batch_shares_with_a_call_that_was_there_before():
+async def test_batch_shares_with_a_call_that_was_there_before():
     async with Gate() as server, opened(server) as client:
         call = asyncio.create_task(client.send(REQUEST))
         await server.wait(lambda: server.posts == 1)
@@ -310,7 +310,7 @@ async def test_a_batch_shares_with_a_call_that_was_there_before():
     assert server.posts == 1
 
 
-async def test_a_call_that_shares_with_a_batch_outlives_the_batch():
+async def test_call_that_shares_with_a_batch_outlives_the_batch():
     async with Gate() as server, opened(server) as client:
         async with client.batch([REQUEST, ELSEWHERE]) as batch:
             await server.wait(lambda: server.posts == 2)
@@ -326,7 +326,7 @@ async def test_a_call_that_shares_with_a_batch_outlives_the_batch():
     }
 
 
-async def test_a_batch_that_leaves_a_shared_exchange_as_its_answer_comes_knows_the_answer():
+async def test_batch_left_as_a_shared_answer_comes_knows_it():
     class CancelsTheWorkers(contextlib.AbstractAsyncContextManager):
         async def __aenter__(self) -> None: ...
 
@@ -346,7 +346,7 @@ async def test_a_batch_that_leaves_a_shared_exchange_as_its_answer_comes_knows_t
     assert server.posts == 1
 
 
-async def test_a_call_that_shares_with_a_batch_and_is_cancelled_leaves_the_batch_alone():
+async def test_waiter_of_a_batch_cancelled_leaves_the_batch_alone():
     async with Gate() as server, opened(server) as client:
         async with client.batch([REQUEST]) as batch:
             await server.wait(lambda: server.posts == 1)
@@ -358,7 +358,7 @@ async def test_a_call_that_shares_with_a_batch_and_is_cancelled_leaves_the_batch
     assert server.posts == 1
 
 
-async def test_a_batch_left_while_it_shares_a_calls_exchange_leaves_it_alone():
+async def test_batch_left_while_it_waits_for_a_call_leaves_it_alone():
     async with Gate() as server, opened(server) as client:
         call = asyncio.create_task(client.send(REQUEST))
         await server.wait(lambda: server.posts == 1)
@@ -371,7 +371,7 @@ async def test_a_batch_left_while_it_shares_a_calls_exchange_leaves_it_alone():
     assert (item.result.kind, item.result.disposition) == (FailureKind.CANCELLED, Disposition.MAYBE_SENT)
 
 
-async def test_a_call_sends_itself_what_a_halted_batch_gave_up():
+async def test_call_sends_itself_what_a_halted_batch_gave_up():
     async def refused_at_first(received: Received) -> None:
         if received.json["msisdn"] == ELSEWHERE.msisdn:
             await passes(20)
@@ -389,7 +389,7 @@ async def test_a_call_sends_itself_what_a_halted_batch_gave_up():
     assert server.posts == 2
 
 
-async def test_what_a_calls_deadline_kept_from_being_sent_a_batch_that_shared_it_sends():
+async def test_batch_waiting_for_an_expired_call_sends_itself():
     async with Gate() as server, opened(server, concurrency=1) as client:
         busy = asyncio.create_task(client.send(ELSEWHERE))
         await server.wait(lambda: server.posts == 1)
@@ -403,7 +403,7 @@ async def test_what_a_calls_deadline_kept_from_being_sent_a_batch_that_shared_it
     assert server.posts == 2
 
 
-async def test_one_who_is_cancelled_as_the_shared_request_raises_is_cancelled():
+async def test_waiter_cancelled_as_its_leader_raises_is_cancelled():
     async with Server() as server:
         calls: list[asyncio.Task] = []
 
@@ -422,7 +422,7 @@ async def test_one_who_is_cancelled_as_the_shared_request_raises_is_cancelled():
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_an_interruption_of_a_batch_ends_the_loop_and_keeps_no_flight(error):
+def test_interruption_of_a_batch_keeps_no_call_in_flight(error):
     class Interrupted:
         async def post(self, url, **kwargs):
             raise error
@@ -442,7 +442,7 @@ def test_an_interruption_of_a_batch_ends_the_loop_and_keeps_no_flight(error):
     loop.close()
 
 
-async def test_an_error_raised_in_a_batch_reaches_the_call_that_shares_it():
+async def test_error_raised_in_a_batch_reaches_its_waiter():
     class Closed(contextlib.AbstractAsyncContextManager):
         async def __aenter__(self) -> None:
             await passes(10)
@@ -462,7 +462,7 @@ async def test_an_error_raised_in_a_batch_reaches_the_call_that_shares_it():
 # --- the cooldown ----------------------------------------------------------------------------------------------
 
 
-async def test_a_repeat_within_the_cooldown_sends_nothing_and_gets_the_earlier_result_marked():
+async def test_repeat_within_the_cooldown_gets_the_earlier_result():
     async with Server() as server, opened(server, cooldown=60) as client:
         first = await client.send(REQUEST)
         second = await client.send(OTHER)  # another text is another SMS all the same
@@ -492,7 +492,7 @@ async def test_one_that_waits_for_its_turn_meets_the_cooldown_too():
     assert server.posts == 1
 
 
-async def test_a_call_cancelled_after_its_first_byte_begins_a_cooldown():
+async def test_call_cancelled_after_its_first_byte_begins_a_cooldown():
     async with Server(silence) as server, opened(server, cooldown=60) as client:
         call = asyncio.create_task(client.send(REQUEST))
         await server.wait(lambda: server.posts == 1)
@@ -504,7 +504,7 @@ async def test_a_call_cancelled_after_its_first_byte_begins_a_cooldown():
     assert server.posts == 1
 
 
-async def test_a_batch_meets_the_cooldown_and_can_be_forced():
+async def test_batch_meets_the_cooldown_and_can_be_forced():
     async with Server() as server, opened(server, cooldown=60) as client:
         await client.send(REQUEST)
         assert [result.replayed for result in await client.send_all([NUMBER, "34666666222"])] == [True, False]
@@ -513,7 +513,7 @@ async def test_a_batch_meets_the_cooldown_and_can_be_forced():
 
 
 @pytest.mark.parametrize("cooldown", [0, -1, float("inf"), "60", True])
-def test_a_wrong_cooldown_names_itself(cooldown):
+def test_wrong_cooldown_names_itself(cooldown):
     with pytest.raises(InvalidConfiguration) as caught:
         Gateway360Client("k3y", cooldown=cooldown)
     assert caught.value.setting == "cooldown"
@@ -522,7 +522,7 @@ def test_a_wrong_cooldown_names_itself(cooldown):
 # --- all at once -----------------------------------------------------------------------------------------------
 
 
-async def test_at_random_no_number_has_two_requests_at_a_time_and_every_caller_knows():
+async def test_random_calls_send_one_request_per_number_at_a_time():
     """2,000 calls for five numbers, a third of them cancelled at random moments."""
     seed = random.Random(4)
     numbers = [str(34600000000 + n) for n in range(5)]
@@ -569,7 +569,7 @@ async def test_closing_waits_for_a_call_that_has_only_just_begun():
         assert isinstance(await call, Ok)
 
 
-async def test_queue_of_a_number_takes_as_long_per_flight_however_many_are_in_it(monkeypatch):
+async def test_queue_of_a_number_costs_a_call_the_same_at_any_length(monkeypatch):
     """10,000 different requests for one number: each is compared with none, or with one, as it comes, is found and goes."""
     comparisons = 0
     equal = PinRequest.__eq__

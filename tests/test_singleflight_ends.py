@@ -17,7 +17,7 @@ def client_for(server: Server, **settings) -> Gateway360Client:
     return Gateway360Client("k3y", **{"base_url": server.url, "sender": "PIZZA"} | settings)
 
 
-async def test_who_sends_itself_after_sharing_keeps_its_deadline(later):
+async def test_waiter_that_sends_itself_keeps_its_deadline(later):
     async with Server(silence) as server, client_for(server, concurrency=1, deadline=10) as client:
         busy = asyncio.create_task(client.request_pin(NUMBERS[0], deadline=1000))
         await server.wait(lambda: server.posts == 1)
@@ -39,7 +39,7 @@ async def test_who_sends_itself_after_sharing_keeps_its_deadline(later):
         await asyncio.wait((busy, third))
 
 
-async def test_who_comes_while_a_cancelled_exchange_is_broken_off_is_not_cancelled():
+async def test_call_beside_one_being_cancelled_is_not_cancelled():
     async with Server(silence) as server, client_for(server) as client:
         first = asyncio.create_task(client.request_pin(NUMBERS[0]))
         await server.wait(lambda: server.posts == 1)
@@ -51,7 +51,7 @@ async def test_who_comes_while_a_cancelled_exchange_is_broken_off_is_not_cancell
     assert getattr(second, "kind", None) is not FailureKind.CANCELLED
 
 
-async def test_leaving_a_batch_ends_the_exchange_when_the_last_who_shares_it_goes():
+async def test_batch_left_ends_its_exchange_with_the_last_waiter():
     async with Server(silence) as server, client_for(server, deadline=1000) as client:
         async with client.batch(NUMBERS[:1]):
             await server.wait(lambda: server.posts == 1)
@@ -63,7 +63,7 @@ async def test_leaving_a_batch_ends_the_exchange_when_the_last_who_shares_it_goe
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in Python 3.12")
-async def test_a_batch_under_the_eager_task_factory_reads_no_further_than_its_workers():
+async def test_batch_under_the_eager_task_factory_reads_not_ahead():
     asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
     read = 0
 
