@@ -14,7 +14,7 @@ from collections.abc import AsyncIterable, Collection, Iterable, Mapping, Sequen
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 
 from ._batch import HALT_ON, Batch, InputReader
 from ._batch._open import make_batch
@@ -282,7 +282,8 @@ class Gateway360Client:
             check = PinCheck(read_number(self._reader, msisdn), checked_pin(pin))
         finally:
             del msisdn, pin  # whatever is raised, a traceback with local variables does not show them
-        return await self._core.single_flight.verify(self._core.begin(check, timeout, deadline))
+        call = self._core.begin(check, timeout, deadline)
+        return cast("VerifyResult", await self._core.single_flight.send_alone(call))
 
     @overload
     async def resolve(self, result: PinResult, *, timeout: float) -> PinResult: ...
@@ -305,8 +306,7 @@ class Gateway360Client:
             `.report_id`: its request named a `report_url`.
 
         Raises:
-            InvalidRequest: That is no result, or no timeout.
-            InvalidConfiguration: This client has no `reports`.
+            InvalidRequest, InvalidConfiguration: An argument is wrong; this client has no `reports`.
         """
         try:
             return await self._core.resolve(result, timeout)

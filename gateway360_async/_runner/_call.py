@@ -102,6 +102,8 @@ class InFlightCall:
     # The single-flight's.
     turn: asyncio.Future[None] | None = None
     """Done once no earlier call to the number is in flight; `None`: there was none."""
+    registered: bool = False
+    """Whether other calls to the number can find it."""
     in_batch: bool = False
     released: bool = False
     """Whether its batch would have cancelled it, had no other caller waited for it."""

@@ -27,7 +27,6 @@ from .._aio import shield_until_done
 from .._payloads import PinRequest
 from .._results import Disposition, FailureKind, PinResult, TransportFailure
 from .._secret import mask_msisdn
-from .._verification import VerifyResult
 from ._call import AnyResult, InFlightCall, Outcome
 from ._runner import CallRunner
 
@@ -93,15 +92,15 @@ class SingleFlight:
         # By number, the head of its queue, which is sent. Nearly always there is no other, and no queue.
         self._heads: dict[str, InFlightCall] = {}
         self._queues: dict[str, _Queue] = {}
-        self._checks = 0
+        self._alone = 0
         self._drained = asyncio.Event()
         self.send = _observed(notifier, self._send)
         self.send_in_batch = _observed(notifier, self._send_in_batch)
-        self.verify = _observed(notifier, self._verify)
+        self.send_alone = _observed(notifier, self._send_alone)
 
     async def aclose(self) -> None:
         """Wait for the calls in flight, and close the connections."""
-        while self._heads or self._checks:
+        while self._heads or self._alone:
             self._drained.clear()
             await self._drained.wait()
         await self._runner.aclose()
@@ -125,12 +124,16 @@ class SingleFlight:
                 await self._leave(call, waiter)
                 raise
         except asyncio.CancelledError:
-            known = call.last_known = self._known(leader, call)
-            if known.disposition is not Disposition.NOT_SENT:
-                # The exception cannot say it.
-                _logger.warning("a call for %s was cancelled: %s", mask_msisdn(call.number), known)
+            self._log_cancelled(call, self._known(leader, call))
             raise
         return result
+
+    @staticmethod
+    def _log_cancelled(call: InFlightCall, known: AnyResult) -> None:
+        """Log the last known result of a call that was cancelled: the exception cannot say it."""
+        call.last_known = known
+        if known.disposition is not Disposition.NOT_SENT:
+            _logger.warning("a call for %s was cancelled: %s", mask_msisdn(call.number), known)
 
     async def _send_in_batch(self, call: InFlightCall, *, share: bool) -> PinResult:
         """Send in a batch's worker. Return the last known result where it is cancelled."""
@@ -151,20 +154,17 @@ class SingleFlight:
             outcome = call.outcome
         return cast("PinResult", _result(outcome))
 
-    async def _verify(self, call: InFlightCall) -> VerifyResult:
-        """Have a PIN checked. Each check counts for its own caller, so that none is coalesced."""
-        self._checks += 1
+    async def _send_alone(self, call: InFlightCall) -> Any:
+        """Send a call that is coalesced with no other, such as the check of a PIN: each counts for its own caller."""
+        self._alone += 1
         try:
-            result: VerifyResult = _result(await self._runner.run(call))
+            return _result(await self._runner.run(call))
         except asyncio.CancelledError:
-            known = call.last_known = self._runner.known(call)
-            if known.disposition is not Disposition.NOT_SENT:
-                _logger.warning("a try for %s was cancelled: %s", mask_msisdn(call.number), known)
+            self._log_cancelled(call, self._runner.known(call))
             raise
         finally:
-            self._checks -= 1
+            self._alone -= 1
             self._drained.set()
-        return result
 
     def cancel(self, workers: Iterable[asyncio.Task[None]]) -> None:
         """Cancel a batch's workers. Those whose call another caller waits for are cancelled once none does."""
@@ -203,6 +203,7 @@ class SingleFlight:
 
     def _register(self, call: InFlightCall) -> None:
         call.coalesced = False  # it may have been, before
+        call.registered = True
         number = call.request.msisdn
         if call.lease is not None:
             call.report_id = call.lease.claim.report_id  # which its record has
@@ -222,8 +223,8 @@ class SingleFlight:
         if call.outcome is not None:
             return
         call.outcome = outcome
-        if not isinstance(call.request, PinRequest):
-            return  # checks of a PIN are in no queue
+        if not call.registered:
+            return
         self._leave_queue(call)
         for waiter in call.waiters or ():
             if not waiter.done():
