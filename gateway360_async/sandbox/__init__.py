@@ -60,15 +60,22 @@ request with its answer, and switches for what goes wrong for all. `gateway360 s
 """
 
 try:
-    from ._server import Sandbox
+    from ._sandbox import Sandbox
 except ImportError as exc:
     raise ImportError("the sandbox needs starlette and uvicorn: install gateway360-async[sandbox]") from exc
 
 from ._changes import Change, ChangeKind, Watch
 from ._faults import Faults
 from ._gateway import HLR_FAIL_PREFIX
-from ._pins import VerifyAnswer
-from ._records import FaultKind, Message, Operation, PostedReport, ReceivedRequest, VoidReason
+from ._records import (
+    FaultKind,
+    Message,
+    Operation,
+    PostedReport,
+    ReceivedRequest,
+    VerifyAnswer,
+    VoidReason,
+)
 
 __all__ = [
     "HLR_FAIL_PREFIX",

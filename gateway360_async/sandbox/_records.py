@@ -1,25 +1,43 @@
-"""What the sandbox keeps for its user: the SMS that it "sent", and the requests that it answered."""
+"""The records of a sandbox: the SMS that it "sent", what a try of a PIN says, and the requests that it answered."""
 
 from __future__ import annotations
 
+import string
 import time
-from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
-__all__ = ["FaultKind", "Message", "Operation", "PostedReport", "ReceivedRequest", "VoidReason"]
+__all__ = [
+    "VERIFY_ANSWERS",
+    "FaultKind",
+    "Message",
+    "Operation",
+    "PostedReport",
+    "ReceivedRequest",
+    "VerifyAnswer",
+    "VoidReason",
+    "make_pin",
+    "try_pin",
+]
 
 VoidReason: TypeAlias = Literal["replaced", "expired", "tries", "verified"]
 """Why a PIN is not valid any more: a newer one was sent to the number, its time is over, `max_tries` failed
 tries were made, or it was used."""
 
 Operation: TypeAlias = Literal["request", "verify"]
-"""What was asked: `POST …/2fa/request` or `POST …/2fa/verify`."""
+"""The endpoint: `POST …/2fa/request` or `POST …/2fa/verify`."""
 
 FaultKind: TypeAlias = Literal["lose", "throttle", "fail", "answer", "delay"]
-"""What was made to go wrong. `"lose"`: carried out, and the answer lost. `"throttle"`: 429. `"fail"`: a bare
-5xx. `"answer"`: the answer of `answer_next`. `"delay"`: carried out and answered, later."""
+"""The kind of a fault. `"lose"`: carried out, and the answer lost. `"throttle"`: 429. `"fail"`: a bare 5xx.
+`"answer"`: the answer of `answer_next`. `"delay"`: carried out and answered, later."""
+
+VerifyAnswer: TypeAlias = Literal["nested", "flat", "camel", "list"]
+"""How a verification is answered, which the vendor does not publish to us: `"nested"`, the likeliest, has the
+fields in `result`; `"flat"` beside `status`; `"camel"` has them in `result`, in camel case; `"list"` has `result`
+as a list of one."""
 
 
 @attrs.frozen(kw_only=True)
@@ -45,7 +63,7 @@ class Message:
 
     Args:
         id: Its number in this sandbox: 1, 2, 3, …
-        sms_id: What the delivery reports call it: 32 hexadecimal digits.
+        sms_id: Its name in delivery reports: 32 hexadecimal digits.
         msisdn: The number that it went to.
         sender: The sender that the phone shows.
         text: The text, with the PIN in place.
@@ -94,7 +112,7 @@ class ReceivedRequest:
     Args:
         id: Its number in this sandbox: 1, 2, 3, …
         at: When it was answered, in seconds of the sandbox's clock.
-        operation: What was asked.
+        operation: The endpoint.
         path: The URL's path.
         content_type: The header, or `None`.
         body: The JSON object, with `*****` for the key and for a PIN; `None` where the body was not read as
@@ -119,3 +137,73 @@ class ReceivedRequest:
     fault: FaultKind | None = None
     message_id: int | None = None
     verified: bool | None = None
+
+
+_ALPHABETS: Final[Mapping[str, str]] = {
+    "numeric": string.digits,
+    "alpha": string.ascii_uppercase,
+    "alphanumeric": string.ascii_uppercase + string.digits,
+}
+_VOID: Final[Mapping[VoidReason, str]] = {
+    "replaced": "A newer PIN was sent to this number.",
+    "expired": "The PIN has expired.",
+    "tries": "All tries are used up.",
+    "verified": "The PIN was used.",
+}
+_CAMEL: Final = {"previously_verified": "previouslyVerified", "tries_remaining": "triesRemaining"}
+
+VERIFY_ANSWERS: Final[Mapping[VerifyAnswer, Callable[[dict[str, Any]], dict[str, Any]]]] = {
+    "nested": lambda fields: {"result": fields},
+    "flat": lambda fields: fields,
+    "camel": lambda fields: {"result": {_CAMEL.get(name, name): value for name, value in fields.items()}},
+    "list": lambda fields: {"result": [fields]},
+}
+"""What each of them adds to the envelope's `status`, made of the fields of `try_pin`."""
+
+
+def make_pin(rng: Random, pin_type: str, length: int) -> str:
+    """Draw a PIN."""
+    return "".join(rng.choice(_ALPHABETS[pin_type]) for _ in range(length))
+
+
+def try_pin(sms: Message | None, pin: str) -> tuple[dict[str, Any], bool]:
+    """Try a PIN. A failed try counts, and a PIN confirms once.
+
+    Args:
+        sms: The newest SMS to the number, or `None`.
+        pin: The PIN as a user typed it.
+
+    Returns:
+        The fields of the answer, and whether there was a valid PIN, which was used, or lost a try.
+    """
+    if sms is None:
+        return _fields("No PIN was sent to this number."), False
+    right = pin == sms.pin
+    if (reason := sms.void_reason) is not None:
+        before = right and reason == "verified"
+        text = "The PIN was verified before." if before else _VOID[reason]
+        return _fields(text, previously_verified=before), False
+    if right:
+        sms.make_void("verified")
+    else:
+        sms.tries += 1
+        if sms.tries == sms.max_tries:
+            sms.make_void("tries")
+    left = sms.max_tries - sms.tries if sms.max_tries else None
+    text = "The PIN is right." if right else "The PIN is wrong."
+    return _fields(text, verified=right, tries_remaining=left), True
+
+
+def _fields(
+    message: str,
+    *,
+    verified: bool = False,
+    previously_verified: bool = False,
+    tries_remaining: int | None = 0,
+) -> dict[str, Any]:
+    return {
+        "verified": verified,
+        "previously_verified": previously_verified,
+        "tries_remaining": tries_remaining,
+        "message": message,
+    }

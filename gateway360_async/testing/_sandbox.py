@@ -22,6 +22,7 @@ from typing import Any, Final, TypeVar
 
 from .._settings import API_KEY_VARIABLE, BASE_URL_VARIABLE
 from ..sandbox import Message, PostedReport, Sandbox
+from ..sandbox._reporter import report_fields
 
 __all__ = ["ThreadedSandbox", "environment", "sandbox_in_thread", "serving"]
 
@@ -58,7 +59,7 @@ class ThreadedSandbox(Sandbox):
 
         app.post(urlsplit(message.report_url).path, json=sandbox.report_json(message))
         """
-        return self._reporter.body(message, status)
+        return [report_fields(message, status, self._clock())]
 
     def wait_until(self, condition: Callable[[], _T], *, timeout: float = 5.0) -> _T:
         """Wait until something is true that happens behind the test's back: a task that sends, a report.

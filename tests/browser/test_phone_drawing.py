@@ -7,6 +7,8 @@ import json
 import pytest
 from playwright.async_api import expect
 
+from gateway360_async.sandbox._faults import Fault
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SIZES = """() => [
@@ -19,7 +21,7 @@ def send(gateway, number):
     """Send an SMS without HTTP: the page alone is to be seen."""
     text = "Your PIN is {PIN}. Enjoy your pizza!"
     fields = {"api_key": gateway.api_key, "msisdn": f"346{number:08}", "sender": "PIZZA", "sms_text": text}
-    gateway._gateway.handle("/api/2fa/request", "application/json", json.dumps(fields).encode())
+    gateway._handle("request", "/api/2fa/request", "application/json", json.dumps(fields).encode(), Fault())
 
 
 @pytest.mark.parametrize("number", [0, 1, 500])

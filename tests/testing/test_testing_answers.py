@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import httpx
 import pytest
 import respx
@@ -22,7 +20,6 @@ from gateway360_async import (
     Verified,
 )
 from gateway360_async.sandbox._checks import Refusal
-from gateway360_async.sandbox._gateway import Gateway
 from gateway360_async.testing import answers
 
 NUMBER = "34666666111"
@@ -163,16 +160,14 @@ def test_the_statuses_are_the_sandboxs(error_id):
     assert answers.error(error_id).status_code == Refusal(error_id, "").http_status
 
 
-def test_the_answers_to_a_verification_are_the_sandboxs():
-    gateway = Gateway("k3y")
-
-    def ask(path, **fields):
-        body = json.dumps({"api_key": "k3y", "msisdn": NUMBER, **fields}).encode()
-        return gateway.handle(path, "application/json", body, operation=path)[1]
+def test_answers_to_a_verification_are_the_sandboxs(sandbox):
+    def ask(operation, **fields):
+        body = {"api_key": sandbox.api_key, "msisdn": NUMBER, **fields}
+        return httpx.post(f"{sandbox.base_url}/api/2fa/{operation}", json=body).json()
 
     ask("request", sender="GOOD PIZZA")
     assert ask("verify", pin="wrong") == answers.not_verified().json()
     ask("request", sender="GOOD PIZZA")
-    pin = gateway.messages[-1].pin
+    pin = sandbox.last_pin(NUMBER)
     assert ask("verify", pin=pin) == answers.verified().json()
     assert ask("verify", pin=pin) == answers.verified_before().json()
