@@ -71,7 +71,7 @@ def create_app(answer: Answer, names: Collection[str], routes: Sequence[Route]) 
 
 
 async def _gone(_request: Request, _exc: Exception) -> Response:
-    return Response(status_code=400)  # to no one: the client has gone in the middle of its request
+    return Response(status_code=400)  # not read: the client has gone in the middle of its request
 
 
 class _NoAnswer(Response):

@@ -33,7 +33,7 @@ class Change:
     """Something has changed.
 
     Args:
-        kind: What it is.
+        kind: The kind of the change.
     """
 
     kind: ChangeKind

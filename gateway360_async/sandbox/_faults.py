@@ -1,4 +1,4 @@
-"""Faults: what is made to go wrong, for the next requests in order, or until it is switched off.
+"""Faults, for the next requests in order, or until they are switched off.
 
 - No I/O, no clock: it says what a request meets, and the server does it.
 - Called from any thread: the list of faults is a deque, whose ends are safe to use from several.
@@ -29,10 +29,10 @@ _FIELD_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?|")
 
 @attrs.frozen
 class Fault:
-    """What one request meets.
+    """The fault that one request meets, if any.
 
     Args:
-        kind: What it is; `None`: nothing goes wrong.
+        kind: Its kind; `None`: nothing goes wrong.
         seconds: How much longer it takes, in seconds.
         response: The answer of a request that is not carried out; `None`: it is carried out.
     """
@@ -213,7 +213,7 @@ class FaultControls(Settings):
         self._changed()
 
     def _take_fault(self) -> Fault:
-        """Take what the request meets that has just come."""
+        """Take the fault of a request that has just come."""
         if self._next_faults:
             fault = self._next_faults.popleft()
             self._changed()

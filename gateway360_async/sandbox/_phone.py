@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from ._app import read_body, require_own_name, require_own_site
 from ._checks import Refusal, read_object
-from ._phone_view import SWITCHES, PhoneView, asset, draw, switches, switches_in_order
+from ._phone_view import SWITCHES, PhoneView, asset, draw, holder, switches, switches_in_order
 
 if TYPE_CHECKING:
     from ._sandbox import Sandbox
@@ -168,7 +168,7 @@ class _Phone:
         if name not in SWITCHES:
             raise _Problem(f"{name}: there is no such switch", name)
         if name != "blocked":
-            setattr(self._sandbox.faults if name in SWITCHES[:4] else self._sandbox, name, value)
+            setattr(holder(self._sandbox, name), name, value)
         elif isinstance(value, bool):
             (self._sandbox.block if value else self._sandbox.unblock)()
         else:

@@ -1,4 +1,4 @@
-"""What the phone's page is told and shown: its files, and the inbox, the log and the switches, as JSON and as HTML.
+"""The phone's page: its files, and the inbox, the log and the switches as JSON and as HTML.
 
 - Bounded, whatever the sandbox keeps: the newest `LIMIT` messages and requests, and of a long body its
   beginning. The search is here, so that it finds beyond the newest, too.
@@ -28,7 +28,7 @@ from .._text import beyond_gsm_7, sms_size
 from ._gateway import Gateway
 from ._records import Message, ReceivedRequest
 
-__all__ = ["LIMIT", "SWITCHES", "PhoneView", "asset", "draw", "switches", "switches_in_order"]
+__all__ = ["LIMIT", "SWITCHES", "PhoneView", "asset", "draw", "holder", "switches", "switches_in_order"]
 
 LIMIT: Final = 200
 """Messages, and requests, that a page is shown at most."""
@@ -44,7 +44,7 @@ _FILES: Final = files("gateway360_async.sandbox").joinpath("phone")
 _MEDIA_TYPES: Final = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _DEFAULT_KEY: Final = "sandbox-key"
 _PLACE: Final = re.compile(r"\{\{(\w+)\}\}")
-# The same words as in sms.js.
+# In the words of sms.js.
 _STATES: Final = {
     None: "Valid",
     "replaced": "Void: replaced",
@@ -53,21 +53,13 @@ _STATES: Final = {
     "verified": "Verified",
 }
 
-SWITCHES: Final = (
-    "lose_answers",
-    "throttle",
-    "retry_after",
-    "fail",
-    "blocked",
-    "latency",
-    "balance",
-    "hlr_fail_prefix",
-)
-"""The switches, in the order of the page. The first four are those of `Sandbox.faults`."""
+_FAULTS: Final = ("lose_answers", "throttle", "retry_after", "fail")
+SWITCHES: Final = (*_FAULTS, "blocked", "latency", "balance", "hlr_fail_prefix")
+"""The switches, in the order of the page."""
 
 
 class PhoneView:
-    """What one page sees, and what of it has been given out.
+    """The view of one page, and the part of it that has been given out.
 
     Args:
         gateway: The sandbox.
@@ -137,7 +129,12 @@ class PhoneView:
 
 def switches(gateway: Gateway) -> dict[str, Any]:
     """Return the switches as they are set."""
-    return {name: getattr(gateway.faults if name in SWITCHES[:4] else gateway, name) for name in SWITCHES}
+    return {name: getattr(holder(gateway, name), name) for name in SWITCHES}
+
+
+def holder(gateway: Gateway, name: str) -> object:
+    """Return the object that has a switch."""
+    return gateway.faults if name in _FAULTS else gateway
 
 
 def switches_in_order(gateway: Gateway) -> dict[str, Any]:
@@ -150,7 +147,6 @@ def switches_in_order(gateway: Gateway) -> dict[str, Any]:
 
 
 _SHOWN: Final = (
-    "id",
     "msisdn",
     "sender",
     "text",
@@ -167,6 +163,7 @@ def _message(message: Message) -> dict[str, Any]:
     segments, arrival = _arrival(message.text)
     without_time = attrs.filters.exclude("at")
     return {
+        "id": message.id,
         **{name: getattr(message, name) for name in _SHOWN},
         "segments": segments,
         "arrival": arrival,
@@ -179,8 +176,8 @@ def _message(message: Message) -> dict[str, Any]:
 def _arrival(text: str) -> tuple[int, tuple[str, ...]]:
     """Return the segments of a text, and the page's sentences about its arrival.
 
-    What Request PIN makes of a text that is longer than one segment, or not in GSM-7, is not published: these are the
-    sizes of any SMS.
+    These are the sizes of any SMS. The vendor does not publish how Request PIN sends a text that is longer than one
+    segment, or not in GSM-7.
     """
     size = sms_size(text)
     said = [

@@ -1,4 +1,4 @@
-"""The records of a sandbox: the SMS that it "sent", what a try of a PIN says, and the requests that it answered."""
+"""The records of a sandbox: SMS, the tries of their PINs, and requests."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ as a list of one."""
 
 @attrs.frozen(kw_only=True)
 class PostedReport:
-    """One delivery report, and what became of it.
+    """One delivery report, and its result.
 
     Args:
-        status: What it said of the SMS: `"DELIVRD"`, for example.
+        status: The SMS's state that it told: `"DELIVRD"`, for example.
         at: When it was posted, in seconds of the sandbox's clock.
         http_status: The application's answer, whose body is not read; `None`: there was none.
         error: Why there was no answer, or `None`.
@@ -72,7 +72,7 @@ class Message:
         sent_at: When it was sent, in seconds of the sandbox's clock.
         expires_at: When the PIN expires, in seconds of the same clock; `None`: never.
         max_tries: Failed tries before the PIN is void; 0 means unlimited.
-        report_url: Where delivery reports were asked for, or `None`.
+        report_url: The URL for delivery reports, or `None`.
         tries: Failed tries so far.
         reports: The delivery reports that were posted, the oldest first.
     """
@@ -116,11 +116,11 @@ class ReceivedRequest:
         path: The URL's path.
         content_type: The header, or `None`.
         body: The JSON object, with `*****` for the key and for a PIN; `None` where the body was not read as
-            one. What is nested very deeply is left out, too.
+            one. A value that is nested very deeply is left out, too.
         size: Bytes of the body.
         http_status: The answer's HTTP status. Of a lost answer, the one that it would have had.
         envelope: The answer's JSON object; empty where the answer is none.
-        fault: What was made to go wrong, or `None`.
+        fault: The kind of its fault, or `None`.
         message_id: The `Message.id` of the SMS that it sent, or `None`.
         verified: Whether the PIN was right; `None` where no PIN was tried.
     """
@@ -158,7 +158,7 @@ VERIFY_ANSWERS: Final[Mapping[VerifyAnswer, Callable[[dict[str, Any]], dict[str,
     "camel": lambda fields: {"result": {_CAMEL.get(name, name): value for name, value in fields.items()}},
     "list": lambda fields: {"result": [fields]},
 }
-"""What each of them adds to the envelope's `status`, made of the fields of `try_pin`."""
+"""Makes the rest of the envelope, beside `status`, of the fields of `try_pin`."""
 
 
 def make_pin(rng: Random, pin_type: str, length: int) -> str:

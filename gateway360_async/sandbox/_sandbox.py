@@ -127,7 +127,7 @@ class Sandbox(Gateway):
         if self._base_url is not None:
             raise RuntimeError("a sandbox can be started once: make another one")
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        # Where it is safe, this sets SO_REUSEADDR, so that a port is free again as soon as it is closed.
+        # This sets SO_REUSEADDR where it is safe, so that a port is free again as soon as it is closed.
         listener = socket.create_server((self._host, self._port), family=family)
         # Inherited by every connection. asyncio sets it only on sockets that name their protocol, which
         # these do not, and without it each answer waits for the client's delayed ACK: 40 ms.
@@ -176,7 +176,7 @@ class Sandbox(Gateway):
 
         Args:
             message: One of `messages`, whose request had a `report_url`.
-            status: What it says: any string, as the vendor's set is open.
+            status: The state of the SMS to tell: any string, as the vendor's set is open.
 
         Returns:
             Its result, which is in `message.reports`, too. Trouble is not raised.

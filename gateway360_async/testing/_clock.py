@@ -1,6 +1,6 @@
 """A clock that stands still until it is moved."""
 
-# The annotations are for users' type checkers; the checks are for everybody else at run time.
+# The annotations are for users' type checkers; the checks are for all other users at run time.
 # pyright: reportUnnecessaryIsInstance=false
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class FakeClock:
     the event loop's, and go on.
 
     Args:
-        now: What it shows at first, in seconds since 1970.
+        now: Its first time, in seconds since 1970.
 
     Raises:
-        ValueError: That is no finite number.
+        ValueError: `now` is no finite number.
     """
 
     def __init__(self, now: float = _START) -> None:
@@ -48,10 +48,10 @@ class FakeClock:
             seconds: How far; 0 or more.
 
         Returns:
-            What it shows now.
+            The new time.
 
         Raises:
-            ValueError: That is no finite number, or below 0: time does not go back.
+            ValueError: `seconds` is no finite number, or below 0: time does not go back.
         """
         if _checked("seconds", seconds) < 0:
             raise ValueError("seconds: expected 0 or more, as time does not go back")
