@@ -40,12 +40,9 @@ _OPERATIONS: Final[Sequence[Operation]] = ("request", "verify")
 
 
 def create_app(answer: Answer, names: Collection[str], routes: Sequence[Route]) -> Starlette:
-    """Make the application.
+    """Make the application of the API and of other routes.
 
-    Args:
-        answer: The gateway.
-        names: Its own names, in lower case, beside localhost.
-        routes: The routes that are served beside the API's.
+    `names` are the sandbox's own, in lower case, beside localhost.
     """
 
     async def asked(request: Request, operation: Operation) -> Response:
@@ -85,7 +82,7 @@ class _NoAnswer(Response):
 
 
 async def read_body(request: Request, at_most: int) -> bytes:
-    """Read the body, or raise 413 as soon as it has more bytes than that. uvicorn discards the rest."""
+    """Read the body, or raise 413 once it is too large: uvicorn discards the rest."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -95,7 +92,7 @@ async def read_body(request: Request, at_most: int) -> bytes:
 
 
 def require_own_name(request: Request, names: Collection[str], http_status: int = 421) -> None:
-    """Refuse a request that names another host than an address, localhost, or one of the sandbox's names."""
+    """Refuse a request for another host than an address, localhost, or a name."""
     host = request.headers.get("host")
     if host is None:
         return  # HTTP/1.0: every browser names one
@@ -111,7 +108,7 @@ def require_own_name(request: Request, names: Collection[str], http_status: int 
 
 
 def require_own_site(request: Request) -> None:
-    """Refuse a request of which a browser says that a page of another website sends it."""
+    """Refuse a request that a page of another website sends, as its browser says."""
     # Compared as text: an origin that is malformed ("http://[") or no website ("null") is not the sandbox's own.
     origin, host = request.headers.get("origin"), request.headers.get("host")
     fetched_by = request.headers.get("sec-fetch-site", "none")

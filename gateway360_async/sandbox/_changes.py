@@ -1,4 +1,4 @@
-"""Observers of a sandbox: each is told that something has changed, and looks for itself what it is.
+"""Observers of a sandbox, which are told that something has changed.
 
 - Changes come from any thread, and an observer may live in an event loop of its own.
 - The sandbox waits for no observer, and a slow one fills no memory. It misses a change only while one of the same
@@ -40,9 +40,9 @@ class Change:
 
 
 class Watch:
-    """The changes from now on: `async for change in gateway.watch():`. It ends when the sandbox is closed.
+    """The changes from now on: `async for change in gateway.watch():`.
 
-    Of changes that are not taken, some 250 wait at most; of more, one of each kind.
+    It ends when the sandbox is closed. Of changes that are not taken, some 250 wait at most; of more, one of each kind.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The gateway's checks of a request: from the bytes of a body to the SMS that is asked for.
+"""The gateway's checks of a request, from the bytes of its body.
 
 - It is written from the vendor's documentation of its API, and imports nothing of the library: were a field's rule
   taken from there, a fault of the library would be checked by the same fault.
@@ -33,12 +33,7 @@ _LARGEST: Final = 2**63 - 1  # of 64 bits: no upper bound is published for `expi
 
 
 class Refusal(Exception):
-    """A request is not accepted.
-
-    Args:
-        error_id: One of the published ids.
-        error_msg: The text, which is for debugging only.
-    """
+    """The refusal of a request: a published id, and a text for debugging."""
 
     def __init__(self, error_id: str, error_msg: str) -> None:
         super().__init__(error_id, error_msg)
@@ -48,7 +43,7 @@ class Refusal(Exception):
 
 @attrs.frozen(kw_only=True)
 class PinOrder:
-    """A request whose fields are right, with the published defaults where a field was left out.
+    """The fields of a request, with the published defaults of the others.
 
     `sms_text` is `None` for the gateway's own, `expires_in` (seconds) is 0 for never, and `max_tries` 0 for no bound.
     """
@@ -65,11 +60,7 @@ class PinOrder:
 
 
 def read_object(content_type: str | None, body: bytes) -> dict[str, object]:
-    """Read a body as a JSON object.
-
-    Raises:
-        Refusal: `INVALID_CONTENT_TYPE` or `JSON_PARSE_ERROR`.
-    """
+    """Read a body as a JSON object, or raise the `Refusal` of another one."""
     media_type, _, _ = (content_type or "").partition(";")  # parameters such as a charset are fine
     if media_type.strip().lower() != "application/json":
         raise Refusal("INVALID_CONTENT_TYPE", "The content type is not application/json.")
@@ -97,19 +88,14 @@ _decode_json = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_co
 
 
 def read_key(fields: Mapping[str, object]) -> object:
-    """Read the key, of whatever type: a value that is no string is no account's key.
-
-    Raises:
-        Refusal: `MISSING_PARAMS`.
-    """
+    """Return the key, of any type, or raise the `Refusal` of a request without one."""
     return _mandatory(fields, "api_key")
 
 
 def read_order(fields: Mapping[str, object]) -> PinOrder:
-    """Check the fields. Those that are not published are ignored.
+    """Check the fields of a request, or raise the `Refusal` of the first wrong one.
 
-    Raises:
-        Refusal: With the id of the first wrong field.
+    Fields that are not published are ignored.
     """
     msisdn, sender = _mandatory(fields, "msisdn"), _mandatory(fields, "sender")
     msisdn = _msisdn(msisdn)
@@ -131,14 +117,7 @@ def read_order(fields: Mapping[str, object]) -> PinOrder:
 
 
 def read_attempt(fields: Mapping[str, object]) -> tuple[str, str]:
-    """Check the fields of a verification. Those that are not published are ignored.
-
-    Returns:
-        The number, and the PIN as a user typed it.
-
-    Raises:
-        Refusal: With the id of the first wrong field.
-    """
+    """Return a verification's number and PIN, or raise the `Refusal` of one."""
     msisdn, pin = _mandatory(fields, "msisdn"), _mandatory(fields, "pin")
     msisdn = _msisdn(msisdn)
     # The form of a PIN is not published here: one of a wrong length or alphabet is a failed try.

@@ -29,17 +29,13 @@ _FIELD_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?|")
 
 @attrs.frozen
 class Fault:
-    """The fault that one request meets, if any.
-
-    Args:
-        kind: Its kind; `None`: nothing goes wrong.
-        seconds: How much longer it takes, in seconds.
-        response: The answer of a request that is not carried out; `None`: it is carried out.
-    """
+    """The fault that one request meets, if it has a kind."""
 
     kind: FaultKind | None = None
     seconds: float = 0.0
+    """Seconds that the request takes longer."""
     response: Response | None = attrs.field(default=None, repr=False)
+    """The answer of a request that is not carried out; `None`: it is."""
 
 
 def _retry_after(name: str, value: int | None) -> int | None:
@@ -84,7 +80,7 @@ def _headers_of(value: object) -> dict[str, str]:
 
 
 class Faults(Settings):
-    """Switches that stay as they are set: every request meets them until they are set back.
+    """Switches that every request meets until they are set back.
 
     A fault that was asked for with `Sandbox.lose_next_answer` and its like comes first. Of several switches
     that are on, `throttle` goes before `fail`, and `fail` before `lose_answers`.
@@ -131,9 +127,9 @@ class FaultControls(Settings):
         self._next_faults: Final[deque[Fault]] = deque()
 
     def lose_next_answer(self, count: int = 1) -> None:
-        """Carry out the next request, send its SMS, and close the connection without a byte of an answer.
+        """Carry out the next request, and close its connection without an answer.
 
-        Faults that are asked for by this and its like stand in one list, in the order of the calls, and each
+        Its SMS is sent. Faults that are asked for by this and its like stand in one list, in the order of the calls, and each
         request, to send a PIN or to verify one, takes the first. Only then do the switches count: `faults`.
 
         Args:
@@ -145,7 +141,7 @@ class FaultControls(Settings):
         self._add(Fault("lose"), count)
 
     def throttle_next(self, count: int = 1, retry_after: int | None = None) -> None:
-        """Answer the next request with HTTP 429, without an envelope. Nothing is sent.
+        """Answer the next request with a bare HTTP 429. Nothing is sent.
 
         Args:
             count: How many requests in a row.
@@ -157,7 +153,7 @@ class FaultControls(Settings):
         self._add(_throttling(_retry_after("retry_after", retry_after)), count)
 
     def fail_next(self, count: int = 1, http_status: int = 500) -> None:
-        """Answer the next request with a 5xx, without a body. Nothing is sent, which the answer does not say.
+        """Answer the next request with a bare 5xx. Nothing is sent, which it does not say.
 
         Args:
             count: How many requests in a row.
@@ -171,7 +167,7 @@ class FaultControls(Settings):
     def answer_next(
         self, http_status: int, body: bytes | Mapping[str, Any], headers: Mapping[str, str] | None = None
     ) -> None:
-        """Answer the next request with an answer of your own. Nothing is sent, whatever it says.
+        """Answer the next request with an answer of your own. Nothing is sent.
 
         Args:
             http_status: 200 to 599.
@@ -187,7 +183,7 @@ class FaultControls(Settings):
         self._add(Fault("answer", response=Response(content, http_status, fields, media_type)))
 
     def delay_next(self, seconds: float, count: int = 1) -> None:
-        """Have the next request take longer, and carry it out then. It takes `latency` as well.
+        """Delay the next request, beside `latency`, and carry it out then.
 
         Args:
             seconds: How much longer, in seconds.

@@ -50,7 +50,7 @@ _DEPTH: Final = 20
 
 
 class Gateway(FaultControls):
-    """The part of `Sandbox` that needs no server: one account, its SMS, PINs, requests and settings."""
+    """The part of `Sandbox` that needs no server: one account and its settings."""
 
     balance: int | None = None
     """SMS that the account can still pay for; `None`: any number. Can be set."""
@@ -111,11 +111,11 @@ class Gateway(FaultControls):
         self._request_ids = itertools.count(1)
 
     def messages_to(self, msisdn: str) -> list[Message]:
-        """Return the SMS to one number, the oldest first. The number is in digits, as it was sent."""
+        """Return the SMS to one number, in digits as it was sent, the oldest first."""
         return [message for message in self.messages if message.msisdn == msisdn]
 
     def last_pin(self, msisdn: str) -> str | None:
-        """Return the PIN of the newest SMS to a number, valid or not; `None`: there was none."""
+        """Return the PIN of the newest SMS to a number, valid or not, or `None`."""
         message = self._last.get(msisdn)
         return None if message is None else message.pin
 
@@ -143,7 +143,7 @@ class Gateway(FaultControls):
         return self.api_key in self._blocked_keys
 
     def clear(self) -> None:
-        """Forget the messages and the requests. A PIN of theirs cannot be confirmed any more.
+        """Forget the messages, with their PINs, and the requests.
 
         Their numbers (`Message.id`) are not given again, and every setting stays.
         """
@@ -156,7 +156,7 @@ class Gateway(FaultControls):
         self._changes.tell("cleared")
 
     def undo_clear(self) -> None:
-        """Bring back what `clear` took last. A PIN that was replaced since then stays void."""
+        """Undo the last `clear`. A PIN that was replaced since then stays void."""
         with self._lock:
             (messages, requests), self._cleared = self._cleared, ([], [])
             self.messages[:0] = messages
@@ -170,9 +170,9 @@ class Gateway(FaultControls):
         self._changes.tell("cleared")
 
     def watch(self) -> Watch:
-        """Watch the changes from now on, in the running event loop: `async for change in gateway.watch():`.
+        """Watch the changes from now on: `async for change in gateway.watch():`.
 
-        A `Change` says of what kind it is, and no more: `messages`, `requests` and the settings say the rest.
+        It belongs to the running event loop. A `Change` says of what kind it is, and no more: `messages`, `requests` and the settings say the rest.
         Any number may watch, also from a loop that is not the sandbox's.
 
         Raises:
@@ -183,7 +183,7 @@ class Gateway(FaultControls):
     def _handle(
         self, operation: Operation, path: str, content_type: str | None, body: bytes, fault: Fault
     ) -> Response | None:
-        """Answer a request, carry it out if its fault lets it, and log it. `None`: the answer is lost."""
+        """Carry out a request if its fault lets it, log and answer it (`None`: lost)."""
         fields: dict[str, object] | None = None
         message: Message | None = None
         verified: bool | None = None
@@ -303,7 +303,7 @@ def _object_in(body: bytes) -> dict[str, object]:
 
 
 def _masked_fields(fields: Mapping[str, object], key: str) -> dict[str, Any]:
-    """Blank the account's key wherever it stands, and the values of fields that hold a key or a PIN."""
+    """Blank the account's key, and the values of fields that hold a key or a PIN."""
     named = {name: _MASK if name in _SECRET_NAMES else value for name, value in fields.items()}
     return cast("dict[str, Any]", _masked(named, key, _DEPTH))
 

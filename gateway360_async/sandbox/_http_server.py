@@ -76,7 +76,7 @@ class HttpServer:
         self._closing: asyncio.Task[None] | None = None
 
     async def start(self, listener: socket.socket) -> None:
-        """Serve on a bound socket, which belongs to the server from now on. Returns once it listens."""
+        """Serve on a bound socket, which the server owns now, and return once it listens."""
         try:
             self._config.load()
             self._server = await asyncio.get_running_loop().create_server(

@@ -1,4 +1,4 @@
-"""The sandbox's phone: a page that shows every SMS as it is "sent", and the switches that make it fail.
+"""The sandbox's phone: a page with every SMS as it is "sent", and with switches.
 
 - Nothing is changed by anything but a POST of JSON from the page itself.
 - The page may load nothing from elsewhere and run no inline script: the policy in `_HEADERS` says so to the
@@ -52,7 +52,7 @@ _HEADERS: Final[Mapping[str, str]] = {
 
 
 class _Problem(HTTPException):
-    """A request of the page is not carried out. Its text is for the person in front of it."""
+    """A request of the page that is not carried out, and a text for its user."""
 
     def __init__(self, problem: str, field: str | None = None, http_status: int = 400) -> None:
         super().__init__(http_status, problem)
@@ -60,13 +60,7 @@ class _Problem(HTTPException):
 
 
 def phone_routes(sandbox: Sandbox, names: Collection[str], clock: Callable[[], float]) -> list[Route]:
-    """Make the routes of the page.
-
-    Args:
-        sandbox: The sandbox that the page shows.
-        names: Its own names, in lower case, beside localhost.
-        clock: Its clock, in seconds.
-    """
+    """Make the routes of the page of a sandbox, with its names and its clock."""
     phone = _Phone(sandbox, clock)
     changes = {
         "switches": phone.switches,

@@ -1,4 +1,4 @@
-"""The phone's page: its files, and the inbox, the log and the switches as JSON and as HTML.
+"""The phone's page: its files, and the inbox, log and switches as JSON and HTML.
 
 - Bounded, whatever the sandbox keeps: the newest `LIMIT` messages and requests, and of a long body its
   beginning. The search is here, so that it finds beyond the newest, too.
@@ -257,20 +257,14 @@ def asset(name: str) -> tuple[bytes, str] | None:
 
 
 def draw(state: Mapping[str, Any], base_url: str, api_key: str) -> str:
-    """Draw the page.
-
-    Args:
-        state: The state of a `PhoneView`.
-        base_url: The URL that the sandbox listens on.
-        api_key: Its key. Shown if it is the one that every sandbox has; another may be a real one.
-    """
+    """Draw the page with the state of a `PhoneView`."""
     items = "".join(_sms(message) for message in state["messages"])
     parts = {
         "count": state["totals"]["badge"],
         "inbox": f'<section class="group"><ol>{items}</ol></section>' if items else "",
         "empty": "hidden" if items else "",
         "base_url": escape(base_url),
-        "api_key": _DEFAULT_KEY if api_key == _DEFAULT_KEY else "…",
+        "api_key": _DEFAULT_KEY if api_key == _DEFAULT_KEY else "…",  # another may be a real one
     }
     page = _FILES.joinpath("index.html").read_text("utf-8")
     return _PLACE.sub(lambda place: parts[place[1]], page)

@@ -95,7 +95,7 @@ class Message:
 
     @property
     def void_reason(self) -> VoidReason | None:
-        """Why the PIN is void, or `None` while it is valid. Of several reasons, the first stays."""
+        """The first reason why the PIN is void, or `None` while it is valid."""
         if self._void_reason is None and self.expires_at is not None and self._clock() >= self.expires_at:
             return "expired"
         return self._void_reason

@@ -34,11 +34,9 @@ _TOO_MANY: Final = f"not posted: {_MOST_WAITING} SMS wait for their reports alre
 
 
 class Reporter:
-    """Posts delivery reports, in the running event loop.
+    """Posts delivery reports in the running loop, and calls `reported` after each.
 
-    Args:
-        clock: The clock of the reports' times, in seconds since 1970.
-        reported: Called after each report.
+    `clock` gives the reports' times, in seconds since 1970.
     """
 
     def __init__(self, clock: Callable[[], float], reported: Callable[[], None]) -> None:
@@ -138,7 +136,7 @@ class Reporter:
 
 
 def report_fields(message: Message, status: str, at: float) -> dict[str, str]:
-    """Write the fields of a report that is posted at a time, in seconds since 1970."""
+    """Return the fields of a report that is posted `at` so many seconds since 1970."""
     return {
         "sms_id": message.sms_id,
         "from": message.sender,

@@ -1,4 +1,4 @@
-"""`Sandbox`: the gateway, on a real HTTP server of its own in the running event loop.
+"""`Sandbox`: the gateway, on an HTTP server of its own in the running event loop.
 
 - The socket is bound before anything is started: a port in use is an `OSError` to the caller.
 - Every method that is not a coroutine may be called from any thread.
@@ -29,7 +29,7 @@ _OWN_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # a s
 
 
 class Sandbox(Gateway):
-    """The gateway, embedded: `async with Sandbox() as gateway:` starts it, and leaving the block closes it.
+    """The gateway, embedded: `async with Sandbox() as gateway:` starts and closes it.
 
     It serves once: to start again, make another one, with the same `port` if need be.
 
@@ -162,7 +162,7 @@ class Sandbox(Gateway):
 
     @property
     def base_url(self) -> str:
-        """The URL that it listens on: `"http://127.0.0.1:43211"`, for example. It stays when the sandbox is closed.
+        """The URL that it listens on, such as `"http://127.0.0.1:43211"`, also once closed.
 
         Raises:
             RuntimeError: It was not started.
@@ -172,7 +172,7 @@ class Sandbox(Gateway):
         return self._base_url
 
     async def report(self, message: Message, status: str = "DELIVRD") -> PostedReport:
-        """Post one delivery report of an SMS, now, whatever `delivery` says. From any event loop.
+        """Post one delivery report of an SMS, now, from any event loop.
 
         Args:
             message: One of `messages`, whose request had a `report_url`.

@@ -1,4 +1,7 @@
-"""Settings that are checked when they are set: a wrong one is a `ValueError` that begins with its name."""
+"""Settings that are checked when they are set.
+
+A wrong one is a `ValueError` that begins with its name.
+"""
 
 # The annotations are for users' type checkers; the checks are for all other users at run time.
 # pyright: reportUnnecessaryIsInstance=false
@@ -27,11 +30,7 @@ _T = TypeVar("_T")
 
 
 class Settings:
-    """An object whose settings are checked when they are set, from any thread.
-
-    Args:
-        changed: Called after each setting.
-    """
+    """An object whose settings are checked when they are set, and told to `changed`."""
 
     _CHECKS: ClassVar[Mapping[str, Callable[[str, Any], Any]]] = {}
     """The check of each setting, which returns the value that is kept."""

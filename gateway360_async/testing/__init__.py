@@ -1,4 +1,4 @@
-"""Tests of an application: its own code, unchanged, against a gateway that sends no SMS.
+"""Tests of an application, unchanged, against a gateway that sends no SMS.
 
 With pytest there is nothing to import. The fixtures come with the package:
 

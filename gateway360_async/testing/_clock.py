@@ -16,7 +16,7 @@ _START: Final = 1_704_067_200.0  # 2024-01-01 00:00:00 UTC: delivery reports hav
 
 
 class FakeClock:
-    """A clock for tests: it stands still until `advance` moves it. Safe to use from any thread.
+    """A clock for tests, of any thread, that stands still until `advance` moves it.
 
         clock = FakeClock()
         with sandbox_in_thread(clock=clock) as sandbox:

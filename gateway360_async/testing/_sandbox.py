@@ -32,9 +32,9 @@ _LOOK_AGAIN: Final = 0.005  # seconds between two looks whether a condition is t
 
 
 class ThreadedSandbox(Sandbox):
-    """A `Sandbox` in a thread of its own: see `sandbox_in_thread`, and the fixture `gateway360_sandbox`.
+    """A `Sandbox` in a thread of its own.
 
-    A method that is no coroutine can be called from any thread, and a coroutine, such as `report`, from any event
+    See `sandbox_in_thread`, and the fixture `gateway360_sandbox`. A method that is no coroutine can be called from any thread, and a coroutine, such as `report`, from any event
     loop; `watch` belongs to the loop that it is called in. A test without a loop uses these methods instead of the
     coroutines.
     """
@@ -53,14 +53,14 @@ class ThreadedSandbox(Sandbox):
         return asyncio.run(self.report(message, status))
 
     def report_json(self, message: Message, status: str = "DELIVRD") -> list[dict[str, str]]:
-        """Return the JSON that `report` posts, for a test that posts it to the application itself.
+        """Return the JSON that `report` posts, for a test that posts it itself.
 
         app.post(urlsplit(message.report_url).path, json=sandbox.report_json(message))
         """
         return [report_fields(message, status, self._clock())]
 
     def wait_until(self, condition: Callable[[], _T], *, timeout: float = 5.0) -> _T:
-        """Wait until something is true that happens behind the test's back: a task that sends, a report.
+        """Wait until something is true: a task has sent, a report has come.
 
             sandbox.wait_until(lambda: sandbox.last_pin("34666666111"))
 
@@ -106,9 +106,9 @@ def _require_no_loop(instead: str) -> None:
 
 @contextmanager
 def sandbox_in_thread(**settings: Any) -> Generator[ThreadedSandbox, None, None]:
-    """Run a sandbox in a thread of its own, and let `GATEWAY360_BASE_URL` and `GATEWAY360_API_KEY` name it.
+    """Run a sandbox in a thread of its own, and let the environment name it.
 
-    For unittest, Django's tests, and fixtures of your own with a longer life than a test:
+    The variables are `GATEWAY360_BASE_URL` and `GATEWAY360_API_KEY`. For unittest, Django's tests, and fixtures of your own with a longer life than a test:
 
         def setUp(self):
             self.sandbox = self.enterContext(sandbox_in_thread(balance=3))

@@ -1,4 +1,4 @@
-"""The gateway's answers, for tests that mock HTTP with respx or `httpx.MockTransport`.
+"""The gateway's answers, for tests that mock HTTP: respx, `httpx.MockTransport`.
 
     # test_funds.py
     import respx
@@ -137,12 +137,12 @@ def empty() -> httpx.Response:
 
 
 def lost() -> httpx.ReadError:
-    """Lose the answer: the connection broke. Raise it: `mock(side_effect=answers.lost())`."""
+    """Lose the answer, by raising this: `mock(side_effect=answers.lost())`."""
     return httpx.ReadError("the connection was closed before the answer")
 
 
 def late() -> httpx.ReadTimeout:
-    """Answer too late. Raise it, as `lost()`."""
+    """Answer too late, by raising this as `lost()`."""
     return httpx.ReadTimeout("the answer did not come in time")
 
 

@@ -1,4 +1,4 @@
-"""The pytest plugin of gateway360-async: its fixtures are described in `gateway360_async.testing`.
+"""The pytest plugin of gateway360-async. `gateway360_async.testing` describes its fixtures.
 
 - pytest loads it in every run wherever the library is installed, used or not. So it stands beside the package
   (importing anything of that imports an HTTP library, and takes a quarter of a second), imports nothing but
