@@ -25,7 +25,7 @@ def send(gateway, number):
 
 
 @pytest.mark.parametrize("number", [0, 1, 500])
-async def test_phone_at_any_width_has_no_blank_area_and_cuts_nothing(page, gateway, shots, number):
+async def test_phone_at_any_width_is_filled_and_cuts_nothing(page, gateway, shots, number):
     for index in range(number):
         send(gateway, index)
     await expect(page.get_by_role("article")).to_have_count(min(number, 200))
