@@ -123,14 +123,16 @@ class FaultControls(Settings):
 
     def __init__(self, changed: Callable[[], None]) -> None:
         super().__init__(changed)
-        self._faults: Final = Faults(changed)
+        self.faults: Final = Faults(changed)
+        """Switches that stay: `gateway.faults.lose_answers = True`."""
         self._next_faults: Final[deque[Fault]] = deque()
 
     def lose_next_answer(self, count: int = 1) -> None:
         """Carry out the next request, and close its connection without an answer.
 
-        Its SMS is sent. Faults that are asked for by this and its like stand in one list, in the order of the calls, and each
-        request, to send a PIN or to verify one, takes the first. Only then do the switches count: `faults`.
+        Its SMS is sent. Faults that are asked for by this and its like stand in one list, in the order of the
+        calls, and each request, to send a PIN or to verify one, takes the first. Only then do the switches count:
+        `faults`.
 
         Args:
             count: How many requests in a row.
@@ -199,11 +201,6 @@ class FaultControls(Settings):
         """The faults that no request has met yet, by kind, in order."""
         return [cast("FaultKind", fault.kind) for fault in self._next_faults.copy()]
 
-    @property
-    def faults(self) -> Faults:
-        """Switches that stay: `gateway.faults.lose_answers = True`."""
-        return self._faults
-
     def _add(self, fault: Fault, count: int = 1) -> None:
         self._next_faults.extend([fault] * whole("count", count, 1, _MOST))
         self._changed()
@@ -215,8 +212,8 @@ class FaultControls(Settings):
             self._changed()
             return fault
         # Of several switches, the one that sends least.
-        if self._faults.throttle:
-            return _throttling(self._faults.retry_after)
-        if self._faults.fail:
+        if self.faults.throttle:
+            return _throttling(self.faults.retry_after)
+        if self.faults.fail:
             return _failure(500)
-        return Fault("lose" if self._faults.lose_answers else None)
+        return Fault("lose" if self.faults.lose_answers else None)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from ._app import read_body, require_own_name, require_own_site
@@ -85,9 +85,7 @@ def _guarded(endpoint: _Endpoint, names: Collection[str]) -> _Endpoint:
     async def guarded(request: Request) -> Response:
         try:
             require_own_name(request, names, 403)
-            if (
-                request.scope["path"] != "/"
-            ):  # looking at the page is harmless, wherever the link to it stands
+            if request.scope["path"] != "/":  # a link to the page itself may stand anywhere
                 require_own_site(request)
             response = await endpoint(request)
         except HTTPException as exc:
@@ -128,9 +126,9 @@ class _Phone:
 
     async def asset(self, request: Request) -> Response:
         found = asset(request.path_params["name"])
-        return (
-            PlainTextResponse("Not Found", 404) if found is None else Response(found[0], media_type=found[1])
-        )
+        if found is None:
+            raise HTTPException(404)
+        return Response(found[0], media_type=found[1])
 
     async def state(self, request: Request) -> Response:
         return _json(self._view(request).state())

@@ -89,7 +89,7 @@ async def app() -> AsyncIterator[str]:
 
 @pytest.fixture
 def trouble() -> list[str]:
-    """What a page must not do: log an error, raise one, or ask another server than the sandbox."""
+    """The faults of a page: it may not log an error, raise one, or ask another server than the sandbox."""
     return []
 
 
@@ -125,7 +125,7 @@ async def page(context: BrowserContext, gateway: Sandbox, trouble: list[str]) ->
 
 @pytest.fixture
 def shots(tmp_path: Path) -> Path:
-    """Where screenshots go."""
+    """The folder for screenshots."""
     folder = Path(os.environ.get("GATEWAY360_SCREENSHOTS") or tmp_path)
     folder.mkdir(parents=True, exist_ok=True)
     return folder

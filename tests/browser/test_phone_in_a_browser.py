@@ -482,7 +482,7 @@ async def test_report_is_shown_and_posted_by_hand(page, client, gateway, app):
     assert [report.status for report in gateway.messages[0].reports] == ["DELIVRD", "UNDELIV"]
 
 
-# --- For everybody ---------------------------------------------------------------------------------------
+# --- For each user ---------------------------------------------------------------------------------------
 
 FOCUSED = """() => {
   const node = document.activeElement;

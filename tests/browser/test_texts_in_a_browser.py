@@ -83,7 +83,7 @@ SHOP = """<!doctype html><title>Shop</title>
     .catch((error) => { document.title = error.name; });
 </script>"""
 
-# What a phone's browser does with an SMS, which one without a phone cannot receive: the line is found as Chromium
+# A phone's browser with an SMS, which one without a phone cannot receive: the line is found as Chromium
 # finds it (content/browser/sms/sms_parser.cc), and given to the site that it names alone.
 PHONE_BROWSER = """(() => {
   let deliver;

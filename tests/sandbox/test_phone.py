@@ -1,4 +1,4 @@
-"""The phone's page over HTTP: what it is told, who may ask, and how it ends. In a browser: tests/browser."""
+"""The phone's page over HTTP: its state, its stream, its changes, and its callers. In a browser: tests/browser."""
 
 from __future__ import annotations
 
@@ -280,7 +280,7 @@ def test_state_finds_number_sender_text_and_pin():
         assert ids(_phone_view.PhoneView(account, account.time, text).state()["messages"]) == found
 
 
-def test_state_of_as_many_as_are_kept_says_that_there_may_be_more():
+def test_state_of_as_many_as_are_kept_says_so():
     account = Account(keep=2)
     for _ in range(3):
         account.send()
@@ -408,7 +408,7 @@ async def test_stream_of_a_browser_that_goes_leaves_no_task(gateway):
     await until(lambda: asyncio.all_tasks() == before)
 
 
-async def test_stream_that_is_not_read_costs_no_memory_and_holds_nothing_open(http, gateway):
+async def test_stream_that_is_not_read_costs_no_memory_and_ends(http, gateway):
     before = asyncio.all_tasks()
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -550,7 +550,7 @@ async def test_report_that_cannot_be_posted_says_why(gateway, http, body, http_s
     assert (answer.status_code, answer.json()["field"]) == (http_status, field)
 
 
-# --- Who may ask -----------------------------------------------------------------------------------------
+# --- Its callers -----------------------------------------------------------------------------------------
 
 PATHS = ["/", "/_phone/state", "/_phone/events", "/_phone/phone.js"]
 POSTS = ["/_phone/switches", "/_phone/clear", "/_phone/undo-clear", "/_phone/verify", "/_phone/report"]

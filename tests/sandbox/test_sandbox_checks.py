@@ -1,4 +1,4 @@
-"""What the gateway refuses, by which id, status and text; and that it accepts what is published."""
+"""The gateway's refusals, by id, status and text; and it accepts each published request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the gateway sends and keeps: PINs and what voids them, verifications, the balance, the log and its secrets."""
+"""The gateway: its SMS, the life of a PIN, verifications, the balance, its memory, the log and its secrets."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ async def test_body_of_the_largest_size_is_accepted():
         assert answer.status_code == 413
 
 
-# --- Who may ask -----------------------------------------------------------------------------------------
+# --- Its callers -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", [PATH, "/api/3.0/2fa/request", "/api/2fa/verify"])
@@ -310,7 +310,7 @@ async def test_client_that_gives_up_does_not_stop_the_sms(monkeypatch):
 
 
 @pytest.mark.parametrize("path", [PATH, "/_phone/clear"])
-async def test_client_that_goes_in_the_middle_of_its_request_is_no_error(path, caplog):
+async def test_client_that_goes_within_its_request_is_no_error(path, caplog):
     async with Sandbox() as sandbox:
         _, writer = await asyncio.open_connection(*address(sandbox))
         writer.write(raw(b"{", length=100).replace(PATH.encode(), path.encode()))

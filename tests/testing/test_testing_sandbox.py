@@ -30,7 +30,7 @@ def no_thread_is_left():
 
 
 def send(sandbox: Sandbox, **fields: object) -> None:
-    """What an application does, in a few words."""
+    """Send an SMS, as an application does."""
     body = {"api_key": sandbox.api_key, "msisdn": NUMBER, "sender": "GOOD PIZZA", **fields}
     assert httpx.post(f"{sandbox.base_url}/api/2fa/request", json=body).json() == {"status": "ok"}
 
