@@ -123,8 +123,7 @@ class FaultControls(Settings):
 
     def __init__(self, changed: Callable[[], None]) -> None:
         super().__init__(changed)
-        self.faults: Final = Faults(changed)
-        """Switches that stay: `gateway.faults.lose_answers = True`."""
+        self._faults: Final = Faults(changed)
         self._next_faults: Final[deque[Fault]] = deque()
 
     def lose_next_answer(self, count: int = 1) -> None:
@@ -201,6 +200,11 @@ class FaultControls(Settings):
         """The faults that no request has met yet, by kind, in order."""
         return [cast("FaultKind", fault.kind) for fault in self._next_faults.copy()]
 
+    @property
+    def faults(self) -> Faults:
+        """Switches that stay: `gateway.faults.lose_answers = True`."""
+        return self._faults
+
     def _add(self, fault: Fault, count: int = 1) -> None:
         self._next_faults.extend([fault] * whole("count", count, 1, _MOST))
         self._changed()
@@ -212,8 +216,8 @@ class FaultControls(Settings):
             self._changed()
             return fault
         # Of several switches, the one that sends least.
-        if self.faults.throttle:
-            return _throttling(self.faults.retry_after)
-        if self.faults.fail:
+        if self._faults.throttle:
+            return _throttling(self._faults.retry_after)
+        if self._faults.fail:
             return _failure(500)
-        return Fault("lose" if self.faults.lose_answers else None)
+        return Fault("lose" if self._faults.lose_answers else None)

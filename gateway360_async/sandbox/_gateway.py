@@ -93,26 +93,42 @@ class Gateway(FaultControls):
     ) -> None:
         self._changes: Final = Changes()
         super().__init__(partial(self._changes.tell, "switch"))
-        self.api_key: Final = text("api_key", api_key)
-        """The key that it accepts."""
+        self._api_key: Final = text("api_key", api_key)
         self._blocked_keys = set(texts("blocked_keys", blocked_keys))
         self._forbidden_senders = frozenset(texts("forbidden_senders", forbidden_senders))
         self._clock = clock
-        self.keep: Final = count("keep", keep)
-        """The most messages, and the most requests, that are kept; `None`: all."""
+        self._keep: Final = count("keep", keep)
         self._on_message = on_message
-        self.messages: Final[list[Message]] = []
-        """Every SMS that was "sent", the oldest first. The list itself, which may be cleared."""
-        self.requests: Final[list[ReceivedRequest]] = []
-        """Every request that was answered, the oldest first. The list itself, which may be cleared."""
+        self._messages: Final[list[Message]] = []
+        self._requests: Final[list[ReceivedRequest]] = []
         self._last: Final[dict[str, Message]] = {}
         self._cleared: tuple[list[Message], list[ReceivedRequest]] = ([], [])
         self._message_ids = itertools.count(1)
         self._request_ids = itertools.count(1)
 
+    @property
+    def api_key(self) -> str:
+        """The key that it accepts."""
+        return self._api_key
+
+    @property
+    def keep(self) -> int | None:
+        """The most messages, and the most requests, that are kept; `None`: all."""
+        return self._keep
+
+    @property
+    def messages(self) -> list[Message]:
+        """Every SMS that was "sent", the oldest first. The list itself, which may be cleared."""
+        return self._messages
+
+    @property
+    def requests(self) -> list[ReceivedRequest]:
+        """Every request that was answered, the oldest first. The list itself, which may be cleared."""
+        return self._requests
+
     def messages_to(self, msisdn: str) -> list[Message]:
         """Return the SMS to one number, in digits as it was sent, the oldest first."""
-        return [message for message in self.messages if message.msisdn == msisdn]
+        return [message for message in self._messages if message.msisdn == msisdn]
 
     def last_pin(self, msisdn: str) -> str | None:
         """Return the PIN of the newest SMS to a number, valid or not, or `None`."""
@@ -129,18 +145,18 @@ class Gateway(FaultControls):
 
     def block(self, key: str | None = None) -> None:
         """Refuse a key from now on; `None`: the account's."""
-        self._blocked_keys.add(self.api_key if key is None else key)
+        self._blocked_keys.add(self._api_key if key is None else key)
         self._changed()
 
     def unblock(self, key: str | None = None) -> None:
         """Accept a key again, if it is the account's; `None`: the account's."""
-        self._blocked_keys.discard(self.api_key if key is None else key)
+        self._blocked_keys.discard(self._api_key if key is None else key)
         self._changed()
 
     @property
     def blocked(self) -> bool:
         """Whether the account's key is refused: see `block`."""
-        return self.api_key in self._blocked_keys
+        return self._api_key in self._blocked_keys
 
     def clear(self) -> None:
         """Forget the messages, with their PINs, and the requests.
@@ -148,10 +164,10 @@ class Gateway(FaultControls):
         Their numbers (`Message.id`) are not given again, and every setting stays.
         """
         with self._lock:
-            if self.messages or self.requests:  # a second one in a row forgets nothing
-                self._cleared = (self.messages.copy(), self.requests.copy())
-            self.messages.clear()
-            self.requests.clear()
+            if self._messages or self._requests:  # a second one in a row forgets nothing
+                self._cleared = (self._messages.copy(), self._requests.copy())
+            self._messages.clear()
+            self._requests.clear()
             self._last.clear()
         self._changes.tell("cleared")
 
@@ -159,14 +175,14 @@ class Gateway(FaultControls):
         """Undo the last `clear`. A PIN that was replaced since then stays void."""
         with self._lock:
             (messages, requests), self._cleared = self._cleared, ([], [])
-            self.messages[:0] = messages
-            self.requests[:0] = requests
+            self._messages[:0] = messages
+            self._requests[:0] = requests
             for message in reversed(messages):  # of several to a number, the newest is the last one's
                 newest = self._last.setdefault(message.msisdn, message)
                 if newest is not message:
                     message.make_void("replaced")
-            if self.keep is not None:
-                del self.messages[: -self.keep], self.requests[: -self.keep]
+            if self._keep is not None:
+                del self._messages[: -self._keep], self._requests[: -self._keep]
         self._changes.tell("cleared")
 
     def watch(self) -> Watch:
@@ -202,14 +218,14 @@ class Gateway(FaultControls):
             http_status, envelope = refusal.http_status, refusal.envelope
         response = fault.response or JSONResponse(envelope, http_status)
         if fault.response is not None:
-            envelope = _masked_fields(_object_in(bytes(response.body)), self.api_key)
+            envelope = _masked_fields(_object_in(bytes(response.body)), self._api_key)
         received = ReceivedRequest(
             id=next(self._request_ids),
             at=self._clock(),
             operation=operation,
             path=path,
-            content_type=None if content_type is None else content_type.replace(self.api_key, _MASK),
-            body=None if fields is None else _masked_fields(fields, self.api_key),
+            content_type=None if content_type is None else content_type.replace(self._api_key, _MASK),
+            body=None if fields is None else _masked_fields(fields, self._api_key),
             size=len(body),
             http_status=response.status_code,
             envelope=envelope,
@@ -217,12 +233,12 @@ class Gateway(FaultControls):
             message_id=None if message is None else message.id,
             verified=verified,
         )
-        self._append(self.requests, received)
+        self._append(self._requests, received)
         self._changes.tell("request")
         return None if fault.kind == "lose" else response
 
     def _require_key(self, key: object) -> None:
-        if key != self.api_key or self.blocked:
+        if key != self._api_key or self.blocked:
             raise Refusal("UNAUTHORIZED", "Your API key may be invalid or your IP is blocked.")
 
     def _send(self, order: PinOrder) -> Message:
@@ -250,7 +266,7 @@ class Gateway(FaultControls):
             if previous is not None:
                 previous.make_void("replaced")
             self._last[order.msisdn] = message
-            for dropped in self._append(self.messages, message):
+            for dropped in self._append(self._messages, message):
                 if self._last.get(dropped.msisdn) is dropped:
                     del self._last[dropped.msisdn]
         try:
@@ -281,7 +297,7 @@ class Gateway(FaultControls):
     def _append(self, items: list[_T], item: _T) -> list[_T]:
         """Append an item, and return those that are not kept any more."""
         items.append(item)
-        surplus = 0 if self.keep is None else max(0, len(items) - self.keep)
+        surplus = 0 if self._keep is None else max(0, len(items) - self._keep)
         dropped = items[:surplus]
         del items[:surplus]
         return dropped
