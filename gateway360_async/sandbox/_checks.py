@@ -18,7 +18,15 @@ from urllib.parse import urlsplit
 
 import attrs
 
-__all__ = ["PLACEHOLDER", "PinOrder", "Refusal", "read_attempt", "read_key", "read_object", "read_order"]
+__all__ = [
+    "PLACEHOLDER",
+    "PinOrder",
+    "Refusal",
+    "read_attempt",
+    "read_mandatory",
+    "read_object",
+    "read_order",
+]
 
 PLACEHOLDER: Final = "{PIN}"
 
@@ -80,16 +88,16 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return fields
 
 
-def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is not JSON")
+# `int` refuses NaN and Infinity, which are no JSON.
+_decode_json = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=int).decode
 
 
-_decode_json = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant).decode
-
-
-def read_key(fields: Mapping[str, object]) -> object:
-    """Return the key, of any type, or raise the `Refusal` of a request without one."""
-    return _mandatory(fields, "api_key")
+def read_mandatory(fields: Mapping[str, object], name: str) -> object:
+    """Return a field, of any type, or raise the `Refusal` of a request without it."""
+    # A field that is there and null is not missing: its type is wrong.
+    if name not in fields:
+        raise Refusal("MISSING_PARAMS", f"{name} is missing.")
+    return fields[name]
 
 
 def read_order(fields: Mapping[str, object]) -> PinOrder:
@@ -97,7 +105,7 @@ def read_order(fields: Mapping[str, object]) -> PinOrder:
 
     Fields that are not published are ignored.
     """
-    msisdn, sender = _mandatory(fields, "msisdn"), _mandatory(fields, "sender")
+    msisdn, sender = read_mandatory(fields, "msisdn"), read_mandatory(fields, "sender")
     msisdn = _msisdn(msisdn)
     if not isinstance(sender, str) or not _is_sender(sender):
         raise Refusal("BAD_PARAMS", "sender is neither up to 15 digits nor up to 11 characters.")
@@ -118,19 +126,12 @@ def read_order(fields: Mapping[str, object]) -> PinOrder:
 
 def read_attempt(fields: Mapping[str, object]) -> tuple[str, str]:
     """Return a verification's number and PIN, or raise the `Refusal` of one."""
-    msisdn, pin = _mandatory(fields, "msisdn"), _mandatory(fields, "pin")
+    msisdn, pin = read_mandatory(fields, "msisdn"), read_mandatory(fields, "pin")
     msisdn = _msisdn(msisdn)
     # The form of a PIN is not published here: one of a wrong length or alphabet is a failed try.
     if not isinstance(pin, str) or not pin:
         raise Refusal("BAD_PARAMS", "pin is not a string, or empty.")
     return msisdn, pin
-
-
-def _mandatory(fields: Mapping[str, object], name: str) -> object:
-    # A field that is there and null is not missing: its type is wrong.
-    if name not in fields:
-        raise Refusal("MISSING_PARAMS", f"{name} is missing.")
-    return fields[name]
 
 
 def _msisdn(value: object) -> str:

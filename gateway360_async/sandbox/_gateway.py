@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Final, TypeVar, cast
 from starlette.responses import JSONResponse, Response
 
 from ._changes import Changes, Watch
-from ._checks import PLACEHOLDER, PinOrder, Refusal, read_attempt, read_key, read_object, read_order
+from ._checks import PLACEHOLDER, PinOrder, Refusal, read_attempt, read_mandatory, read_object, read_order
 from ._faults import Fault, FaultControls
 from ._records import (
     VERIFY_ANSWERS,
@@ -207,7 +207,7 @@ class Gateway(FaultControls):
         try:
             fields = read_object(content_type, body)
             if fault.response is None:
-                self._require_key(read_key(fields))
+                self._require_key(fields)
                 if operation == "verify":
                     said = self._try_pin(*read_attempt(fields))
                     envelope |= VERIFY_ANSWERS[self.verify_answer](said)
@@ -237,8 +237,8 @@ class Gateway(FaultControls):
         self._changes.tell("request")
         return None if fault.kind == "lose" else response
 
-    def _require_key(self, key: object) -> None:
-        if key != self._api_key or self.blocked:
+    def _require_key(self, fields: Mapping[str, object]) -> None:
+        if read_mandatory(fields, "api_key") != self._api_key or self.blocked:
             raise Refusal("UNAUTHORIZED", "Your API key may be invalid or your IP is blocked.")
 
     def _send(self, order: PinOrder) -> Message:

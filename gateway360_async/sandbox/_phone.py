@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from ._app import read_body, require_own_name, require_own_site
 from ._checks import Refusal, read_object
-from ._phone_view import SWITCHES, PhoneView, asset, draw, holder, switches, switches_in_order
+from ._phone_view import SWITCHES, PhoneView, assets, draw, holder, switches
 
 if TYPE_CHECKING:
     from ._sandbox import Sandbox
@@ -125,10 +125,11 @@ class _Phone:
         return Response(html, media_type="text/html")
 
     async def asset(self, request: Request) -> Response:
-        found = asset(request.path_params["name"])
-        if found is None:
+        name = request.path_params["name"]
+        if name not in assets():
             raise HTTPException(404)
-        return Response(found[0], media_type=found[1])
+        content, media_type = assets()[name]
+        return Response(content, media_type=media_type)
 
     async def state(self, request: Request) -> Response:
         return _json(self._view(request).state())
@@ -143,7 +144,7 @@ class _Phone:
         return PhoneView(self._sandbox, self._clock, find, sandbox_id=self._id)
 
     async def switches(self, fields: _Fields) -> _Fields:
-        before = switches(self._sandbox)
+        before = switches(self._sandbox)["switches"]
         try:
             for name, value in fields.items():
                 self._switch(name, value)
@@ -154,7 +155,7 @@ class _Phone:
                 raise
             field, _, _ = str(exc).partition(":")
             raise _Problem(str(exc), field) from None
-        return switches_in_order(self._sandbox)
+        return switches(self._sandbox)
 
     def _switch(self, name: str, value: Any) -> None:
         if name not in SWITCHES:

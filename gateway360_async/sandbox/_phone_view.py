@@ -28,7 +28,7 @@ from .._text import beyond_gsm_7, sms_size
 from ._gateway import Gateway
 from ._records import Message, ReceivedRequest
 
-__all__ = ["LIMIT", "SWITCHES", "PhoneView", "asset", "draw", "holder", "switches", "switches_in_order"]
+__all__ = ["LIMIT", "SWITCHES", "PhoneView", "assets", "draw", "holder", "switches"]
 
 LIMIT: Final = 200
 """Messages, and requests, that a page is shown at most."""
@@ -112,7 +112,7 @@ class PhoneView:
                 "badge": self._badge(len(found)),
                 "requests": self._badge(len(every)),
             },
-            **switches_in_order(self._gateway),
+            **switches(self._gateway),
         }
         self._messages, self._requests, self._switches = shown, logged, update["switches"]
         return update
@@ -128,22 +128,18 @@ class PhoneView:
 
 
 def switches(gateway: Gateway) -> dict[str, Any]:
-    """Return the switches as they are set."""
-    return {name: getattr(holder(gateway, name), name) for name in SWITCHES}
-
-
-def holder(gateway: Gateway, name: str) -> object:
-    """Return the object that has a switch."""
-    return gateway.faults if name in _FAULTS else gateway
-
-
-def switches_in_order(gateway: Gateway) -> dict[str, Any]:
     """Return the switches as they are set, with a number that grows each time.
 
     A page is told on two connections, the stream and the answer to its own change. The one that was written
     first can arrive last; by its number, the page leaves it out.
     """
-    return {"switches": switches(gateway), "switches_order": next(_ORDER)}
+    shown = {name: getattr(holder(gateway, name), name) for name in SWITCHES}
+    return {"switches": shown, "switches_order": next(_ORDER)}
+
+
+def holder(gateway: Gateway, name: str) -> object:
+    """Return the object that has a switch."""
+    return gateway.faults if name in _FAULTS else gateway
 
 
 _SHOWN: Final = (
@@ -244,16 +240,12 @@ def _clipped(text: str) -> str:
 
 
 @cache
-def _assets() -> Mapping[str, tuple[bytes, str]]:
+def assets() -> Mapping[str, tuple[bytes, str]]:
+    """Return the files of the page, each with its media type."""
     named = [(file, _MEDIA_TYPES.get(file.name.rpartition(".")[2])) for file in _FILES.iterdir()]
     return {
         file.name: (file.read_bytes(), media_type) for file, media_type in named if media_type is not None
     }
-
-
-def asset(name: str) -> tuple[bytes, str] | None:
-    """Return a file of the page and its media type, or `None`."""
-    return _assets().get(name)
 
 
 def draw(state: Mapping[str, Any], base_url: str, api_key: str) -> str:
