@@ -1,4 +1,4 @@
-"""The gateway, embedded: a real HTTP server on loopback that answers as the vendor publishes, and sends no SMS.
+"""The gateway, embedded: real HTTP on loopback, the vendor's answers, and no SMS.
 
     async with Sandbox() as gateway:
         async with Gateway360Client(gateway.api_key, base_url=gateway.base_url) as client:
@@ -7,8 +7,8 @@
         assert gateway.messages[0].sender == "GOOD PIZZA"
         assert gateway.check_pin("34666666111", gateway.last_pin("34666666111"))
 
-It answers `POST /api/2fa/request` with `{"status":"ok"}`, `POST /api/2fa/verify` with what a try of a PIN says
-(below), and both with one of these ids. Both are at `/api/3.0/2fa/…`, too.
+It answers `POST /api/2fa/request` with `{"status":"ok"}`, `POST /api/2fa/verify` with the result of a try (below),
+and both with one of these ids. Both are at `/api/3.0/2fa/…`, too.
 
 | error_id | HTTP | when |
 |---|---|---|
@@ -24,8 +24,8 @@ It answers `POST /api/2fa/request` with `{"status":"ok"}`, `POST /api/2fa/verify
 | `INVALID_NUMBER` | 200 | the number is no MSISDN; or it begins with `HLR_FAIL_PREFIX`, `34744`, and the HLR lookup is on |
 | `NOT_ENOUGH_BALANCE` | 400 | `Sandbox.balance` is used up; an SMS costs 1 |
 
-As the gateway, it takes digits that begin with a calling code and nothing else, and knows no region: what people type is
-read by the client (`Gateway360Client(region="ES")`), before anything is sent.
+As the gateway, it takes digits that begin with a calling code and nothing else, and knows no region: the client reads
+what people type (`Gateway360Client(region="ES")`), before anything is sent.
 
 The vendor publishes the HTTP status of three of them (200, 401, and 400 for `JSON_PARSE_ERROR`); 400 for the
 others is our choice. `UNKNOWN_ERROR` is never given.
@@ -42,9 +42,9 @@ are `Sandbox(verify_answer=…)`, or `Sandbox.verify_answer` later: `"flat"` (th
 
 An accepted request with a `report_url` has a delivery report, or several: `Sandbox(delivery=…)`, `Sandbox.report()`.
 They are POSTed as the vendor does, but to this machine only: to `localhost`, 127.0.0.0/8 and ::1. The dates in them
-are in UTC, which is our choice, and `custom` is empty. What became of each is in `Message.reports`.
+are in UTC, which is our choice, and `custom` is empty. `Message.reports` has the result of each.
 
-What can be made to go wrong, for the next request or for all of them:
+Faults, for the next request or for all of them:
 
 | for the next | for all | what happens |
 |---|---|---|
@@ -60,15 +60,22 @@ request with its answer, and switches for what goes wrong for all. `gateway360 s
 """
 
 try:
-    from ._server import Sandbox
+    from ._sandbox import Sandbox
 except ImportError as exc:
     raise ImportError("the sandbox needs starlette and uvicorn: install gateway360-async[sandbox]") from exc
 
 from ._changes import Change, ChangeKind, Watch
 from ._faults import Faults
 from ._gateway import HLR_FAIL_PREFIX
-from ._pins import VerifyAnswer
-from ._records import FaultKind, Message, Operation, PostedReport, ReceivedRequest, VoidReason
+from ._records import (
+    FaultKind,
+    Message,
+    Operation,
+    PostedReport,
+    ReceivedRequest,
+    VerifyAnswer,
+    VoidReason,
+)
 
 __all__ = [
     "HLR_FAIL_PREFIX",

@@ -1,114 +1,74 @@
-"""The gateway as an ASGI application: HTTP in, the gateway's answers out.
+"""The API over HTTP: requests in, the gateway's answers out.
 
-Rules of this module:
-
-- What is no matter of the API (a wrong path, a wrong method, a body too large) is answered as a plain web
-  server would, without an envelope, does not come into the gateway's log, and meets no fault.
-- What a request meets is decided when it has come. The gateway is asked after the latency has passed, whether
-  or not the client still waits: one that gives up on a slow answer does not stop its SMS.
+- A matter of HTTP alone (a wrong path, a wrong method, a body too large) is answered as a plain web server would,
+  without an envelope, does not come into the gateway's log, and meets no fault.
+- Any website that is open in a browser of this machine can send requests to loopback, and may have a name of its
+  own point here (DNS rebinding), which makes the sandbox's answers its own to read. Headers that no website can set
+  tell both: `Host` and `Origin`. A program that is no browser sends no `Origin`, and is let through.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Collection, Sequence
-from typing import Final
+import ipaddress
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import partial
+from typing import Final, TypeAlias
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from ._faults import Fault
-from ._gateway import Gateway
 from ._http_server import HANG_UP
 from ._records import Operation
-from ._sites import NOT_OWN_NAME, OTHER_SITE, is_other_site, is_own_name
 
-__all__ = ["MAX_BODY_BYTES", "create_app", "read_body"]
+__all__ = ["MAX_BODY_BYTES", "Answer", "create_app", "read_body", "require_own_name", "require_own_site"]
+
+Answer: TypeAlias = Callable[[Operation, str, str | None, bytes], Awaitable[Response | None]]
+"""Answers an operation, with its path, content type and body; `None`: the answer is lost."""
 
 MAX_BODY_BYTES: Final = 64 * 1024
 """Bytes of a request's body that are read at most. A published example has about three hundred."""
 
 # Both are published: the reference has the first, and one of the vendor's examples the second.
 _PREFIXES: Final = ("/api", "/api/3.0")
-_OTHER_METHODS: Final = ("GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS")
+_METHODS: Final = ("POST", "GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS")
+_OPERATIONS: Final[Sequence[Operation]] = ("request", "verify")
 
 
-def _no_latency() -> float:
-    return 0.0
+def create_app(answer: Answer, names: Collection[str], routes: Sequence[Route]) -> Starlette:
+    """Make the application of the API and of other routes.
 
-
-def _no_fault() -> Fault | None:
-    return None
-
-
-def create_app(
-    gateway: Gateway,
-    *,
-    names: Collection[str] = (),
-    latency: Callable[[], float] = _no_latency,
-    take_fault: Callable[[], Fault | None] = _no_fault,
-    routes: Sequence[Route] = (),
-) -> Starlette:
-    """Make the application.
-
-    Args:
-        gateway: What answers.
-        names: Its own names, in lower case, beside localhost.
-        latency: Called for every request; returns seconds to wait before the gateway is asked.
-        take_fault: Called for every request; returns what it meets, or `None`.
-        routes: What else is served, beside the API.
+    `names` are the sandbox's own, in lower case, beside localhost.
     """
 
-    async def request_pin(request: Request) -> Response:
-        return await answer(request, "request")
-
-    async def verify_pin(request: Request) -> Response:
-        return await answer(request, "verify")
-
-    async def answer(request: Request, operation: Operation) -> Response:
-        if not is_own_name(request.headers, names):
-            return PlainTextResponse(NOT_OWN_NAME, 421)
-        if is_other_site(request.headers):
-            return PlainTextResponse(OTHER_SITE, 403)
-        try:
-            body = await read_body(request, MAX_BODY_BYTES)
-        except ClientDisconnect:
-            return Response(status_code=400)  # to nobody: the client has gone in the middle of its request
-        if body is None:
-            return PlainTextResponse("Content Too Large", 413)
-        fault = take_fault()
-        if (delay := latency() + (0.0 if fault is None else fault.seconds)) > 0:
-            await asyncio.sleep(delay)
+    async def asked(request: Request, operation: Operation) -> Response:
+        if request.method != "POST":
+            # A common mistake in public integrations: a GET, often with the fields in its body.
+            mistake = f"This is a {request.method}: send the fields as JSON in the body of a POST."
+            raise HTTPException(405, mistake, {"Allow": "POST"})
+        require_own_name(request, names)
+        require_own_site(request)
+        body = await read_body(request, MAX_BODY_BYTES)
         # Not `request.url`: that is put together from the client's Host header.
         path = str(request.scope["path"])
-        content_type = request.headers.get("content-type")
-        if fault is not None and not fault.carries_out:
-            gateway.turn_away(path, content_type, body, operation=operation, fault=fault)
-            return Response(fault.body, fault.http_status, fault.headers)
-        kind = None if fault is None else fault.kind
-        http_status, envelope = gateway.handle(path, content_type, body, operation=operation, fault=kind)
-        return _NoAnswer() if kind == "lose" else JSONResponse(envelope, http_status)
+        return await answer(operation, path, request.headers.get("content-type"), body) or _NoAnswer()
 
-    app = Starlette(
-        routes=[
-            Route(f"{prefix}/2fa/{operation}", asked, methods=methods)
-            for prefix in _PREFIXES
-            for operation, endpoint in (("request", request_pin), ("verify", verify_pin))
-            for asked, methods in ((endpoint, ["POST"]), (_refuse_method, _OTHER_METHODS))
-        ]
-        + list(routes)
-    )
+    api = [
+        Route(f"{prefix}/2fa/{operation}", partial(asked, operation=operation), methods=_METHODS)
+        for prefix in _PREFIXES
+        for operation in _OPERATIONS
+    ]
+    app = Starlette(routes=[*api, *routes], exception_handlers={ClientDisconnect: _gone})
     app.router.redirect_slashes = False  # a path with a slash too many is a wrong path
     return app
 
 
-async def _refuse_method(request: Request) -> Response:
-    # A common mistake in public integrations: a GET, often with the fields in its body.
-    mistake = f"This is a {request.method}: send the fields as JSON in the body of a POST."
-    return PlainTextResponse(mistake, 405, headers={"Allow": "POST"})
+async def _gone(_request: Request, _exc: Exception) -> Response:
+    return Response(status_code=400)  # not read: the client has gone in the middle of its request
 
 
 class _NoAnswer(Response):
@@ -116,16 +76,44 @@ class _NoAnswer(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # nothing is sent
         scope["state"][HANG_UP]()
-        # The request's body was read, so what comes next is that the connection is closed. Without knowing
-        # that, uvicorn would send a 500 for an application that ends without an answer.
+        # The request's body was read, so the next event is that the connection is closed. Without knowing that,
+        # uvicorn would send a 500 for an application that ends without an answer.
         await receive()
 
 
-async def read_body(request: Request, at_most: int) -> bytes | None:
-    """Read the body, or return `None` as soon as it has more bytes than that. uvicorn discards the rest."""
+async def read_body(request: Request, at_most: int) -> bytes:
+    """Read the body, or raise 413 once it is too large: uvicorn discards the rest."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > at_most:
-            return None
+            raise HTTPException(413)
     return bytes(body)
+
+
+def require_own_name(request: Request, names: Collection[str], http_status: int = 421) -> None:
+    """Refuse a request for another host than an address, localhost, or a name."""
+    host = request.headers.get("host")
+    if host is None:
+        return  # HTTP/1.0: every browser names one
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        if name in {"localhost", *names} or name.endswith(".localhost"):
+            return
+        # An address cannot be rebound: a browser that names one has come to where it meant to go.
+        ipaddress.ip_address(name)
+    except ValueError:  # an unclosed bracket, or another name
+        said = "This is not the sandbox's name: use its address, or localhost; or allow this name (--allow-host)."
+        raise HTTPException(http_status, said) from None
+
+
+def require_own_site(request: Request) -> None:
+    """Refuse a request that a page of another website sends, as its browser says."""
+    # Compared as text: an origin that is malformed ("http://[") or no website ("null") is not the sandbox's own.
+    origin, host = request.headers.get("origin"), request.headers.get("host")
+    fetched_by = request.headers.get("sec-fetch-site", "none")
+    if (origin is not None and origin.partition("://")[2] != host) or fetched_by not in {
+        "same-origin",
+        "none",
+    }:
+        raise HTTPException(403, "This request comes from another website.")

@@ -1,12 +1,9 @@
-"""Who watches a sandbox is told that something has changed, and looks for itself what it is.
+"""Observers of a sandbox, which are told that something has changed.
 
-Rules of this module:
-
-- Changes come from any thread, and a watcher may live in an event loop of its own: what crosses between them
-  goes under a lock and through `call_soon_threadsafe`.
-- Nobody waits for a watcher, and one that is slow fills no memory. What it is not told because too much waits
-  for it already, it will see: a change of the same kind is among that.
-- A watcher that is forgotten is gone: it is held by who watches, and by nobody else.
+- Changes come from any thread, and an observer may live in an event loop of its own.
+- The sandbox waits for no observer, and a slow one fills no memory. It misses a change only while one of the same
+  kind waits for it.
+- A forgotten observer is gone: the sandbox holds it weakly.
 """
 
 from __future__ import annotations
@@ -23,10 +20,10 @@ import attrs
 __all__ = ["Change", "ChangeKind", "Changes", "Watch"]
 
 ChangeKind: TypeAlias = Literal["message", "request", "report", "pin", "switch", "cleared"]
-"""What has changed. `"message"`: an SMS was "sent". `"request"`: a request was answered, or its answer lost.
+"""The kind of a change. `"message"`: an SMS was "sent". `"request"`: a request was answered, or its answer lost.
 `"report"`: a delivery report was posted, or could not be. `"pin"`: a PIN was tried, used or replaced (not: that
-its time is over, which is nobody's doing). `"switch"`: a setting, or the list of faults to come. `"cleared"`:
-messages and requests were forgotten."""
+its time is over). `"switch"`: a setting, or the list of faults to come. `"cleared"`: messages and requests were
+forgotten."""
 
 _MOST_WAITING: Final = 256
 
@@ -36,16 +33,16 @@ class Change:
     """Something has changed.
 
     Args:
-        kind: What it is.
+        kind: The kind of the change.
     """
 
     kind: ChangeKind
 
 
 class Watch:
-    """What changes from now on: `async for change in gateway.watch():`. It ends when the sandbox is closed.
+    """The changes from now on: `async for change in gateway.watch():`.
 
-    Of changes that nobody takes, some 250 wait at most; of more, one of each kind.
+    It ends when the sandbox is closed. Of changes that are not taken, some 250 wait at most; of more, one of each kind.
     """
 
     def __init__(self) -> None:
@@ -53,7 +50,6 @@ class Watch:
         self._waiting: Final[deque[ChangeKind]] = deque()
         self._lock: Final = threading.Lock()
         self._awake: Final = asyncio.Event()
-        self._waking = False
         self._ended = False
 
     def __aiter__(self) -> Self:
@@ -66,13 +62,17 @@ class Watch:
                     return Change(self._waiting.popleft())
                 if self._ended:
                     raise StopAsyncIteration
-                # Whoever changes anything from here on wakes it through the loop: after this.
-                self._awake.clear()
+                self._awake.clear()  # a change from here on sets it through the loop: after this
             await self._awake.wait()
 
     async def aclose(self) -> None:
         """Watch no more."""
         self.end()
+
+    def skip(self) -> None:
+        """Drop the changes that wait: the observer looks at everything anyway."""
+        with self._lock:
+            self._waiting.clear()
 
     def tell(self, kind: ChangeKind) -> None:
         """Tell that something has changed. From any thread, as `end`."""
@@ -80,29 +80,24 @@ class Watch:
             if self._ended or (len(self._waiting) >= _MOST_WAITING and kind in self._waiting):
                 return
             self._waiting.append(kind)
-            self._wake()
+            if (
+                len(self._waiting) == 1
+            ):  # of more, the loop is told already: one that stands still does not fill up
+                self._wake()
 
     def end(self) -> None:
-        """End it, after what waits already."""
+        """End it, after the changes that wait already."""
         with self._lock:
             self._ended = True
             self._wake()
 
     def _wake(self) -> None:
-        # Once, until the loop has done it: a loop that stands still does not fill with it.
-        if not self._waking:
-            self._waking = True
-            with contextlib.suppress(RuntimeError):  # the watcher's loop is closed
-                self._loop.call_soon_threadsafe(self._rouse)
-
-    def _rouse(self) -> None:
-        with self._lock:
-            self._waking = False
-            self._awake.set()
+        with contextlib.suppress(RuntimeError):  # the observer's loop is closed
+            self._loop.call_soon_threadsafe(self._awake.set)
 
 
 class Changes:
-    """Tells all who watch."""
+    """Tells all observers. From any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -120,19 +115,20 @@ class Changes:
             if self._closed:
                 watch.end()
             # A new tuple: another thread may go through the old one.
-            self._watches = (*(known for known in self._watches if known() is not None), weakref.ref(watch))
+            self._watches = (*map(weakref.ref, self._known()), weakref.ref(watch))
         return watch
 
+    def _known(self) -> list[Watch]:
+        return [watch for known in self._watches if (watch := known()) is not None]
+
     def tell(self, kind: ChangeKind) -> None:
-        """Tell that something has changed. From any thread."""
-        for known in self._watches:
-            if (watch := known()) is not None:
-                watch.tell(kind)
+        """Tell that something has changed."""
+        for watch in self._known():
+            watch.tell(kind)
 
     def close(self) -> None:
         """End every watch."""
         with self._lock:
             self._closed = True
-        for known in self._watches:
-            if (watch := known()) is not None:
-                watch.end()
+        for watch in self._known():
+            watch.end()

@@ -1,12 +1,10 @@
-"""What the gateway checks of a request: from the bytes of a body to what is to be sent.
+"""The gateway's checks of a request, from the bytes of its body.
 
-Rules of this module:
-
-- It is written from what the vendor publishes about its API, and imports nothing of the library: were a
-  field's rule taken from there, a fault of the library would be checked by the same fault.
+- It is written from the vendor's documentation of its API, and imports nothing of the library: were a field's rule
+  taken from there, a fault of the library would be checked by the same fault.
 - No I/O, no clock, no state: the same bytes are always answered alike.
-- It is as strict as JSON has words: a field has the type that is published, and `true` is no number.
-  What is not published is not made up; where a choice cannot be avoided, a comment says that it is one.
+- It is as strict as JSON has words: a field has the type that is published, and `true` is no number. A comment says
+  where a choice of ours cannot be avoided.
 - No text that is made here holds a value of the request.
 """
 
@@ -15,42 +13,35 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Final, cast
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 import attrs
 
 __all__ = [
     "PLACEHOLDER",
-    "PinAttempt",
     "PinOrder",
     "Refusal",
     "read_attempt",
-    "read_key",
+    "read_mandatory",
     "read_object",
     "read_order",
 ]
 
 PLACEHOLDER: Final = "{PIN}"
 
+# The vendor publishes these three. It says elsewhere that 4xx is a bad request: 400 for the others is our choice.
 _HTTP_STATUS: Final[Mapping[str, int]] = {"INVALID_NUMBER": 200, "UNAUTHORIZED": 401, "JSON_PARSE_ERROR": 400}
-# Only the three above are published. The vendor says elsewhere that 4xx is a bad request: 400 is our choice.
 _OTHER_HTTP_STATUS: Final = 400
 
 _MSISDN: Final = re.compile(r"[1-9][0-9]{6,14}")
 _SMS_LENGTH: Final = 160
 _PIN_TYPES: Final = ("numeric", "alpha", "alphanumeric")
-# No upper bound is published for `expires_in` and `max_tries`: this is what 64 bits hold.
-_LARGEST: Final = 2**63 - 1
+_LARGEST: Final = 2**63 - 1  # of 64 bits: no upper bound is published for `expires_in` and `max_tries`
 
 
 class Refusal(Exception):
-    """A request is not accepted.
-
-    Args:
-        error_id: One of the published ids.
-        error_msg: The text, which is for debugging only.
-    """
+    """The refusal of a request: a published id, and a text for debugging."""
 
     def __init__(self, error_id: str, error_msg: str) -> None:
         super().__init__(error_id, error_msg)
@@ -58,20 +49,11 @@ class Refusal(Exception):
         self.envelope = {"status": "error", "error_id": error_id, "error_msg": error_msg}
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class PinOrder:
-    """A request whose fields are right, with the published defaults where a field was left out.
+    """The fields of a request, with the published defaults of the others.
 
-    Args:
-        msisdn: The number.
-        sender: The sender.
-        hlr_lookup: Whether the number is to be looked up first.
-        sms_text: The text with the placeholder, or `None` for the gateway's own.
-        report_url: Where delivery reports go, or `None`.
-        pin_type: `"numeric"`, `"alpha"` or `"alphanumeric"`.
-        pin_length: Characters of the PIN.
-        expires_in: Seconds until the PIN expires; 0 means never.
-        max_tries: Failed tries before the PIN is void; 0 means unlimited.
+    `sms_text` is `None` for the gateway's own, `expires_in` (seconds) is 0 for never, and `max_tries` 0 for no bound.
     """
 
     msisdn: str
@@ -85,25 +67,8 @@ class PinOrder:
     max_tries: int
 
 
-@attrs.frozen
-class PinAttempt:
-    """A PIN that a user typed, to be verified.
-
-    Args:
-        msisdn: The number.
-        pin: The PIN as it was typed.
-    """
-
-    msisdn: str
-    pin: str = attrs.field(repr=False)
-
-
 def read_object(content_type: str | None, body: bytes) -> dict[str, object]:
-    """Read a body as a JSON object.
-
-    Raises:
-        Refusal: `INVALID_CONTENT_TYPE` or `JSON_PARSE_ERROR`.
-    """
+    """Read a body as a JSON object, or raise the `Refusal` of another one."""
     media_type, _, _ = (content_type or "").partition(";")  # parameters such as a charset are fine
     if media_type.strip().lower() != "application/json":
         raise Refusal("INVALID_CONTENT_TYPE", "The content type is not application/json.")
@@ -123,82 +88,64 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return fields
 
 
-def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is not JSON")
+# `int` refuses NaN and Infinity, which are no JSON.
+_decode_json = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=int).decode
 
 
-_decode_json = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant).decode
-
-
-def read_key(fields: Mapping[str, object]) -> object:
-    """Read the key, of whatever type: what is not a string is no account's key.
-
-    Raises:
-        Refusal: `MISSING_PARAMS`.
-    """
-    return _mandatory(fields, "api_key")
-
-
-def read_order(fields: Mapping[str, object]) -> PinOrder:
-    """Check the fields. Those that are not published are ignored.
-
-    Raises:
-        Refusal: With the id that the first wrong field has.
-    """
-    msisdn, sender = _mandatory(fields, "msisdn"), _mandatory(fields, "sender")
-    msisdn = _msisdn(msisdn)
-    if not isinstance(sender, str) or not _is_sender(sender):
-        raise Refusal("BAD_PARAMS", "sender is neither up to 15 digits nor up to 11 characters.")
-    pin_params = _pin_params(fields.get("pin_params", {}))
-    pin_type = _pin_type(pin_params.get("type", "numeric"))
-    pin_length = _whole(pin_params, "length", 6, 4, 16)
-    return PinOrder(
-        msisdn=msisdn,
-        sender=sender,
-        hlr_lookup=_hlr_lookup(fields.get("hlr_lookup", 1)),
-        sms_text=_sms_text(fields["sms_text"], pin_length) if "sms_text" in fields else None,
-        report_url=_report_url(fields["report_url"]) if "report_url" in fields else None,
-        pin_type=pin_type,
-        pin_length=pin_length,
-        expires_in=_whole(pin_params, "expires_in", 3600, 0, _LARGEST),
-        max_tries=_whole(pin_params, "max_tries", 3, 0, _LARGEST),
-    )
-
-
-def read_attempt(fields: Mapping[str, object]) -> PinAttempt:
-    """Check the fields of a verification. Those that are not published are ignored.
-
-    Raises:
-        Refusal: With the id that the first wrong field has.
-    """
-    msisdn, pin = _mandatory(fields, "msisdn"), _mandatory(fields, "pin")
-    msisdn = _msisdn(msisdn)
-    # How a PIN must look is not published here: one of a wrong length or alphabet is a failed try.
-    if not isinstance(pin, str) or not pin:
-        raise Refusal("BAD_PARAMS", "pin is not a string, or empty.")
-    return PinAttempt(msisdn=msisdn, pin=pin)
-
-
-def _mandatory(fields: Mapping[str, object], name: str) -> object:
+def read_mandatory(fields: Mapping[str, object], name: str) -> object:
+    """Return a field, of any type, or raise the `Refusal` of a request without it."""
     # A field that is there and null is not missing: its type is wrong.
     if name not in fields:
         raise Refusal("MISSING_PARAMS", f"{name} is missing.")
     return fields[name]
 
 
+def read_order(fields: Mapping[str, object]) -> PinOrder:
+    """Check the fields of a request, or raise the `Refusal` of the first wrong one.
+
+    Fields that are not published are ignored.
+    """
+    msisdn, sender = read_mandatory(fields, "msisdn"), read_mandatory(fields, "sender")
+    msisdn = _msisdn(msisdn)
+    if not isinstance(sender, str) or not _is_sender(sender):
+        raise Refusal("BAD_PARAMS", "sender is neither up to 15 digits nor up to 11 characters.")
+    pin_params = _pin_params(fields.get("pin_params", {}))
+    pin_length = _whole(pin_params, "length", 6, 4, 16)
+    return PinOrder(
+        msisdn=msisdn,
+        sender=sender,
+        pin_type=_pin_type(pin_params.get("type", "numeric")),
+        pin_length=pin_length,
+        hlr_lookup=_hlr_lookup(fields.get("hlr_lookup", 1)),
+        sms_text=_sms_text(fields["sms_text"], pin_length) if "sms_text" in fields else None,
+        report_url=_report_url(fields["report_url"]) if "report_url" in fields else None,
+        expires_in=_whole(pin_params, "expires_in", 3600, 0, _LARGEST),
+        max_tries=_whole(pin_params, "max_tries", 3, 0, _LARGEST),
+    )
+
+
+def read_attempt(fields: Mapping[str, object]) -> tuple[str, str]:
+    """Return a verification's number and PIN, or raise the `Refusal` of one."""
+    msisdn, pin = read_mandatory(fields, "msisdn"), read_mandatory(fields, "pin")
+    msisdn = _msisdn(msisdn)
+    # The form of a PIN is not published here: one of a wrong length or alphabet is a failed try.
+    if not isinstance(pin, str) or not pin:
+        raise Refusal("BAD_PARAMS", "pin is not a string, or empty.")
+    return msisdn, pin
+
+
 def _msisdn(value: object) -> str:
     if not isinstance(value, str):
         raise Refusal("BAD_PARAMS", "msisdn is not a string.")
     if not _MSISDN.fullmatch(value):
-        raise Refusal(
-            "INVALID_NUMBER", "msisdn is not 7 to 15 digits that begin with a country calling code."
-        )
+        said = "msisdn is not 7 to 15 digits that begin with a country calling code."
+        raise Refusal("INVALID_NUMBER", said)
     return value
 
 
 def _is_sender(text: str) -> bool:
-    # A space is published, in an example. Control characters and lone surrogates cannot be shown on any
-    # phone, and neither can a sender of nothing but spaces.
+    # A space is published, in an example. No phone can show control characters, lone surrogates, or a sender of
+    # nothing but spaces.
     digits = text.isascii() and text.isdigit()
     return bool(text.strip()) and text.isprintable() and len(text) <= (15 if digits else 11)
 
@@ -238,11 +185,11 @@ def _is_web_address(text: str) -> bool:
     return url.scheme in ("http", "https") and bool(host)
 
 
-def _pin_params(value: object) -> Mapping[str, object]:
+def _pin_params(value: object) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         kind = ", but a list" if isinstance(value, list) else ""
         raise Refusal("INVALID_PIN_PARAMS", f"pin_params is not an object{kind}.")
-    return cast("dict[str, object]", value)
+    return cast("dict[str, Any]", value)
 
 
 def _pin_type(value: object) -> str:

@@ -1,10 +1,7 @@
-"""uvicorn, made to live inside somebody else's event loop.
+"""uvicorn's HTTP, in the running event loop of another program.
 
-Rules of this module:
-
-- uvicorn is a program: it takes the process's signals, sets up the process's logging, and looks every
-  tenth of a second whether to stop. Embedded, it does none of that.
-- Only methods that uvicorn's `Server` shows to the outside are overridden.
+- uvicorn's own server takes the process's signals and logging, and looks every tenth of a second whether to stop. Here
+  its protocol is served without it.
 - Closing ends in a bounded time, whatever the clients do, and leaves no task and no socket.
 """
 
@@ -13,22 +10,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Generator
+from collections.abc import Collection
+from email.utils import formatdate
 from typing import Final, cast
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from .._waiting import uninterrupted
 
 __all__ = ["HANG_UP", "HttpServer"]
 
 HANG_UP: Final = "gateway360.hang_up"
-"""The key in a request's `scope["state"]` of what closes its connection, after what was written before."""
+"""The key in a request's `scope["state"]` of a callable that closes its connection, after all that was written."""
 
 _BACKLOG: Final = 2048
 _GRACE: Final = 0.2  # seconds that requests in flight have to be answered, when the server closes
 _POLL: Final = 0.002  # seconds between two looks whether all is closed
-_DATE_EVERY: Final = 1.0  # seconds that the Date header is good for
 
 
 class _Protocol(H11Protocol):
@@ -37,95 +37,79 @@ class _Protocol(H11Protocol):
         # Switched off here, for our connections: `Config(access_log=False)` takes the handlers off a logger
         # of the process, and an application that runs under uvicorn would lose its own access log.
         self.access_log = False
-        self.app_state = {**self.app_state, HANG_UP: transport.close}
+        self.app_state = {HANG_UP: transport.close}
+
+    def data_received(self, data: bytes) -> None:
+        self.server_state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+        super().data_received(data)
 
 
-class HttpServer(uvicorn.Server):
+class HttpServer:
     """One HTTP server on one socket, in the running event loop.
 
     Args:
-        app: What answers.
+        app: The ASGI application.
         keep_alive: Seconds until an idle connection is closed.
     """
 
     def __init__(self, app: ASGIApp, *, keep_alive: float) -> None:
-        super().__init__(
-            uvicorn.Config(
-                _Cancellable(app),
-                http=_Protocol,
-                ws="none",
-                lifespan="off",
-                interface="asgi3",
-                log_config=None,
-                proxy_headers=False,
-                server_header=False,
-                backlog=_BACKLOG,
-                # Handed to `loop.call_later` as it is: a fraction is as good.
-                timeout_keep_alive=cast("int", keep_alive),
-            )
+        async def cancellable(scope: Scope, receive: Receive, send: Send) -> None:
+            # uvicorn would log a cancellation as an error of the application. Only the closing server cancels an
+            # exchange, after it has closed its connection.
+            with contextlib.suppress(asyncio.CancelledError):
+                await app(scope, receive, send)
+
+        self._config = uvicorn.Config(
+            cancellable,
+            http=_Protocol,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            proxy_headers=False,
+            server_header=False,
+            # Handed to `loop.call_later` as it is: a fraction is as good.
+            timeout_keep_alive=cast("int", keep_alive),
         )
-        self._ready = asyncio.Event()
-        self._stop = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self.server_state: Final = ServerState()
+        self._server: asyncio.Server | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     async def start(self, listener: socket.socket) -> None:
-        """Serve on a bound socket, which belongs to the server from now on. Returns once it listens."""
-        self._task = asyncio.get_running_loop().create_task(self._run(listener))
+        """Serve on a bound socket, which the server owns now, and return once it listens."""
         try:
-            await self._ready.wait()
-        except asyncio.CancelledError:
+            self._config.load()
+            self._server = await asyncio.get_running_loop().create_server(
+                lambda: _Protocol(self._config, self.server_state, {}),
+                sock=listener,
+                backlog=_BACKLOG,
+                start_serving=False,  # a start that is cancelled leaves nothing behind
+            )
+            await self._server.start_serving()
+        except BaseException:
             await self.aclose()
+            listener.close()
             raise
-        if self._task.done():
-            self._task.result()
 
     async def aclose(self) -> None:
-        """Answer what is in flight, for a short time, and close everything."""
-        self._stop.set()
-        cancelled: asyncio.CancelledError | None = None
-        while self._task is not None and not self._task.done():
-            try:
-                # A cancellation is kept until all is closed, which does not take long.
-                await asyncio.wait((self._task,))
-            except asyncio.CancelledError as exc:
-                cancelled = exc
-        if cancelled is not None:
+        """Answer the requests in flight, for a short time, and close everything."""
+        if self._server is None:
+            return
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close(self._server))
+        # A cancellation is kept until all is closed, which does not take long.
+        if cancelled := await uninterrupted(self._closing):
             raise cancelled
 
-    async def _run(self, listener: socket.socket) -> None:
-        with listener:
-            try:
-                await self.serve(sockets=[listener])
-            finally:
-                self._ready.set()  # a start that failed must not be waited for
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """Leave the signals to the application."""
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._ready.set()
-
-    async def main_loop(self) -> None:
-        while not self._stop.is_set():
-            await self.on_tick(0)  # renews the Date header
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_DATE_EVERY):
-                    await self._stop.wait()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # First accept no more, and let what was just accepted become a connection: asyncio loses a socket
-        # that is on its way from the one to the other when its server closes.
-        for listener in sockets or ():
+    async def _close(self, server: asyncio.Server) -> None:
+        # First accept no more, and let a socket that was just accepted become a connection: asyncio loses it on the
+        # way from the one to the other when its server closes.
+        for listener in server.sockets:
             with contextlib.suppress(NotImplementedError):  # Windows' loop has no readers
-                asyncio.get_running_loop().remove_reader(listener)
+                asyncio.get_running_loop().remove_reader(listener.fileno())
         await asyncio.sleep(_POLL)
-        for server in self.servers:
-            server.close()
+        server.close()
         connections = cast("set[H11Protocol]", self.server_state.connections)
-        tasks = self.server_state.tasks
         for connection in list(connections):
             connection.shutdown()  # closes an idle one; a busy one closes after its answer
         with contextlib.suppress(TimeoutError):
@@ -134,26 +118,12 @@ class HttpServer(uvicorn.Server):
         for connection in list(connections):
             connection.transport.abort()
         await _emptied(connections)
-        # Without a connection nobody waits for their answers any more.
-        for task in list(tasks):
+        # Without a connection, no client waits for their answers any more.
+        for task in list(self.server_state.tasks):
             task.cancel()
-        await _emptied(tasks)
+        await _emptied(self.server_state.tasks)
 
 
-class _Cancellable:
-    """Ends quietly where it is cancelled: uvicorn would log that as an error of the application.
-
-    Only the closing server cancels an exchange, after it has closed its connection.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._app(scope, receive, send)
-
-
-async def _emptied(things: set[H11Protocol] | set[asyncio.Task[None]]) -> None:
-    while things:  # noqa: ASYNC110  # uvicorn tells nobody when it takes one out
+async def _emptied(things: Collection[object]) -> None:
+    while things:  # noqa: ASYNC110  # uvicorn does not tell when it takes one out
         await asyncio.sleep(_POLL)

@@ -1,10 +1,6 @@
-"""The sandbox's phone: a page that shows every SMS as it is "sent", and the switches that make it fail.
+"""The sandbox's phone: a page with every SMS as it is "sent", and with switches.
 
-Rules of this module:
-
-- Any website that is open in the same browser can send requests to loopback. So a name in the Host header has
-  to be the sandbox's own (an attacker's name may be made to point here: DNS rebinding), what a browser says
-  comes from another site is refused, and nothing is changed by anything but a POST of JSON.
+- Nothing is changed by anything but a POST of JSON from the page itself.
 - The page may load nothing from elsewhere and run no inline script: the policy in `_HEADERS` says so to the
   browser.
 - A stream ends as soon as the sandbox closes, and leaves no task.
@@ -15,26 +11,31 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
-from ._app import read_body
+from ._app import read_body, require_own_name, require_own_site
 from ._checks import Refusal, read_object
-from ._phone_page import ASSETS, asset, draw
-from ._phone_state import LIMIT, SWITCHES, Desk, PhoneView, badge, switches, switches_in_order
-from ._sites import NOT_OWN_NAME, OTHER_SITE, is_other_site, is_own_name
+from ._phone_view import SWITCHES, PhoneView, assets, draw, holder, switches
+
+if TYPE_CHECKING:
+    from ._sandbox import Sandbox
 
 __all__ = ["phone_routes"]
+
+_Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
+_Fields: TypeAlias = dict[str, Any]
 
 _MAX_BODY: Final = 4096
 _STATUS_LENGTH: Final = 20
 _PAUSE: Final = 0.1  # seconds between two updates: a batch of thousands is shown in steps
 _STILL_HERE: Final = 15.0  # seconds between two signs of life, and two looks whether something expired
+_STREAM: Final = "text/event-stream"
 _RETRY: Final = 1000  # milliseconds until a browser connects again
 
 _HEADERS: Final[Mapping[str, str]] = {
@@ -50,113 +51,102 @@ _HEADERS: Final[Mapping[str, str]] = {
 }
 
 
-def _json(data: Mapping[str, Any]) -> str:
-    # In ASCII: what a request brought may hold half a character (a lone surrogate), which UTF-8 cannot say.
-    return json.dumps(data, ensure_ascii=True, separators=(",", ":"))
+class _Problem(HTTPException):
+    """A request of the page that is not carried out, and a text for its user."""
+
+    def __init__(self, problem: str, field: str | None = None, http_status: int = 400) -> None:
+        super().__init__(http_status, problem)
+        self.field = field
 
 
-def _answer(data: Mapping[str, Any], http_status: int = 200) -> Response:
-    return Response(_json(data), http_status, media_type="application/json")
-
-
-class _Problem(Exception):
-    """A request of the page is not carried out. Its text is for the person in front of it."""
-
-    def __init__(self, problem: str, *, field: str | None = None, http_status: int = 400) -> None:
-        super().__init__(problem)
-        self.answer = _answer({"field": field, "problem": problem}, http_status)
-
-
-def phone_routes(desk: Desk, names: Collection[str], clock: Callable[[], float]) -> list[Route]:
-    """Make the routes of the page.
-
-    Args:
-        desk: The sandbox.
-        names: Its own names, in lower case, beside localhost.
-        clock: Its clock.
-    """
-    phone = _Phone(desk, clock)
-    endpoints: Mapping[str, tuple[str, Callable[[Request], Awaitable[Response]]]] = {
-        "/": ("GET", phone.page),
-        "/_phone/state": ("GET", phone.state),
-        "/_phone/events": ("GET", phone.events),
-        "/_phone/switches": ("POST", phone.switches),
-        "/_phone/clear": ("POST", phone.clear),
-        "/_phone/undo-clear": ("POST", phone.undo_clear),
-        "/_phone/verify": ("POST", phone.verify),
-        "/_phone/report": ("POST", phone.report),
-        "/_phone/{name}": ("GET", phone.asset),
+def phone_routes(sandbox: Sandbox, names: Collection[str], clock: Callable[[], float]) -> list[Route]:
+    """Make the routes of the page of a sandbox, with its names and its clock."""
+    phone = _Phone(sandbox, clock)
+    changes = {
+        "switches": phone.switches,
+        "clear": phone.clear,
+        "undo-clear": phone.undo_clear,
+        "verify": phone.verify,
+        "report": phone.report,
     }
     return [
-        Route(path, _guarded(endpoint, names), methods=[method])
-        for path, (method, endpoint) in endpoints.items()
+        Route("/", _guarded(phone.page, names)),
+        Route("/_phone/state", _guarded(phone.state, names)),
+        Route("/_phone/events", _guarded(phone.events, names)),
+        *(
+            Route(f"/_phone/{name}", _guarded(_posted(change), names), methods=["POST"])
+            for name, change in changes.items()
+        ),
+        Route("/_phone/{name}", _guarded(phone.asset, names)),
     ]
 
 
-def _guarded(
-    endpoint: Callable[[Request], Awaitable[Response]], names: Collection[str]
-) -> Callable[[Request], Awaitable[Response]]:
+def _guarded(endpoint: _Endpoint, names: Collection[str]) -> _Endpoint:
     async def guarded(request: Request) -> Response:
         try:
-            _require_own_site(request, names)
+            require_own_name(request, names, 403)
+            if request.scope["path"] != "/":  # a link to the page itself may stand anywhere
+                require_own_site(request)
             response = await endpoint(request)
-        except _Problem as problem:
-            response = problem.answer
-        except ClientDisconnect:
-            response = Response(status_code=400)  # to nobody: the page has gone in the middle of its request
+        except HTTPException as exc:
+            problem = {"field": getattr(exc, "field", None), "problem": exc.detail}
+            response = _json(problem, exc.status_code)
         response.headers.update(_HEADERS)
         return response
 
     return guarded
 
 
-def _require_own_site(request: Request, names: Collection[str]) -> None:
-    if not is_own_name(request.headers, names):
-        raise _Problem(NOT_OWN_NAME, http_status=403)
-    # Looking at the page itself is harmless, wherever the link to it stands.
-    if request.scope["path"] == "/":
-        return
-    fetched_by = request.headers.get("sec-fetch-site", "none")
-    if is_other_site(request.headers) or fetched_by not in {"same-origin", "none"}:
-        raise _Problem(OTHER_SITE, http_status=403)
+def _posted(change: Callable[[_Fields], Awaitable[_Fields]]) -> _Endpoint:
+    """Make an endpoint of a function from one JSON object to another."""
+
+    async def posted(request: Request) -> Response:
+        body = await read_body(request, _MAX_BODY)
+        try:
+            fields = read_object(request.headers.get("content-type"), body)
+        except Refusal as refusal:
+            wrong_type = refusal.envelope["error_id"] == "INVALID_CONTENT_TYPE"
+            raise _Problem(refusal.envelope["error_msg"], http_status=415 if wrong_type else 400) from None
+        return _json(await change(fields))
+
+    return posted
 
 
 class _Phone:
     """The endpoints."""
 
-    def __init__(self, desk: Desk, clock: Callable[[], float]) -> None:
-        self._desk = desk
+    def __init__(self, sandbox: Sandbox, clock: Callable[[], float]) -> None:
+        self._sandbox = sandbox
         self._clock = clock
         self._id = secrets.token_hex(8)
 
-    async def page(self, _request: Request) -> Response:
-        messages = self._desk.messages
-        total = badge(len(messages), self._desk.keep)
-        html = draw(messages[: -LIMIT - 1 : -1], total, self._desk.base_url, self._desk.api_key)
+    async def page(self, request: Request) -> Response:
+        html = draw(self._view(request).state(), self._sandbox.base_url, self._sandbox.api_key)
         return Response(html, media_type="text/html")
 
     async def asset(self, request: Request) -> Response:
         name = request.path_params["name"]
-        if name not in ASSETS:
-            return PlainTextResponse("Not Found", 404)
-        return Response(asset(name), media_type=ASSETS[name])
+        if name not in assets():
+            raise HTTPException(404)
+        content, media_type = assets()[name]
+        return Response(content, media_type=media_type)
 
     async def state(self, request: Request) -> Response:
-        return _answer(self._view(request).state())
+        return _json(self._view(request).state())
 
     async def events(self, request: Request) -> Response:
         if request.method == "HEAD":
-            return Response(media_type=_EventStream.media_type)  # a stream has an end for those who read it
-        return _EventStream(self._desk, self._view(request))
+            return Response(media_type=_STREAM)  # a stream has an end for a browser that reads it
+        return StreamingResponse(_events(self._sandbox, self._view(request)), media_type=_STREAM)
 
     def _view(self, request: Request) -> PhoneView:
         find = request.query_params.get("find", "")[:40]
-        return PhoneView(self._desk, self._clock, find, sandbox=self._id)
+        return PhoneView(self._sandbox, self._clock, find, sandbox_id=self._id)
 
-    async def switches(self, request: Request) -> Response:
-        before = switches(self._desk)
+    async def switches(self, fields: _Fields) -> _Fields:
+        before = switches(self._sandbox)["switches"]
         try:
-            for name, value in (await _read(request)).items():
+            for name, value in fields.items():
                 self._switch(name, value)
         except (_Problem, ValueError) as exc:
             for name, value in before.items():  # all or nothing
@@ -164,122 +154,75 @@ class _Phone:
             if isinstance(exc, _Problem):
                 raise
             field, _, _ = str(exc).partition(":")
-            raise _Problem(str(exc), field=field) from None
-        return _answer(switches_in_order(self._desk))
+            raise _Problem(str(exc), field) from None
+        return switches(self._sandbox)
 
     def _switch(self, name: str, value: Any) -> None:
         if name not in SWITCHES:
-            raise _Problem(f"{name}: there is no such switch", field=name)
-        if name == "blocked":
-            if not isinstance(value, bool):
-                raise _Problem("blocked: expected true or false", field=name)
-            (self._desk.block if value else self._desk.unblock)()
+            raise _Problem(f"{name}: there is no such switch", name)
+        if name != "blocked":
+            setattr(holder(self._sandbox, name), name, value)
+        elif isinstance(value, bool):
+            (self._sandbox.block if value else self._sandbox.unblock)()
         else:
-            setattr(self._desk.faults if name in SWITCHES[:4] else self._desk, name, value)
+            raise _Problem("blocked: expected true or false", name)
 
-    async def clear(self, request: Request) -> Response:
-        await _read(request)
-        self._desk.clear()
-        return _answer({})
+    async def clear(self, _fields: _Fields) -> _Fields:
+        self._sandbox.clear()
+        return {}
 
-    async def undo_clear(self, request: Request) -> Response:
-        await _read(request)
-        self._desk.undo_clear()
-        return _answer({})
+    async def undo_clear(self, _fields: _Fields) -> _Fields:
+        self._sandbox.undo_clear()
+        return {}
 
-    async def verify(self, request: Request) -> Response:
-        fields = await _read(request)
-        msisdn, pin = _text(fields, "msisdn"), _text(fields, "pin")
-        return _answer({"verified": self._desk.check_pin(msisdn, pin)})
+    async def verify(self, fields: _Fields) -> _Fields:
+        return {"verified": self._sandbox.check_pin(_text(fields, "msisdn"), _text(fields, "pin"))}
 
-    async def report(self, request: Request) -> Response:
-        fields = await _read(request)
+    async def report(self, fields: _Fields) -> _Fields:
         status = _text(fields, "status")
         if len(status) > _STATUS_LENGTH or not status.isalnum():
-            raise _Problem("status: expected letters and digits, such as DELIVRD", field="status")
-        message = next((item for item in self._desk.messages if item.id == fields.get("id")), None)
+            raise _Problem("status: expected letters and digits, such as DELIVRD", "status")
+        message = next((item for item in self._sandbox.messages if item.id == fields.get("id")), None)
         if message is None:
-            raise _Problem("id: there is no such SMS any more", field="id", http_status=404)
+            raise _Problem("id: there is no such SMS any more", "id", 404)
         if message.report_url is None:
-            raise _Problem("id: this SMS asked for no delivery reports", field="id", http_status=409)
-        posted = await self._desk.report(message, status)
-        return _answer({"status": status, "http_status": posted.http_status, "error": posted.error})
+            raise _Problem("id: this SMS asked for no delivery reports", "id", 409)
+        posted = await self._sandbox.report(message, status)
+        return {"status": status, "http_status": posted.http_status, "error": posted.error}
 
 
-async def _read(request: Request) -> dict[str, Any]:
-    body = await read_body(request, _MAX_BODY)
-    if body is None:
-        raise _Problem("The body is too large.", http_status=413)
-    try:
-        return read_object(request.headers.get("content-type"), body)
-    except Refusal as refusal:
-        wrong_type = refusal.envelope["error_id"] == "INVALID_CONTENT_TYPE"
-        raise _Problem(refusal.envelope["error_msg"], http_status=415 if wrong_type else 400) from None
-
-
-def _text(fields: Mapping[str, Any], name: str) -> str:
+def _text(fields: _Fields, name: str) -> str:
     value = fields.get(name)
     if not isinstance(value, str) or not value:
-        raise _Problem(f"{name}: expected a string that is not empty", field=name)
+        raise _Problem(f"{name}: expected a string that is not empty", name)
     return value
 
 
-class _EventStream(Response):
-    """Server-sent events: everything, then what changes, until the browser or the sandbox ends it."""
+def _dumped(data: Mapping[str, Any]) -> str:
+    # In ASCII: a request may bring half a character (a lone surrogate), which UTF-8 cannot say.
+    return json.dumps(data, ensure_ascii=True, separators=(",", ":"))
 
-    media_type = "text/event-stream"
 
-    def __init__(self, desk: Desk, view: PhoneView) -> None:
-        super().__init__()
-        del self.headers["content-length"]
-        self._desk = desk
-        self._view = view
-        self._changed = asyncio.Event()
+def _json(data: Mapping[str, Any], http_status: int = 200) -> Response:
+    return Response(_dumped(data), http_status, media_type="application/json")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        loop = asyncio.get_running_loop()
-        # Whichever ends first ends the others: a browser that does not read must not hold the sandbox open.
-        tasks = [loop.create_task(part) for part in (self._watch(), self._write(send), _gone(receive))]
+
+async def _events(sandbox: Sandbox, view: PhoneView) -> AsyncIterator[str]:
+    """Server-sent events: everything, then the changes, until the sandbox closes."""
+    watch = sandbox.watch()
+    yield f"retry: {_RETRY}\nevent: state\ndata: {_dumped(view.state())}\n\n"
+    while True:
+        await asyncio.sleep(_PAUSE)
+        quiet = False
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        for task in done:
-            task.result()
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _watch(self) -> None:
-        async for _ in self._desk.watch():
-            self._changed.set()
-
-    async def _write(self, send: Send) -> None:
-        text = f"retry: {_RETRY}\n{_event('state', self._view.state())}"
-        while True:
-            await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
-            await asyncio.sleep(_PAUSE)
-            text = await self._next()
-
-    async def _next(self) -> str:
-        """Wait for something to tell."""
-        while True:
-            try:
-                async with asyncio.timeout(_STILL_HERE):
-                    await self._changed.wait()
-            except TimeoutError:
-                update = self._view.update()
-                return ": still here\n\n" if update is None else _event("update", update)
-            self._changed.clear()
-            if (update := self._view.update()) is not None:
-                return _event("update", update)
-
-
-def _event(name: str, data: Mapping[str, Any]) -> str:
-    return f"event: {name}\ndata: {_json(data)}\n\n"
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass  # an empty body, which a GET has
+            async with asyncio.timeout(_STILL_HERE):
+                await anext(watch)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            quiet = True
+        watch.skip()
+        if (update := view.update()) is not None:
+            yield f"event: update\ndata: {_dumped(update)}\n\n"
+        elif quiet:
+            yield ": still here\n\n"

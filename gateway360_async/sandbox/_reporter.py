@@ -1,13 +1,11 @@
 """Delivery reports, POSTed as the vendor does: a JSON array, without a signature.
 
-Rules of this module:
-
-- Nothing leaves the machine: only URLs whose host is `localhost` or a loopback address are posted to, and the
-  host is read by the library that opens the connection, so that both mean the same one.
-- httpx's transport is used without its client: redirects, cookies, proxies of the environment and a log line
-  with the URL (which holds the application's secret) are not switched off, they are not there.
-- Every exchange is bounded in time, and all of them in number. Closing cancels what is still to come.
-- What became of a report is kept in its message, and raises nothing.
+- Nothing leaves the machine: the URL's host has to be `localhost` or a loopback address, as the library reads it
+  that opens the connection.
+- httpx's transport is used without its client, which would follow redirects, keep cookies, ask proxies of the
+  environment, and log the URL with the application's secret.
+- Every exchange is bounded in time, and all of them in number. Closing cancels those that are still to come.
+- A report's result is kept in its message; trouble raises nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ import httpx
 from .._waiting import uninterrupted
 from ._records import Message, PostedReport
 
-__all__ = ["CLOSED", "Reporter"]
+__all__ = ["CLOSED", "Reporter", "report_fields"]
 
 _T = TypeVar("_T")
 
@@ -36,25 +34,12 @@ _TOO_MANY: Final = f"not posted: {_MOST_WAITING} SMS wait for their reports alre
 
 
 class Reporter:
-    """Posts delivery reports, in the running event loop.
+    """Posts delivery reports in the running loop, and calls `reported` after each.
 
-    Args:
-        statuses: What is reported of each SMS, in turn.
-        delay: Seconds before each of them. Both can be set; that counts from the next SMS.
-        clock: Where the reports' times come from: seconds since 1970.
-        reported: Called after each report.
+    `clock` gives the reports' times, in seconds since 1970.
     """
 
-    def __init__(
-        self,
-        *,
-        statuses: Sequence[str],
-        delay: float,
-        clock: Callable[[], float],
-        reported: Callable[[], None],
-    ) -> None:
-        self.statuses = tuple(statuses)
-        self.delay = delay
+    def __init__(self, clock: Callable[[], float], reported: Callable[[], None]) -> None:
         self._clock = clock
         self._reported = reported
         self._transport: httpx.AsyncHTTPTransport | None = None
@@ -62,18 +47,18 @@ class Reporter:
         self._tasks: set[asyncio.Task[object]] = set()
         self.closed = False
 
-    def schedule(self, message: Message) -> None:
-        """Report what becomes of an SMS, from now on, if reports were asked for."""
-        if message.report_url is None or not self.statuses or self.closed:
+    def schedule(self, message: Message, statuses: Sequence[str], delay: float) -> None:
+        """Report an SMS, if reports were asked for, each status after a delay in seconds."""
+        if message.report_url is None or not statuses or self.closed:
             return
         if len(self._tasks) < _MOST_WAITING:
-            self._start(self._deliver(message, message.report_url, self.statuses, self.delay))
+            self._start(self._deliver(message, message.report_url, statuses, delay))
             return
-        for status in self.statuses:
+        for status in statuses:
             self._keep(message, PostedReport(status=status, at=self._clock(), error=_TOO_MANY))
 
     async def post(self, message: Message, status: str) -> PostedReport:
-        """Post one report, and return what became of it.
+        """Post one report, and return its result.
 
         Raises:
             ValueError: No reports were asked for.
@@ -83,7 +68,7 @@ class Reporter:
             raise ValueError("message: expected one whose request had a report_url")
         if self.closed:
             raise RuntimeError(CLOSED)
-        # A task of its own: closing the sandbox ends it, and does not cancel who waits for it.
+        # A task of its own: closing the sandbox ends it, and does not cancel its caller.
         task = self._start(self._post(message, message.report_url, status))
         try:
             await asyncio.wait((task,))
@@ -93,22 +78,19 @@ class Reporter:
             raise RuntimeError(CLOSED)
         return task.result()
 
-    def body(self, message: Message, status: str) -> list[dict[str, str]]:
-        """Give what `post` would post now, without posting it."""
-        return [_written(message, status, self._clock())]
-
     async def aclose(self) -> None:
         """Post no more."""
         self.closed = True
-        tasks = list(self._tasks)
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
         # They end within moments, with their connections.
-        cancelled = [await uninterrupted(task) for task in tasks]
+        if cancelled := await uninterrupted(asyncio.ensure_future(self._ended(*self._tasks))):
+            raise cancelled
+
+    async def _ended(self, *tasks: asyncio.Task[object]) -> None:
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._transport is not None:
-            cancelled.append(await uninterrupted(asyncio.ensure_future(self._transport.aclose())))
-        for error in filter(None, cancelled):
-            raise error
+            await self._transport.aclose()
 
     def _start(self, work: Coroutine[None, None, _T]) -> asyncio.Task[_T]:
         task = asyncio.get_running_loop().create_task(work)
@@ -128,7 +110,7 @@ class Reporter:
         try:
             address = httpx.URL(url)
             if _is_loopback(address.host):
-                http_status = await self._exchange(address, _written(message, status, at))
+                http_status = await self._exchange(address, report_fields(message, status, at))
             else:
                 error = _ELSEWHERE
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, OverflowError) as exc:
@@ -143,17 +125,18 @@ class Reporter:
 
     async def _exchange(self, url: httpx.URL, fields: dict[str, str]) -> int:
         if self._transport is None:
-            # A certificate for localhost is signed by nobody.
+            # No authority signs a certificate for localhost.
             self._transport = httpx.AsyncHTTPTransport(verify=False, trust_env=False)
         async with self._slots, asyncio.timeout(_TIMEOUT):
             response = await self._transport.handle_async_request(httpx.Request("POST", url, json=[fields]))
-            # What it says is not read, and so its connection is closed: the application might close one that
-            # is kept just when the next report goes out.
+            # Its body is not read, and so its connection is closed: the application might close one that is kept
+            # just when the next report goes out.
             await response.aclose()
         return response.status_code
 
 
-def _written(message: Message, status: str, at: float) -> dict[str, str]:
+def report_fields(message: Message, status: str, at: float) -> dict[str, str]:
+    """Return the fields of a report that is posted `at` so many seconds since 1970."""
     return {
         "sms_id": message.sms_id,
         "from": message.sender,
@@ -171,9 +154,7 @@ def _date(at: float) -> str:
 
 
 def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False

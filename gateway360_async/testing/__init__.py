@@ -1,4 +1,4 @@
-"""For the tests of an application: its own code, unchanged, against a gateway that sends no SMS.
+"""Tests of an application, unchanged, against a gateway that sends no SMS.
 
 With pytest there is nothing to import. The fixtures come with the package:
 
@@ -62,16 +62,11 @@ Without pytest, `sandbox_in_thread()` does what the fixture does:
         def setUp(self):
             self.sandbox = self.enterContext(sandbox_in_thread())
 
-What goes wrong is asked for by name: `lose_next_answer()`, `throttle_next(retry_after=3)`, `fail_next()`, `block()`,
-`balance = 0` and the others of `gateway360_async.sandbox`. For people who mock HTTP with respx, the same answers are
-in `gateway360_async.testing.answers`, and what such a test can show is written there.
+Each fault is asked for by name: `lose_next_answer()`, `throttle_next(retry_after=3)`, `fail_next()`, `block()`,
+`balance = 0` and the others of `gateway360_async.sandbox`. For a test that mocks HTTP with respx, the same answers are
+in `gateway360_async.testing.answers`, and the limits of such a test are written there.
 
-Rules of this package:
-
-- What pytest loads in every run, wherever this library is installed, is `_gateway360_pytest` (in `_plugin/` here): a module of its own,
-  for importing any of this package imports the library, and with it an HTTP library.
-- Nothing here needs a plugin for asyncio, and each of them is fine.
-- The sandbox is an extra: the clock and the answers do without it.
+The sandbox is an extra: the clock and the answers do without it.
 """
 
 from typing import TYPE_CHECKING, Any

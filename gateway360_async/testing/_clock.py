@@ -1,6 +1,6 @@
 """A clock that stands still until it is moved."""
 
-# The annotations are for users' type checkers; the checks are for everybody else at run time.
+# The annotations are for users' type checkers; the checks are for all other users at run time.
 # pyright: reportUnnecessaryIsInstance=false
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _START: Final = 1_704_067_200.0  # 2024-01-01 00:00:00 UTC: delivery reports hav
 
 
 class FakeClock:
-    """A clock for tests: it stands still until `advance` moves it. Safe to use from any thread.
+    """A clock for tests, of any thread, that stands still until `advance` moves it.
 
         clock = FakeClock()
         with sandbox_in_thread(clock=clock) as sandbox:
@@ -27,10 +27,10 @@ class FakeClock:
     the event loop's, and go on.
 
     Args:
-        now: What it shows at first, in seconds since 1970.
+        now: Its first time, in seconds since 1970.
 
     Raises:
-        ValueError: That is no finite number.
+        ValueError: `now` is no finite number.
     """
 
     def __init__(self, now: float = _START) -> None:
@@ -48,10 +48,10 @@ class FakeClock:
             seconds: How far; 0 or more.
 
         Returns:
-            What it shows now.
+            The new time.
 
         Raises:
-            ValueError: That is no finite number, or below 0: time does not go back.
+            ValueError: `seconds` is no finite number, or below 0: time does not go back.
         """
         if _checked("seconds", seconds) < 0:
             raise ValueError("seconds: expected 0 or more, as time does not go back")

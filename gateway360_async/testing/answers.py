@@ -1,4 +1,4 @@
-"""The gateway's answers, for people who mock HTTP with respx, or with `httpx.MockTransport`.
+"""The gateway's answers, for tests that mock HTTP: respx, `httpx.MockTransport`.
 
     # test_funds.py
     import respx
@@ -32,17 +32,14 @@
 | `verified()` | `Verified`, of `verify_pin` |
 | `not_verified()`, `verified_before()` | `NotVerified`, of `verify_pin` |
 
-What such a test can show is what an application does with each result, and what the client asked for. What it cannot
-show is whether a request left. respx stands where the connection would be, and takes the whole request before it
-raises anything, so that the client says `MAYBE_SENT` of an `httpx.ConnectError`, too; of a real connection that was
-refused it says `NOT_SENT`. Neither is there a gateway that counts SMS, voids PINs and checks what it is sent: these
-are the sandbox's, over a real connection.
+Such a test shows what an application does with each result, and what the client asked for. It cannot show whether a
+request left: respx stands in the connection's place, and takes the whole request before it raises anything, so that
+the client says `MAYBE_SENT` of an `httpx.ConnectError`, too; of a real connection that was refused it says
+`NOT_SENT`. Neither is there a gateway that counts SMS, voids PINs and checks each request: the sandbox does that, over
+a real connection.
 
-Rules of this module:
-
-- Every function makes a new answer: a response is read once.
-- What the vendor publishes is given to the letter. What it does not publish says that it is our choice, which is
-  the sandbox's; a test holds the one against the other.
+Every function makes a new answer: a response is read once. An answer that the vendor publishes is given to the letter;
+of another, the text says that it is our choice, which is the sandbox's.
 """
 
 from __future__ import annotations
@@ -72,10 +69,10 @@ __all__ = [
 ]
 
 REQUEST_URL: Final = "https://api.gateway360.com/api/2fa/request"
-"""Where a client posts that is given no other `base_url`."""
+"""The URL that `request_pin` posts to, without another `base_url`."""
 
 VERIFY_URL: Final = "https://api.gateway360.com/api/2fa/verify"
-"""The same for `verify_pin`."""
+"""The same of `verify_pin`."""
 
 # The published ones, and 500 as the vendor calls a 5xx a fault on its side. 400 for the others is our choice.
 _HTTP_STATUS: Final[Mapping[str, int]] = {"INVALID_NUMBER": 200, "UNAUTHORIZED": 401, "UNKNOWN_ERROR": 500}
@@ -90,14 +87,16 @@ _ERROR_MSG: Final[Mapping[str, str]] = {
 
 
 def ok() -> httpx.Response:
-    """Accepted: one SMS. As published."""
+    """Accept the request: one SMS. As published."""
     return _envelope(200, {"status": "ok"})
 
 
 def error(
     error_id: ErrorId | str, error_msg: str | None = None, *, http_status: int | None = None
 ) -> httpx.Response:
-    """Not accepted. As published for `INVALID_NUMBER` (HTTP 200!), `UNAUTHORIZED` and `JSON_PARSE_ERROR`.
+    """Refuse the request.
+
+    As published for `INVALID_NUMBER` (HTTP 200!), `UNAUTHORIZED` and `JSON_PARSE_ERROR`.
 
     Args:
         error_id: One of `ErrorId`, or any other: the vendor's set is open.
@@ -112,7 +111,7 @@ def error(
 
 
 def throttled(retry_after: int | None = None) -> httpx.Response:
-    """HTTP 429, as a plain web server would answer. The vendor publishes nothing about it.
+    """Answer 429, as a plain web server would. The vendor publishes nothing about it.
 
     Args:
         retry_after: Seconds, for the header `Retry-After`; `None`: without it.
@@ -122,38 +121,41 @@ def throttled(retry_after: int | None = None) -> httpx.Response:
 
 
 def server_error(http_status: int = 500) -> httpx.Response:
-    """A 5xx without a body: a fault on the vendor's side, as it calls it."""
+    """Answer a 5xx without a body: a fault on the vendor's side, as it calls it."""
     return httpx.Response(http_status)
 
 
 def bad_gateway() -> httpx.Response:
-    """HTTP 502 with a page of HTML: not the gateway's, but a proxy's before it."""
+    """Answer 502 with a page of HTML: not the gateway's, but a proxy's before it."""
     page = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
     return httpx.Response(502, html=page)
 
 
 def empty() -> httpx.Response:
-    """HTTP 200 that says nothing."""
+    """Answer 200 without a body."""
     return httpx.Response(200)
 
 
 def lost() -> httpx.ReadError:
-    """The connection broke before the answer. It is raised: `mock(side_effect=answers.lost())`."""
+    """Lose the answer, by raising this: `mock(side_effect=answers.lost())`."""
     return httpx.ReadError("the connection was closed before the answer")
 
 
 def late() -> httpx.ReadTimeout:
-    """The answer did not come in time. It is raised, as `lost()` is."""
+    """Answer too late, by raising this as `lost()`."""
     return httpx.ReadTimeout("the answer did not come in time")
 
 
 def verified() -> httpx.Response:
-    """To `verify_pin`: the PIN is right. PROVISIONAL: the answer's shape is not published; this is the likeliest."""
+    """Verify the PIN.
+
+    PROVISIONAL, as all answers to `verify_pin`: their shape is not published; this is the likeliest.
+    """
     return _verification("The PIN is right.", verified=True, previously_verified=False, tries_remaining=3)
 
 
 def not_verified(tries_remaining: int | None = 2) -> httpx.Response:
-    """To `verify_pin`: the PIN is wrong. PROVISIONAL, as `verified()`.
+    """Say to `verify_pin` that the PIN is wrong. PROVISIONAL, as `verified()`.
 
     Args:
         tries_remaining: Tries until the PIN is void; `None`: any number.
@@ -163,7 +165,7 @@ def not_verified(tries_remaining: int | None = 2) -> httpx.Response:
 
 
 def verified_before() -> httpx.Response:
-    """To `verify_pin`: the PIN is right, and was used before, which it can be once. PROVISIONAL, as `verified()`."""
+    """Say to `verify_pin` that the PIN was used before. PROVISIONAL, as `verified()`."""
     said = "The PIN was verified before."
     return _verification(said, verified=False, previously_verified=True, tries_remaining=0)
 

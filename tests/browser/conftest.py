@@ -26,6 +26,7 @@ from starlette.routing import Route
 
 from gateway360_async.sandbox import Sandbox
 from gateway360_async.sandbox._http_server import HttpServer
+from gateway360_async.testing import FakeClock
 
 ARGUMENTS = [
     "--no-sandbox",  # its own sandbox does not run as root, and it only ever sees our page
@@ -41,16 +42,6 @@ ARGUMENTS = [
 expect.set_options(
     timeout=30_000
 )  # milliseconds: a browser beside other tests on a busy machine takes seconds
-
-
-class Clock:
-    """The sandbox's clock: it stands still until somebody moves it."""
-
-    def __init__(self, now: float) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture(scope="session")
@@ -71,12 +62,12 @@ async def browser(chromium: str) -> AsyncIterator[Browser]:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock(1_772_000_000.0)  # 2026-02-25, 06:13:20 UTC
+def clock() -> FakeClock:
+    return FakeClock(1_772_000_000.0)  # 2026-02-25, 06:13:20 UTC
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def gateway(clock: Clock) -> AsyncIterator[Sandbox]:
+async def gateway(clock: FakeClock) -> AsyncIterator[Sandbox]:
     async with Sandbox(clock=clock) as gateway:
         yield gateway
 
@@ -98,7 +89,7 @@ async def app() -> AsyncIterator[str]:
 
 @pytest.fixture
 def trouble() -> list[str]:
-    """What a page must not do: log an error, raise one, or ask anybody but the sandbox."""
+    """The faults of a page: it may not log an error, raise one, or ask another server than the sandbox."""
     return []
 
 
@@ -134,7 +125,7 @@ async def page(context: BrowserContext, gateway: Sandbox, trouble: list[str]) ->
 
 @pytest.fixture
 def shots(tmp_path: Path) -> Path:
-    """Where screenshots go."""
+    """The folder for screenshots."""
     folder = Path(os.environ.get("GATEWAY360_SCREENSHOTS") or tmp_path)
     folder.mkdir(parents=True, exist_ok=True)
     return folder

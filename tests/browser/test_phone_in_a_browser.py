@@ -11,7 +11,6 @@ from playwright.async_api import expect
 
 from gateway360_async import (
     ApiError,
-    Disposition,
     Gateway360Client,
     Ok,
     PinParams,
@@ -53,7 +52,7 @@ async def live(page):
 # --- The life of a PIN -----------------------------------------------------------------------------------
 
 
-async def test_a_pin_is_asked_for_seen_copied_verified_and_void(page, context, client, gateway, shots):
+async def test_pin_is_shown_copied_verified_and_void(page, context, client, gateway, shots):
     await live(page)
     await expect(page.get_by_text("No SMS yet")).to_be_visible()
     assert isinstance(await client.request_pin(NUMBER, sms_text="Your PIN is {PIN}. Enjoy!"), Ok)
@@ -90,7 +89,7 @@ async def test_a_pin_is_asked_for_seen_copied_verified_and_void(page, context, c
     assert gateway.messages[0].void_reason == "verified"
 
 
-async def test_a_newer_pin_replaces_the_one_before(page, client, gateway):
+async def test_pin_is_replaced_by_a_newer_one(page, client, gateway):
     await client.request_pin(NUMBER)
     await client.request_pin(NUMBER)
     newest, replaced = sms(page).nth(0), sms(page).nth(1)
@@ -100,7 +99,7 @@ async def test_a_newer_pin_replaces_the_one_before(page, client, gateway):
     await expect(newest.locator(".pin s")).to_have_count(0)
 
 
-async def test_a_pin_counts_down_and_expires(page, client, clock):
+async def test_pin_counts_down_and_expires(page, client, clock):
     await page.clock.install()
     await page.reload()
     await client.request_pin(NUMBER, pin_params=PinParams(expires_in=120))
@@ -109,12 +108,12 @@ async def test_a_pin_counts_down_and_expires(page, client, clock):
     await expect(pin_state(sms(page))).to_have_text(re.compile(r"Valid · (0:5\d|1:00)"))
     await page.clock.fast_forward(60_000)
     await expect(pin_state(sms(page))).to_have_text("Void: expired ")
-    clock.now += 120
+    clock.advance(120)
     await page.reload()
     await expect(pin_state(sms(page))).to_have_text("Void: expired ")
 
 
-async def test_tries_are_used_up_and_a_pin_without_end_says_so(page, client, gateway):
+async def test_pin_without_end_says_so_and_has_its_tries_used_up(page, client, gateway):
     await client.request_pin(NUMBER, pin_params=PinParams(max_tries=2, expires_in=0))
     await expect(pin_state(sms(page))).to_have_text("Valid · no end")
     for tried in (1, 2):
@@ -123,7 +122,7 @@ async def test_tries_are_used_up_and_a_pin_without_end_says_so(page, client, gat
     await expect(pin_state(sms(page))).to_have_text("Void: tries used up ")
 
 
-async def test_a_pin_has_to_be_typed_before_it_is_tried(page, client, gateway):
+async def test_verify_without_a_pin_asks_for_one(page, client, gateway):
     await client.request_pin(NUMBER)
     await sms(page).get_by_text("Verify or report").click()
     await sms(page).get_by_role("button", name="Verify").click()
@@ -132,7 +131,7 @@ async def test_a_pin_has_to_be_typed_before_it_is_tried(page, client, gateway):
     assert gateway.messages[0].tries == 0
 
 
-async def test_what_a_request_brings_stays_text(page, client):
+async def test_text_of_a_request_stays_text(page, client):
     await client.request_pin(NUMBER, sender="<b>x</b>", sms_text=f"{SCRIPT} {{PIN}}")
     await expect(sms(page)).to_contain_text(SCRIPT)
     await expect(sms(page).get_by_role("heading")).to_have_text("<b>x</b>")
@@ -147,7 +146,7 @@ async def test_what_a_request_brings_stays_text(page, client):
 # --- Finding and clearing --------------------------------------------------------------------------------
 
 
-async def test_a_number_is_searched_for_and_all_is_cleared(page, client, gateway):
+async def test_inbox_is_searched_and_cleared_and_undone(page, client, gateway):
     for number in (NUMBER, OTHER, "351912345678"):
         await client.request_pin(number)
     await expect(page.get_by_role("article")).to_have_count(3)
@@ -176,7 +175,7 @@ async def test_a_number_is_searched_for_and_all_is_cleared(page, client, gateway
     await expect(search).to_be_focused()
 
 
-async def test_the_newest_of_very_many_are_shown(page, client, gateway):
+async def test_inbox_of_very_many_shows_the_newest(page, client, gateway):
     await client.send_all([f"3466{index:07}" for index in range(230)], concurrency=20)
     await expect(page.get_by_role("article")).to_have_count(200)
     await expect(page.get_by_text("The newest 200 of 230 are shown: search for the others")).to_be_visible()
@@ -186,16 +185,13 @@ async def test_the_newest_of_very_many_are_shown(page, client, gateway):
     await expect(page.get_by_role("article")).to_have_count(1)
 
 
-async def test_page_below_many_messages_has_no_blank_area(page, client):
-    await client.send_all([f"3466{index:07}" for index in range(230)], concurrency=20)
-    await expect(page.get_by_role("article")).to_have_count(200)
-    bottom, height = await page.evaluate(
-        "[document.querySelector('main').getBoundingClientRect().bottom + scrollY, document.body.scrollHeight]"
-    )
-    assert height - bottom < 200
-
-
 # --- The faults ------------------------------------------------------------------------------------------
+
+
+async def enter(page, label, text, key="Enter"):
+    field = page.get_by_label(label)
+    await field.fill(text)
+    await field.press(key)
 
 
 async def turn(page, name, on=True):
@@ -204,79 +200,55 @@ async def turn(page, name, on=True):
     await expect(page.get_by_text("1 fault on" if on else "All is well")).to_be_visible()
 
 
-async def test_losing_the_answer(page, client, gateway):
-    await turn(page, "Lose the answer")
-    result = await client.request_pin(NUMBER)
-    assert (type(result), result.disposition) == (TransportFailure, Disposition.MAYBE_SENT)
-    await expect(sms(page)).to_be_visible()
-    row = page.locator("#log details").first
-    await expect(row.locator("summary")).to_contain_text("Request PIN: ok, and the answer lost")
-    await turn(page, "Lose the answer", on=False)
-    assert isinstance(await client.request_pin(NUMBER), Ok)
-
-
-async def test_429_with_retry_after(page, client, gateway):
-    await page.get_by_label("Retry-After in seconds").fill("7")
-    await page.get_by_label("Retry-After in seconds").press("Enter")
-    await turn(page, "429 Too Many Requests")
+@pytest.mark.parametrize(
+    ("switch", "kind", "http_status", "disposition", "outcome"),
+    [
+        ("Lose the answer", TransportFailure, None, "maybe_sent", "Request PIN: ok, and the answer lost"),
+        ("429 Too Many Requests", TransportFailure, 429, "not_sent", "429"),
+        ("500 Internal Server Error", TransportFailure, 500, "maybe_sent", "turned away, nothing sent"),
+        ("Block the key", ApiError, 401, "not_sent", "UNAUTHORIZED"),
+    ],
+)
+async def test_switch_makes_requests_fail_until_it_is_off(
+    page, client, gateway, switch, kind, http_status, disposition, outcome
+):
+    await enter(page, "Retry-After in seconds", "7")
+    await turn(page, switch)
     assert gateway.faults.retry_after == 7
     result = await client.request_pin(NUMBER)
-    assert (result.http_status, result.disposition) == (429, Disposition.NOT_SENT)
-    await expect(page.locator("#log summary").first).to_contain_text("429")
-    assert gateway.messages == []
-
-
-async def test_500(page, client, gateway):
-    await turn(page, "500 Internal Server Error")
-    result = await client.request_pin(NUMBER)
-    assert (result.http_status, result.disposition) == (500, Disposition.MAYBE_SENT)
-    await expect(page.locator("#log summary").first).to_contain_text("turned away, nothing sent")
-
-
-async def test_blocking_the_key(page, client, gateway):
-    await turn(page, "Block the key")
-    result = await client.request_pin(NUMBER)
-    assert (type(result), result.error_id) == (ApiError, "UNAUTHORIZED")
-    await expect(page.locator("#log summary").first).to_contain_text("UNAUTHORIZED")
+    assert (type(result), result.disposition, result.http_status) == (kind, disposition, http_status)
+    await expect(page.locator("#log summary").first).to_contain_text(outcome)
+    assert len(gateway.messages) == (switch == "Lose the answer")
     await page.get_by_role("button", name="All off").click()
     await expect(page.get_by_text("All is well")).to_be_visible()
-    await expect(page.get_by_role("switch", name="Block the key")).not_to_be_checked()
+    await expect(page.get_by_role("switch", name=switch)).not_to_be_checked()
     assert isinstance(await client.request_pin(NUMBER), Ok)
 
 
-async def test_an_empty_balance(page, client, gateway):
-    balance = page.get_by_label("Balance in SMS")
-    await balance.fill("1")
-    await balance.press("Enter")
+async def test_balance_is_used_up(page, client, gateway):
+    await enter(page, "Balance in SMS", "1")
     await expect(page.get_by_text("All is well")).to_be_visible()
     while gateway.balance != 1:
         await asyncio.sleep(0)
     assert isinstance(await client.request_pin(NUMBER), Ok)
     await page.get_by_label("Latency in seconds").focus()
-    await expect(balance).to_have_value("0")
+    await expect(page.get_by_label("Balance in SMS")).to_have_value("0")
     await expect(page.get_by_text("1 fault on")).to_be_visible()
-    result = await client.request_pin(OTHER)
-    assert result.error_id == "NOT_ENOUGH_BALANCE"
+    assert (await client.request_pin(OTHER)).error_id == "NOT_ENOUGH_BALANCE"
 
 
-async def test_the_hlr_lookup_fails_for_a_prefix(page, client, gateway):
-    prefix = page.get_by_label("HLR lookup fails for")
-    await expect(prefix).to_have_value("34744")
-    await prefix.fill("346")
-    await prefix.press("Enter")
+async def test_prefix_makes_the_hlr_lookup_fail(page, client, gateway):
+    await expect(page.get_by_label("HLR lookup fails for")).to_have_value("34744")
+    await enter(page, "HLR lookup fails for", "346")
     while gateway.hlr_fail_prefix != "346":
         await asyncio.sleep(0)
-    result = await client.request_pin(NUMBER)
-    assert result.error_id == "INVALID_NUMBER"
+    assert (await client.request_pin(NUMBER)).error_id == "INVALID_NUMBER"
 
 
-async def test_latency(page, client, gateway):
-    latency = page.get_by_label("Latency in seconds")
-    await latency.fill("30")
-    await latency.press("Tab")
+async def test_latency_makes_the_client_give_up(page, client):
+    await enter(page, "Latency in seconds", "30", "Tab")
     await expect(page.get_by_text("1 fault on")).to_be_visible()
-    result = await client.request_pin(NUMBER, deadline=1.0)
-    assert result.disposition is Disposition.MAYBE_SENT
+    assert (await client.request_pin(NUMBER, deadline=1.0)).disposition == "maybe_sent"
 
 
 @pytest.mark.parametrize(
@@ -288,7 +260,7 @@ async def test_latency(page, client, gateway):
         ("HLR lookup fails for", " ", "hlr_fail_prefix: expected a string of digits, one or more"),
     ],
 )
-async def test_a_wrong_value_says_what_is_right(page, trouble, gateway, label, typed, problem):
+async def test_field_with_a_wrong_value_says_what_is_right(page, trouble, gateway, label, typed, problem):
     field = page.get_by_label(label)
     await live(page)
     await field.fill(typed)
@@ -301,7 +273,7 @@ async def test_a_wrong_value_says_what_is_right(page, trouble, gateway, label, t
     trouble[:] = [item for item in trouble if "400 (Bad Request)" not in item]
 
 
-async def test_what_is_being_typed_stays_whatever_happens_meanwhile(page, client, gateway):
+async def test_field_that_is_being_typed_in_keeps_its_text(page, client, gateway):
     await live(page)
     field = page.get_by_label("Retry-After in seconds")
     await field.fill("7")
@@ -318,7 +290,7 @@ async def test_what_is_being_typed_stays_whatever_happens_meanwhile(page, client
     await expect(field).to_have_value("9")
 
 
-async def test_what_was_typed_before_the_page_is_connected_stays(page, gateway):
+async def test_field_typed_in_before_the_stream_keeps_its_text(page, gateway):
     connect = asyncio.Event()
 
     async def hold(route):
@@ -337,7 +309,7 @@ async def test_what_was_typed_before_the_page_is_connected_stays(page, gateway):
         await asyncio.sleep(0)
 
 
-async def test_what_was_refused_stays_until_it_is_mended(page, trouble, gateway):
+async def test_field_that_was_refused_keeps_its_text_until_mended(page, trouble, gateway):
     await live(page)
     field = page.get_by_label("Latency in seconds")
     await field.fill("soon")
@@ -353,7 +325,7 @@ async def test_what_was_refused_stays_until_it_is_mended(page, trouble, gateway)
     assert gateway.latency == 0.5
 
 
-async def test_changes_arrive_in_their_order(page, gateway):
+async def test_changes_are_sent_in_their_order(page, gateway):
     await live(page)
     asked, answer = [], asyncio.Event()
 
@@ -382,7 +354,7 @@ async def test_changes_arrive_in_their_order(page, gateway):
     await expect(field).to_have_value("8")
 
 
-async def test_an_answer_that_comes_late_hides_nothing_newer(page, gateway):
+async def test_answer_that_comes_late_hides_nothing_newer(page, gateway):
     """The stream tells of a change that was made after the answer was written."""
     await live(page)
     taken, answer = asyncio.Event(), asyncio.Event()
@@ -407,7 +379,7 @@ async def test_an_answer_that_comes_late_hides_nothing_newer(page, gateway):
     await expect(page.get_by_text("1 fault on")).to_be_visible()
 
 
-async def test_two_pages_show_the_same_switches(page, context, gateway):
+async def test_pages_show_the_same_switches(page, context, gateway):
     second = await context.new_page()
     await second.goto(gateway.base_url)
     await turn(page, "Block the key")
@@ -429,7 +401,7 @@ async def streams(gateway, count):
         await asyncio.sleep(0.001)
 
 
-async def test_more_pages_are_open_than_a_browser_makes_connections(page, context, client, gateway):
+async def test_pages_beyond_a_browsers_connections_all_work(page, context, client, gateway):
     """Six to a host is the most, whichever pages ask: only the page that is seen takes one for good."""
     await live(page)
     pages = [page]
@@ -457,7 +429,7 @@ async def test_more_pages_are_open_than_a_browser_makes_connections(page, contex
     await streams(gateway, 1)
 
 
-async def test_a_page_that_comes_into_sight_again_goes_on_where_it_was(page, client, gateway):
+async def test_page_in_sight_again_goes_on_where_it_was(page, client, gateway):
     await live(page)
     await client.request_pin(NUMBER)
     await sms(page).get_by_text("Verify or report").click()
@@ -485,7 +457,7 @@ async def test_a_page_that_comes_into_sight_again_goes_on_where_it_was(page, cli
     ]
 
 
-async def test_a_page_that_was_opened_out_of_sight_waits(page, gateway):
+async def test_page_opened_out_of_sight_waits(page, gateway):
     hidden = 'Object.defineProperty(document, "visibilityState", { configurable: true, value: "hidden" })'
     await page.add_init_script(hidden)
     await page.reload()
@@ -498,7 +470,7 @@ async def test_a_page_that_was_opened_out_of_sight_waits(page, gateway):
 # --- Delivery reports ------------------------------------------------------------------------------------
 
 
-async def test_delivery_reports_are_shown_and_posted_by_hand(page, client, gateway, app):
+async def test_report_is_shown_and_posted_by_hand(page, client, gateway, app):
     await client.request_pin(NUMBER, report_url=app)
     message = sms(page)
     await expect(message).to_contain_text("DELIVRD (report: HTTP 204)")
@@ -510,7 +482,7 @@ async def test_delivery_reports_are_shown_and_posted_by_hand(page, client, gatew
     assert [report.status for report in gateway.messages[0].reports] == ["DELIVRD", "UNDELIV"]
 
 
-# --- For everybody ---------------------------------------------------------------------------------------
+# --- For each user ---------------------------------------------------------------------------------------
 
 FOCUSED = """() => {
   const node = document.activeElement;
@@ -531,7 +503,7 @@ async def walk(page, steps):
     return names
 
 
-async def test_all_of_it_works_with_the_keyboard_alone(page, client, gateway):
+async def test_page_works_with_the_keyboard_alone(page, client, gateway):
     await client.request_pin(NUMBER)
     await expect(sms(page)).to_be_visible()
     pin = gateway.last_pin(NUMBER)
@@ -564,7 +536,7 @@ async def test_all_of_it_works_with_the_keyboard_alone(page, client, gateway):
     await expect(page.get_by_text("POST /api/2fa/request")).to_be_visible()
 
 
-async def test_an_update_takes_nobody_away_from_what_they_do(page, client, gateway):
+async def test_update_leaves_the_focus_where_it_is(page, client, gateway):
     await client.request_pin(NUMBER)
     await sms(page).get_by_text("Verify or report").click()
     field = sms(page).get_by_label("PIN to try")
@@ -606,25 +578,24 @@ CONTRAST = """() => {
 
 async def filled(page, client, gateway, clock, app):
     """A page with one of everything."""
-    clock.now -= 700
     await client.request_pin(OTHER)
     for _ in range(3):
         gateway.check_pin(OTHER, "wrong")
     await client.request_pin("351912345678", sender="SHOP", pin_params=PinParams(expires_in=60))
-    clock.now += 650
+    clock.advance(650)
     await client.request_pin("34600111222", sender="BANK", sms_text="{PIN} signs you in. Never share it.")
     gateway.check_pin("34600111222", gateway.last_pin("34600111222"))
-    clock.now += 5
+    clock.advance(5)
     text = "Your PIN is {PIN}. Enjoy your pizza!"
     await client.request_pin(NUMBER, sms_text=text)
     await client.request_pin("34744123456")
-    clock.now += 30
+    clock.advance(30)
     gateway.lose_next_answer()
     await client.request_pin(NUMBER, sms_text=text, report_url=app)
     gateway.throttle_next()
     await client.request_pin(OTHER)
     gateway.faults.lose_answers = True
-    clock.now += 15
+    clock.advance(15)
     await expect(page.locator("#log > li")).to_have_count(7)
     await expect(page.get_by_text("1 fault on")).to_be_visible()
     await expect(page.get_by_text("DELIVRD (report: HTTP 204)")).to_be_visible()
@@ -633,7 +604,7 @@ async def filled(page, client, gateway, clock, app):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_it_can_be_seen_named_and_read(page, client, gateway, clock, app, shots, scheme):
+async def test_page_is_named_and_has_contrast(page, client, gateway, clock, app, shots, scheme):
     await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     await filled(page, client, gateway, clock, app)
     states = await pin_state(page).all_text_contents()
@@ -659,14 +630,16 @@ async def test_it_can_be_seen_named_and_read(page, client, gateway, clock, app, 
 
 
 @pytest.mark.parametrize("width", [320, 768])
-async def test_a_narrow_window_needs_no_scrolling_sideways(page, client, gateway, clock, app, shots, width):
+async def test_page_in_a_narrow_window_does_not_scroll_sideways(
+    page, client, gateway, clock, app, shots, width
+):
     await page.set_viewport_size({"width": width, "height": 800})
     await filled(page, client, gateway, clock, app)
     assert await page.evaluate("document.documentElement.scrollWidth") <= width
     await page.screenshot(path=shots / f"phone-{width}.png", full_page=True)
 
 
-async def test_without_javascript_the_inbox_is_there(browser, client, gateway, shots):
+async def test_page_without_javascript_has_the_inbox(browser, client, gateway, shots):
     await client.request_pin(NUMBER, sms_text=f"{SCRIPT} {{PIN}}")
     context = await browser.new_context(java_script_enabled=False)
     page = await context.new_page()
@@ -681,7 +654,7 @@ async def test_without_javascript_the_inbox_is_there(browser, client, gateway, s
 # --- When the sandbox goes -------------------------------------------------------------------------------
 
 
-async def test_a_page_finds_the_sandbox_again(page, client, gateway, trouble):
+async def test_page_finds_another_sandbox_on_the_same_port(page, client, gateway, trouble):
     """Another one, on the same port: its ids begin again, and nothing is left of the one before."""
     await live(page)
     await client.request_pin(NUMBER, pin_params=PinParams(max_tries=5))
@@ -713,7 +686,7 @@ async def test_a_page_finds_the_sandbox_again(page, client, gateway, trouble):
     trouble[:] = [item for item in trouble if "ERR_CONNECTION_REFUSED" not in item]
 
 
-async def test_a_page_tries_again_where_the_browser_gives_up(page, trouble):
+async def test_page_tries_again_where_the_browser_gives_up(page, trouble):
     """A browser makes a lost stream again by itself, but not one that was answered with an error."""
     refuse = True
 

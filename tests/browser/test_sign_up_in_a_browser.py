@@ -9,7 +9,7 @@ from sites import served
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 
 
-async def test_person_signs_up_at_a_django_site_and_the_phone_shows_one_sms(page, context, gateway, shots):
+async def test_sign_up_at_a_django_site_shows_one_sms(page, context, gateway, shots):
     with served(gateway, "django_site.py", "runserver", "--noreload", "127.0.0.1:PORT") as url:
         site = await context.new_page()
         for _ in range(2):  # and clicks again

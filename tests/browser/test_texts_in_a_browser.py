@@ -39,7 +39,7 @@ async def said(page):
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-async def test_phone_shows_a_text_of_two_segments_as_it_arrives(page, client, gateway, shots, width):
+async def test_text_of_two_segments_is_shown_as_it_arrives(page, client, gateway, shots, width):
     await page.set_viewport_size({"width": width, "height": 900})
     request = PinRequest(NUMBER, "GOOD PIZZA", sms_text=TWO_SEGMENTS)
     assert request.sms_segments == 2
@@ -54,7 +54,7 @@ async def test_phone_shows_a_text_of_two_segments_as_it_arrives(page, client, ga
     await page.screenshot(path=shots / f"phone-two-segments-{width}.png")
 
 
-async def test_phone_shows_the_braces_and_a_single_segment_quietly(page, client, gateway):
+async def test_text_of_one_segment_is_shown_quietly(page, client, gateway):
     await client.request_pin(NUMBER, sms_text="{{PIN}} is your code")
     pin = gateway.last_pin(NUMBER)
     await expect(sms(page).locator(".bubble")).to_have_text(f"{{{pin}}} is your code")
@@ -62,7 +62,7 @@ async def test_phone_shows_the_braces_and_a_single_segment_quietly(page, client,
     await expect(sms(page).locator(".several")).to_have_count(0)
 
 
-async def test_phone_without_javascript_says_the_same(browser, client, gateway):
+async def test_text_without_javascript_is_shown_the_same(browser, client, gateway):
     await client.request_pin(NUMBER, sms_text=TWO_SEGMENTS)
     context = await browser.new_context(java_script_enabled=False)
     page = await context.new_page()
@@ -83,7 +83,7 @@ SHOP = """<!doctype html><title>Shop</title>
     .catch((error) => { document.title = error.name; });
 </script>"""
 
-# What a phone's browser does with an SMS, which one without a phone cannot receive: the line is found as Chromium
+# A phone's browser with an SMS, which one without a phone cannot receive: the line is found as Chromium
 # finds it (content/browser/sms/sms_parser.cc), and given to the site that it names alone.
 PHONE_BROWSER = """(() => {
   let deliver;

@@ -1,4 +1,4 @@
-"""Watching a sandbox: who is told what, from where, and that a slow or forgotten watcher costs nothing."""
+"""Watching a sandbox: what is told, from where, and that a slow or forgotten observer costs nothing."""
 
 from __future__ import annotations
 
@@ -6,54 +6,52 @@ import asyncio
 import gc
 import threading
 
-import httpx
 import pytest
+from sandbox_account import NUMBER, OTHER, Account, ask
 
 from gateway360_async.sandbox import Change, Sandbox, Watch, _changes
 from gateway360_async.sandbox._changes import Changes
 
-NUMBER = "34666666111"
-
 
 def waiting(watch: Watch) -> list[str]:
-    """Take what waits for a watcher."""
+    """Take the changes that wait for an observer."""
     kinds = list(watch._waiting)
-    watch._waiting.clear()
+    watch.skip()
     return kinds
 
 
-async def post(sandbox: Sandbox, operation: str = "request", **fields: str) -> None:
-    body = {"api_key": sandbox.api_key, "msisdn": NUMBER, "sender": "X", **fields}
-    async with httpx.AsyncClient(base_url=sandbox.base_url, trust_env=False) as http:
-        await http.post(f"/api/2fa/{operation}", json=body)
+async def test_watch_tells_each_kind_of_change():
+    account = Account()
+    watch = account.watch()
+    account.ask()
+    assert waiting(watch) == ["message", "request"]
+    account.ask()
+    assert waiting(watch) == ["pin", "message", "request"]  # the PIN before it is void
+    account.ask(sender="")
+    assert waiting(watch) == ["request"]
+    account.verify()
+    assert waiting(watch) == ["pin", "request"]
+    account.check_pin(NUMBER, account.last_pin(NUMBER))
+    assert waiting(watch) == ["pin"]
+    account.check_pin(NUMBER, account.last_pin(NUMBER))  # it was used
+    account.check_pin(OTHER, "x")
+    assert waiting(watch) == []
+    account.ask()
+    assert waiting(watch) == ["message", "request"]  # the PIN before it was void already
+    account.clear()
+    account.undo_clear()
+    assert waiting(watch) == ["cleared", "cleared"]
 
 
-async def test_what_is_told_of():
+async def test_watch_tells_of_faults_and_reports():
     async with Sandbox(delivery=()) as sandbox:
         watch = sandbox.watch()
-        await post(sandbox)
-        assert waiting(watch) == ["message", "request"]
-        await post(sandbox)
-        assert waiting(watch) == ["pin", "message", "request"]  # the PIN before it is void
-        await post(sandbox, sender="")
-        assert waiting(watch) == ["request"]
-        await post(sandbox, "verify", pin="x")
-        assert waiting(watch) == ["pin", "request"]
-        sandbox.check_pin(NUMBER, sandbox.last_pin(NUMBER) or "")
-        assert waiting(watch) == ["pin"]
-        sandbox.check_pin(NUMBER, sandbox.last_pin(NUMBER) or "")  # it was used
-        sandbox.check_pin("34666666222", "x")
-        assert waiting(watch) == []
-        await post(sandbox)
-        assert waiting(watch) == ["message", "request"]  # the PIN before it was void already
         sandbox.fail_next()
         assert waiting(watch) == ["switch"]
-        await post(sandbox)
+        await ask(sandbox)
         assert waiting(watch) == ["switch", "request"]  # one fault less to come
-        sandbox.clear()
-        assert waiting(watch) == ["cleared"]
-        await post(sandbox, report_url="http://192.0.2.1/reports")
-        waiting(watch)
+        await ask(sandbox, report_url="http://192.0.2.1/reports")
+        watch.skip()
         await sandbox.report(sandbox.messages[-1])
         assert waiting(watch) == ["report"]
 
@@ -61,58 +59,58 @@ async def test_what_is_told_of():
 @pytest.mark.parametrize(
     ("change", "name", "value"),
     [
-        (lambda s: setattr(s, "balance", 5), "balance", 5),
-        (lambda s: setattr(s, "latency", 5.0), "latency", 5.0),
-        (lambda s: setattr(s, "hlr_fail_prefix", "49"), "hlr_fail_prefix", "49"),
-        (lambda s: setattr(s, "delivery", ()), "delivery", ()),
-        (lambda s: setattr(s, "delivery_delay", 5.0), "delivery_delay", 5.0),
+        *(
+            (lambda s, name=name, value=value: setattr(s, name, value), name, value)
+            for name, value in {
+                "balance": 5,
+                "latency": 5.0,
+                "hlr_fail_prefix": "49",
+                "delivery": (),
+                "delivery_delay": 5.0,
+                "verify_answer": "flat",
+            }.items()
+        ),
         (lambda s: s.block(), "blocked", True),
         (lambda s: s.unblock(), "blocked", False),
         (lambda s: s.lose_next_answer(), "pending_faults", ["lose"]),
         (lambda s: s.delay_next(1), "pending_faults", ["delay"]),
         (lambda s: s.answer_next(200, b""), "pending_faults", ["answer"]),
         (lambda s: s.throttle_next(), "pending_faults", ["throttle"]),
+        *(
+            (lambda s, name=name: setattr(s.faults, name, True), "faults", None)
+            for name in ("lose_answers", "throttle", "fail")
+        ),
     ],
 )
-async def test_switches_are_told_of_when_they_are_set(change, name, value, monkeypatch):
-    sandbox = Sandbox()
-    seen = []
-    monkeypatch.setattr(sandbox._changes, "tell", lambda kind: seen.append((kind, getattr(sandbox, name))))
-    change(sandbox)
-    assert seen == [("switch", value)]
-
-
-@pytest.mark.parametrize("name", ["lose_answers", "throttle", "fail"])
-async def test_standing_switches_are_told_of(name):
+async def test_watch_tells_of_a_switch_when_it_is_set(change, name, value, monkeypatch):
     sandbox = Sandbox()
     watch = sandbox.watch()
-    setattr(sandbox.faults, name, True)
-    assert waiting(watch) == ["switch"]
+    seen = []
+    monkeypatch.setattr(Watch, "tell", lambda watch, kind: seen.append((kind, getattr(sandbox, name))))
+    change(sandbox)
+    assert watch is not None
+    assert seen == [("switch", sandbox.faults if value is None else value)]
 
 
-async def test_a_watcher_waits_and_ends_with_the_sandbox():
-    async def collect() -> list[Change]:
-        return [change async for change in watch]
+async def test_watch_ends_with_the_sandbox_after_its_changes():
+    async def collect() -> list[str]:
+        return [change.kind async for change in watch]
 
     async with Sandbox() as sandbox:
         watch = sandbox.watch()
         task = asyncio.create_task(collect())
-        await post(sandbox)
+        await ask(sandbox)
         sandbox.clear()
-    assert await task == [Change("message"), Change("request"), Change("cleared")]
+        late = sandbox.watch()
+        sandbox.block()
+    assert await task == ["message", "request", "cleared", "switch"]
+    assert [change async for change in late] == [Change("switch")]
     assert [change async for change in sandbox.watch()] == []
     sandbox.clear()
     assert waiting(watch) == []
 
 
-async def test_what_waits_is_told_before_the_end():
-    async with Sandbox() as sandbox:
-        watch = sandbox.watch()
-        sandbox.block()
-    assert [change.kind async for change in watch] == ["switch"]
-
-
-async def test_a_watcher_that_is_closed():
+async def test_watch_that_is_closed_ends():
     sandbox = Sandbox()
     watch = sandbox.watch()
     task = asyncio.create_task(anext(watch))
@@ -124,14 +122,14 @@ async def test_a_watcher_that_is_closed():
     assert waiting(watch) == []
 
 
-async def test_each_watcher_is_told():
+async def test_watch_of_each_observer_has_each_change():
     sandbox = Sandbox()
     first, second = sandbox.watch(), sandbox.watch()
     sandbox.block()
     assert (await anext(first), await anext(second)) == (Change("switch"), Change("switch"))
 
 
-async def test_two_who_share_a_watch_get_a_change_each():
+async def test_watch_that_two_tasks_share_gives_each_a_change():
     sandbox = Sandbox()
     watch = sandbox.watch()
     tasks = [asyncio.create_task(anext(watch)) for _ in range(2)]
@@ -143,7 +141,7 @@ async def test_two_who_share_a_watch_get_a_change_each():
     assert {task.result() for task in (await asyncio.wait(tasks))[0]} == {Change("switch"), Change("cleared")}
 
 
-async def test_a_forgotten_watcher_is_gone():
+async def test_watch_that_is_forgotten_is_gone():
     changes = Changes()
     kept, forgotten = changes.watch(), changes.watch()
     changes.tell("pin")
@@ -152,7 +150,6 @@ async def test_a_forgotten_watcher_is_gone():
     gc.collect()
     changes.tell("switch")
     assert waiting(kept) == ["pin", "switch"]
-    assert [known() is kept for known in changes._watches] == [True, False]
     latest = changes.watch()
     assert [known() for known in changes._watches] == [kept, latest]
     del latest
@@ -161,7 +158,7 @@ async def test_a_forgotten_watcher_is_gone():
     assert [change async for change in kept] == []
 
 
-async def test_a_slow_watcher_is_told_of_each_kind(monkeypatch):
+async def test_watch_that_is_slow_has_one_of_each_kind(monkeypatch):
     monkeypatch.setattr(_changes, "_MOST_WAITING", 3)
     changes = Changes()
     watch = changes.watch()
@@ -170,23 +167,26 @@ async def test_a_slow_watcher_is_told_of_each_kind(monkeypatch):
     assert waiting(watch) == ["pin", "message", "message", "request", "switch"]
 
 
-async def test_a_loop_that_stands_still_does_not_fill_up(monkeypatch):
+async def test_watch_wakes_a_loop_that_stands_still_once(monkeypatch):
     changes = Changes()
     watch = changes.watch()
-    scheduled = []
+    woken = []
     call_soon = watch._loop.call_soon_threadsafe
     monkeypatch.setattr(
-        watch._loop, "call_soon_threadsafe", lambda callback: scheduled.append(call_soon(callback))
+        watch._loop, "call_soon_threadsafe", lambda callback: woken.append(call_soon(callback))
     )
     for _ in range(3):
         changes.tell("pin")
-    assert len(scheduled) == 1
+    assert len(woken) == 1
+    assert [await anext(watch) for _ in range(3)] == [Change("pin")] * 3
+    task = asyncio.create_task(anext(watch))
     await asyncio.sleep(0)
     changes.tell("pin")
-    assert len(scheduled) == 2
+    assert await task == Change("pin")
+    assert len(woken) == 2
 
 
-async def test_a_change_from_another_thread():
+async def test_watch_tells_a_change_of_another_thread():
     sandbox = Sandbox()
     watch = sandbox.watch()
     task = asyncio.create_task(anext(watch))
@@ -195,7 +195,7 @@ async def test_a_change_from_another_thread():
     assert await task == Change("switch")
 
 
-def test_a_watcher_whose_loop_is_gone():
+def test_watch_whose_loop_is_closed_raises_nothing():
     sandbox = Sandbox()
 
     async def watched() -> Watch:
@@ -206,7 +206,7 @@ def test_a_watcher_whose_loop_is_gone():
     assert waiting(watch) == ["switch"]
 
 
-async def test_a_watcher_in_another_loop_than_the_sandboxs():
+async def test_watch_lives_in_another_loop_than_the_sandbox():
     kinds: list[str] = []
     watching = threading.Event()
 
@@ -219,11 +219,11 @@ async def test_a_watcher_in_another_loop_than_the_sandboxs():
         thread = threading.Thread(target=asyncio.run, args=(watched(),))
         thread.start()
         await asyncio.to_thread(watching.wait, 5)
-        await post(sandbox)
+        await ask(sandbox)
     await asyncio.to_thread(thread.join, 5)
     assert kinds == ["message", "request"]
 
 
-def test_watching_needs_an_event_loop():
+def test_watch_without_an_event_loop_is_refused():
     with pytest.raises(RuntimeError, match="no running event loop"):
         Sandbox().watch()

@@ -1,83 +1,40 @@
-"""What the gateway sends and keeps: PINs and what voids them, the balance, the log."""
+"""The gateway: its SMS, the life of a PIN, verifications, the balance, its memory, the log and its secrets."""
 
 from __future__ import annotations
 
-import json
+import asyncio
 import logging
 import string
 from random import Random
-from typing import Any
 
 import pytest
+from sandbox_account import KEY, LEFT_OUT, NUMBER, OTHER, PATH, Account, ask, fields, http_of
 
-from gateway360_async.sandbox._checks import PinOrder
-from gateway360_async.sandbox._gateway import Gateway
+from gateway360_async import Gateway360Client, Ok
+from gateway360_async.sandbox import Sandbox
 
-KEY = "a-key-of-a-test"
-NUMBER = "34666666111"
-OTHER = "34666666222"
-
-
-ORDER = PinOrder(NUMBER, "X", True, None, None, "numeric", 6, 3600, 3)
+# --- The SMS ---------------------------------------------------------------------------------------------
 
 
-class Clock:
-    now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Account:
-    """A gateway with a clock of its own, asked as JSON."""
-
-    def __init__(self, **settings: Any) -> None:
-        self.clock = Clock()
-        self.gateway = Gateway(KEY, clock=self.clock, **settings)
-
-    def send(self, msisdn: str = NUMBER, **fields: Any) -> str:
-        """Send an SMS and return its PIN."""
-        assert self.ask(msisdn=msisdn, **fields) == "ok"
-        return self.gateway.messages[-1].pin
-
-    def ask(self, **fields: Any) -> str:
-        """Return the error id, or `"ok"`."""
-        body = {"api_key": KEY, "msisdn": NUMBER, "sender": "GOOD PIZZA", **fields}
-        _, envelope = self.gateway.handle("/api/2fa/request", "application/json", json.dumps(body).encode())
-        return envelope.get("error_id", envelope["status"])
-
-    def check(self, pin: str, msisdn: str = NUMBER) -> bool:
-        return self.gateway.check_pin(msisdn, pin)
-
-    @property
-    def reasons(self) -> list[str | None]:
-        return [message.void_reason for message in self.gateway.messages]
-
-
-def test_a_message_has_the_published_defaults():
+def test_message_has_the_published_defaults():
     account = Account()
     pin = account.send()
-    (message,) = account.gateway.messages
-    assert (message.msisdn, message.sender) == (NUMBER, "GOOD PIZZA")
+    (message,) = account.messages
+    assert (message.msisdn, message.sender, message.report_url) == (NUMBER, "GOOD PIZZA", None)
     assert pin in message.text
     assert "{PIN}" not in message.text
-    assert len(pin) == 6
-    assert set(pin) <= set(string.digits)
-    assert message.pin_type == "numeric"
-    assert message.sent_at == account.clock.now
-    assert message.expires_at == account.clock.now + 3600
-    assert (message.max_tries, message.tries) == (3, 0)
-    assert message.report_url is None
-    assert message.void_reason is None
+    assert (len(pin), message.pin_type, pin.isdecimal()) == (6, "numeric", True)
+    assert (message.sent_at, message.expires_at) == (account.time(), account.time() + 3600)
+    assert (message.max_tries, message.tries, message.void_reason) == (3, 0, None)
 
 
-def test_the_pin_is_put_in_the_place_of_the_placeholder_alone():
+def test_message_text_has_the_pin_in_place_of_the_placeholder():
     account = Account()
     pin = account.send(sms_text="{a} {{PIN}} {}")
-    assert account.gateway.messages[0].text == f"{{a}} {{{pin}}} {{}}"
+    assert account.messages[0].text == f"{{a}} {{{pin}}} {{}}"
 
 
-@pytest.mark.parametrize("length", [4, 6, 16])
+@pytest.mark.parametrize("length", [4, 16])
 @pytest.mark.parametrize(
     ("pin_type", "alphabet"),
     [
@@ -86,171 +43,321 @@ def test_the_pin_is_put_in_the_place_of_the_placeholder_alone():
         ("alphanumeric", string.ascii_uppercase + string.digits),
     ],
 )
-def test_the_alphabet_and_the_length_of_a_pin(pin_type, alphabet, length):
-    account = Account(rng=Random(360))
+def test_pin_has_its_alphabet_and_its_length(pin_type, alphabet, length):
+    account = Account()
+    account._rng = Random(360)
     pins = [account.send(pin_params={"type": pin_type, "length": length}) for _ in range(200)]
     assert {len(pin) for pin in pins} == {length}
     assert set("".join(pins)) == set(alphabet)
-    assert {message.pin_type for message in account.gateway.messages} == {pin_type}
+    assert {message.pin_type for message in account.messages} == {pin_type}
 
 
-def test_pins_come_from_the_random_source_that_was_handed_in():
-    assert Account(rng=Random(1)).send() == Account(rng=Random(1)).send()
-    assert Account(rng=Random(1)).send() != Account(rng=Random(2)).send()
+def test_messages_and_requests_are_numbered():
+    account = Account()
+    account.send()
+    account.ask(sender="")
+    account.send(msisdn=OTHER)
+    first, second = account.messages
+    assert [first.id, second.id] == [1, 2]
+    assert [(kept.id, kept.message_id) for kept in account.requests] == [(1, 1), (2, None), (3, 2)]
+    assert first.sms_id != second.sms_id
+    assert all(len(message.sms_id) == 32 and int(message.sms_id, 16) >= 0 for message in account.messages)
 
 
-def test_a_pin_confirms_once():
+def test_on_message_is_called_for_every_sms():
+    told = []
+    account = Account(on_message=told.append)
+    account.send()
+    account.ask(sender="")
+    account.send(msisdn=OTHER)
+    assert len(told) == 2
+    assert told == account.messages
+
+
+def test_on_message_that_fails_is_logged_and_changes_nothing(caplog):
+    account = Account(on_message=lambda message: 1 / 0)
+    assert account.check_pin(NUMBER, account.send())
+    (record,) = caplog.records
+    assert (record.name, record.exc_info[0]) == ("gateway360_async.sandbox", ZeroDivisionError)
+
+
+def test_balance_pays_one_for_each_sms():
+    account = Account(balance=2)
+    assert account.ask(sender="") == "BAD_PARAMS"
+    account.send()
+    account.verify()
+    assert account.balance == 1
+    account.send()
+    assert account.ask() == "NOT_ENOUGH_BALANCE"
+    assert account.balance == 0
+    for balance, left in ((1, 0), (None, None)):
+        account.balance = balance
+        account.send()
+        assert account.balance == left
+    assert len(account.messages) == 4
+
+
+def test_settings_change_while_it_runs():
+    account = Account()
+    account.block()
+    assert account.blocked
+    assert account.ask() == "UNAUTHORIZED"
+    account.block("another")
+    account.unblock()
+    assert not account.blocked
+    assert account.ask() == "ok"
+    account.unblock("another")
+    account.unblock("never blocked")
+    assert account.ask(api_key="another") == "UNAUTHORIZED"
+    account.hlr_fail_prefix = "346"
+    assert account.ask() == "INVALID_NUMBER"
+    assert account.ask(msisdn="34744123456") == "ok"
+    assert not Account(blocked_keys=["another"]).blocked
+
+
+# --- The life of a PIN -----------------------------------------------------------------------------------
+
+
+def said(message, *, verified=False, before=False, left: int | None = 0):
+    result = {
+        "verified": verified,
+        "previously_verified": before,
+        "tries_remaining": left,
+        "message": message,
+    }
+    return 200, {"status": "ok", "result": result}
+
+
+RIGHT = said("The PIN is right.", verified=True, left=3)
+WRONG = said("The PIN is wrong.", left=2)
+USED = said("The PIN was verified before.", before=True)
+
+
+def test_pin_confirms_once():
     account = Account()
     pin = account.send()
-    assert account.check(pin)
+    assert account.verify(pin) == RIGHT
     assert account.reasons == ["verified"]
-    assert not account.check(pin)
+    assert account.verify(pin) == USED
+    assert account.verify(pin + "x") == said("The PIN was used.")
+    assert account.messages[0].tries == 0
 
 
-def test_nothing_confirms_a_number_without_an_sms():
+def test_pin_that_is_tried_too_often_is_void():
     account = Account()
     pin = account.send()
-    assert not account.check(pin, OTHER)
-    assert account.gateway.last_message(OTHER) is None
-    assert account.gateway.messages[0].tries == 0
+    assert [account.verify() for _ in range(3)] == [
+        said("The PIN is wrong.", left=left) for left in (2, 1, 0)
+    ]
+    assert (account.reasons, account.messages[0].tries) == (["tries"], 3)
+    assert account.verify(pin) == said("All tries are used up.")
+    assert account.messages[0].tries == 3
 
 
-def test_only_the_last_pin_of_a_number_is_valid():
-    account = Account(rng=Random(360))
-    first, other, second = account.send(), account.send(OTHER), account.send()
-    assert first != second
+def test_pin_is_right_at_the_last_try():
+    account = Account()
+    pin = account.send(pin_params={"max_tries": 2})
+    assert not account.check_pin(NUMBER, "x")
+    assert account.verify(pin) == said("The PIN is right.", verified=True, left=1)
+
+
+def test_pin_with_unlimited_tries_stays_valid():
+    account = Account()
+    pin = account.send(pin_params={"max_tries": 0})
+    assert {account.check_pin(NUMBER, "x") for _ in range(100)} == {False}
+    assert account.verify() == said("The PIN is wrong.", left=None)
+    assert account.messages[0].tries == 101
+    assert account.verify(pin) == said("The PIN is right.", verified=True, left=None)
+
+
+def test_pin_expires():
+    account = Account()
+    pin = account.send(pin_params={"expires_in": 60})
+    account.time.advance(59.5)
+    assert account.reasons == [None]
+    account.time.advance(0.5)
+    assert account.reasons == ["expired"]
+    assert account.verify(pin) == said("The PIN has expired.")
+    assert account.messages[0].tries == 0
+
+
+@pytest.mark.parametrize(("expires_in", "seconds"), [(60, 59.5), (0, 1e9)])
+def test_pin_is_valid_until_it_expires(expires_in, seconds):
+    account = Account()
+    pin = account.send(pin_params={"expires_in": expires_in})
+    account.time.advance(seconds)
+    assert account.check_pin(NUMBER, pin)
+
+
+def test_pin_of_a_number_is_replaced_by_a_newer_one():
+    account = Account()
+    first, other = account.send(), account.send(msisdn=OTHER)
+    second = account.send(pin_params={"length": 5})
     assert account.reasons == ["replaced", None, None]
-    assert not account.check(first)
-    assert account.gateway.messages[2].tries == 1
-    assert account.check(second)
-    assert account.check(other, OTHER)
+    assert account.verify(first) == WRONG
+    assert account.check_pin(NUMBER, second)
+    assert account.check_pin(OTHER, other)
+    assert account.last_pin(NUMBER) == second
+    assert account.messages_to(OTHER) == [account.messages[1]]
+
+
+def test_pin_that_a_user_made_void_says_so():
+    account = Account()
+    pin = account.send()
+    account.messages[0].make_void("replaced")
+    assert account.verify(pin) == said("A newer PIN was sent to this number.")
+
+
+def test_pin_keeps_the_first_reason_why_it_is_void():
+    account = Account()
+    assert account.check_pin(NUMBER, account.send())
+    account.send(pin_params={"expires_in": 60})
+    account.time.advance(60)
+    account.send(pin_params={"max_tries": 1})
+    assert not account.check_pin(NUMBER, "x")
+    account.time.advance(1e6)
+    account.send()
+    assert account.reasons == ["verified", "expired", "tries", None]
+
+
+def test_number_without_an_sms_has_no_pin():
+    account = Account()
+    pin = account.send()
+    assert account.verify(pin, msisdn=OTHER) == said("No PIN was sent to this number.")
+    assert account.last_pin(OTHER) is None
+    assert account.messages[0].tries == 0
 
 
 @pytest.mark.parametrize(
     "wrong", [{"sender": ""}, {"sms_text": ""}, {"hlr_lookup": True}, {"api_key": "another"}]
 )
-def test_what_is_refused_leaves_the_pin_valid(wrong):
+def test_request_that_is_refused_leaves_the_pin_valid(wrong):
     account = Account()
     pin = account.send()
     assert account.ask(**wrong) != "ok"
-    assert account.check(pin)
+    assert account.check_pin(NUMBER, pin)
 
 
-def test_a_pin_expires():
+@pytest.mark.parametrize(
+    ("changed", "status", "error_id", "text"),
+    [
+        ({"api_key": LEFT_OUT}, 400, "MISSING_PARAMS", "api_key"),
+        ({"api_key": "another", "pin": LEFT_OUT}, 401, "UNAUTHORIZED", "API key"),
+        ({"msisdn": LEFT_OUT}, 400, "MISSING_PARAMS", "msisdn"),
+        ({"pin": LEFT_OUT}, 400, "MISSING_PARAMS", "pin"),
+        ({"msisdn": 34666666111}, 400, "BAD_PARAMS", "msisdn"),
+        ({"msisdn": "+34666666111"}, 200, "INVALID_NUMBER", "msisdn"),
+        *(({"pin": pin}, 400, "BAD_PARAMS", "pin") for pin in (123456, "", None, ["123456"])),
+    ],
+)
+def test_verification_that_is_refused_is_no_try(changed, status, error_id, text):
     account = Account()
-    pin = account.send(pin_params={"expires_in": 60})
-    account.clock.now += 59.999
-    assert account.reasons == [None]
-    account.clock.now += 0.001
-    assert account.reasons == ["expired"]
-    assert not account.check(pin)
-    assert account.gateway.messages[0].tries == 0
+    account.send()
+    got, envelope = account.verify(**changed)
+    assert (got, envelope["status"], envelope["error_id"]) == (status, "error", error_id)
+    assert text in envelope["error_msg"]
+    assert account.messages[0].tries == 0
 
 
-def test_a_pin_is_valid_until_it_expires():
+CAMEL = {"verified": False, "previouslyVerified": False, "triesRemaining": 2, "message": "The PIN is wrong."}
+RESULT = WRONG[1]["result"]
+SHAPES = {
+    "nested": {"result": RESULT},
+    "flat": RESULT,
+    "camel": {"result": CAMEL},
+    "list": {"result": [RESULT]},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_verify_answer_chooses_the_shape(shape):
     account = Account()
-    pin = account.send(pin_params={"expires_in": 60})
-    account.clock.now += 59.999
-    assert account.check(pin)
+    account.send()
+    account.verify_answer = shape
+    assert account.verify_answer == shape
+    assert account.verify() == (200, {"status": "ok"} | SHAPES[shape])
+    assert (account.requests[-1].verified, account.requests[-1].message_id) == (False, None)
 
 
-def test_a_pin_that_never_expires():
-    account = Account()
-    pin = account.send(pin_params={"expires_in": 0})
-    assert account.gateway.messages[0].expires_at is None
-    account.clock.now += 1e9
-    assert account.check(pin)
+# --- The memory ------------------------------------------------------------------------------------------
 
 
-def test_failed_tries_void_a_pin():
+def test_keep_drops_the_oldest_messages_and_requests():
+    account = Account(keep=2)
+    first, second = account.send(msisdn="34666666001"), account.send(msisdn="34666666002")
+    account.send(msisdn="34666666003")
+    assert account.ask(sender="") == "BAD_PARAMS"
+    assert [message.msisdn for message in account.messages] == ["34666666002", "34666666003"]
+    assert [request.http_status for request in account.requests] == [200, 400]
+    assert account.last_pin("34666666001") is None
+    assert not account.check_pin("34666666001", first)
+    assert account.check_pin("34666666002", second)
+
+
+def test_keep_drops_no_newer_pin_of_the_same_number():
+    account = Account(keep=1)
+    account.send()
+    assert account.check_pin(NUMBER, account.send())
+
+
+def test_keep_of_0_keeps_nothing():
+    account = Account(keep=0)
+    assert account.ask() == "ok"
+    assert (account.messages, account.requests, account.last_pin(NUMBER)) == ([], [], None)
+
+
+def test_clear_forgets_all_but_the_settings():
     account = Account()
     pin = account.send()
-    for _ in range(2):
-        assert not account.check("x")
-    assert account.reasons == [None]
-    assert not account.check("x")
-    assert account.reasons == ["tries"]
-    assert not account.check(pin)
-    assert account.gateway.messages[0].tries == 3
+    account.fail_next()
+    account.clear()
+    assert (account.messages, account.requests, account.pending_faults) == ([], [], ["fail"])
+    assert account.last_pin(NUMBER) is None
+    assert not account.check_pin(NUMBER, pin)
+    account.send()
+    assert (account.messages[0].id, account.requests[0].id) == (2, 2)
 
 
-def test_the_last_try_may_be_right():
+def test_undo_clear_leaves_a_newer_pin_the_valid_one():
     account = Account()
-    pin = account.send(pin_params={"max_tries": 2})
-    assert not account.check("x")
-    assert account.check(pin)
-
-
-def test_unlimited_tries():
-    account = Account()
-    pin = account.send(pin_params={"max_tries": 0})
-    assert not any(account.check("x") for _ in range(100))
-    assert account.gateway.messages[0].tries == 100
-    assert account.check(pin)
-
-
-def test_of_several_reasons_the_first_stays():
-    account = Account()
-    assert account.check(account.send())
-    account.send(pin_params={"expires_in": 60})
-    account.clock.now += 60
-    account.send(pin_params={"max_tries": 1})
-    assert not account.check("x")
-    account.clock.now += 1e6
     account.send()
-    assert account.reasons == ["verified", "expired", "tries", None]
+    other = account.send(msisdn=OTHER)
+    account.clear()
+    account.clear()  # forgets nothing more
+    assert not account.check_pin(OTHER, "wrong")
+    newer = account.send()
+    account.undo_clear()
+    assert [message.id for message in account.messages] == [1, 2, 3]
+    assert (len(account.requests), account.reasons) == (3, ["replaced", None, None])
+    assert account.check_pin(NUMBER, newer)
+    assert account.check_pin(OTHER, other)
+    account.undo_clear()
+    assert len(account.messages) == 3
 
 
-def test_every_sms_costs_one():
-    account = Account(balance=2)
-    assert account.ask(sender="") == "BAD_PARAMS"
-    account.send()
-    assert account.gateway.balance == 1
-    account.send()
-    assert account.ask() == "NOT_ENOUGH_BALANCE"
-    assert account.gateway.balance == 0
-    account.gateway.balance = 1
-    account.send()
-    account.gateway.balance = None
-    account.send()
-    assert account.gateway.balance is None
-    assert len(account.gateway.messages) == 4
+def test_undo_clear_keeps_no_more_than_is_kept():
+    account = Account(keep=2)
+    for last in range(4):
+        if last == 2:
+            account.clear()
+        account.send(msisdn=f"3466666611{last}")
+    account.undo_clear()
+    assert [message.id for message in account.messages] == [3, 4]
 
 
-def test_the_log_of_requests():
+# --- The log and its secrets -----------------------------------------------------------------------------
+
+
+def test_requests_are_logged():
     account = Account()
     assert account.ask(custom=[1]) == "ok"
-    account.clock.now += 1
+    account.time.advance(1)
     assert account.ask(sender="") == "BAD_PARAMS"
-    first, second = account.gateway.requests
-    assert first.at == account.clock.now - 1
-    assert (first.path, first.content_type) == ("/api/2fa/request", "application/json")
-    assert first.body == {"api_key": "*****", "msisdn": NUMBER, "sender": "GOOD PIZZA", "custom": [1]}
+    first, second = account.requests
+    assert (first.at, first.path, first.content_type) == (second.at - 1, PATH, "application/json")
+    assert first.body == fields(api_key="*****", custom=[1])
     assert (first.http_status, first.envelope) == (200, {"status": "ok"})
-    assert second.at == account.clock.now
     assert (second.http_status, second.envelope["error_id"]) == (400, "BAD_PARAMS")
-
-
-def test_messages_and_requests_have_increasing_ids():
-    account = Account(rng=Random(360))
-    account.send()
-    account.ask(sender="")
-    account.send(OTHER)
-    first, second = account.gateway.messages
-    assert [first.id, second.id] == [1, 2]
-    assert [(kept.id, kept.message_id) for kept in account.gateway.requests] == [(1, 1), (2, None), (3, 2)]
-    for message in (first, second):
-        assert len(message.sms_id) == 32
-        assert set(message.sms_id) <= set("0123456789abcdef")
-    assert first.sms_id != second.sms_id
-    assert Account(rng=Random(360)).gateway._send(ORDER).sms_id == first.sms_id
-
-
-def test_the_log_does_not_change_with_the_answer():
-    gateway = Gateway(KEY)
-    _, envelope = gateway.handle("/", None, b"")
-    envelope.clear()
-    assert gateway.requests[0].envelope["status"] == "error"
 
 
 def deep(value: object) -> object:
@@ -260,7 +367,7 @@ def deep(value: object) -> object:
 
 
 @pytest.mark.parametrize(
-    "fields",
+    "changed",
     [
         {"api_key": KEY},
         {"api_key": "sandbox-" + KEY},
@@ -271,70 +378,78 @@ def deep(value: object) -> object:
         {KEY: 1},
         {"pin_params": {KEY: KEY}},
         {"custom": deep(KEY)},
+        {"api_key": "the-k3y-of-another"},
     ],
+    ids=str,
 )
-def test_the_key_is_in_no_log(fields, caplog):
+def test_key_is_in_no_log(changed, caplog):
     caplog.set_level(logging.DEBUG)
     account = Account(on_message=lambda message: 1 / 0)
-    account.ask(**fields)
-    assert KEY not in repr(account.gateway.requests)
-    assert KEY not in caplog.text
-    assert account.gateway.requests[0].body["api_key"] == "*****"
+    account.ask(**changed)
+    for secret in (KEY, "the-k3y-of-another"):
+        assert secret not in repr(account.requests) + caplog.text
+    assert account.requests[0].body["api_key"] == "*****"
 
 
 @pytest.mark.parametrize("body", [b'{"api_key":"%s"' % KEY.encode(), b'["%s"]' % KEY.encode(), KEY.encode()])
-def test_a_body_that_is_no_object_is_not_kept(body):
-    gateway = Gateway(KEY)
-    gateway.handle("/api/2fa/request", f"application/json; key={KEY}", body)
-    assert KEY not in repr(gateway.requests)
-    assert (gateway.requests[0].body, gateway.requests[0].size) == (None, len(body))
-
-
-def test_another_accounts_key_is_not_kept_either():
+def test_body_that_is_no_object_is_not_logged(body):
     account = Account()
-    assert account.ask(api_key="the-key-of-another") == "UNAUTHORIZED"
-    assert "the-key-of-another" not in repr(account.gateway.requests)
+    account.post(body, f"application/json; key={KEY}")
+    assert KEY not in repr(account.requests)
+    assert (account.requests[0].body, account.requests[0].size) == (None, len(body))
 
 
-def test_a_bounded_memory():
-    account = Account(keep=2)
-    first, second = account.send("34666666001"), account.send("34666666002")
-    account.send("34666666003")
-    assert account.ask(sender="") == "BAD_PARAMS"
-    assert [message.msisdn for message in account.gateway.messages] == ["34666666002", "34666666003"]
-    assert [request.http_status for request in account.gateway.requests] == [200, 400]
-    assert account.gateway.last_message("34666666001") is None
-    assert not account.check(first, "34666666001")
-    assert account.check(second, "34666666002")
-
-
-def test_a_dropped_message_does_not_take_a_newer_pin_with_it():
-    account = Account(keep=1)
+@pytest.mark.parametrize("pin", ["SECRET-PIN", ["SECRET-PIN"], {"pin": "SECRET-PIN"}])
+def test_pin_that_is_verified_is_in_no_log(pin, caplog):
+    caplog.set_level(logging.DEBUG)
+    account = Account()
     account.send()
-    assert account.check(account.send())
+    account.verify(pin)
+    assert account.requests[-1].body == {"api_key": "*****", "msisdn": NUMBER, "pin": "*****"}
+    assert "SECRET-PIN" not in repr(account.requests) + caplog.text
 
 
-def test_a_memory_of_nothing():
-    account = Account(keep=0)
-    assert account.ask() == "ok"
-    assert (account.gateway.messages, account.gateway.requests) == ([], [])
-    assert account.gateway.last_message(NUMBER) is None
+@pytest.fixture
+async def logged(caplog):
+    loop = asyncio.get_running_loop()
+    loop.set_debug(True)
+    loop.slow_callback_duration = 0.0
+    caplog.set_level(logging.DEBUG)
+    yield lambda: "\n".join(f"{record.getMessage()} {record.exc_text}" for record in caplog.records)
+    loop.set_debug(False)
 
 
-def test_the_hook_is_called_for_every_sms():
-    told = []
-    account = Account(on_message=told.append)
-    account.send()
-    account.ask(sender="")
-    account.send(OTHER)
-    assert told == account.gateway.messages
-    assert len(told) == 2
+async def test_no_log_has_the_key_or_a_number(logged):
+    """The messages and requests that it keeps are there to be looked at: numbers are shown in them."""
 
+    def raising(message):
+        if message.sender == "RAISE":
+            raise RuntimeError("on_message is broken")
 
-def test_a_hook_that_fails_is_logged_and_changes_nothing(caplog):
-    account = Account(on_message=lambda message: 1 / 0)
-    assert account.check(account.send())
-    (record,) = caplog.records
-    assert record.name == "gateway360_async.sandbox"
-    assert record.exc_info[0] is ZeroDivisionError
-    assert account.gateway.requests[0].http_status == 200
+    async with Sandbox(KEY, on_message=raising) as gateway:
+        async with Gateway360Client(KEY, base_url=gateway.base_url, sender="X") as client:
+            assert isinstance(await client.request_pin(NUMBER), Ok)
+        for changed in (
+            {},
+            {"sender": "RAISE"},
+            {"sender": KEY},
+            {"msisdn": f"{NUMBER}000000"},
+            {"sms_text": f"{KEY} {{PIN}}"},
+            {"pin_params": {KEY: NUMBER}},
+        ):
+            await ask(gateway, **changed)
+        async with http_of(gateway) as http:
+            for content in (b"{", f'"{KEY} {NUMBER}"'.encode(), b"x" * 100_000):
+                await http.post(PATH, content=content)
+            await http.post("/nowhere", content=KEY.encode())
+        reader, writer = await asyncio.open_connection(*gateway.base_url.removeprefix("http://").split(":"))
+        writer.write(f"{KEY} {NUMBER}\r\n\r\n".encode())
+        assert b"400" in await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        shown = f"{gateway!r} {gateway.requests!r} {gateway._server!r}"
+    log = logged()
+    assert "on_message failed" in log
+    assert "Invalid HTTP request" in log
+    assert KEY not in log + shown
+    assert NUMBER not in log

@@ -77,7 +77,7 @@ def has_php():
 @PREFIXES
 @pytest.mark.parametrize("headers", ["never passed", "passed"])
 @pytest.mark.skipif(not has_php(), reason="no php: install Debian's packages `php-cli` and `php-curl`")
-def test_php_snippet_is_told_to_pass_its_headers_and_sends_with_them(gateway, prefix, headers):
+def test_php_snippet_sends_once_its_headers_are_passed(gateway, prefix, headers):
     """The vendor's makes the headers and never passes them: PHP's curl then posts as a form does."""
     url, fields = (
         f"{gateway.base_url}{prefix}/2fa/request",

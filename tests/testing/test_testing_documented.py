@@ -36,12 +36,12 @@ def run(pytester: pytest.Pytester, files: dict[str, str]) -> pytest.RunResult:
 DOCUMENTED = files_of_docstring(testing.__doc__) | files_of_docstring(answers.__doc__)
 
 
-def test_they_pass(pytester):
+def test_documented_tests_pass(pytester):
     assert sorted(DOCUMENTED) == ["shop.py", "test_funds.py", "test_shop.py"]
     run(pytester, DOCUMENTED).assert_outcomes(passed=4)
 
 
-def test_a_view_that_sends_again_is_found_out(pytester):
+def test_documented_tests_fail_for_a_view_that_sends_twice(pytester):
     """They are worth something: one of them fails where the view is as it is quickly written."""
     once = "    result = await request.state.client.request_pin(number)\n"
     assert once in DOCUMENTED["shop.py"]

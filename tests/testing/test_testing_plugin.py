@@ -30,36 +30,31 @@ def run(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
     return pytester.run(*command)
 
 
-def test_the_environment_names_a_sandbox(gateway360_sandbox):
+def test_sandbox_fixture_is_named_by_the_environment(gateway360_sandbox):
     assert isinstance(gateway360_sandbox, ThreadedSandbox)
     assert os.environ["GATEWAY360_BASE_URL"] == gateway360_sandbox.base_url
     assert os.environ["GATEWAY360_API_KEY"] == gateway360_sandbox.api_key
 
 
 @pytest.mark.parametrize("time_", [1, 2])
-async def test_each_test_has_a_new_one(time_, gateway360_sandbox, gateway360_client):
+async def test_sandbox_fixture_is_a_new_one_for_each_test(time_, gateway360_sandbox, gateway360_client):
+    before = time.time()
     assert gateway360_sandbox.messages == []
     assert isinstance(await gateway360_client.request_pin(NUMBER), Ok)
-    assert len(gateway360_sandbox.messages) == 1
+    (message,) = gateway360_sandbox.messages
+    assert message.sent_at >= before
 
 
-def test_when_it_is_over_the_environment_is_as_it_was():
+def test_sandbox_fixture_leaves_the_environment_as_it_was():
     assert "GATEWAY360_BASE_URL" not in os.environ
     assert "GATEWAY360_API_KEY" not in os.environ
 
 
-async def test_without_the_clock_time_goes_on(gateway360_sandbox, gateway360_client):
-    before = time.time()
-    await gateway360_client.request_pin(NUMBER)
-    assert gateway360_sandbox.messages[0].sent_at >= before
-
-
-async def test_with_the_clock_the_sandbox_goes_by_it(gateway360_client, gateway360_sandbox, gateway360_clock):
+async def test_clock_fixture_is_the_sandboxs(gateway360_client, gateway360_sandbox, gateway360_clock):
     assert isinstance(gateway360_clock, FakeClock)
     await gateway360_client.request_pin(NUMBER)
     (message,) = gateway360_sandbox.messages
-    assert message.sent_at == gateway360_clock()
-    assert message.void_reason is None
+    assert (message.sent_at, message.void_reason) == (gateway360_clock(), None)
     gateway360_clock.advance(3600)
     assert message.void_reason == "expired"
 
@@ -69,23 +64,21 @@ def a_year_later(gateway360_clock):
     return gateway360_clock.advance(365 * 86_400)
 
 
-async def test_a_clock_behind_another_fixture_counts_as_well(
+async def test_clock_fixture_behind_another_fixture_counts(
     gateway360_client, gateway360_sandbox, a_year_later
 ):
     await gateway360_client.request_pin(NUMBER)
     assert gateway360_sandbox.messages[0].sent_at == a_year_later
 
 
-async def test_the_client_does_not_wait_between_attempts(gateway360_sandbox, gateway360_client):
+async def test_client_fixture_does_not_wait_between_attempts(gateway360_sandbox, gateway360_client):
     gateway360_sandbox.throttle_next(3)
     assert (await gateway360_client.request_pin(NUMBER)).attempts == 4
     async with gateway360_client as client:
         assert isinstance(client, Gateway360Client)
 
 
-def test_nothing_of_the_client_is_left_in_a_loop_that_ends_with_the_test(
-    gateway360_sandbox, gateway360_client
-):
+def test_client_fixture_leaves_nothing_in_its_loop(gateway360_sandbox, gateway360_client):
     """Some plugins close a loop without another turn: nothing may wait for one."""
     gateway360_sandbox.answer_next(200, b"")
     gateway360_sandbox.lose_next_answer()
@@ -99,7 +92,7 @@ def test_nothing_of_the_client_is_left_in_a_loop_that_ends_with_the_test(
     assert [request.fault for request in gateway360_sandbox.requests] == ["answer", "lose", None]
 
 
-def test_without_the_extra_the_fixture_says_what_to_install(request, monkeypatch):
+def test_sandbox_fixture_without_the_extra_says_what_to_install(request, monkeypatch):
     for name in list(sys.modules):
         if name.startswith(("gateway360_async.sandbox", "gateway360_async.testing._sandbox")):
             monkeypatch.delitem(sys.modules, name)
@@ -112,7 +105,7 @@ def test_without_the_extra_the_fixture_says_what_to_install(request, monkeypatch
     )
 
 
-def test_a_fault_of_our_own_is_not_taken_for_the_extra(request, monkeypatch):
+def test_sandbox_fixture_names_a_fault_of_our_own(request, monkeypatch):
     monkeypatch.delitem(sys.modules, "gateway360_async.testing._sandbox")
     monkeypatch.setattr("gateway360_async.sandbox.Sandbox", Sandbox)
     monkeypatch.delattr("gateway360_async.sandbox.PostedReport")
@@ -122,7 +115,7 @@ def test_a_fault_of_our_own_is_not_taken_for_the_extra(request, monkeypatch):
         request.getfixturevalue("gateway360_sandbox")
 
 
-def test_a_run_without_the_extra(pytester):
+def test_plugin_in_a_run_without_the_extra_says_so_in_one_line(pytester):
     pytester.makeconftest("""
         import sys
         sys.modules["uvicorn"] = None
@@ -143,7 +136,7 @@ def test_a_run_without_the_extra(pytester):
     assert "_gateway360_pytest.py:" not in result.stdout.str()  # no traceback: one line
 
 
-def test_a_program_that_has_imported_the_library_before_it_runs_pytest(pytester):
+def test_plugin_of_a_library_already_imported_gives_no_warning(pytester):
     """pytest warns of a plugin's package that it comes too late for. Only where that is installed, not in a checkout."""
     pytester.makepyfile("def test_with_a_sandbox(gateway360_sandbox): pass")
     program = "import gateway360_async, pytest, sys; sys.exit(pytest.main(sys.argv[1:]))"
@@ -152,7 +145,7 @@ def test_a_program_that_has_imported_the_library_before_it_runs_pytest(pytester)
     result.assert_outcomes(passed=1)
 
 
-# What a test with a client does, with one that is answered, one that is not, a call that is cancelled, and many.
+# A test with a client: a call that is answered, one that is not, one that is cancelled, and many.
 CALLS = """
     import asyncio
     from gateway360_async import Disposition
@@ -175,7 +168,7 @@ CALLS = """
 
 
 @pytest.mark.parametrize("mode", ["auto", "strict"])
-def test_pytest_asyncio(pytester, mode):
+def test_plugin_works_with_pytest_asyncio(pytester, mode):
     pytester.makepyfile(
         calls=CALLS,
         test_it="""
@@ -204,7 +197,7 @@ def test_pytest_asyncio(pytester, mode):
     run(pytester, f"--asyncio-mode={mode}", "-o", scope).assert_outcomes(passed=4)
 
 
-def test_anyio(pytester):
+def test_plugin_works_with_anyio(pytester):
     pytester.makepyfile(
         calls=CALLS,
         test_it="""
@@ -233,7 +226,7 @@ def test_anyio(pytester):
     run(pytester, "-p", "no:asyncio").assert_outcomes(passed=2)
 
 
-def test_no_plugin_for_asyncio_and_a_run_that_does_not_use_it_loads_next_to_nothing(pytester):
+def test_plugin_that_is_not_used_imports_next_to_nothing(pytester):
     pytester.makepyfile(
         calls=CALLS,
         test_it="""
@@ -254,7 +247,7 @@ def test_no_plugin_for_asyncio_and_a_run_that_does_not_use_it_loads_next_to_noth
     run(pytester, *NO_PLUGINS, "-p", "no:respx", "-p", "no:pytest_httpx").assert_outcomes(passed=2)
 
 
-def test_unittest(pytester):
+def test_sandbox_in_thread_works_with_unittest(pytester):
     pytester.makepyfile(
         calls=CALLS,
         test_it="""

@@ -23,17 +23,19 @@ from gateway360_async.testing._sandbox import serving
 NUMBER = "34666666111"
 
 
-def threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name == "gateway360-sandbox"]
+@pytest.fixture(autouse=True)
+def no_thread_is_left():
+    yield
+    assert "gateway360-sandbox" not in [thread.name for thread in threading.enumerate()]
 
 
 def send(sandbox: Sandbox, **fields: object) -> None:
-    """What an application does, in a few words."""
+    """Send an SMS, as an application does."""
     body = {"api_key": sandbox.api_key, "msisdn": NUMBER, "sender": "GOOD PIZZA", **fields}
     assert httpx.post(f"{sandbox.base_url}/api/2fa/request", json=body).json() == {"status": "ok"}
 
 
-def test_code_without_an_event_loop_finds_it_by_the_environment():
+def test_sandbox_in_thread_is_found_by_the_environment():
     async def application() -> object:
         async with Gateway360Client(sender="GOOD PIZZA") as client:
             return await client.request_pin(NUMBER)
@@ -41,12 +43,11 @@ def test_code_without_an_event_loop_finds_it_by_the_environment():
     with sandbox_in_thread() as sandbox:
         assert isinstance(asyncio.run(application()), Ok)
         assert sandbox.check_pin(NUMBER, sandbox.last_pin(NUMBER))
-        assert threads()
-    assert not threads()
+        assert "gateway360-sandbox" in [thread.name for thread in threading.enumerate()]
 
 
 @pytest.mark.parametrize("before", [None, "https://sms.example"], ids=["unset", "set"])
-def test_the_environment_is_put_back_as_it_was(before, monkeypatch):
+def test_sandbox_in_thread_puts_the_environment_back(before, monkeypatch):
     monkeypatch.setenv("GATEWAY360_API_KEY", "mine")
     if before is not None:
         monkeypatch.setenv("GATEWAY360_BASE_URL", before)
@@ -60,31 +61,25 @@ def test_the_environment_is_put_back_as_it_was(before, monkeypatch):
     assert os.environ.pop("MEANWHILE")
 
 
-def test_what_cannot_start_says_why_and_leaves_nothing():
+def test_sandbox_in_thread_that_cannot_start_says_why():
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        with pytest.raises(OSError, match="in use"):
-            with sandbox_in_thread(port=taken.getsockname()[1]):
+        for settings, said in (({"port": taken.getsockname()[1]}, "in use"), ({"balance": -1}, "^balance: ")):
+            with pytest.raises((OSError, ValueError), match=said), sandbox_in_thread(**settings):
                 pytest.fail("it cannot have started")
-    assert not threads()
     assert "GATEWAY360_BASE_URL" not in os.environ
-    with pytest.raises(ValueError, match=r"^balance: "):
-        with sandbox_in_thread(balance=-1):
-            pytest.fail("it cannot have started")
 
 
-def test_what_goes_wrong_while_it_closes_is_raised():
+def test_sandbox_in_thread_that_fails_to_close_says_why():
     class Broken(Sandbox):
         async def aclose(self) -> None:
             await super().aclose()
             raise RuntimeError("a fault of the sandbox")
 
-    with pytest.raises(RuntimeError, match="a fault of the sandbox"):
-        with serving(Broken()):
-            pass
-    assert not threads()
+    with pytest.raises(RuntimeError, match="a fault of the sandbox"), serving(Broken()):
+        pass
 
 
-def test_its_pins_expire_by_the_clock_that_is_given():
+def test_sandbox_in_thread_goes_by_the_clock_that_is_given():
     clock = FakeClock()
     with sandbox_in_thread(clock=clock) as sandbox:
         send(sandbox)
@@ -94,7 +89,7 @@ def test_its_pins_expire_by_the_clock_that_is_given():
         assert sandbox.messages[0].void_reason == "expired"
 
 
-def test_a_report_is_posted_and_waited_for_without_an_event_loop():
+def test_post_report_waits_for_the_result():
     with sandbox_in_thread(delivery=()) as sandbox:
         send(sandbox, report_url=f"{sandbox.base_url}/hooks")
         (message,) = sandbox.messages
@@ -106,7 +101,7 @@ def test_a_report_is_posted_and_waited_for_without_an_event_loop():
         sandbox.post_report(message)
 
 
-async def test_a_report_is_awaited_in_the_tests_own_loop():
+async def test_report_is_awaited_in_the_loop_of_a_test():
     with sandbox_in_thread(delivery=()) as sandbox:
         await asyncio.to_thread(send, sandbox, report_url=f"{sandbox.base_url}/hooks")
         watch = sandbox.watch()
@@ -115,7 +110,7 @@ async def test_a_report_is_awaited_in_the_tests_own_loop():
         assert (await anext(watch)).kind == "report"
 
 
-def test_what_would_be_posted_is_there_for_an_application_that_listens_nowhere():
+def test_report_json_is_for_an_application_that_listens_nowhere():
     with sandbox_in_thread(clock=FakeClock()) as sandbox:
         send(sandbox, report_url="https://shop.example/hooks/sms")
         (message,) = sandbox.messages
@@ -125,7 +120,7 @@ def test_what_would_be_posted_is_there_for_an_application_that_listens_nowhere()
     assert str(report.dlr_date) == "2024-01-01 00:00:00"
 
 
-def test_what_happens_behind_the_tests_back_is_waited_for():
+def test_wait_until_returns_the_first_true_value():
     with sandbox_in_thread() as sandbox:
         send(sandbox, report_url=f"{sandbox.base_url}/hooks")
         (report,) = sandbox.wait_until(lambda: sandbox.messages[0].reports)
@@ -138,24 +133,22 @@ def test_what_happens_behind_the_tests_back_is_waited_for():
             sandbox.wait_until(lambda: False, timeout=0)
 
 
-async def test_and_so_it_is_in_an_event_loop(sandbox):
-    async with Gateway360Client(sender="GOOD PIZZA") as client:
-        call = asyncio.create_task(client.request_pin(NUMBER))
-        pin = await sandbox.until(lambda: sandbox.last_pin(NUMBER))
-        assert sandbox.check_pin(NUMBER, pin)
-        await call
-    with pytest.raises(TimeoutError):
-        await sandbox.until(lambda: False, timeout=0)
+async def test_until_waits_in_an_event_loop():
+    with sandbox_in_thread() as sandbox:
+        async with Gateway360Client(sender="GOOD PIZZA") as client:
+            call = asyncio.create_task(client.request_pin(NUMBER))
+            pin = await sandbox.until(lambda: sandbox.last_pin(NUMBER))
+            assert sandbox.check_pin(NUMBER, pin)
+            await call
+        with pytest.raises(TimeoutError):
+            await sandbox.until(lambda: False, timeout=0)
+        with pytest.raises(RuntimeError, match=r"use `await sandbox\.until\(…\)`"):
+            sandbox.wait_until(lambda: True)
+        with pytest.raises(RuntimeError, match=r"use `await sandbox\.report\(…\)`"):
+            sandbox.post_report(None)
 
 
-async def test_what_blocks_refuses_to_where_an_event_loop_runs(sandbox):
-    with pytest.raises(RuntimeError, match=r"use `await sandbox\.until\(…\)`"):
-        sandbox.wait_until(lambda: True)
-    with pytest.raises(RuntimeError, match=r"use `await sandbox\.report\(…\)`"):
-        sandbox.post_report(None)
-
-
-def test_the_clock_and_the_answers_do_without_the_extra():
+def test_clock_and_answers_do_without_the_extra():
     code = """if True:
         import sys
         sys.modules["uvicorn"] = None
@@ -169,7 +162,7 @@ def test_the_clock_and_the_answers_do_without_the_extra():
     assert "line 5" in ended.stderr
 
 
-def test_an_unknown_name_is_an_attribute_error():
+def test_name_that_is_unknown_is_an_attribute_error():
     assert issubclass(ThreadedSandbox, Sandbox)
     with pytest.raises(AttributeError, match="no attribute 'RealGateway'"):
         _ = testing.RealGateway
