@@ -1,16 +1,12 @@
-"""The error ids that the gateway publishes, and whose matter each one is.
+"""The error ids that the gateway publishes, and the scope of each.
 
-Rules of this module:
-
-- The ids are the gateway's own words, copied from its page on the 2FA API. The set is open: an id that
-  is not listed here stays a plain `str` in a result, and nothing breaks.
-- `ErrorScope` is ours. It says who has to act, so that a caller can branch on five cases rather than on
-  every id.
+The set is open: an id that is not listed stays a plain `str` in a result.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 __all__ = ["ErrorId", "ErrorScope", "known_error_id", "scope_of"]
 
@@ -74,31 +70,21 @@ class ErrorId(StrEnum):
     """The system threw an unknown error. Whether an SMS went out is not said."""
 
 
-_SCOPES = {
+_SCOPES: Final = dict.fromkeys(ErrorId, ErrorScope.REQUEST) | {
     ErrorId.INVALID_CONTENT_TYPE: ErrorScope.CLIENT,
     ErrorId.JSON_PARSE_ERROR: ErrorScope.CLIENT,
-    ErrorId.MISSING_PARAMS: ErrorScope.REQUEST,
-    ErrorId.BAD_PARAMS: ErrorScope.REQUEST,
-    ErrorId.INVALID_HLR_LOOKUP_PARAM: ErrorScope.REQUEST,
-    ErrorId.INVALID_PIN_PARAMS: ErrorScope.REQUEST,
-    ErrorId.INVALID_SMS_TEXT: ErrorScope.REQUEST,
-    ErrorId.INVALID_SENDER: ErrorScope.REQUEST,
     ErrorId.INVALID_NUMBER: ErrorScope.NUMBER,
     ErrorId.UNAUTHORIZED: ErrorScope.ACCOUNT,
     ErrorId.NOT_ENOUGH_BALANCE: ErrorScope.ACCOUNT,
     ErrorId.UNKNOWN_ERROR: ErrorScope.GATEWAY,
 }
 
-_BY_VALUE = {member.value: member for member in ErrorId}
-
 
 def known_error_id(value: str) -> ErrorId | str:
-    """Give the member of `ErrorId` for a published id, and any other id back as it came."""
-    return _BY_VALUE.get(value, value)
+    """Return the member of `ErrorId` for a published id, and any other id as it came."""
+    return ErrorId.__members__.get(value, value)  # each member's name is its value
 
 
 def scope_of(error_id: ErrorId | str) -> ErrorScope:
-    """Say whose matter an error is; an id that is not published is the gateway's."""
-    if isinstance(error_id, ErrorId):
-        return _SCOPES[error_id]
-    return ErrorScope.GATEWAY
+    """Return the scope of an error; an id that is not published is the gateway's."""
+    return _SCOPES[error_id] if isinstance(error_id, ErrorId) else ErrorScope.GATEWAY

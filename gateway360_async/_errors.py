@@ -1,4 +1,4 @@
-"""What this library raises.
+"""The exceptions of this library.
 
     Gateway360Error
     ├── InvalidRequest        (ValueError)    a request's field is wrong; nothing was sent
@@ -13,13 +13,12 @@
         ├── NotSentError                      no answer, and certainly not sent
         └── MaybeSentError                    no answer, and it may have been sent
 
-Rules of this module:
+Invariants:
 
-- An error carries data; its text is derived from them.
 - No text holds a whole number, a whole message text or the API key.
 - Every error pickles, so that it survives a process pool and a task queue.
 
-The trouble of a network or of the gateway is never raised: it is a result.
+Trouble of the network or of the gateway is never raised: it is a result.
 """
 
 from __future__ import annotations
@@ -112,11 +111,7 @@ class ClientClosed(Gateway360Error, RuntimeError):
 
 
 class WrongEventLoop(Gateway360Error, RuntimeError):
-    """The client or store belongs to another event loop, or to the process before a fork. Nothing was sent.
-
-    Its connections live in the loop, and in the process, that used it first. Two processes that write
-    to the same connection would mix up each other's requests.
-    """
+    """The client or store belongs to another event loop, or to the process before a fork. Nothing was sent."""
 
 
 class StoreError(Gateway360Error):
@@ -148,8 +143,7 @@ def without_arguments(function: Callable[_P, _T]) -> Callable[_P, _T]:
         try:
             return function(*args, **kwargs)
         except Exception as exc:  # noqa: BLE001  # raised below, after the arguments have gone
-            # Ours says what is wrong by itself. Another one is a bug, maybe of a mapping of the caller's, and
-            # keeps the frames that tell where.
+            # Another error is a bug, perhaps of the caller's mapping: its frames tell where.
             error = exc.with_traceback(None) if isinstance(exc, InvalidRequest) else exc
         del args, kwargs
         try:

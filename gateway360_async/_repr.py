@@ -1,8 +1,4 @@
-"""What is shown of a value: a `repr` that also works while its object is being built, a text that is safe to print.
-
-A converter or validator that raises leaves a half-built object in the frame below it, and a traceback that
-captures local variables asks for its `repr`. The one that attrs makes fails there, and the report with it.
-"""
+"""The `repr` of values, and texts that are safe to print."""
 
 from __future__ import annotations
 
@@ -16,7 +12,10 @@ _UNSET = object()
 
 
 def repr_of(instance: attrs.AttrsInstance) -> str:
-    """Make the `repr` that attrs would, of the fields that are set; a field's own `repr` setting counts."""
+    """Make the `repr` that attrs would, of the fields that are set; a field's own `repr` setting counts.
+
+    A traceback with local variables asks for it of an object whose converter raised: attrs' own would raise again.
+    """
     fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(type(instance))
     shown: list[str] = []
     for field in fields:
@@ -27,5 +26,5 @@ def repr_of(instance: attrs.AttrsInstance) -> str:
 
 
 def printable(text: str) -> str:
-    """Escape what a terminal would obey, and what no file can hold: others' words are not trusted."""
+    """Escape characters that a terminal would obey or no file can hold: foreign texts are not trusted."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -1,14 +1,14 @@
-"""What comes out: the result type, and the errors that `unwrap()` makes of it.
+"""The results of calls, and the errors that `unwrap()` makes of them.
 
-    PinResult = Ok | ApiError | TransportFailure        one call
-    BatchResult = PinResult | Skipped                   one entry of a batch
+    PinResult = Ok | ApiError | TransportFailure                   one call
+    BatchResult = PinResult | Skipped                              one entry of a batch
+    VerifyResult = Verified | NotVerified | ApiError | TransportFailure
 
-Rules of this module:
+Invariants:
 
-- Every result says in `.disposition` which of three things happened to the SMS: it was sent, it was not
-  sent, or it may have been. `NOT_SENT` is said only where it is certain.
-- Results are frozen, compare by value, pickle, match with `match`, and hold neither key nor number.
-- `str(result)` is a sentence for people; branch on the classes and fields, never on the text.
+- `NOT_SENT` is said only where it is certain.
+- Results are frozen, compare by value, pickle, and hold neither key nor number.
+- `str(result)` is a sentence for people; code branches on the classes and fields.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ __all__ = [
     "FailureKind",
     "MaybeSentError",
     "NotSentError",
+    "NotVerified",
     "Ok",
     "PinResult",
     "RejectedError",
@@ -37,6 +38,8 @@ __all__ = [
     "SkipReason",
     "Skipped",
     "TransportFailure",
+    "Verified",
+    "VerifyResult",
 ]
 
 
@@ -147,12 +150,10 @@ def _seconds(value: float) -> str:
     return f"{value:.3f}s"
 
 
-def _tries(attempts: int) -> str:
-    return "1 attempt" if attempts == 1 else f"{attempts} attempts"
-
-
-def _by_whom(replayed: bool) -> str:
-    return ", by an earlier call" if replayed else ""
+def _effort(attempts: int, replayed: bool, elapsed: float | None = None) -> str:
+    tries = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+    took = "" if elapsed is None else f", {elapsed:.3f} s"
+    return f"{tries}{took}{', by an earlier call' if replayed else ''}"
 
 
 @attrs.frozen
@@ -164,8 +165,7 @@ class Ok:
         elapsed: Seconds from the call to its result, over all attempts and waits.
         replayed: Whether this is the result of an earlier call, to the same number within the client's
             `cooldown`, or with the same idempotency key: this call sent nothing.
-        report_id: What ties the call to its delivery report; `None` without one
-            that the client asked for.
+        report_id: The id of the call's delivery report; `None`: the client asked for none.
         sms_id: The message's id, where a delivery report told it; the gateway's answer names none.
     """
 
@@ -185,12 +185,15 @@ class Ok:
         return Disposition.SENT
 
     def unwrap(self) -> Ok:
-        """Give an `Ok` back; of an `ApiError` raise `RejectedError`, of a `TransportFailure` `NotSentError` or `MaybeSentError`."""
+        """Return the result if it is an `Ok`, otherwise raise.
+
+        Of an `ApiError`, `RejectedError`; of a `TransportFailure`, `NotSentError` or `MaybeSentError`.
+        """
         return self
 
     def __str__(self) -> str:
         told = "" if self.sms_id is None else ", as its delivery report says"
-        return f"sent{told} ({_tries(self.attempts)}, {self.elapsed:.3f} s{_by_whom(self.replayed)})"
+        return f"sent{told} ({_effort(self.attempts, self.replayed, self.elapsed)})"
 
 
 @attrs.frozen
@@ -201,15 +204,13 @@ class ApiError:
         error_id: The id; a member of `ErrorId` if it is published, otherwise the plain string.
         error_msg: The gateway's text, for debugging only: never branch on it.
         http_status: The answer's HTTP status; an error can come with 200.
-        attempts: Attempts that were made, one that got no place in time included.
-        elapsed: Seconds from the call to its result, over all attempts and waits.
+        attempts: As of an `Ok`, like `elapsed`, `replayed` and `report_id`.
+        elapsed: Seconds.
         retry_after: Seconds that the answer asked to wait (`Retry-After`), or `None`.
-        replayed: Whether this is the result of an earlier call, to the same number within the client's
-            `cooldown`, or with the same idempotency key: this call sent nothing.
-        report_id: What ties the call to its delivery report, which `client.resolve` waits for; `None` without
-            one that the client asked for.
-        raw: The answer's JSON object, with what is secret in it blanked out; only of `verify_pin`, whose answers
-            are known in part. It does not count in comparisons.
+        replayed: Whether an earlier call got it.
+        report_id: The id of its delivery report, which `client.resolve` waits for, or `None`.
+        raw: The answer's JSON object, with secrets blanked out; only of `verify_pin`, whose answers are known in part.
+            It does not count in comparisons.
     """
 
     error_id: ErrorId | str = attrs.field(converter=known_error_id)
@@ -229,15 +230,14 @@ class ApiError:
         `SENT` of an `Ok`; `NOT_SENT` or `MAYBE_SENT` of an `ApiError` or a `TransportFailure`; of a `Skipped`, what an
         earlier run's result says, or `NOT_SENT`.
         """
-        # The envelope says "not accepted". `UNKNOWN_ERROR` does not say whether an SMS went out, and an id that is not
-        # published, under a 5xx, is a fault on the gateway's side that the vendor does not describe.
-        if self.error_id == ErrorId.UNKNOWN_ERROR:
-            return Disposition.MAYBE_SENT
-        # For Verify PIN (only its answers are kept) no id is published that would say "wrong PIN".
-        described = isinstance(self.error_id, ErrorId)
-        if not described and (self.http_status >= 500 or self.raw is not None):
-            return Disposition.MAYBE_SENT
-        return Disposition.NOT_SENT
+        if isinstance(self.error_id, ErrorId):
+            # The envelope says "not accepted"; this one does not say whether an SMS went out.
+            unknown = self.error_id is ErrorId.UNKNOWN_ERROR
+        else:
+            # An id that is not published, under a 5xx, is a fault on the gateway's side that the vendor does not
+            # describe. For Verify PIN (only its answers are kept) no id is published that would say "wrong PIN".
+            unknown = self.http_status >= 500 or self.raw is not None
+        return Disposition.MAYBE_SENT if unknown else Disposition.NOT_SENT
 
     @property
     def scope(self) -> ErrorScope:
@@ -245,14 +245,17 @@ class ApiError:
         return scope_of(self.error_id)
 
     def unwrap(self) -> NoReturn:
-        """Give an `Ok` back; of an `ApiError` raise `RejectedError`, of a `TransportFailure` `NotSentError` or `MaybeSentError`."""
+        """Return the result if it is an `Ok`, otherwise raise.
+
+        Of an `ApiError`, `RejectedError`; of a `TransportFailure`, `NotSentError` or `MaybeSentError`.
+        """
         raise RejectedError(self)
 
     def __str__(self) -> str:
         said = f": {self.error_msg}" if self.error_msg else ""
         happened = "may have been sent" if self.disposition is Disposition.MAYBE_SENT else "not sent"
-        tries = f"{_tries(self.attempts)}{_by_whom(self.replayed)}"
-        return printable(f"{happened}, the gateway answered {self.error_id}{said} ({tries})")
+        effort = _effort(self.attempts, self.replayed)
+        return printable(f"{happened}, the gateway answered {self.error_id}{said} ({effort})")
 
 
 @attrs.frozen
@@ -264,18 +267,14 @@ class TransportFailure:
         disposition: `NOT_SENT` if the request certainly had no effect, otherwise `MAYBE_SENT`.
         http_status: The HTTP status, if an answer's headers were read.
         detail: Why, for people. Holds nothing of the request and nothing of the answer's body.
-        attempts: Attempts that were made, one that got no place in time included.
-        elapsed: Seconds from the call to its result, over all attempts and waits.
-        cause: The error of the HTTP library, without its traceback and its request (which holds the
-            key); `None` if there was none. It does not count in comparisons and stays behind when the
-            result is pickled or copied.
-        retry_after: Seconds that the answer asked to wait (`Retry-After`), or `None`.
-        replayed: Whether this is the result of an earlier call, to the same number within the client's
-            `cooldown`, or with the same idempotency key: this call sent nothing.
-        report_id: What ties the call to its delivery report, which `client.resolve` waits for; `None` without
-            one that the client asked for.
-        raw: The answer's JSON object, with what is secret in it blanked out; only of `verify_pin`, whose answers
-            are known in part. It does not count in comparisons.
+        attempts: As of an `ApiError`, like `elapsed`, `retry_after`, `replayed`, `report_id` and `raw`.
+        elapsed: Seconds.
+        cause: The HTTP library's error, without its traceback and its request (which holds the key), or `None`. It does
+            not count in comparisons and stays behind when the result is pickled or copied.
+        retry_after: Seconds that the answer asked to wait, or `None`.
+        replayed: Whether an earlier call got it.
+        report_id: The id of its delivery report, which `client.resolve` waits for, or `None`.
+        raw: The answer's JSON object; only of `verify_pin`.
     """
 
     kind: FailureKind = attrs.field(repr=str)
@@ -291,7 +290,10 @@ class TransportFailure:
     raw: Mapping[str, Any] | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
 
     def unwrap(self) -> NoReturn:
-        """Give an `Ok` back; of an `ApiError` raise `RejectedError`, of a `TransportFailure` `NotSentError` or `MaybeSentError`."""
+        """Return the result if it is an `Ok`, otherwise raise.
+
+        Of an `ApiError`, `RejectedError`; of a `TransportFailure`, `NotSentError` or `MaybeSentError`.
+        """
         if self.disposition is Disposition.NOT_SENT:
             raise NotSentError(self)
         raise MaybeSentError(self)
@@ -299,8 +301,7 @@ class TransportFailure:
     def __str__(self) -> str:
         happened = "not sent" if self.disposition is Disposition.NOT_SENT else "may have been sent"
         why = f"{self.kind}: {self.detail}" if self.detail else self.kind
-        took = f"{_tries(self.attempts)}, {self.elapsed:.3f} s{_by_whom(self.replayed)}"
-        return printable(f"{happened}, {why} ({took})")
+        return printable(f"{happened}, {why} ({_effort(self.attempts, self.replayed, self.elapsed)})")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**attrs.asdict(self, recurse=False), "cause": None}
@@ -338,51 +339,101 @@ class Skipped:
         return Disposition.NOT_SENT if self.result is None else self.result.disposition
 
     def __str__(self) -> str:
-        if self.result is not None:
-            return f"{self.result}; skipped as {self.reason}: {self.detail}"
-        return f"not sent, skipped as {self.reason}: {self.detail}"
+        happened = "not sent," if self.result is None else f"{self.result};"
+        return f"{happened} skipped as {self.reason}: {self.detail}"
 
 
 BatchResult: TypeAlias = PinResult | Skipped
 """The result of one entry of a batch."""
 
 
+@attrs.frozen(kw_only=True)
+class Verified:
+    """The PIN is right: it is the number's last one, and neither expired nor used up. Provisional.
+
+    Args:
+        verified_before: Whether it had been verified before this; `None` if the answer does not say.
+        message: The gateway's text, for debugging only.
+        raw: The answer's JSON object, with the key, the PIN and the number blanked out. It does not count in
+            comparisons.
+        attempts: Attempts that were made.
+        elapsed: Seconds from the call to its result.
+    """
+
+    verified_before: bool | None = None
+    message: str | None = None
+    raw: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False, eq=False)
+    attempts: int = 1
+    elapsed: float = 0.0
+
+    @property
+    def disposition(self) -> Literal[Disposition.SENT]:
+        """Always `SENT`: the gateway has judged the PIN."""
+        return Disposition.SENT
+
+    def __str__(self) -> str:
+        before = ", as it was before" if self.verified_before else ""
+        return f"verified{before} ({self.elapsed:.3f} s)"
+
+
+@attrs.frozen(kw_only=True)
+class NotVerified:
+    """The PIN is wrong, or not valid any more. The gateway has counted this try. Provisional.
+
+    Args:
+        tries_remaining: Tries until the PIN is void for good; `None` if the answer does not say.
+        verified_before: As of `Verified`, like the rest.
+        message: The gateway's text.
+        raw: The answer's JSON object.
+        attempts: Attempts that were made.
+        elapsed: Seconds from the call to its result.
+    """
+
+    tries_remaining: int | None = None
+    verified_before: bool | None = None
+    message: str | None = None
+    raw: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False, eq=False)
+    attempts: int = 1
+    elapsed: float = 0.0
+
+    @property
+    def disposition(self) -> Literal[Disposition.SENT]:
+        """Always `SENT`: the gateway has judged the PIN."""
+        return Disposition.SENT
+
+    def __str__(self) -> str:
+        left = "" if self.tries_remaining is None else f", tries remaining: {self.tries_remaining}"
+        return f"not verified{left} ({self.elapsed:.3f} s)"
+
+
+VerifyResult: TypeAlias = Verified | NotVerified | ApiError | TransportFailure
+"""What `verify_pin` gives. In the last two, `.disposition` is about the try: `NOT_SENT`, it was not counted;
+`MAYBE_SENT`, it may have been, as with any error id that is not published."""
+
+
 class ResultError(Gateway360Error):
     """A result that is not `Ok`, raised by its `unwrap()`."""
-
-    def __init__(self, result: ApiError | TransportFailure) -> None:
-        super().__init__(result)
-        self._result: ApiError | TransportFailure = result
 
     @property
     def result(self) -> ApiError | TransportFailure:
         """The result that was unwrapped."""
-        return self._result
-
-    def __str__(self) -> str:
-        return str(self._result)
+        return cast("ApiError | TransportFailure", self.args[0])
 
 
 class RejectedError(ResultError):
     """The gateway answered with an error envelope. `UNKNOWN_ERROR` may have been sent all the same."""
 
-    def __init__(self, result: ApiError) -> None:
-        super().__init__(result)
-
     @property
     def result(self) -> ApiError:
         """The gateway's answer."""
-        return cast("ApiError", self._result)
+        return cast("ApiError", self.args[0])
 
 
 class _FailureError(ResultError):
-    def __init__(self, result: TransportFailure) -> None:
-        super().__init__(result)
-
     @property
     def result(self) -> TransportFailure:
-        """What went wrong."""
-        return cast("TransportFailure", self._result)
+        """The failure that was unwrapped."""
+        return cast("TransportFailure", self.args[0])
 
 
 class NotSentError(_FailureError):

@@ -4,120 +4,62 @@ The vendor publishes the request. Of the answer, an integrator's catalogue names
 `previouslyVerified`, `triesRemaining`, `message`), which it reads from `result`. The likeliest answer is therefore
 `{"status":"ok","result":{"verified":true,"previously_verified":false,"tries_remaining":3,"message":"…"}}`.
 
-Rules of this module:
+Invariants:
 
 - Read tolerantly: a field is found by any of its likely names, in any spelling, on any level of the object, and
   `result` may be a list of one.
-- No success is guessed: only an answer that says "verified" of itself (at its top, or in a known wrapper), says
-  it everywhere alike, and holds nothing that speaks against it (a status that is not `ok`, an error, on any level)
-  is one. An answer that does not say clearly whether the PIN is right is `UNREADABLE`; `{"status":"ok"}` alone is
-  such an answer.
+- No success is guessed: an answer verifies that says "verified" of itself (at its top, or in a known wrapper), says it
+  everywhere alike, and holds nothing that speaks against it, on any level. An answer that does not say clearly whether
+  the PIN is right is `UNREADABLE`, as `{"status":"ok"}` alone.
 - An error of the account, and a 429, say nothing of the PIN, whatever else stands beside them.
-- The answer is kept as `.raw`, so that what this module does not understand is not lost.
-- No I/O and no clock. JSON is read as strictly as any answer's.
+- The answer is kept as `.raw`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from itertools import permutations, product
-from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import attrs
 
 from ._error_ids import ErrorId
-from ._errors import InvalidRequest, wrong_type
-from ._results import ApiError, Disposition, FailureKind, Ok, TransportFailure
-from ._secret import Secret, SecretBytes
+from ._errors import InvalidRequest, without_arguments, wrong_type
+from ._results import (
+    ApiError,
+    Disposition,
+    FailureKind,
+    NotVerified,
+    Ok,
+    TransportFailure,
+    Verified,
+    VerifyResult,
+)
+from ._secret import MASK, Secret, SecretBytes, mask_msisdn
 from ._text import ascii_digit, ascii_form, is_dash, is_format, is_space, name_character
-from ._wire import decode, dump, read_fields
+from ._wire import decode, dump, read_fields, storable
 
 __all__ = [
     "VERIFY_PATH",
     "NotVerified",
+    "PinCheck",
     "Verified",
     "VerifyResult",
     "blanked",
     "checked_pin",
     "decode_verification",
     "encode_verification",
+    "verification_encoder",
 ]
 
 VERIFY_PATH: Final = "/2fa/verify"
 """The path of Verify PIN below the API's prefix."""
 
-_MASK: Final = "*****"
-_PIN_LENGTHS: Final = range(4, 17)
 _PIN_EXPECTED: Final = "the PIN of the SMS: 4 to 16 characters, each 0 to 9 or A to Z"
 _LONGEST_COUNT: Final = 64  # digits of a count in an answer
 
 
-@attrs.frozen(kw_only=True)
-class Verified:
-    """The PIN is right: it is the number's last one, and neither expired nor used up. Provisional.
-
-    Args:
-        verified_before: Whether it had been verified before this; `None` if the answer does not say.
-        message: The gateway's text, for debugging only.
-        raw: The answer's JSON object, with the key, the PIN and the number blanked out. It does not count in
-            comparisons.
-        attempts: Attempts that were made.
-        elapsed: Seconds from the call to its result.
-    """
-
-    verified_before: bool | None = None
-    message: str | None = None
-    raw: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False, eq=False)
-    attempts: int = 1
-    elapsed: float = 0.0
-
-    @property
-    def disposition(self) -> Literal[Disposition.SENT]:
-        """Always `SENT`: the gateway has judged the PIN."""
-        return Disposition.SENT
-
-    def __str__(self) -> str:
-        before = ", as it was before" if self.verified_before else ""
-        return f"verified{before} ({self.elapsed:.3f} s)"
-
-
-@attrs.frozen(kw_only=True)
-class NotVerified:
-    """The PIN is wrong, or not valid any more. The gateway has counted this try. Provisional.
-
-    Args:
-        tries_remaining: Tries until the PIN is void for good; `None` if the answer does not say.
-        verified_before: Whether the PIN had been verified before; `None` if the answer does not say.
-        message: The gateway's text, for debugging only.
-        raw: The answer's JSON object, with the key, the PIN and the number blanked out. It does not count in
-            comparisons.
-        attempts: Attempts that were made.
-        elapsed: Seconds from the call to its result.
-    """
-
-    tries_remaining: int | None = None
-    verified_before: bool | None = None
-    message: str | None = None
-    raw: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False, eq=False)
-    attempts: int = 1
-    elapsed: float = 0.0
-
-    @property
-    def disposition(self) -> Literal[Disposition.SENT]:
-        """Always `SENT`: the gateway has judged the PIN."""
-        return Disposition.SENT
-
-    def __str__(self) -> str:
-        left = "" if self.tries_remaining is None else f", tries remaining: {self.tries_remaining}"
-        return f"not verified{left} ({self.elapsed:.3f} s)"
-
-
-VerifyResult: TypeAlias = Verified | NotVerified | ApiError | TransportFailure
-"""What `verify_pin` gives. In the last two, `.disposition` is about the try: `NOT_SENT`, it was not counted;
-`MAYBE_SENT`, it may have been, as with any error id that is not published."""
-
-
+@without_arguments
 def checked_pin(pin: object) -> Secret:
     """Read a PIN as a person typed or pasted it, and as the gateway wrote it: a wrong letter costs a try.
 
@@ -127,35 +69,41 @@ def checked_pin(pin: object) -> Secret:
     Raises:
         InvalidRequest: The rest is no PIN. The error names a character that is none, and never the PIN.
     """
-    secret, error = _read_pin(pin)
-    del pin  # a traceback with local variables does not show it
-    if error is not None:
-        raise error
-    return secret
-
-
-def _read_pin(typed: object) -> tuple[Secret, InvalidRequest | None]:
-    """Give the PIN, and what is wrong with it."""
-    pin = ""
-    if not isinstance(typed, str):
-        return Secret(pin), wrong_type("pin", typed, "the PIN as text")
-    problem = None
-    for position, ch in enumerate(typed, 1):
+    if not isinstance(pin, str):
+        raise wrong_type("pin", pin, "the PIN as text")
+    read = ""
+    for position, ch in enumerate(pin, 1):
         if is_space(ch) or is_format(ch) or is_dash(ch):
             continue
-        read = ascii_digit(ch) or ascii_form(ch).upper()
-        if len(read) != 1 or not (read.isascii() and read.isalnum()):
-            problem = f"holds {name_character(ch, position)}"
-            break
-        pin += read
-    else:
-        if len(pin) not in _PIN_LENGTHS:
-            problem = f"has {len(pin)} character{'s' * (len(pin) > 1)}" if pin else "is empty"
-    return Secret(pin), None if problem is None else InvalidRequest("pin", problem, _PIN_EXPECTED)
+        char = ascii_digit(ch) or ascii_form(ch).upper()
+        if len(char) != 1 or not (char.isascii() and char.isalnum()):
+            raise InvalidRequest("pin", f"holds {name_character(ch, position)}", _PIN_EXPECTED)
+        read += char
+    if not 4 <= len(read) <= 16:
+        problem = f"has {len(read)} character{'s' * (len(read) > 1)}" if read else "is empty"
+        raise InvalidRequest("pin", problem, _PIN_EXPECTED)
+    return Secret(read)
+
+
+@attrs.frozen
+class PinCheck:
+    """A request to verify a PIN."""
+
+    msisdn: str = attrs.field(repr=mask_msisdn)
+    pin: Secret
+
+
+def verification_encoder(api_key: Secret) -> Callable[[PinCheck], SecretBytes]:
+    """Return the function that makes the bodies of one account's requests."""
+
+    def encode(check: PinCheck) -> SecretBytes:
+        return encode_verification(check.msisdn, check.pin, api_key)
+
+    return encode
 
 
 def encode_verification(msisdn: str, pin: Secret, api_key: Secret) -> SecretBytes:
-    """Make the JSON body. The key and the PIN are in it."""
+    """Return the JSON body. The key and the PIN are in it."""
     return dump({"api_key": api_key.reveal(), "msisdn": msisdn, "pin": pin.reveal()})
 
 
@@ -163,11 +111,13 @@ def encode_verification(msisdn: str, pin: Secret, api_key: Secret) -> SecretByte
 _VERIFIED: Final = frozenset({"verified", "isverified", "pinverified", "verificationsuccessful"})
 _BEFORE: Final = frozenset(
     {"previouslyverified", "verifiedpreviously", "verifiedbefore", "wasverified"}
-).union(f"{verb}alreadyverified" for verb in ("", "is", "was"))
+    | {"alreadyverified", "isalreadyverified", "wasalreadyverified"}
+)
 _TRIES: Final = frozenset(
-    "".join(words)
-    for pair in product(("attempts", "tries"), ("left", "remaining"))
-    for words in permutations(pair)
+    name
+    for one in ("attempts", "tries")
+    for other in ("left", "remaining")
+    for name in (one + other, other + one)
 )
 _MESSAGE: Final = frozenset({"errormessage", "errormsg", "message", "msg"})
 _WRAPPERS: Final = frozenset({"data", "response", "result", "verification"})
@@ -178,67 +128,36 @@ _NOT_A_LETTER: Final = re.compile(r"[^a-z]")
 _WORDS: Final[Mapping[object, bool]] = {"true": True, "false": False, "1": True, "0": False}
 
 
-def _objects(value: object) -> Iterator[Mapping[str, Any]]:
-    """Every object in a document, on any level. The depth is bounded where the JSON was read."""
+def _pairs(value: object) -> Iterator[tuple[str, Any]]:
+    """Yield each field in a document, on any level. The depth is bounded where the JSON was read."""
     if isinstance(value, dict):
         fields = cast("dict[str, Any]", value)
-        yield fields
+        yield from ((_letters(name), inner) for name, inner in fields.items())
         for inner in fields.values():
-            yield from _objects(inner)
+            yield from _pairs(inner)
     elif isinstance(value, list):
         for inner in cast("list[object]", value):
-            yield from _objects(inner)
+            yield from _pairs(inner)
 
 
 def _letters(name: str) -> str:
     return _NOT_A_LETTER.sub("", name.lower())
 
 
-def _found(document: Mapping[str, Any], names: frozenset[str]) -> Iterator[Any]:
-    for fields in _objects(document):
-        for name, value in fields.items():
-            if _letters(name) in names:
-                yield value
+_Read = TypeVar("_Read")
 
 
-def _is_affirmed(document: Mapping[str, Any]) -> bool:
-    """Whether the answer says "verified" where it speaks of itself, and nothing in it speaks against that."""
-    own = [document]
-    own += filter(None, map(_wrapped, document, document.values()))
-    said = [value for fields in own for name, value in fields.items() if _letters(name) in _VERIFIED]
-    return bool(said) and not any(
-        (_letters(name) == "status" and value != "ok")
-        or (_letters(name) in _AGAINST and value)
-        or (_letters(name) in _FOR and _as_flag(value) is not True)
-        for fields in _objects(document)
-        for name, value in fields.items()
-    )
-
-
-def _wrapped(name: str, value: object) -> dict[str, Any] | None:
-    """Give the object in a wrapper; `result` may be a list of one, as other answers of this vendor have it."""
-    if isinstance(value, list) and _letters(name) == "result":
-        items = cast("list[object]", value)
-        value = items[0] if len(items) == 1 else None
-    return cast("dict[str, Any]", value) if isinstance(value, dict) and _letters(name) in _WRAPPERS else None
-
-
-def _flag(fields: Mapping[str, Any], names: frozenset[str]) -> bool | None:
-    """A field that is true or false; `None` where it is not said, or not clearly."""
-    said = {_as_flag(value) for value in _found(fields, names)}
+def _agreed(
+    document: Mapping[str, Any], names: frozenset[str], read: Callable[[object], _Read | None]
+) -> _Read | None:
+    """Return what a field says wherever it stands; `None` where it is not said, or not clearly."""
+    said = {read(value) for name, value in _pairs(document) if name in names}
     return said.pop() if len(said) == 1 else None
 
 
 def _as_flag(value: object) -> bool | None:
-    if isinstance(value, bool):
-        return value
     # A text or a number, as languages without booleans write it; and 1.0 is no flag.
     return _WORDS.get(str(value).lower()) if isinstance(value, (str, int)) else None
-
-
-def _count(fields: Mapping[str, Any], names: frozenset[str]) -> int | None:
-    said = {_as_count(value) for value in _found(fields, names)}
-    return said.pop() if len(said) == 1 else None
 
 
 def _as_count(value: object) -> int | None:
@@ -247,10 +166,23 @@ def _as_count(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
-def _text(fields: Mapping[str, Any], names: frozenset[str]) -> str | None:
-    said = next((value for value in _found(fields, names) if isinstance(value, str)), None)
-    # A lone surrogate (an escape such as \\ud800) would break whatever prints or stores the text.
-    return None if said is None else said.encode("utf-8", "replace").decode()
+def _is_affirmed(document: Mapping[str, Any]) -> bool:
+    """Whether the answer says "verified" where it speaks of itself, and nothing in it speaks against that."""
+    own = [document, *filter(None, map(_wrapped, document, document.values()))]
+    return any(_letters(name) in _VERIFIED for fields in own for name in fields) and not any(
+        (name == "status" and value != "ok")
+        or (name in _AGAINST and value)
+        or (name in _FOR and _as_flag(value) is not True)
+        for name, value in _pairs(document)
+    )
+
+
+def _wrapped(name: str, value: object) -> dict[str, Any] | None:
+    """Return the object in a wrapper; `result` may be a list of one, as other answers of this vendor have it."""
+    if isinstance(value, list) and _letters(name) == "result":
+        items = cast("list[object]", value)
+        value = items[0] if len(items) == 1 else None
+    return cast("dict[str, Any]", value) if isinstance(value, dict) and _letters(name) in _WRAPPERS else None
 
 
 def decode_verification(
@@ -274,21 +206,19 @@ def decode_verification(
     if not isinstance(result, Ok) and (fields is None or http_status == 429 or published):
         return attrs.evolve(result, raw=fields)
     fields = fields or {}  # what `decode` takes for an `Ok` is an object
-    verified = _flag(fields, _VERIFIED)
-    before, message = _flag(fields, _BEFORE), _text(fields, _MESSAGE)
+    verified = _agreed(fields, _VERIFIED, _as_flag)
+    messages = (value for name, value in _pairs(fields) if name in _MESSAGE and isinstance(value, str))
+    said: dict[str, Any] = {
+        "verified_before": _agreed(fields, _BEFORE, _as_flag),
+        "message": storable(next(messages, None)),
+        "raw": fields,
+        "attempts": attempts,
+        "elapsed": elapsed,
+    }
     if verified is False and 200 <= http_status < 500:
-        return NotVerified(
-            tries_remaining=_count(fields, _TRIES),
-            verified_before=before,
-            message=message,
-            raw=fields,
-            attempts=attempts,
-            elapsed=elapsed,
-        )
+        return NotVerified(tries_remaining=_agreed(fields, _TRIES, _as_count), **said)
     if verified and 200 <= http_status < 300 and _is_affirmed(fields):
-        return Verified(
-            verified_before=before, message=message, raw=fields, attempts=attempts, elapsed=elapsed
-        )
+        return Verified(**said)
     if isinstance(result, ApiError) and not verified:
         return attrs.evolve(result, raw=fields)
     # JSON, whatever its status, may be the gateway's word about a try that it has counted.
@@ -317,15 +247,13 @@ def blanked(
         secret_values: What they are as numbers, where they are.
     """
     changes: dict[str, Any] = {}
-    if isinstance(result, ApiError):
-        changes["error_msg"] = None if result.error_msg is None else blank(result.error_msg)
+    for name in ("error_id", "error_msg", "message"):
+        said = getattr(result, name, None)
         # A published id is none of what was sent, whatever letters they share.
-        if not isinstance(result.error_id, ErrorId):
-            changes["error_id"] = blank(result.error_id)
-    elif isinstance(result, (Verified, NotVerified)) and result.message is not None:
-        changes["message"] = blank(result.message)
-    if not isinstance(result, Ok) and result.raw is not None:
-        changes["raw"] = _blanked(result.raw, blank, secret_values)
+        if said is not None and not isinstance(said, ErrorId):
+            changes[name] = blank(said)
+    if (raw := getattr(result, "raw", None)) is not None:
+        changes["raw"] = _blanked(raw, blank, secret_values)
     return attrs.evolve(result, **changes) if changes else result
 
 
@@ -334,13 +262,12 @@ def _blanked(value: object, blank: Callable[[str], str], secret_values: frozense
         return blank(value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         # 34666666111.0 equals 34666666111, and a PIN that begins with 0 has lost it.
-        return _MASK if value in secret_values or blank(str(value)) != str(value) else value
+        return MASK if value in secret_values or blank(str(value)) != str(value) else value
     if isinstance(value, list):
         return [_blanked(item, blank, secret_values) for item in cast("list[object]", value)]
     if isinstance(value, dict):
-        pairs = cast("dict[str, Any]", value).items()
         return {
-            blank(name): _MASK if _letters(name) in _SECRET else _blanked(item, blank, secret_values)
-            for name, item in pairs
+            blank(name): MASK if _letters(name) in _SECRET else _blanked(item, blank, secret_values)
+            for name, item in cast("dict[str, Any]", value).items()
         }
     return value

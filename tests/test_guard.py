@@ -247,7 +247,7 @@ def test_region_that_is_meant_is_suggested(written, meant):
 
 def kept(account):
     """Give how many admissions each limit keeps."""
-    return [len(limit._recent) for _, limit in account._limits]
+    return [len(count.recent) for count in account._counts]
 
 
 def test_a_refused_walk_through_numbers_keeps_nothing():
@@ -259,12 +259,12 @@ def test_a_refused_walk_through_numbers_keeps_nothing():
 
 def test_a_prefix_takes_no_memory_when_its_window_is_empty_whoever_asks_next():
     account = SpendGuard(per_prefix=1, window=10).open()
-    ((_, limit),) = account._limits
+    (limit,) = account._counts
     for first in range(100, 1000):
         account.admit(f"{first}0000000", 0.0)
-    assert len(limit._by_key) == len(limit._recent) > 200
+    assert len(limit.by_scope) == len(limit.recent) > 200
     assert asked(account, now=10.0) is None
-    assert list(limit._by_key) == ["34"]
+    assert list(limit.by_scope) == ["34"]
 
 
 def test_what_was_given_back_is_forgotten_at_once():
@@ -273,7 +273,7 @@ def test_what_was_given_back_is_forgotten_at_once():
     for _ in range(1000):
         account.give_back(account.admit(PORTUGAL, 1.0))
     assert kept(account) == [1, 1]
-    assert list(account._limits[0][1]._by_key) == [SPAIN]
+    assert list(account._counts[0].by_scope) == [SPAIN]
 
 
 def test_a_total_alone_keeps_one_number():

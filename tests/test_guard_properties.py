@@ -100,10 +100,10 @@ def run(guard, schedule, start):
 
 def bounded(guard, account):
     """What is kept never exceeds what the limits allow."""
-    for kind, limit in account._limits:
-        assert len(limit._recent) == (0 if kind is FailureKind.TOTAL_LIMIT else sum(limit._by_key.values()))
-        assert 0 not in limit._by_key.values()
-        assert max(limit._by_key.values(), default=0) <= limit._most
+    for limit in account._counts:
+        assert len(limit.recent) == (0 if limit.limit.window is None else sum(limit.by_scope.values()))
+        assert 0 not in limit.by_scope.values()
+        assert max(limit.by_scope.values(), default=0) <= limit.limit.most
 
 
 @PROPERTY
@@ -141,9 +141,9 @@ def test_what_is_given_back_leaves_no_trace(guard, schedule, detour, start):
         if step == "admit":
             assert type(straight.admit(what, now)) is type(around.admit(what, now))
     last = Admission(NUMBERS[0], "34", now)
-    for (_, one), (_, other) in zip(straight._limits, around._limits, strict=True):
+    for one, other in zip(straight._counts, around._counts, strict=True):
         assert one.is_reached(last) is other.is_reached(
             last
         )  # which also forgets what the window has left behind
-        assert len(one._recent) == len(other._recent)
-        assert one._by_key == other._by_key
+        assert len(one.recent) == len(other.recent)
+        assert one.by_scope == other.by_scope

@@ -114,7 +114,6 @@ def test_redact_blanks_the_value_however_it_is_quoted(key):
     for ensure_ascii in (True, False):
         body, blank = (json.dumps({"api_key": value}, ensure_ascii=ensure_ascii) for value in (key, "*****"))
         for quote in (str, repr, str.encode, lambda text: bytearray(text.encode())):
-            assert secret.is_in(f"{quote(body)}")
             assert secret.redact(f"{quote(body)}") == f"{quote(blank)}"
     assert secret.redact(f"{[key]}").strip("[]")[1:-1] == "*****"
 

@@ -25,7 +25,7 @@ from gateway360_async import (
     TransportFailure,
 )
 from gateway360_async._secret import Secret, SecretBytes
-from gateway360_async._wire import MAX_ANSWER_BYTES, REQUEST_HEADERS, REQUEST_PATH, decode, encode, encoder
+from gateway360_async._wire import MAX_ANSWER_BYTES, REQUEST_HEADERS, REQUEST_PATH, decode, encoder
 
 PROPERTY = settings(deadline=None, max_examples=100, derandomize=True)
 
@@ -37,6 +37,10 @@ NOT_SENT, MAYBE_SENT, SENT = Disposition.NOT_SENT, Disposition.MAYBE_SENT, Dispo
 
 OK_BODY = b'{"status":"ok"}'
 HTML = b"<html>Something</html>"
+
+
+def encode(request, api_key):
+    return encoder(api_key)(request)
 
 
 def exact(document):
