@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Final, NamedTuple
 
@@ -20,31 +21,21 @@ __all__ = [
 
 _CONTROL_SPACES: Final = frozenset("\t\n\v\f\r\x85")
 _OTHER_DASHES: Final = frozenset("\u2043\u2212")  # hyphen bullet, minus sign: no dashes by their category
-_VARIATION_SELECTORS: Final = frozenset(
-    {
-        *range(0xFE00, 0xFE10),
-        *range(0xE0100, 0xE01F0),
-        0x180B,
-        0x180C,
-        0x180D,
-        0x180F,
-    }  # the last four: Mongolian's
-)
+_MONGOLIAN: Final = (0x180B, 0x180C, 0x180D, 0x180F)
+_VARIATION_SELECTORS: Final = frozenset({*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0), *_MONGOLIAN})
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 # Full-width ! to ~, in the order of ASCII (Unicode, block "Halfwidth and Fullwidth Forms").
 _FULL_WIDTH: Final = range(0xFF01, 0xFF5F)
 
 
 def ascii_digit(ch: str) -> str:
-    """Give the ASCII digit that a decimal digit of any script stands for, or an empty text.
-
-    Decimal digits are those of Unicode's category Nd: a superscript or a circled digit is none.
-    """
+    """Return the ASCII digit that a decimal digit of any script (category Nd) stands for, or an empty text."""
     value = unicodedata.decimal(ch, None)
     return "" if value is None else str(value)
 
 
 def ascii_form(ch: str) -> str:
-    """Give the ASCII character that a full-width one is a wide form of; any other as it is."""
+    """Return the ASCII character that a full-width one is a wide form of; any other as it is."""
     return chr(ord(ch) - 0xFEE0) if ord(ch) in _FULL_WIDTH else ch
 
 
@@ -69,20 +60,11 @@ def is_dash(ch: str) -> bool:
 
 def has_lone_surrogate(text: str) -> bool:
     """Whether a text holds half a character, which cannot go on the wire (RFC 8259, section 8.2)."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
+    return _SURROGATE.search(text) is not None
 
 
 def name_character(ch: str, position: int) -> str:
-    """Name a character for an error: `U+00B2 SUPERSCRIPT TWO at position 5`.
-
-    Args:
-        ch: The character.
-        position: Where it stands, counted from 1.
-    """
+    """Name a character for an error, its position counted from 1: `U+00B2 SUPERSCRIPT TWO at position 5`."""
     name = unicodedata.name(ch, "")
     return f"U+{ord(ch):04X}{name and f' {name}'} at position {position}"
 
@@ -110,12 +92,9 @@ class SmsSize(NamedTuple):
 
 
 def beyond_gsm_7(text: str) -> list[tuple[int, str]]:
-    """Give the characters that GSM-7 does not have, each once, with the position from 1 of its first."""
-    found: dict[str, int] = {}
-    for position, ch in enumerate(text, 1):
-        if ch not in _GSM_7 and ch not in _GSM_7_EXTENSION:
-            found.setdefault(ch, position)
-    return [(position, ch) for ch, position in found.items()]
+    """Return the characters that GSM-7 does not have, each once, with the position from 1 of its first."""
+    first = {ch: text.index(ch) + 1 for ch in text if ch not in _GSM_7 and ch not in _GSM_7_EXTENSION}
+    return [(position, ch) for ch, position in first.items()]
 
 
 def sms_size(text: str) -> SmsSize:

@@ -1,4 +1,4 @@
-"""Phone numbers: from what people type to the digits that go on the wire. One place reads them for everything.
+"""Phone numbers: from the text that people type to the digits that go on the wire.
 
 Invariants:
 
