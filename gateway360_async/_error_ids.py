@@ -12,20 +12,16 @@ __all__ = ["ErrorId", "ErrorScope", "known_error_id", "scope_of"]
 
 
 class ErrorScope(StrEnum):
-    """Whose matter an error is."""
+    """The part of the work that an error concerns."""
 
     REQUEST = "request"
     """This request: one of its fields is not acceptable."""
-
     NUMBER = "number"
     """This number: it is not reachable, or not an MSISDN."""
-
     ACCOUNT = "account"
     """The whole account: every other request would fail as well. A batch halts on it."""
-
     CLIENT = "client"
     """A fault of this library: please report it."""
-
     GATEWAY = "gateway"
     """The gateway's own trouble, or an id that is not published."""
 
@@ -35,37 +31,26 @@ class ErrorId(StrEnum):
 
     INVALID_CONTENT_TYPE = "INVALID_CONTENT_TYPE"
     """The content type is not `application/json`."""
-
     JSON_PARSE_ERROR = "JSON_PARSE_ERROR"
     """The JSON is malformed, improper or incomplete."""
-
     MISSING_PARAMS = "MISSING_PARAMS"
     """A mandatory field is missing."""
-
     BAD_PARAMS = "BAD_PARAMS"
     """A field has a wrong format or value."""
-
     INVALID_HLR_LOOKUP_PARAM = "INVALID_HLR_LOOKUP_PARAM"
     """`hlr_lookup` is wrong."""
-
     INVALID_PIN_PARAMS = "INVALID_PIN_PARAMS"
     """`pin_params` is wrong."""
-
     INVALID_SMS_TEXT = "INVALID_SMS_TEXT"
     """The text is too long, or its placeholder is missing."""
-
     INVALID_SENDER = "INVALID_SENDER"
     """The sender is not allowed for this message."""
-
     INVALID_NUMBER = "INVALID_NUMBER"
     """The HLR query failed, or the number is not an MSISDN."""
-
     UNAUTHORIZED = "UNAUTHORIZED"
     """The key is wrong, or the caller's IP address is blocked in the account's settings."""
-
     NOT_ENOUGH_BALANCE = "NOT_ENOUGH_BALANCE"
     """The account has no funds."""
-
     UNKNOWN_ERROR = "UNKNOWN_ERROR"
     """The system threw an unknown error. Whether an SMS went out is not said."""
 

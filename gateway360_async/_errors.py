@@ -52,8 +52,8 @@ class InvalidRequest(Gateway360Error, ValueError):
 
     Attributes:
         field: The field's name, dotted where it is nested: `"msisdn"`, `"pin_params.length"`.
-        problem: What is wrong with it, without the value itself where that is personal.
-        expected: What would be right.
+        problem: The fault, without the value itself where that is personal.
+        expected: The right form.
     """
 
     def __init__(self, field: str, problem: str, expected: str) -> None:
@@ -89,8 +89,8 @@ class InvalidConfiguration(Gateway360Error, ValueError):
 
     Attributes:
         setting: The setting's name, as the constructor spells it.
-        problem: What is wrong with it, never the API key's value.
-        expected: What would be right.
+        problem: The fault, never the API key's value.
+        expected: The right form.
     """
 
     def __init__(self, setting: str, problem: str, expected: str) -> None:
@@ -115,13 +115,13 @@ class WrongEventLoop(Gateway360Error, RuntimeError):
 
 
 class StoreError(Gateway360Error):
-    """A store of idempotency records cannot be used. What it could not record was not sent.
+    """A store of idempotency records cannot be used. A request that it could not record was not sent.
 
     A call never raises it: its result is a `TransportFailure` of the kind `STORE`, `NOT_SENT`.
 
     Attributes:
-        problem: What is wrong with it, without its URL, which may hold a password.
-        expected: What would be right, or what to do.
+        problem: The fault, without its URL, which may hold a password.
+        expected: The right state, or what to do.
         passing: Whether it may be over in a moment, as an outage is.
     """
 

@@ -113,19 +113,19 @@ def _check_window(_: object, attribute: attrs.Attribute[float], value: float) ->
 
 @attrs.frozen(kw_only=True, repr=False)
 class SpendGuard:
-    """Where SMS may go, and how many.
+    """The numbers that SMS may go to, and how many SMS.
 
     A call counts once, whatever its retries: by default only the last of them can be an SMS. With
     `RetryPolicy(retry_maybe_sent=True)` each can be one, up to its `max_attempts`.
 
-    A limit of SMS counts what was sent or may have been, and what is on its way. What was not sent, because the HLR
+    A limit of SMS counts what was sent or may have been, and what is on its way. A request that was not sent, because the HLR
     lookup failed say, counts as an attempt alone, and a call that never had an effect, for want of a connection or by
     an HTTP 429, not at all. HLR lookups can cost money too: for an open form, limit the attempts as well.
 
     Immutable and without state, so one guard can serve many clients.
 
     Args:
-        allowed_prefixes: What a number has to begin with, from its country calling code on: `{"34", "351"}`,
+        allowed_prefixes: The beginnings of allowed numbers, from their country calling code on: `{"34", "351"}`,
             with or without a leading +. `None`: anything.
         allowed_regions: The regions that a number has to be of, as ISO 3166 codes: `{"ES", "PT"}`. A calling code
             is not a country: 25 regions share +1, some of them expensive, and +44 covers Guernsey. A number whose
@@ -209,15 +209,13 @@ def may_be_an_sms(result: PinResult) -> bool:
 
 @attrs.frozen
 class GuardLimit:
-    """One limit of a guard."""
-
     kind: FailureKind
     """The kind of failure of a request that it refuses."""
     most: int
     window: float | None
     """Seconds that it is about, wherever they begin; `None`: ever."""
     of: _Scope
-    """What is counted apart: each number, each prefix, or nothing."""
+    """The unit of the count: each number, each prefix, or nothing."""
 
     def scope(self, msisdn: str, prefix: str) -> str:
         """Return what a request is counted for."""
@@ -256,7 +254,6 @@ class GuardRules:
         return Refusal(FailureKind.PREFIX_NOT_ALLOWED, detail)
 
     def refusal(self, kind: FailureKind, prefix: str) -> Refusal:
-        """Say which limit is reached."""
         guard = self.guard
         within = f"within {guard.window:g} s"
         details = {
@@ -270,7 +267,7 @@ class GuardRules:
 
 
 class _Count:
-    """How much of one limit is used, for each scope that it counts apart."""
+    """The use of one limit, for each scope."""
 
     __slots__ = ("by_scope", "limit", "recent")
 
@@ -311,7 +308,7 @@ class _Count:
 
 
 class GuardAccount:
-    """What one client has spent of a `SpendGuard`."""
+    """The expenses of one client under a `SpendGuard`."""
 
     __slots__ = ("_counts", "_rules")
 
@@ -333,12 +330,7 @@ class GuardAccount:
         return admission
 
     def give_back(self, admission: Admission, *, attempted: bool = False) -> None:
-        """Take the count back of a request that certainly became no SMS. Again does nothing.
-
-        Args:
-            admission: What `admit` of this account gave for it.
-            attempted: Whether the gateway had it: it goes on counting as an attempt.
-        """
+        """Take the count back of a request that became no SMS; if it was `attempted`, not its attempt. Again does nothing."""
         if admission.counted:
             admission.counted = False
             for count in self._counts:
@@ -347,7 +339,7 @@ class GuardAccount:
 
 
 class Cooldown:
-    """What was sent, or may have been, to each number within the last `seconds`."""
+    """The results of the last `seconds` that were sent or may have been, by number."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds

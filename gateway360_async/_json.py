@@ -64,8 +64,8 @@ _decode_json = json.JSONDecoder(
 ).decode
 
 # The closing quote is optional, so that an unterminated string is consumed once, to the end: were it
-# required, the search would start anew at each quote inside, and 64 KiB of them would take seconds. What was
-# read is never given back (the possessive `+`): to be able to, `re` would keep 150 bytes a character.
+# required, the search would start anew at each quote inside, and 64 KiB of them would take seconds. Characters once
+# read are never given back (the possessive `+`): to be able to, `re` would keep 150 bytes a character.
 _BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[][{}]', re.DOTALL)
 
 

@@ -24,8 +24,8 @@ class Operation(Generic[_Request, _Taken]):
     """An operation of the gateway's API.
 
     Args:
-        name: What observers call it.
-        path: Where it posts to, below the API's prefix.
+        name: Its name for observers.
+        path: The path that it posts to, below the API's prefix.
         encoder: Returns the function that makes the bodies of one account's requests.
         decode: Reads an answer.
         repeatable: Whether it may be repeated after its first byte, where the answer allows it.

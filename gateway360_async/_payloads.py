@@ -61,10 +61,8 @@ class PinType(StrEnum):
 
     NUMERIC = "numeric"
     """Digits."""
-
     ALPHA = "alpha"
     """Letters."""
-
     ALPHANUMERIC = "alphanumeric"
     """Digits and letters."""
 
@@ -88,7 +86,7 @@ def _check_integer(field: str, value: object, minimum: int, maximum: int, expect
 
 @attrs.frozen(repr=False)
 class PinParams:
-    """What the PIN is like. Given at all, all four fields go on the wire.
+    """The properties of the PIN. Given at all, all four fields go on the wire.
 
     Args:
         type: The characters of the PIN; a `PinType` or its value.
@@ -182,8 +180,8 @@ class PinRequest:
             fails, and no SMS is sent, if that fails. `True`, `False`, `1` or `0`.
         sms_text: The text, with `{PIN}` exactly once, at most 160 characters once the PIN is in its
             place, without control characters other than line breaks. `None`: the vendor's own text.
-        report_url: Where the vendor POSTs delivery reports, at most 2,048 characters. `None`: no reports.
-        pin_params: What the PIN is like; a `PinParams` or a mapping of its fields. `None`: the gateway's
+        report_url: The URL that the vendor POSTs delivery reports to, at most 2,048 characters. `None`: no reports.
+        pin_params: The properties of the PIN; a `PinParams` or a mapping of its fields. `None`: the gateway's
             defaults.
         line_types: `"sms"` refuses numbers of lines that receive no SMS, such as fixed lines; `"any"` accepts them.
             It does not go on the wire.
@@ -226,7 +224,7 @@ class PinRequest:
     def sms_segments(self) -> int | None:
         """The short messages that the text takes with its PIN: of 160 or 153 septets, or 70 or 67 code units.
 
-        `None` where the vendor's own text is used. What Request PIN makes of a text of several is not published.
+        `None` where the vendor's own text is used. The vendor does not say how a text of several is billed.
         Source: 3GPP TS 23.038, and TS 23.040 on how several are joined.
         """
         text = self._text_with_pin()
@@ -263,17 +261,13 @@ def checked_idempotency_key(value: object) -> str:
 def request_from(
     row: object, *, sender: str | None = None, reader: NumberReader | None = None, checked: bool = False
 ) -> PinRequest:
-    """Build the request for one entry of a batch, which takes the text of an error and not its frames.
+    """Build the request for one entry of a batch. Raises `InvalidRequest`, with frames that show the row.
 
     Args:
-        row: A ready `PinRequest`, a number, or a mapping of `PinRequest`'s fields (`pin_params` may be a
-            mapping of `PinParams`' fields).
+        row: A ready `PinRequest`, a number, or a mapping of `PinRequest`'s fields (`pin_params` may be a mapping).
         sender: The sender where the row names none.
         reader: Reads the number, and says which lines it may be of where the row does not.
         checked: Whether the number was checked where the row comes from.
-
-    Raises:
-        InvalidRequest: The row does not make a valid request.
     """
     if isinstance(row, PinRequest):
         return row

@@ -44,14 +44,12 @@ __all__ = [
 
 
 class Disposition(StrEnum):
-    """What happened to the SMS."""
+    """The fate of the SMS."""
 
     SENT = "sent"
     """The gateway accepted the request: one SMS, and the PIN before it is void."""
-
     NOT_SENT = "not_sent"
     """Certainly no SMS: the request never left, or the gateway refused it."""
-
     MAYBE_SENT = "maybe_sent"
     """The request left and its answer is missing or says nothing: there may be an SMS."""
 
@@ -61,71 +59,49 @@ class FailureKind(StrEnum):
 
     CONNECT = "connect"
     """No connection: name not resolved, refused, unreachable, reset or timed out while connecting."""
-
     TLS = "tls"
     """The TLS handshake broke off or timed out: another try may succeed."""
-
     TLS_REFUSED = "tls_refused"
     """TLS refused for good: an untrusted certificate, a wrong host name, no TLS at that port."""
-
     PROXY = "proxy"
     """The proxy refused to connect."""
-
     POOL = "pool"
     """No connection became free within the pool timeout."""
-
     TIMEOUT = "timeout"
     """The gateway took longer than the write or read timeout."""
-
     DISCONNECTED = "disconnected"
     """The connection broke during the exchange."""
-
     PROTOCOL = "protocol"
-    """What came back is not HTTP."""
-
+    """The answer is not HTTP."""
     THROTTLED = "throttled"
     """HTTP 429: too many requests. The gateway did not take this one."""
-
     HTTP_STATUS = "http_status"
     """An HTTP answer without an envelope, such as a proxy's error page or a redirect."""
-
     UNREADABLE = "unreadable"
     """A successful HTTP answer that holds no envelope this client can trust."""
-
     DEADLINE = "deadline"
     """The call's deadline passed."""
-
     CANCELLED = "cancelled"
     """A batch was left early and cancelled this call."""
-
     INTERRUPTED = "interrupted"
     """An earlier run of the batch ended between this request's start and its answer."""
-
     STORE = "store"
     """The client's store could not be asked, so nothing was sent. Only the store knows the result of an earlier call with
     the same idempotency key."""
-
     UNEXPECTED = "unexpected"
     """The transport raised something that it should not have; `cause` holds it."""
-
     PREFIX_NOT_ALLOWED = "prefix_not_allowed"
     """The client's `SpendGuard` does not allow numbers that begin like this one."""
-
     REGION_NOT_ALLOWED = "region_not_allowed"
     """The client's `SpendGuard` does not allow numbers of this one's region."""
-
     ATTEMPT_LIMIT = "attempt_limit"
     """As many requests have been tried, for this number or by the client, as its `SpendGuard` allows for now."""
-
     NUMBER_LIMIT = "number_limit"
     """This number has had all the SMS that the client's `SpendGuard` allows it for now."""
-
     PREFIX_LIMIT = "prefix_limit"
     """Numbers of this prefix have had all the SMS that the client's `SpendGuard` allows them for now."""
-
     CLIENT_LIMIT = "client_limit"
     """The client has sent all that its `SpendGuard` allows for now."""
-
     TOTAL_LIMIT = "total_limit"
     """The client has sent all that its `SpendGuard` ever allows."""
 
@@ -135,13 +111,10 @@ class SkipReason(StrEnum):
 
     DUPLICATE = "duplicate"
     """An earlier entry of the batch has the same number: another PIN would void the first."""
-
     INVALID = "invalid"
     """The entry does not make a valid request."""
-
     HALTED = "halted"
     """The batch was halted before, by an error that every other request would get as well."""
-
     ALREADY_COMPLETED = "already_completed"
     """The client's store holds the result of this number from the same batch: an earlier run's, or another machine's."""
 
@@ -241,7 +214,7 @@ class ApiError:
 
     @property
     def scope(self) -> ErrorScope:
-        """Whose matter this error is."""
+        """The scope of this error."""
         return scope_of(self.error_id)
 
     def unwrap(self) -> NoReturn:
@@ -407,7 +380,7 @@ class NotVerified:
 
 
 VerifyResult: TypeAlias = Verified | NotVerified | ApiError | TransportFailure
-"""What `verify_pin` gives. In the last two, `.disposition` is about the try: `NOT_SENT`, it was not counted;
+"""The result of `verify_pin`. In the last two, `.disposition` is about the try: `NOT_SENT`, it was not counted;
 `MAYBE_SENT`, it may have been, as with any error id that is not published."""
 
 

@@ -83,7 +83,6 @@ def checked_seconds(setting: str, value: float, expected: str, *, least: float =
 
 
 def checked_count(setting: str, value: int, expected: str, *, least: int) -> int:
-    """Check a whole number that is at least so large."""
     checked_instance(setting, value, int, expected)
     if value < least:
         raise InvalidConfiguration(setting, f"is {value!r}", expected)
@@ -111,7 +110,6 @@ def checked_concurrency(concurrency: int) -> int:
 
 
 def checked_rate(rate: float) -> float:
-    """Check a number of requests per second."""
     expected = "requests per second, 0.00001 to 1000000, or None"
     checked = checked_seconds("rate", rate, expected, least=1e-5)
     if checked > 1e6:
@@ -120,12 +118,11 @@ def checked_rate(rate: float) -> float:
 
 
 def default_timeout() -> httpx.Timeout:
-    """Return the bounds of a client that was given none; the read is long, for the gateway may ask an operator."""
+    """Return bounds with a long read, for the gateway may ask an operator first."""
     return httpx.Timeout(connect=5.0, write=5.0, read=15.0, pool=None)
 
 
 def checked_timeout(timeout: httpx.Timeout | float) -> httpx.Timeout:
-    """Return an `httpx.Timeout`; a number of seconds bounds every step of it."""
     if isinstance(timeout, httpx.Timeout):
         return timeout
     if is_made_by_httpx("Timeout", timeout):
@@ -135,7 +132,6 @@ def checked_timeout(timeout: httpx.Timeout | float) -> httpx.Timeout:
 
 
 def checked_sender(sender: str | None) -> str | None:
-    """Check the default sender by the rule for a request's."""
     try:
         return None if sender is None else checked_request_sender(sender)
     except InvalidRequest as exc:
@@ -184,7 +180,7 @@ def endpoint(base_url: str | httpx.URL | None, path_prefix: str, path: str, *, a
     if base_url is None:
         base_url = os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL
     try:
-        # Where the text is no URL, `host` may be the first to notice: it decodes international names.
+        # If the text is no URL, `host` may be the first to notice: it decodes international names.
         url = httpx.URL(base_url)
         host, port = url.host, url.port
         whole = url.copy_with(raw_path=url.raw_path.rstrip(b"/") + f"{prefix}{path}".encode("ascii"))
@@ -223,5 +219,4 @@ def httpx_library(value: object, class_name: str = "AsyncClient") -> ModuleType 
 
 
 def is_made_by_httpx(class_name: str, value: object) -> bool:
-    """Whether an object is of a class of httpx, or of the one of httpx2 that is called the same."""
     return httpx_library(value, class_name) is not None

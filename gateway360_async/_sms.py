@@ -39,9 +39,6 @@ def checked_sender(value: str) -> str:
 
     The gateway's rule: up to 15 digits, or 11 characters. Ours, from what the vendor says of plain SMS (what is
     not ASCII is replaced or dropped): printable ASCII, and letters whose base is ASCII, as of É.
-
-    Raises:
-        InvalidRequest: It is no such sender.
     """
     if value is None:
         raise InvalidRequest("sender", "is missing", SENDER_EXPECTED)
@@ -74,11 +71,7 @@ def _read_sender(value: str) -> tuple[str, str | None]:
 
 
 def checked_text(value: str | None) -> str | None:
-    """Check a text, all but its length, which depends on the PIN's. Its characters stay as they are.
-
-    Raises:
-        InvalidRequest: `{PIN}` does not stand there exactly once, or no phone could show a character of it.
-    """
+    """Check a text, all but its length, which depends on the PIN's. Its characters stay as they are."""
     if value is None:
         return None
     if not isinstance(value, str):

@@ -54,7 +54,6 @@ def is_space(ch: str) -> bool:
 
 
 def is_dash(ch: str) -> bool:
-    """Whether a character is a hyphen, a dash or a minus sign."""
     return unicodedata.category(ch) == "Pd" or ch in _OTHER_DASHES
 
 

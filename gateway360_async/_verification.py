@@ -94,8 +94,6 @@ class PinCheck:
 
 
 def verification_encoder(api_key: Secret) -> Callable[[PinCheck], SecretBytes]:
-    """Return the function that makes the bodies of one account's requests."""
-
     def encode(check: PinCheck) -> SecretBytes:
         return encode_verification(check.msisdn, check.pin, api_key)
 
@@ -167,7 +165,7 @@ def _as_count(value: object) -> int | None:
 
 
 def _is_affirmed(document: Mapping[str, Any]) -> bool:
-    """Whether the answer says "verified" where it speaks of itself, and nothing in it speaks against that."""
+    """Whether the answer says "verified" of itself, and nothing in it speaks against that."""
     own = [document, *filter(None, map(_wrapped, document, document.values()))]
     return any(_letters(name) in _VERIFIED for fields in own for name in fields) and not any(
         (name == "status" and value != "ok")
@@ -194,12 +192,7 @@ def decode_verification(
     elapsed: float = 0.0,
     retry_after: float | None = None,
 ) -> VerifyResult:
-    """Read an HTTP answer. The arguments are those of `decode`.
-
-    Returns:
-        `Verified` or `NotVerified` where the answer says which, an `ApiError` where it is an error envelope that
-        does not, otherwise a `TransportFailure`. Never raises.
-    """
+    """Read an HTTP answer. The arguments are those of `decode`."""
     fields = read_fields(headers, body)
     result = decode(http_status, headers, body, attempts=attempts, elapsed=elapsed, retry_after=retry_after)
     published = isinstance(result, ApiError) and isinstance(result.error_id, ErrorId)
@@ -244,7 +237,7 @@ def blanked(
     Args:
         result: The result.
         blank: Blanks them out of a text.
-        secret_values: What they are as numbers, where they are.
+        secret_values: The secrets that are numbers.
     """
     changes: dict[str, Any] = {}
     for name in ("error_id", "error_msg", "message"):

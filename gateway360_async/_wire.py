@@ -4,7 +4,7 @@ Invariants:
 
 - No I/O and no clock: the same every time.
 - An application's hooks on cattrs' global converter cannot change what goes on the wire.
-- The envelope decides, not the HTTP status: an error can come with 200. Where the two contradict each other, or there
+- The envelope decides, not the HTTP status: an error can come with 200. If the two contradict each other, or there
   is no envelope, the answer is `MAYBE_SENT` unless HTTP itself says that the request was refused.
 - No text that is made here holds a part of the answer.
 """
@@ -79,10 +79,9 @@ def dump(fields: Mapping[str, object]) -> SecretBytes:
 
 
 def encoder(api_key: Secret) -> Callable[[PinRequest], SecretBytes]:
-    """Return a function that makes the bodies of one account's requests.
+    """Return the function that makes the bodies of one account's requests.
 
-    Requests in a row mostly differ in their number alone, and a number is nothing but digits: the bytes around it are
-    made once, and kept for the next. That takes a fifth of the time.
+    The bytes around the number are kept from one request to the next, which takes a fifth of the time.
     """
     # In a closure, as in a `Secret`: what dumps objects prints their attributes, not a function's cells.
     of: object = None
@@ -117,18 +116,15 @@ def decode(
     elapsed: float = 0.0,
     retry_after: float | None = None,
 ) -> PinResult:
-    """Read an HTTP answer.
+    """Read an HTTP answer. Never raises.
 
     Args:
         http_status: The status code.
         headers: The headers; names in any case.
         body: The body as it was received, without any decoding.
-        attempts: Exchanges so far, for the result.
-        elapsed: Seconds so far, for the result.
-        retry_after: Seconds that the answer asked to wait, for the result.
-
-    Returns:
-        `Ok` or `ApiError` where there is an envelope, otherwise a `TransportFailure`. Never raises.
+        attempts: Exchanges so far, for the result, like the seconds in `elapsed` and `retry_after`.
+        elapsed: Seconds so far.
+        retry_after: Seconds that the answer asked to wait.
     """
     if http_status == 200 and body == b'{"status":"ok"}' and not _is_compressed(headers):
         return Ok(attempts, elapsed)  # the published answer, to the letter: no need to parse it
@@ -168,7 +164,6 @@ def storable(value: object) -> str | None:
 
 
 def read_fields(headers: Mapping[str, str], body: bytes) -> dict[str, Any] | None:
-    """Read a body as a JSON object, as strictly as `decode` does; `None` if it is none."""
     try:
         return _read_object(headers, body)
     except UnreadableError:
@@ -176,21 +171,15 @@ def read_fields(headers: Mapping[str, str], body: bytes) -> dict[str, Any] | Non
 
 
 def _refused_by_http(http_status: int) -> bool:
-    """Whether the status alone says that the request had no effect.
+    """Whether the status alone says that the request had no effect (RFC 9110, sections 15.4 and 15.5).
 
-    4xx: the request was not fulfilled (RFC 9110, section 15.5; the vendor says the same). 301, 302, 307
-    and 308: the resource is elsewhere, so ask there (15.4). Not 303: "see other" is how a server points
-    to the outcome of a request that it did carry out.
+    Not 303: a server points with it to the outcome of a request that it did carry out.
     """
     return 400 <= http_status < 500 or http_status in (301, 302, 307, 308)
 
 
 def _may_be_an_envelope(headers: Mapping[str, str], body: bytes) -> bool:
-    """Whether a body that could not be read may have been an envelope.
-
-    A proxy's error page is HTML, plain text or empty. A broken JSON object is none of these, and a compressed body may
-    be anything.
-    """
+    """Whether an unreadable body may have been an envelope: a proxy's error page is HTML, plain text or empty."""
     return _is_compressed(headers) or body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
 
 

@@ -3,7 +3,7 @@
 Invariants:
 
 - A text is understood as the number that was meant, or refused. It never becomes another number.
-- The quick way says yes or nothing. Where it says nothing, `phonenumbers` decides.
+- The quick way says yes or nothing. After nothing, `phonenumbers` decides.
 - `phonenumbers` is imported for the first reader, and a calling code's metadata with its first number: importing all of
   it takes a quarter of a second, which no busy loop may pay.
 - No text that is made here holds a whole number.

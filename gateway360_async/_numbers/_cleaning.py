@@ -100,12 +100,7 @@ def cleaned(text: str, *, national: bool) -> tuple[str, bool, str]:
 
 
 def _is_decimal(body: str, *, grouped: bool) -> bool:
-    """Whether the one dot of a text is a decimal point, and not between groups of digits as in 0171.1234567.
-
-    Args:
-        body: The text.
-        grouped: Whether two groups of digits can be a number: not if nothing says which country's.
-    """
+    """Whether the one dot is a decimal point, and not between groups of digits that can be a number (0171.1234567)."""
     match = _ONE_DOT.fullmatch(body)
     if match is None:
         return False

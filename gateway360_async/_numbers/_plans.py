@@ -73,7 +73,6 @@ class _Region:
         return None if match is None else match.lastgroup
 
     def pattern(self, length: int) -> str:
-        """Return the pattern of the numbers of a length, with a group for each kind of line."""
         metadata = self._metadata
         general = _pattern_of(metadata.general_desc, length)
         same = metadata.same_mobile_and_fixed_line_pattern
@@ -128,21 +127,16 @@ class Plan:
         return self.find(national)[1]
 
     def ordinary(self, length: int) -> re.Pattern[str]:
-        """Return the pattern of most international numbers of a length, whose group is their kind of line.
-
-        Numbers that it does not match can be valid all the same, as those of a region which shares its calling code.
-        """
+        """Return the pattern of most, not all, international numbers of a length; its group is their kind of line."""
         first, national = self._regions[0], length - len(self.code)
         if national not in self._lengths or first.leading is not None:
             return re.compile(_NEVER)
         return re.compile(f"{self.code}(?!{self._prefix.pattern}){first.pattern(national)}", re.ASCII)
 
     def keeps(self, national: str) -> bool:
-        """Whether nothing can be removed from the front of a national number."""
         return not strips(self._prefix, national)
 
     def length_problem(self, number: PhoneNumber) -> str | None:
-        """Say why a number is not possible for its country."""
         from phonenumbers import ValidationResult, is_possible_number_with_reason  # noqa: PLC0415
 
         reason = is_possible_number_with_reason(number)
@@ -170,11 +164,9 @@ class Home:
         self._exit = re.compile(metadata.international_prefix or _NEVER)
 
     def leaves(self, digits: str, but_for: Collection[str]) -> bool:
-        """Whether digits certainly are no national number, nor one that is dialled to go abroad.
+        """Whether digits without a plus certainly are no national number, nor one that is dialled to go abroad.
 
-        Args:
-            digits: The digits, without a plus.
-            but_for: Kinds of lines that are not meant where the digits begin with this region's own calling code.
+        Numbers that begin with this region's calling code are no lines of the kinds `but_for`.
         """
         if strips(self._exit, digits) or strips(self._prefix, digits):
             return False
@@ -213,7 +205,6 @@ _plans: Final[dict[str, Plan]] = {}
 
 
 def plan_by_code(code: int) -> Plan:
-    """Return the plan of a calling code that exists."""
     plan = _plans.get(str(code))
     if plan is None:
         plan = _plans[str(code)] = Plan(code)
@@ -235,14 +226,7 @@ _ordinary: Final[dict[str, dict[int, re.Pattern[str]]]] = {}
 
 
 def ordinary_kind(text: str) -> str | None:
-    """Return the kind of line of most international numbers that are valid as they stand, in half a microsecond.
-
-    Args:
-        text: Any text.
-
-    Returns:
-        The kind, which is certain; `None` says nothing.
-    """
+    """Return the kind of line of most international numbers that are valid as they stand; `None` says nothing."""
     try:
         pattern = _ordinary[text[:3]][len(text)]
     except KeyError:

@@ -78,12 +78,7 @@ class _Reading(NamedTuple):
 
 
 class NumberReader:
-    """Reads numbers, for one region and choice of lines.
-
-    Args:
-        region: The region whose national numbers are understood, such as `"ES"`; `None`: none are.
-        line_types: Whether only lines that receive SMS may be sent to, or any.
-    """
+    """Reads numbers, for one region (or none) whose national numbers are understood and one choice of lines."""
 
     __slots__ = ("_any", "_home", "_mark", "_not_meant", "line_types", "region")
 
@@ -97,7 +92,7 @@ class NumberReader:
         plan_by_code(1)  # imports phonenumbers now, rather than in the middle of a batch
 
     def read(self, value: object) -> str:
-        """Read a number. Raises `InvalidRequest`, with this frame and so the number: see `without_arguments`."""
+        """Read a number. Raises `InvalidRequest`, with this frame and so the number: see `read_number`."""
         if type(value) is Msisdn or (self._any and isinstance(value, Msisdn)):
             return value
         if not isinstance(value, str):
@@ -236,14 +231,13 @@ def _doubt(reading: _Reading, body: str) -> str | None:
 
 @lru_cache(maxsize=512)  # regions and choices of lines, as far as an application has them
 def number_reader(region: str | None, line_types: LineTypes) -> NumberReader:
-    """Return the reader of a region and a choice of lines, which were checked."""
     return NumberReader(region, line_types)
 
 
 def checked_region(
     region: object, error: type[InvalidRequest | InvalidConfiguration] = InvalidConfiguration
 ) -> str | None:
-    """Check a region, and return it in upper case. Raises the error that is given."""
+    """Return a region in upper case, or raise the error that is given."""
     if region is None:
         return None
     if (problem := region_problem(region)) is not None:
@@ -254,7 +248,6 @@ def checked_region(
 def checked_line_types(
     line_types: object, error: type[InvalidRequest | InvalidConfiguration] = InvalidConfiguration
 ) -> LineTypes:
-    """Check a choice of lines. Raises the error that is given."""
     if line_types in ("sms", "any"):
         return line_types
     problem = "is neither" if isinstance(line_types, str) else f"is {kind_of(line_types)}"
