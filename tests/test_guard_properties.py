@@ -108,13 +108,13 @@ def bounded(guard, account):
 
 @PROPERTY
 @given(guards, steps, starts)
-def test_every_answer_is_the_models(guard, schedule, start):
+def test_guard_answers_as_the_model(guard, schedule, start):
     run(guard, schedule, start)
 
 
 @PROPERTY
 @given(guards, steps, starts)
-def test_no_stretch_of_a_window_holds_more_than_a_limit(guard, schedule, start):
+def test_window_anywhere_holds_no_more_than_a_limit(guard, schedule, start):
     sent = run(guard, schedule, start)
     for first in sent:
         # The stretches that begin with an admission: no other holds more.
@@ -128,7 +128,7 @@ def test_no_stretch_of_a_window_holds_more_than_a_limit(guard, schedule, start):
 
 @PROPERTY
 @given(guards, steps, steps, starts)
-def test_what_is_given_back_leaves_no_trace(guard, schedule, detour, start):
+def test_request_given_back_leaves_no_trace(guard, schedule, detour, start):
     """A detour whose every admission is given back changes no answer after it."""
     straight, around = guard.open(), guard.open()
     now = start
