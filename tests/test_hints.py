@@ -58,7 +58,7 @@ def test_type_hints_of_each_public_callable_can_be_read():
 
 
 @pytest.mark.parametrize("name", ["disposition", "unwrap"])
-def test_text_of_a_member_describes_all_results_and_not_the_first(name):
+def test_text_of_a_member_describes_all_results(name):
     members = [getattr(one, name, None) for one in (Ok, ApiError, TransportFailure, Skipped)]
     # A failure's disposition is a field.
     texts = {inspect.getdoc(one) for one in members if inspect.isfunction(one) or isinstance(one, property)}
@@ -71,7 +71,7 @@ def test_signature_shows_the_default_values(policy):
     assert "NOTHING" not in str(inspect.signature(policy))
 
 
-def test_default_values_of_each_public_class_are_written_where_editors_look():
+def test_default_values_are_written_where_editors_look():
     """An editor shows the text after `default=`, and a function of ours by its name: `per_number: int | None = _limit()`."""
     classes = {thing for _, thing in public_callables() if attrs.has(thing)}
     assert SpendGuard in classes
