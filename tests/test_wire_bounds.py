@@ -90,7 +90,7 @@ def sized(build, size):
 
 @hostile
 @pytest.mark.parametrize("http_status", [200, 404])
-def test_the_memory_of_a_hostile_answer_is_a_small_multiple_of_it(build, http_status):
+def test_memory_of_a_hostile_answer_is_a_small_multiple(build, http_status):
     body = sized(build, MAX_ANSWER_BYTES)
     decode(200, {}, b'{"status":"error"}')  # what is imported and built once does not count
     tracemalloc.start()
@@ -136,7 +136,7 @@ def steps(body):
 
 
 @hostile
-def test_the_steps_of_a_hostile_answer_grow_no_faster_than_it(build):
+def test_steps_of_a_hostile_answer_grow_no_faster_than_it(build):
     decode(200, {}, b'{"status":"error"}')
     half, whole = (steps(sized(build, size)) for size in (MAX_ANSWER_BYTES // 2, MAX_ANSWER_BYTES))
     assert whole <= 2 * half + 200
@@ -145,7 +145,7 @@ def test_the_steps_of_a_hostile_answer_grow_no_faster_than_it(build):
 
 @PROPERTY
 @given(st.text('"\\[]{}a\n\U0001f355', max_size=40))
-def test_the_scan_for_brackets_never_looks_at_a_character_twice(text):
+def test_scan_for_brackets_never_reads_a_character_twice(text):
     """Where a scan begins to read a string, it has a match: it never comes back to look for another.
 
     A match that could fail after reading on would make the scan quadratic, inside one call of a C function,
@@ -159,6 +159,6 @@ def test_the_scan_for_brackets_never_looks_at_a_character_twice(text):
         end = match.end()
 
 
-def test_an_answer_that_is_too_long_is_not_even_looked_at():
+def test_answer_that_is_too_long_is_not_even_looked_at():
     long = filled(b"{}", 10 * MAX_ANSWER_BYTES)
     assert steps(long) == steps(filled(b"{}", MAX_ANSWER_BYTES + 1))
