@@ -34,7 +34,7 @@ from ._numbers import (
 )
 from ._repr import repr_of
 from ._secret import mask_msisdn
-from ._sms import PIN_PLACEHOLDER, TEXT_EXPECTED, checked_sender, checked_text
+from ._sms import PIN_PLACEHOLDER, TEXT_EXPECTED, checked_field, checked_sender, checked_text
 from ._text import sms_size
 
 __all__ = [
@@ -128,12 +128,7 @@ def _hlr_lookup(value: bool | int) -> bool:
 def _report_url(value: str | None) -> str | None:
     if value is None:
         return None
-    if not isinstance(value, str):
-        raise wrong_type("report_url", value, "a URL as text")
-    problem = _url_problem(value)
-    if problem is not None:
-        raise InvalidRequest("report_url", problem, _URL_EXPECTED)
-    return value
+    return checked_field("report_url", value, "a URL as text", _url_problem, _URL_EXPECTED)
 
 
 def _url_problem(value: str) -> str | None:
@@ -247,15 +242,14 @@ PinRequest.__init__ = without_arguments(PinRequest.__init__)  # type: ignore[met
 
 def checked_idempotency_key(value: object) -> str:
     """Check an idempotency key: 1 to 200 printable characters. Raises `InvalidRequest`."""
-    if not isinstance(value, str):
-        raise wrong_type("idempotency_key", value, "1 to 200 printable characters as text")
-    if not value or len(value) > 200:
-        problem = f"has {len(value)} characters"
-    elif not value.isprintable():
-        problem = "holds a character that cannot be printed"
-    else:
-        return value
-    raise InvalidRequest("idempotency_key", problem, "1 to 200 printable characters")
+    expected = "1 to 200 printable characters"
+    return checked_field("idempotency_key", value, f"{expected} as text", _key_problem, expected)
+
+
+def _key_problem(value: str) -> str | None:
+    if not 1 <= len(value) <= 200:
+        return f"has {len(value)} characters"
+    return None if value.isprintable() else "holds a character that cannot be printed"
 
 
 def request_from(

@@ -150,18 +150,14 @@ class Ok:
 
     @property
     def disposition(self) -> Literal[Disposition.SENT]:
-        """Whether an SMS was sent.
+        """Whether an SMS was sent: `SENT` of an `Ok`.
 
-        `SENT` of an `Ok`; `NOT_SENT` or `MAYBE_SENT` of an `ApiError` or a `TransportFailure`; of a `Skipped`, what an
-        earlier run's result says, or `NOT_SENT`.
+        `NOT_SENT` or `MAYBE_SENT` of an `ApiError` or a `TransportFailure`; of a `Skipped`, as an earlier run found it.
         """
         return Disposition.SENT
 
     def unwrap(self) -> Ok:
-        """Return the result if it is an `Ok`, otherwise raise.
-
-        Of an `ApiError`, `RejectedError`; of a `TransportFailure`, `NotSentError` or `MaybeSentError`.
-        """
+        """Return an `Ok`; raise the `ResultError` of an `ApiError` or a `TransportFailure`."""
         return self
 
     def __str__(self) -> str:
@@ -198,10 +194,9 @@ class ApiError:
 
     @property
     def disposition(self) -> Disposition:
-        """Whether an SMS was sent.
+        """Whether an SMS was sent: `SENT` of an `Ok`.
 
-        `SENT` of an `Ok`; `NOT_SENT` or `MAYBE_SENT` of an `ApiError` or a `TransportFailure`; of a `Skipped`, what an
-        earlier run's result says, or `NOT_SENT`.
+        `NOT_SENT` or `MAYBE_SENT` of an `ApiError` or a `TransportFailure`; of a `Skipped`, as an earlier run found it.
         """
         if isinstance(self.error_id, ErrorId):
             # The envelope says "not accepted"; this one does not say whether an SMS went out.
@@ -218,10 +213,7 @@ class ApiError:
         return scope_of(self.error_id)
 
     def unwrap(self) -> NoReturn:
-        """Return the result if it is an `Ok`, otherwise raise.
-
-        Of an `ApiError`, `RejectedError`; of a `TransportFailure`, `NotSentError` or `MaybeSentError`.
-        """
+        """Return an `Ok`; raise the `ResultError` of an `ApiError` or a `TransportFailure`."""
         raise RejectedError(self)
 
     def __str__(self) -> str:
@@ -263,10 +255,7 @@ class TransportFailure:
     raw: Mapping[str, Any] | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
 
     def unwrap(self) -> NoReturn:
-        """Return the result if it is an `Ok`, otherwise raise.
-
-        Of an `ApiError`, `RejectedError`; of a `TransportFailure`, `NotSentError` or `MaybeSentError`.
-        """
+        """Return an `Ok`; raise the `ResultError` of an `ApiError` or a `TransportFailure`."""
         if self.disposition is Disposition.NOT_SENT:
             raise NotSentError(self)
         raise MaybeSentError(self)
@@ -304,10 +293,9 @@ class Skipped:
 
     @property
     def disposition(self) -> Disposition:
-        """Whether an SMS was sent.
+        """Whether an SMS was sent: `SENT` of an `Ok`.
 
-        `SENT` of an `Ok`; `NOT_SENT` or `MAYBE_SENT` of an `ApiError` or a `TransportFailure`; of a `Skipped`, what an
-        earlier run's result says, or `NOT_SENT`.
+        `NOT_SENT` or `MAYBE_SENT` of an `ApiError` or a `TransportFailure`; of a `Skipped`, as an earlier run found it.
         """
         return Disposition.NOT_SENT if self.result is None else self.result.disposition
 
@@ -321,18 +309,7 @@ BatchResult: TypeAlias = PinResult | Skipped
 
 
 @attrs.frozen(kw_only=True)
-class Verified:
-    """The PIN is right: it is the number's last one, and neither expired nor used up. Provisional.
-
-    Args:
-        verified_before: Whether it had been verified before this; `None` if the answer does not say.
-        message: The gateway's text, for debugging only.
-        raw: The answer's JSON object, with the key, the PIN and the number blanked out. It does not count in
-            comparisons.
-        attempts: Attempts that were made.
-        elapsed: Seconds from the call to its result.
-    """
-
+class _Judged:
     verified_before: bool | None = None
     message: str | None = None
     raw: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False, eq=False)
@@ -343,6 +320,19 @@ class Verified:
     def disposition(self) -> Literal[Disposition.SENT]:
         """Always `SENT`: the gateway has judged the PIN."""
         return Disposition.SENT
+
+
+@attrs.frozen(kw_only=True)
+class Verified(_Judged):
+    """The PIN is right: it is the number's last one, and neither expired nor used up. Provisional.
+
+    Args:
+        verified_before: Whether it had been verified before this; `None` if the answer does not say.
+        message: The gateway's text, for debugging only.
+        raw: The answer's JSON object, with secrets blanked out. It does not count in comparisons.
+        attempts: Attempts that were made.
+        elapsed: Seconds from the call to its result.
+    """
 
     def __str__(self) -> str:
         before = ", as it was before" if self.verified_before else ""
@@ -350,12 +340,12 @@ class Verified:
 
 
 @attrs.frozen(kw_only=True)
-class NotVerified:
+class NotVerified(_Judged):
     """The PIN is wrong, or not valid any more. The gateway has counted this try. Provisional.
 
     Args:
         tries_remaining: Tries until the PIN is void for good; `None` if the answer does not say.
-        verified_before: As of `Verified`, like the rest.
+        verified_before: As of `Verified`, like `message`, `raw`, `attempts` and `elapsed`.
         message: The gateway's text.
         raw: The answer's JSON object.
         attempts: Attempts that were made.
@@ -363,16 +353,6 @@ class NotVerified:
     """
 
     tries_remaining: int | None = None
-    verified_before: bool | None = None
-    message: str | None = None
-    raw: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False, eq=False)
-    attempts: int = 1
-    elapsed: float = 0.0
-
-    @property
-    def disposition(self) -> Literal[Disposition.SENT]:
-        """Always `SENT`: the gateway has judged the PIN."""
-        return Disposition.SENT
 
     def __str__(self) -> str:
         left = "" if self.tries_remaining is None else f", tries remaining: {self.tries_remaining}"

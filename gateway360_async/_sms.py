@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
@@ -18,6 +19,7 @@ __all__ = [
     "SENDER_EXPECTED",
     "TEXT_EXPECTED",
     "autofill_text",
+    "checked_field",
     "checked_sender",
     "checked_text",
 ]
@@ -42,12 +44,12 @@ def checked_sender(value: str) -> str:
     """
     if value is None:
         raise InvalidRequest("sender", "is missing", SENDER_EXPECTED)
-    if not isinstance(value, str):
-        raise wrong_type("sender", value, "a sender as text")
-    sender, problem = _read_sender(value)
-    if problem is not None:
-        raise InvalidRequest("sender", problem, SENDER_EXPECTED)
-    return sender
+    checked_field("sender", value, "a sender as text", _sender_problem, SENDER_EXPECTED)
+    return _read_sender(value)[0]
+
+
+def _sender_problem(value: str) -> str | None:
+    return _read_sender(value)[1]
 
 
 @lru_cache(maxsize=64)  # an application has a handful, and sends them again and again
@@ -70,22 +72,30 @@ def _read_sender(value: str) -> tuple[str, str | None]:
     return sender, None
 
 
+def checked_field(
+    field: str, value: object, wanted: str, problem_of: Callable[[str], str | None], expected: str
+) -> str:
+    """Return a field that is a text without a problem, or raise `InvalidRequest`."""
+    if not isinstance(value, str):
+        raise wrong_type(field, value, wanted)
+    problem = problem_of(value)
+    if problem is not None:
+        raise InvalidRequest(field, problem, expected)
+    return value
+
+
 def checked_text(value: str | None) -> str | None:
     """Check a text, all but its length, which depends on the PIN's. Its characters stay as they are."""
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise wrong_type("sms_text", value, "a text")
+    return None if value is None else checked_field("sms_text", value, "a text", _text_problem, TEXT_EXPECTED)
+
+
+def _text_problem(value: str) -> str | None:
     count = value.count(PIN_PLACEHOLDER)
     if not count and PIN_PLACEHOLDER.lower() in value.lower():
-        problem: str | None = f"holds the placeholder in other letters than {PIN_PLACEHOLDER}"
-    elif count != 1:
-        problem = f"holds {PIN_PLACEHOLDER} {count} times" if count else f"holds no {PIN_PLACEHOLDER}"
-    else:
-        problem = _character_problem(value)
-    if problem is not None:
-        raise InvalidRequest("sms_text", problem, TEXT_EXPECTED)
-    return value
+        return f"holds the placeholder in other letters than {PIN_PLACEHOLDER}"
+    if count != 1:
+        return f"holds {PIN_PLACEHOLDER} {count} times" if count else f"holds no {PIN_PLACEHOLDER}"
+    return _character_problem(value)
 
 
 def _character_problem(value: str) -> str | None:
@@ -116,28 +126,24 @@ def autofill_text(text: str, *, domain: str) -> str:
     Raises:
         InvalidRequest: `.field` is `"text"` or `"domain"`.
     """
-    if not isinstance(text, str):
-        raise wrong_type("text", text, "a text")
-    if not isinstance(domain, str):
-        raise wrong_type("domain", domain, "a domain as text")
-    if PIN_PLACEHOLDER in text:
-        problem: str | None = (
-            f"holds {PIN_PLACEHOLDER}, which may stand in an SMS once, and the last line has it"
-        )
-    elif _CODE_LINE.search(text):
-        problem = "holds another code for a site, which a browser would take instead"
-    else:
-        problem = _character_problem(text)
-    if problem is not None:
-        raise InvalidRequest("text", problem, f"the words before the code, without {PIN_PLACEHOLDER}")
-    host = domain.lower()
-    if (problem := _domain_problem(host)) is not None:
-        raise InvalidRequest("domain", problem, "the site's domain alone, such as example.com")
+    expected = f"the words before the code, without {PIN_PLACEHOLDER}"
+    checked_field("text", text, "a text", _words_problem, expected)
+    expected = "the site's domain alone, such as example.com"
+    checked_field("domain", domain, "a domain as text", _domain_problem, expected)
     line_break = "\n" if text and text[-1] not in "\r\n" else ""
-    return f"{text}{line_break}@{host} #{PIN_PLACEHOLDER}"
+    return f"{text}{line_break}@{domain.lower()} #{PIN_PLACEHOLDER}"
 
 
-def _domain_problem(host: str) -> str | None:
+def _words_problem(text: str) -> str | None:
+    if PIN_PLACEHOLDER in text:
+        return f"holds {PIN_PLACEHOLDER}, which may stand in an SMS once, and the last line has it"
+    if _CODE_LINE.search(text):
+        return "holds another code for a site, which a browser would take instead"
+    return _character_problem(text)
+
+
+def _domain_problem(domain: str) -> str | None:
+    host = domain.lower()
     if not host.isascii():
         return "is not ASCII: write it as browsers send it (xn--…)"
     if "/" in host or ":" in host:
