@@ -12,11 +12,7 @@ __all__ = ["Lazy", "httpx"]
 
 
 class Lazy:
-    """A module in waiting.
-
-    Args:
-        name: Its name; with a leading dot, in this package.
-    """
+    """A module that is imported when it is first used; a name with a leading dot is one of this package."""
 
     def __init__(self, name: str) -> None:
         self._name = name

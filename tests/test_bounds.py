@@ -76,7 +76,7 @@ class Bounded:
 # --- places ----------------------------------------------------------------------------------------------------
 
 
-async def test_places_are_given_in_the_order_of_asking_and_never_to_one_who_jumps_the_queue():
+async def test_places_are_given_in_the_order_of_asking():
     places = Places(1)
     await places.take()
     served: list[str] = []
@@ -96,7 +96,7 @@ async def test_places_are_given_in_the_order_of_asking_and_never_to_one_who_jump
     assert places.take_now()
 
 
-async def test_one_who_is_cancelled_takes_no_place():
+async def test_place_is_not_taken_by_a_cancelled_waiter():
     places = Places(0)
     first, second = (asyncio.create_task(places.take()) for _ in range(2))
     await until_begun()
@@ -106,7 +106,7 @@ async def test_one_who_is_cancelled_takes_no_place():
     await second
 
 
-async def test_a_place_that_is_given_in_the_moment_of_a_cancellation_goes_to_the_next():
+async def test_place_given_while_its_waiter_is_cancelled_moves_on():
     places = Places(0)
     first, second = (asyncio.create_task(places.take()) for _ in range(2))
     await until_begun()
@@ -121,7 +121,7 @@ async def test_a_place_that_is_given_in_the_moment_of_a_cancellation_goes_to_the
 # --- deadlines -------------------------------------------------------------------------------------------------
 
 
-async def test_calls_with_the_usual_deadline_share_one_timer_and_end_in_their_order(clock):
+async def test_usual_deadlines_share_one_timer_and_pass_in_order(clock):
     deadlines = Deadlines(30.0)
     calls = []
     for second in range(4):
@@ -142,7 +142,7 @@ async def test_calls_with_the_usual_deadline_share_one_timer_and_end_in_their_or
     assert clock.timers == []
 
 
-async def test_a_timer_whose_calls_have_all_ended_fires_once_and_is_gone(clock):
+async def test_timer_of_ended_calls_fires_once_and_is_gone(clock):
     deadlines = Deadlines(30.0)
     call = Bounded(deadlines, clock, 30.0)
     await until_begun()
@@ -158,7 +158,7 @@ async def test_a_timer_whose_calls_have_all_ended_fires_once_and_is_gone(clock):
     assert later.passed
 
 
-async def test_another_deadline_has_a_timer_of_its_own(clock):
+async def test_other_deadline_has_a_timer_of_its_own(clock):
     deadlines = Deadlines(30.0)
     usual = Bounded(deadlines, clock, 30.0)
     short = Bounded(deadlines, clock, 1.0)
@@ -175,7 +175,7 @@ async def test_another_deadline_has_a_timer_of_its_own(clock):
     assert usual.passed is None
 
 
-async def test_somebody_elses_cancellation_is_not_the_deadlines(clock):
+async def test_cancellation_from_outside_is_not_the_deadlines(clock):
     deadlines = Deadlines(30.0)
     call = Bounded(deadlines, clock, 30.0)
     await until_begun()
@@ -185,7 +185,7 @@ async def test_somebody_elses_cancellation_is_not_the_deadlines(clock):
     assert call.passed is False
 
 
-async def test_a_cancellation_beside_the_deadlines_own_still_stands(clock):
+async def test_cancellation_beside_the_deadlines_still_stands(clock):
     deadlines = Deadlines(30.0)
     call = Bounded(deadlines, clock, 30.0)
     await until_begun()
@@ -196,7 +196,7 @@ async def test_a_cancellation_beside_the_deadlines_own_still_stands(clock):
     assert call.passed is False
 
 
-async def test_a_deadline_that_passes_is_taken_back_from_the_tasks_count(clock):
+async def test_deadline_that_passes_leaves_no_cancelling_count(clock):
     deadlines = Deadlines(30.0)
     call = Bounded(deadlines, clock, 30.0)
     await until_begun()
@@ -206,7 +206,7 @@ async def test_a_deadline_that_passes_is_taken_back_from_the_tasks_count(clock):
     assert call.task.cancelling() == 0
 
 
-async def test_closing_lets_go_of_the_timer(clock):
+async def test_deadlines_closed_let_go_of_the_timer(clock):
     deadlines = Deadlines(30.0)
     call = Bounded(deadlines, clock, 30.0)
     await until_begun()
@@ -217,7 +217,7 @@ async def test_closing_lets_go_of_the_timer(clock):
     assert clock.timers == []
 
 
-async def test_without_a_task_there_is_nothing_to_bound(monkeypatch):
+async def test_deadline_without_a_task_is_refused(monkeypatch):
     monkeypatch.setattr(asyncio, "current_task", lambda loop=None: None)
     with pytest.raises(RuntimeError, match="task"):
         Deadlines(30.0).begin(Deadline(asyncio.get_running_loop(), 0.0, 1.0))
