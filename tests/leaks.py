@@ -1,6 +1,6 @@
 """Everywhere that a person, a debugger or a crash reporter may look, as text to search.
 
-What a test itself holds does not count: its frames are left out. Ours and the libraries' count.
+Values of a test itself do not count: its frames are left out. Ours and the libraries' count.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Places and deadlines: who waits, who is served, and whose cancellation it is. No clock of its own runs."""
+"""Places and deadlines: the order of waiters, and the cause of a cancellation. No clock of its own runs."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ async def test_places_are_given_in_the_order_of_asking():
     await until_begun()
     for _ in waiting:
         places.give()
-        assert not places.take_now()  # it is on its way to the one who has waited longest
+        assert not places.take_now()  # it is on its way to the longest waiter
         await until_begun()
     assert served == ["a", "b", "c"]
     places.give()

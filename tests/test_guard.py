@@ -7,9 +7,17 @@ import attrs
 import pytest
 from cases import each
 
-from gateway360_async import Disposition, FailureKind, InvalidConfiguration, RetryPolicy, SpendGuard
+from gateway360_async import (
+    ApiError,
+    Disposition,
+    FailureKind,
+    InvalidConfiguration,
+    Ok,
+    RetryPolicy,
+    SpendGuard,
+)
 from gateway360_async import TransportFailure as Failure
-from gateway360_async._guard import Admission, Refusal
+from gateway360_async._guard import Admission, Refusal, may_be_an_sms, reached_gateway
 
 SPAIN, PORTUGAL, JAMAICA, NEW_YORK = "34666666111", "351911111111", "18765550100", "12125550100"
 REFUSALS = [
@@ -30,7 +38,7 @@ def asked(account, number=SPAIN, now=0.0):
     return answer.kind if isinstance(answer, Refusal) else None
 
 
-# Where requests may go
+# Prefixes
 
 
 def test_guard_that_says_nothing_admits_everything():
@@ -159,6 +167,20 @@ def test_request_that_never_reached_the_gateway_is_no_attempt():
     assert [asked(account), asked(account)] == [None, FailureKind.ATTEMPT_LIMIT]
 
 
+@each(
+    ("result", "reached", "sms"),
+    [
+        (Ok(), True, True),
+        (ApiError("INVALID_NUMBER"), True, False),
+        (Failure(FailureKind.CONNECT, Disposition.NOT_SENT), False, False),
+        (Failure(FailureKind.TIMEOUT, Disposition.MAYBE_SENT), True, True),
+    ],
+    ids=str,
+)
+def test_result_counts_by_what_reached_the_gateway(result, reached, sms):
+    assert (reached_gateway(result), may_be_an_sms(result)) == (reached, sms)
+
+
 # Regions
 
 GUERNSEY, CANADA = "447911123456", "14165550100"
@@ -206,7 +228,7 @@ def test_region_that_is_meant_is_suggested(written, meant):
     assert caught.value.setting == "allowed_regions"
 
 
-# What is kept
+# Memory
 
 
 def kept(account):
@@ -247,7 +269,7 @@ def test_total_alone_keeps_one_number():
     assert kept(account) == [0]
 
 
-# What is said
+# Texts and settings
 
 
 def test_guard_text_holds_no_whole_number():

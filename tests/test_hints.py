@@ -30,7 +30,7 @@ def callables_of(name, thing):
     if inspect.isclass(thing):
         for member_name, member in inspect.getmembers(thing):
             called = member.fget if isinstance(member, property) else member
-            # The client makes a batch: its constructor is no one's to call.
+            # The client makes a batch, and callers do not.
             made = member_name == "__init__" and thing is not gateway360_async.Batch
             if inspect.isfunction(called) and (made or not member_name.startswith("_")):
                 yield f"{name}.{member_name}", called

@@ -2,7 +2,7 @@
 
 Looked at: what is printed of results, clients, transports and errors, every library's log at DEBUG with
 asyncio's debug mode on, the error below a result with its frames, and whatever can be reached from the client
-by its attributes. What is raised, `test_leaks_raised` hunts in; `test_secret` has the wrappers themselves, and
+by its attributes. `test_leaks_raised` hunts in errors; `test_secret` has the wrappers themselves, and
 that plain http to another machine is refused, `test_settings`.
 """
 

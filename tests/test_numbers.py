@@ -1,4 +1,4 @@
-"""What people type becomes the number that they mean, or is refused with the cure; it never becomes another number."""
+"""The text that people type becomes the number that they mean, or is refused with the cure; it never becomes another number."""
 
 import inspect
 import json

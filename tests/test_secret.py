@@ -81,6 +81,11 @@ def test_redact_blanks_the_value_in_a_url(form):
     assert Secret("k&y/ ñ").redact(f"https://e.com/?key={form}&x=1") == "https://e.com/?key=*****&x=1"
 
 
+def test_redact_typed_blanks_a_pin_in_any_case_and_without_zeros():
+    assert Secret("0AB1").redact_typed("0ab1, AB1, 00AB1") == "*****, AB1, 0*****"
+    assert Secret("00123456").redact_typed("123456 and 00123456") == "***** and *****"
+
+
 def test_secret_bytes_are_bytes_that_show_their_length_only():
     body = SecretBytes(BODY)
     assert isinstance(body, bytes)

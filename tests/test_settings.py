@@ -1,8 +1,10 @@
 """The client's settings: the accepted ones, the refused ones by name, and that no error shows the key."""
 
+import logging
 import math
 
 import httpx
+import httpx2
 import pytest
 from cases import each
 
@@ -10,6 +12,7 @@ from gateway360_async import InvalidConfiguration, RetryPolicy
 from gateway360_async._settings import (
     API_KEY_VARIABLE,
     BASE_URL_VARIABLE,
+    LOG_VARIABLE,
     checked_concurrency,
     checked_cooldown,
     checked_deadline,
@@ -20,6 +23,7 @@ from gateway360_async._settings import (
     default_timeout,
     endpoint,
     read_api_key,
+    read_log_level,
 )
 
 KEY = "sk-live-9f8e7d6c5b4a"
@@ -247,6 +251,19 @@ def test_timeout_is_a_ready_one_or_bounds_all_but_the_pool():
     assert checked_timeout(timeout) is timeout
     assert checked_timeout(0.5) == httpx.Timeout(0.5, pool=None)
     assert default_timeout().as_dict() == {"connect": 5.0, "write": 5.0, "read": 15.0, "pool": None}
+
+
+def test_timeout_of_httpx2_is_taken_too():
+    assert checked_timeout(httpx2.Timeout(1.0, read=None)) == httpx.Timeout(1.0, read=None)
+
+
+def test_log_level_is_read_from_the_environment(monkeypatch):
+    monkeypatch.delenv(LOG_VARIABLE, raising=False)
+    assert read_log_level() is None
+    monkeypatch.setenv(LOG_VARIABLE, "INFO")
+    assert read_log_level() == logging.INFO
+    monkeypatch.setenv(LOG_VARIABLE, "loud")
+    assert refusal("GATEWAY360_LOG", read_log_level).expected == "debug, info or warning, or nothing"
 
 
 def test_instance_of_the_written_type_passes():

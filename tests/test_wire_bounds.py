@@ -146,7 +146,7 @@ def test_steps_of_a_hostile_answer_grow_no_faster_than_it(build):
 @PROPERTY
 @given(st.text('"\\[]{}a\n\U0001f355', max_size=40))
 def test_scan_for_brackets_never_reads_a_character_twice(text):
-    """Where a scan begins to read a string, it has a match: it never comes back to look for another.
+    """When a scan begins to read a string, it has a match: it never comes back to look for another.
 
     A match that could fail after reading on would make the scan quadratic, inside one call of a C function,
     where no trace event would show it.
@@ -154,7 +154,7 @@ def test_scan_for_brackets_never_reads_a_character_twice(text):
     assert _BRACKET.match(f'"{text}') is not None
     end = 0
     for match in _BRACKET.finditer(text):
-        # What is between two matches was given up at its first character: none of them can begin a match.
+        # The text between two matches was given up at its first character: none of them can begin a match.
         assert not set(text[end : match.start()]) & set('"[]{}')
         end = match.end()
 

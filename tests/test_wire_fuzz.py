@@ -27,7 +27,7 @@ FUZZ = (
 )
 pytestmark = pytest.mark.timeout(0 if LONG else 60)
 
-# --- What comes back -------------------------------------------------------------------------------------
+# --- Answers -------------------------------------------------------------------------------------
 
 ENVELOPES = [
     b'{"status":"ok"}',
@@ -103,7 +103,7 @@ def arrays_and_objects(inner):
 documents = st.recursive(numbers | strings | values, arrays_and_objects, max_leaves=8)
 envelopes = st.builds(joined, st.lists(st.builds("{}:{}".format, keys, values | documents), max_size=5),
                       st.just("{"), st.just("}"), spaces, st.just(""))  # fmt: skip
-# What says something, with something hostile beside it.
+# Envelopes that say something, with something hostile beside it.
 ids = st.just('"UNKNOWN_ERROR"') | st.sampled_from(['"UNAUTHORIZED"', r'"NEW_\ud800"', "null"]) | strings
 plausible = st.builds(
     '{{"error_id":{},"status":{},"error_msg":{}}}'.format,
@@ -139,7 +139,7 @@ http_statuses = st.sampled_from([200, 200, 200, 204, 301, 303, 400, 401, 429, 50
     -1, 1000
 )
 
-# --- What is made of it ----------------------------------------------------------------------------------
+# --- Results ----------------------------------------------------------------------------------
 
 
 def said_by(body):
