@@ -71,5 +71,4 @@ def known_error_id(value: str) -> ErrorId | str:
 
 
 def scope_of(error_id: ErrorId | str) -> ErrorScope:
-    """Return the scope of an error; an id that is not published is the gateway's."""
     return _SCOPES[error_id] if isinstance(error_id, ErrorId) else ErrorScope.GATEWAY

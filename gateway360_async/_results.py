@@ -1,20 +1,16 @@
 """The results of calls, and the errors that `unwrap()` makes of them.
 
-    PinResult = Ok | ApiError | TransportFailure                   one call
-    BatchResult = PinResult | Skipped                              one entry of a batch
-    VerifyResult = Verified | NotVerified | ApiError | TransportFailure
-
 Invariants:
 
 - `NOT_SENT` is said only where it is certain.
 - Results are frozen, compare by value, pickle, and hold neither key nor number.
-- `str(result)` is a sentence for people; code branches on the classes and fields.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
+from functools import partial
 from typing import Any, Literal, NoReturn, TypeAlias, cast
 
 import attrs
@@ -136,8 +132,8 @@ class Ok:
     Args:
         attempts: Attempts that were made, one that got no place in time included.
         elapsed: Seconds from the call to its result, over all attempts and waits.
-        replayed: Whether this is the result of an earlier call, to the same number within the client's
-            `cooldown`, or with the same idempotency key: this call sent nothing.
+        replayed: Whether this is an earlier call's result, by the client's `cooldown` or by its idempotency key: this
+            call sent nothing.
         report_id: The id of the call's delivery report; `None`: the client asked for none.
         sms_id: The message's id, where a delivery report told it; the gateway's answer names none.
     """
@@ -167,17 +163,14 @@ class Ok:
 
 @attrs.frozen
 class ApiError:
-    """The gateway answered with an error envelope.
+    """The gateway answered with an error envelope. The fields that are not named here are those of an `Ok`.
 
     Args:
         error_id: The id; a member of `ErrorId` if it is published, otherwise the plain string.
         error_msg: The gateway's text, for debugging only: never branch on it.
         http_status: The answer's HTTP status; an error can come with 200.
-        attempts: As of an `Ok`, like `elapsed`, `replayed` and `report_id`.
-        elapsed: Seconds.
         retry_after: Seconds that the answer asked to wait (`Retry-After`), or `None`.
-        replayed: Whether an earlier call got it.
-        report_id: The id of its delivery report, which `client.resolve` waits for, or `None`.
+        report_id: The id of the call's delivery report, which `client.resolve` waits for, or `None`.
         raw: The answer's JSON object, with secrets blanked out; only of `verify_pin`, whose answers are known in part.
             It does not count in comparisons.
     """
@@ -209,7 +202,7 @@ class ApiError:
 
     @property
     def scope(self) -> ErrorScope:
-        """The scope of this error."""
+        """The scope of this error; an id that is not published is the gateway's."""
         return scope_of(self.error_id)
 
     def unwrap(self) -> NoReturn:
@@ -225,21 +218,15 @@ class ApiError:
 
 @attrs.frozen
 class TransportFailure:
-    """No envelope was read. `.disposition` says what that means for the SMS.
+    """No envelope was read. The fields that are not named here are those of an `ApiError`.
 
     Args:
         kind: Why, in one word.
         disposition: `NOT_SENT` if the request certainly had no effect, otherwise `MAYBE_SENT`.
         http_status: The HTTP status, if an answer's headers were read.
         detail: Why, for people. Holds nothing of the request and nothing of the answer's body.
-        attempts: As of an `ApiError`, like `elapsed`, `retry_after`, `replayed`, `report_id` and `raw`.
-        elapsed: Seconds.
         cause: The HTTP library's error, without its traceback and its request (which holds the key), or `None`. It does
             not count in comparisons and stays behind when the result is pickled or copied.
-        retry_after: Seconds that the answer asked to wait, or `None`.
-        replayed: Whether an earlier call got it.
-        report_id: The id of its delivery report, which `client.resolve` waits for, or `None`.
-        raw: The answer's JSON object; only of `verify_pin`.
     """
 
     kind: FailureKind = attrs.field(repr=str)
@@ -265,12 +252,9 @@ class TransportFailure:
         why = f"{self.kind}: {self.detail}" if self.detail else self.kind
         return printable(f"{happened}, {why} ({_effort(self.attempts, self.replayed, self.elapsed)})")
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**attrs.asdict(self, recurse=False), "cause": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            object.__setattr__(self, name, value)
+    def __reduce__(self) -> tuple[Callable[[], TransportFailure], tuple[()]]:
+        fields = attrs.asdict(self, recurse=False) | {"cause": None}
+        return partial(TransportFailure, **fields), ()
 
 
 PinResult: TypeAlias = Ok | ApiError | TransportFailure
@@ -345,11 +329,8 @@ class NotVerified(_Judged):
 
     Args:
         tries_remaining: Tries until the PIN is void for good; `None` if the answer does not say.
-        verified_before: As of `Verified`, like `message`, `raw`, `attempts` and `elapsed`.
-        message: The gateway's text.
-        raw: The answer's JSON object.
-        attempts: Attempts that were made.
-        elapsed: Seconds from the call to its result.
+
+    The other fields are those of `Verified`.
     """
 
     tries_remaining: int | None = None

@@ -22,7 +22,7 @@ from gateway360_async import (
     SkipReason,
     TransportFailure,
 )
-from gateway360_async._error_ids import known_error_id, scope_of
+from gateway360_async._error_ids import known_error_id
 
 NOT_SENT, MAYBE_SENT, SENT = Disposition.NOT_SENT, Disposition.MAYBE_SENT, Disposition.SENT
 REFUSED = TransportFailure(FailureKind.CONNECT, NOT_SENT)
@@ -75,14 +75,14 @@ def test_error_id_that_is_published_is_a_member(value, scope):
     error_id = known_error_id(value)
     assert error_id is ErrorId(value)
     assert error_id.name == error_id == f"{error_id}" == value
-    assert scope_of(error_id) is ApiError(value).scope is ErrorScope(scope)
+    assert ApiError(value).scope is ErrorScope(scope)
 
 
 @each("value", ["", "unauthorized", "UNAUTHORIZED ", "NUMBER_IS_BLACKLISTED", "ErrorId"])
 def test_error_id_that_is_not_published_stays_a_string(value):
     assert type(known_error_id(value)) is str
     assert known_error_id(value) == value
-    assert scope_of(value) is ApiError(value).scope is ErrorScope.GATEWAY
+    assert ApiError(value).scope is ErrorScope.GATEWAY
 
 
 # Dispositions
