@@ -37,7 +37,7 @@ def test_result_that_was_not_sent_is_not_kept(result):
     assert cooldown.earlier(A, 1.0) is None
 
 
-def test_later_result_takes_the_place_and_a_replayed_one_does_not():
+def test_later_result_takes_the_place_but_no_replayed_one():
     cooldown = Cooldown(60.0)
     cooldown.note(A, Ok(1), 0.0)
     cooldown.note(B, Ok(1), 1.0)

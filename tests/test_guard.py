@@ -148,7 +148,7 @@ def test_request_given_back_after_its_window_counts_in_the_total():
 
 
 @each(("limit", "kind"), LIMITS.items())
-def test_request_that_failed_its_lookup_counts_as_an_attempt_alone(limit, kind):
+def test_request_that_failed_its_lookup_is_an_attempt_alone(limit, kind):
     account = SpendGuard(**{limit: 1}, window=10).open()
     for _ in range(3):
         answer = account.admit(SPAIN, 0.0)
