@@ -23,12 +23,8 @@ _BODY: Final = re.compile(r"[ ./()-]*\+?[0-9 ./()-]*")
 _SEPARATORS: Final = str.maketrans("", "", " ./()-+")
 _ONE_DOT: Final = re.compile(r"(\+?[^.]*)\.([0-9]+)")
 _YEAR: Final = "(?:19|20)[0-9]{2}"
-_NO_NUMBERS: Final = (
-    (
-        re.compile(r"[+-]?[0-9]+(?:[.,][0-9]*)?[eE][+-]?[0-9]+"),
-        "is in scientific notation, which has lost digits",
-        f"the digits; {_AS_TEXT}",
-    ),
+_SCIENTIFIC: Final = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]*)?[eE][+-]?[0-9]+")
+_OTHER_THINGS: Final = (
     (
         re.compile(
             rf"{_YEAR}([-./])(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12][0-9]|3[01])"
@@ -81,15 +77,14 @@ def cleaned(text: str, *, national: bool) -> tuple[str, bool, str]:
     body = plain if dressed is None else dressed[2]
     if (number := _FLOAT.fullmatch(body)) is not None:
         body = number[1]
-    for pattern, problem, expected in _NO_NUMBERS:
-        if pattern.fullmatch(body):
-            raise refused(problem, expected)
     if _BODY.fullmatch(body) is None:
-        raise refused(_wrong_character(text, body, 0 if dressed is None else dressed.start(2)))
+        raise refused(*_wrong_character(text, body, 0 if dressed is None else dressed.start(2)))
     digits = body.translate(_SEPARATORS)
     marked = "+" in body
-    if not marked and digits.startswith("00"):
-        digits, marked = digits[2:], True
+    if not marked:
+        _refuse_other_things(body)
+        if digits.startswith("00"):
+            digits, marked = digits[2:], True
     if not digits:
         raise refused("is empty")
     if marked and digits.startswith("0"):
@@ -97,6 +92,12 @@ def cleaned(text: str, *, national: bool) -> tuple[str, bool, str]:
     if _is_decimal(body, grouped=marked or national or body.startswith("0")):
         raise refused("is a decimal number", f"the digits alone; {_AS_TEXT}")
     return digits, marked, body
+
+
+def _refuse_other_things(body: str) -> None:
+    for pattern, problem, expected in _OTHER_THINGS:
+        if pattern.fullmatch(body):
+            raise refused(problem, expected)
 
 
 def _is_decimal(body: str, *, grouped: bool) -> bool:
@@ -110,8 +111,10 @@ def _is_decimal(body: str, *, grouped: bool) -> bool:
     return whole.isdigit() and not (grouped and len(whole) <= 6 <= len(tail))
 
 
-def _wrong_character(text: str, body: str, start: int) -> str:
+def _wrong_character(text: str, body: str, start: int) -> tuple[str, str]:
     """Name the first character that no number has, by its code point and its place in the text as it came."""
+    if _SCIENTIFIC.fullmatch(body):
+        return "is in scientific notation, which has lost digits", f"the digits; {_AS_TEXT}"
     at = next(
         index
         for index, char in enumerate(body)
@@ -119,4 +122,4 @@ def _wrong_character(text: str, body: str, start: int) -> str:
     )
     kept = [index for index, char in enumerate(text) if _CHARACTERS[ord(char)] is not None]
     place = kept[start + at]
-    return f"holds {name_character(text[place], place + 1)}"
+    return f"holds {name_character(text[place], place + 1)}", NUMBER_EXPECTED
