@@ -23,24 +23,11 @@ from typing import Final, Literal, TypeAlias
 
 import attrs
 
-from ._errors import InvalidConfiguration
+from ._config import ABOVE_ZERO, checked_collection, checked_count, checked_seconds
+from ._exceptions import InvalidConfiguration
 from ._numbers import calling_code, region_of, region_problem
-from ._repr import repr_of
+from ._redaction import mask_msisdn, repr_of
 from ._results import Disposition, FailureKind, PinResult, TransportFailure
-from ._secret import mask_msisdn
-from ._settings import ABOVE_ZERO, checked_collection, checked_count, checked_seconds
-
-__all__ = [
-    "Admission",
-    "Cooldown",
-    "GuardAccount",
-    "GuardLimit",
-    "GuardRules",
-    "Refusal",
-    "SpendGuard",
-    "may_be_an_sms",
-    "reached_gateway",
-]
 
 _LONGEST: Final = 15  # digits of a number (ITU-T E.164)
 _SHORTEST: Final = 7

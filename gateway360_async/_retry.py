@@ -19,13 +19,10 @@ from typing import Any, Final
 
 import attrs
 
-from ._error_ids import ErrorId
-from ._errors import InvalidConfiguration
-from ._repr import repr_of
-from ._results import ApiError, Disposition, FailureKind, Ok, PinResult, TransportFailure
-from ._settings import checked_collection, checked_count, checked_instance, checked_seconds
-
-__all__ = ["BudgetAccount", "RetryBudget", "RetryPolicy", "parse_retry_after"]
+from ._config import checked_collection, checked_count, checked_instance, checked_seconds
+from ._exceptions import InvalidConfiguration
+from ._redaction import repr_of
+from ._results import ApiError, Disposition, ErrorId, FailureKind, Ok, PinResult, TransportFailure
 
 _TRANSIENT: Final = frozenset({FailureKind.CONNECT, FailureKind.TLS, FailureKind.POOL, FailureKind.THROTTLED})
 """Kinds that another try may cure. The rest (a wrong certificate, a 404) would only fail again."""

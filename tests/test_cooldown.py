@@ -5,7 +5,7 @@ from __future__ import annotations
 from cases import each
 
 from gateway360_async import ApiError, Disposition, ErrorId, FailureKind, Ok, TransportFailure
-from gateway360_async._cooldown import Cooldown
+from gateway360_async._guard import Cooldown
 
 A, B = "34600000001", "34600000002"
 MAYBE = [

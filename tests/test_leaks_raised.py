@@ -22,7 +22,7 @@ from gateway360_async import (
     WrongEventLoop,
     blocking,
 )
-from gateway360_async._payloads import request_from
+from gateway360_async._models import request_from
 from gateway360_async.delivery import DeliveryReports, ForgedReport
 from gateway360_async.integrations.worker import request_of, task_of
 from gateway360_async.transports import DirectTransport, HttpxTransport

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from vector_data import INVALID_REQUESTS, VALID_REQUESTS, build_request, vector_id
 
 from gateway360_async import InvalidRequest, PinParams, PinRequest, PinType
-from gateway360_async._payloads import request_from
+from gateway360_async._models import request_from
 
 PROPERTY = settings(deadline=None, max_examples=100, derandomize=True)
 

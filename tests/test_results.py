@@ -22,7 +22,7 @@ from gateway360_async import (
     SkipReason,
     TransportFailure,
 )
-from gateway360_async._error_ids import known_error_id
+from gateway360_async._results import known_error_id
 
 NOT_SENT, MAYBE_SENT, SENT = Disposition.NOT_SENT, Disposition.MAYBE_SENT, Disposition.SENT
 REFUSED = TransportFailure(FailureKind.CONNECT, NOT_SENT)

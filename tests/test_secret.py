@@ -12,7 +12,7 @@ from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway360_async._secret import Secret, SecretBytes, mask_msisdn, mask_msisdn_in
+from gateway360_async._redaction import Secret, SecretBytes, mask_msisdn, mask_msisdn_in
 
 PROPERTY = settings(deadline=None, max_examples=100, derandomize=True)
 

@@ -9,7 +9,7 @@ import pytest
 from cases import each
 
 from gateway360_async import InvalidConfiguration, RetryPolicy
-from gateway360_async._settings import (
+from gateway360_async._config import (
     API_KEY_VARIABLE,
     BASE_URL_VARIABLE,
     LOG_VARIABLE,

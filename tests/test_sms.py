@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway360_async import InvalidRequest, PinParams, PinRequest, autofill_text
-from gateway360_async._sms import checked_sender
-from gateway360_async._text import beyond_gsm_7, sms_size
+from gateway360_async._models import checked_sender
+from gateway360_async._models._sms_size import beyond_gsm_7, sms_size
 
 PROPERTY = settings(deadline=None, max_examples=100, derandomize=True)
 

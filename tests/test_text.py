@@ -2,7 +2,7 @@
 
 from cases import each
 
-from gateway360_async._text import (
+from gateway360_async._numbers._characters import (
     ascii_digit,
     ascii_form,
     has_lone_surrogate,

@@ -22,7 +22,7 @@ from gateway360_async import (
     TransportFailure,
     Verified,
 )
-from gateway360_async._verification import blanked, checked_pin, decode_verification
+from gateway360_async._operations import blanked, checked_pin, decode_verification
 
 JSON = {"content-type": "application/json"}
 PROPERTY = settings(deadline=None, max_examples=200, derandomize=True)

@@ -26,10 +26,17 @@ from gateway360_async import (
     PinType,
     TransportFailure,
 )
-from gateway360_async._operations import REQUEST_PIN, VERIFY_PIN
-from gateway360_async._secret import Secret, SecretBytes
-from gateway360_async._verification import PinCheck
-from gateway360_async._wire import MAX_ANSWER_BYTES, REQUEST_HEADERS, canonical, decode, encoder
+from gateway360_async._operations import (
+    MAX_ANSWER_BYTES,
+    REQUEST_HEADERS,
+    REQUEST_PIN,
+    VERIFY_PIN,
+    PinCheck,
+    canonical,
+    decode,
+    encoder,
+)
+from gateway360_async._redaction import Secret, SecretBytes
 
 PROPERTY = settings(deadline=None, max_examples=100, derandomize=True)
 

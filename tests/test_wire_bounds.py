@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway360_async._json import _BRACKET
-from gateway360_async._wire import MAX_ANSWER_BYTES, decode
+from gateway360_async._operations import MAX_ANSWER_BYTES, decode
+from gateway360_async._operations._json import _BRACKET
 
 PROPERTY = settings(deadline=None, max_examples=300, derandomize=True)
 

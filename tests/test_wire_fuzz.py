@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from gateway360_async import ApiError, Disposition, ErrorId, FailureKind, Ok, TransportFailure
+from gateway360_async._operations import decode
 from gateway360_async._retry import parse_retry_after
-from gateway360_async._wire import decode
 
 LONG = int(os.environ.get("GATEWAY360_FUZZ", "0"))
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]

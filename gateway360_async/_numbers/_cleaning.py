@@ -6,10 +6,8 @@ import re
 import unicodedata
 from typing import Final
 
-from .._errors import InvalidRequest
-from .._text import ascii_digit, is_dash, is_format, name_character
-
-__all__ = ["NUMBER_EXPECTED", "cleaned", "refused"]
+from .._exceptions import InvalidRequest
+from ._characters import ascii_digit, is_dash, is_format, name_character
 
 _LONGEST_TEXT: Final = 250  # characters, as in libphonenumber
 NUMBER_EXPECTED: Final = "a number with its country calling code, such as +34…; spaces, dots, dashes, slashes and parentheses may be in it"

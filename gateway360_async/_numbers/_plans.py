@@ -14,20 +14,6 @@ from typing import TYPE_CHECKING, Final, cast
 if TYPE_CHECKING:
     from phonenumbers import PhoneMetadata, PhoneNumber, PhoneNumberDesc
 
-__all__ = [
-    "NO_REGION",
-    "REGION_EXPECTED",
-    "Home",
-    "Plan",
-    "calling_code",
-    "home_of",
-    "ordinary_kind",
-    "plan_by_code",
-    "plan_of",
-    "region_of",
-    "region_problem",
-]
-
 REGION_EXPECTED: Final = "an ISO 3166 code of two letters, such as 'ES', or None for no region"
 NO_REGION: Final = "001"
 """The region, in libphonenumber, of a calling code that belongs to none, such as +800: the world."""

@@ -9,7 +9,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, cast
 
-from .._errors import InvalidConfiguration, InvalidRequest, kind_of, without_arguments, wrong_type
+from .._exceptions import InvalidConfiguration, InvalidRequest, kind_of, without_arguments, wrong_type
 from ._cleaning import cleaned, refused
 from ._plans import (
     NO_REGION,
@@ -25,17 +25,6 @@ from ._plans import (
 
 if TYPE_CHECKING:
     from phonenumbers import PhoneNumber
-
-__all__ = [
-    "LineTypes",
-    "Msisdn",
-    "NumberReader",
-    "checked_before",
-    "checked_line_types",
-    "number_reader",
-    "parse_msisdn",
-    "read_number",
-]
 
 LineTypes: TypeAlias = Literal["sms", "any"]
 """Which lines a number may be of: those that receive SMS, or any."""

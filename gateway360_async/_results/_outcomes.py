@@ -15,28 +15,9 @@ from typing import Any, Literal, NoReturn, TypeAlias, cast
 
 import attrs
 
+from .._exceptions import Gateway360Error
+from .._redaction import printable
 from ._error_ids import ErrorId, ErrorScope, known_error_id, scope_of
-from ._errors import Gateway360Error
-from ._repr import printable
-
-__all__ = [
-    "ApiError",
-    "BatchResult",
-    "Disposition",
-    "FailureKind",
-    "MaybeSentError",
-    "NotSentError",
-    "NotVerified",
-    "Ok",
-    "PinResult",
-    "RejectedError",
-    "ResultError",
-    "SkipReason",
-    "Skipped",
-    "TransportFailure",
-    "Verified",
-    "VerifyResult",
-]
 
 
 class Disposition(StrEnum):

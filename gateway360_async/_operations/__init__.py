@@ -7,13 +7,37 @@ from typing import Final, Generic, Literal, TypeVar
 
 import attrs
 
-from ._payloads import PinRequest
-from ._results import ApiError, NotVerified, Ok, TransportFailure, Verified
-from ._secret import Secret, SecretBytes
-from ._verification import VERIFY_PATH, PinCheck, decode_verification, verification_encoder
-from ._wire import REQUEST_PATH, decode, encoder
+from .._models import PinRequest
+from .._redaction import Secret, SecretBytes
+from .._results import ApiError, NotVerified, Ok, TransportFailure, Verified
+from ._json import UnreadableError, read_json
+from ._request_pin import MAX_ANSWER_BYTES, REQUEST_HEADERS, canonical, decode, encoder
+from ._verify_pin import (
+    PinCheck,
+    blanked,
+    checked_pin,
+    decode_verification,
+    encode_verification,
+    verification_encoder,
+)
 
-__all__ = ["REQUEST_PIN", "VERIFY_PIN", "Operation"]
+__all__ = [
+    "MAX_ANSWER_BYTES",
+    "REQUEST_HEADERS",
+    "REQUEST_PIN",
+    "VERIFY_PIN",
+    "Operation",
+    "PinCheck",
+    "UnreadableError",
+    "blanked",
+    "canonical",
+    "checked_pin",
+    "decode",
+    "decode_verification",
+    "encode_verification",
+    "encoder",
+    "read_json",
+]
 
 _Request = TypeVar("_Request", bound=PinRequest | PinCheck)
 _Taken = TypeVar("_Taken", bound=Ok | Verified | NotVerified)
@@ -39,8 +63,8 @@ class Operation(Generic[_Request, _Taken]):
 
 
 REQUEST_PIN: Final[Operation[PinRequest, Ok]] = Operation(
-    "request_pin", REQUEST_PATH, encoder, decode, repeatable=True
+    "request_pin", "/2fa/request", encoder, decode, repeatable=True
 )
 VERIFY_PIN: Final[Operation[PinCheck, Verified | NotVerified]] = Operation(
-    "verify_pin", VERIFY_PATH, verification_encoder, decode_verification, repeatable=False
+    "verify_pin", "/2fa/verify", verification_encoder, decode_verification, repeatable=False
 )

@@ -19,25 +19,10 @@ from typing import Any, Final, cast
 
 import attrs
 
+from .._models import PinRequest
+from .._redaction import Secret, SecretBytes
+from .._results import ApiError, Disposition, FailureKind, Ok, PinResult, TransportFailure
 from ._json import UnreadableError, read_json
-from ._payloads import PinRequest
-from ._results import ApiError, Disposition, FailureKind, Ok, PinResult, TransportFailure
-from ._secret import Secret, SecretBytes
-
-__all__ = [
-    "MAX_ANSWER_BYTES",
-    "REQUEST_HEADERS",
-    "REQUEST_PATH",
-    "canonical",
-    "decode",
-    "dump",
-    "encoder",
-    "read_fields",
-    "storable",
-]
-
-REQUEST_PATH: Final = "/2fa/request"
-"""The path of Request PIN below the API's prefix."""
 
 REQUEST_HEADERS: Final[Mapping[str, str]] = {
     "Content-Type": "application/json",

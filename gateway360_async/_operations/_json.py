@@ -14,8 +14,6 @@ import json
 import re
 from typing import Any, Final, NoReturn
 
-__all__ = ["UnreadableError", "read_json"]
-
 _MAX_DEPTH: Final = 64
 _MAX_INT_DIGITS: Final = 4300  # Python's own default, which an application may have switched off
 

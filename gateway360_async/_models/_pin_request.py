@@ -22,8 +22,8 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from ._errors import InvalidRequest, without_arguments, wrong_type
-from ._numbers import (
+from .._exceptions import InvalidRequest, without_arguments, wrong_type
+from .._numbers import (
     NUMBER_EXPECTED,
     LineTypes,
     Msisdn,
@@ -32,18 +32,9 @@ from ._numbers import (
     checked_line_types,
     number_reader,
 )
-from ._repr import repr_of
-from ._secret import mask_msisdn
+from .._redaction import mask_msisdn, repr_of
 from ._sms import PIN_PLACEHOLDER, TEXT_EXPECTED, checked_field, checked_sender, checked_text
-from ._text import sms_size
-
-__all__ = [
-    "PinParams",
-    "PinRequest",
-    "PinType",
-    "checked_idempotency_key",
-    "request_from",
-]
+from ._sms_size import sms_size
 
 _SMS_LENGTH: Final = 160
 _DEFAULT_PIN_LENGTH: Final = 6

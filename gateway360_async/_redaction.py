@@ -1,14 +1,14 @@
-"""Wrappers that keep the API key, request bodies and whole phone numbers out of sight."""
+"""Secrets and numbers out of sight, and texts that are safe to print."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Callable
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 from urllib.parse import quote, quote_plus
 
-__all__ = ["MASK", "Secret", "SecretBytes", "mask_msisdn", "mask_msisdn_in"]
+import attrs
 
 MASK: Final = "*****"
 _SHORTEST_TYPED: Final = 4
@@ -102,3 +102,25 @@ def mask_msisdn_in(text: str, msisdn: str) -> str:
     # A national form is a part of other numbers, too.
     forms = [international, *(rf"(?<!\d)(?:0{_BETWEEN_DIGITS})?{form}(?!\d)" for form in national)]
     return re.sub("|".join(forms), mask_msisdn(msisdn), text)
+
+
+_UNSET = object()
+
+
+def repr_of(instance: attrs.AttrsInstance) -> str:
+    """Make the `repr` that attrs would, of the fields that are set; a field's own `repr` setting counts.
+
+    A traceback with local variables asks for it of an object whose converter raised: attrs' own would raise again.
+    """
+    fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(type(instance))
+    shown: list[str] = []
+    for field in fields:
+        value = getattr(instance, field.name, _UNSET)
+        if field.repr is not False and value is not _UNSET:
+            shown.append(f"{field.name}={repr(value) if field.repr is True else field.repr(value)}")
+    return f"{type(instance).__name__}({', '.join(shown)})"
+
+
+def printable(text: str) -> str:
+    """Escape characters that a terminal would obey or no file can hold: foreign texts are not trusted."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

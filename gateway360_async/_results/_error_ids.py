@@ -8,8 +8,6 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-__all__ = ["ErrorId", "ErrorScope", "known_error_id", "scope_of"]
-
 
 class ErrorScope(StrEnum):
     """The part of the work that an error concerns."""

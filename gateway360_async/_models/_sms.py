@@ -11,18 +11,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
-from ._errors import InvalidRequest, wrong_type
-from ._text import is_space, name_character
-
-__all__ = [
-    "PIN_PLACEHOLDER",
-    "SENDER_EXPECTED",
-    "TEXT_EXPECTED",
-    "autofill_text",
-    "checked_field",
-    "checked_sender",
-    "checked_text",
-]
+from .._exceptions import InvalidRequest, wrong_type
+from .._numbers._characters import is_space, name_character
 
 PIN_PLACEHOLDER: Final = "{PIN}"
 SENDER_EXPECTED: Final = (

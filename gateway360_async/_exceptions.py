@@ -27,18 +27,6 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-__all__ = [
-    "ClientClosed",
-    "Gateway360Error",
-    "InvalidConfiguration",
-    "InvalidRequest",
-    "StoreError",
-    "WrongEventLoop",
-    "kind_of",
-    "without_arguments",
-    "wrong_type",
-]
-
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 

@@ -19,41 +19,30 @@ import os
 import re
 import sys
 from collections.abc import Iterable
+from importlib import import_module
 from types import ModuleType
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from ._errors import InvalidConfiguration, InvalidRequest
-from ._lazy import httpx
-from ._rates import is_finite
-from ._secret import Secret
-from ._sms import checked_sender as checked_request_sender
+from ._exceptions import InvalidConfiguration, InvalidRequest
+from ._models import checked_sender as checked_request_sender
+from ._redaction import Secret
 
-__all__ = [
-    "ABOVE_ZERO",
-    "API_KEY_VARIABLE",
-    "BASE_URL_VARIABLE",
-    "DEFAULT_BASE_URL",
-    "LOG_VARIABLE",
-    "REGION_VARIABLE",
-    "STORE_VARIABLE",
-    "checked_collection",
-    "checked_concurrency",
-    "checked_cooldown",
-    "checked_count",
-    "checked_deadline",
-    "checked_instance",
-    "checked_rate",
-    "checked_seconds",
-    "checked_sender",
-    "checked_timeout",
-    "default_timeout",
-    "endpoint",
-    "httpx_library",
-    "is_loopback",
-    "is_made_by_httpx",
-    "read_api_key",
-    "read_log_level",
-]
+
+class Lazy:
+    """A module that is imported when it is first used; a name with a leading dot is one of this package."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module(self._name, __package__), name)
+
+
+if TYPE_CHECKING:
+    import httpx as httpx  # noqa: PLC0414  # for type checkers, a name of this module
+else:
+    httpx = Lazy("httpx")
+
 
 API_KEY_VARIABLE: Final = "GATEWAY360_API_KEY"
 BASE_URL_VARIABLE: Final = "GATEWAY360_BASE_URL"
@@ -66,6 +55,14 @@ ABOVE_ZERO: Final = math.nextafter(0.0, 1.0)
 _SECONDS_EXPECTED: Final = "a finite number of seconds above 0"
 _LOG_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]{1,100}){0,10}/*")
+
+
+def is_finite(value: float) -> bool:
+    """Whether a number fits a finite float; `math.isfinite` raises for an `int` beyond every float."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def checked_instance(setting: str, value: object, type_: type | tuple[type, ...], expected: str) -> None:

@@ -23,11 +23,13 @@ from typing import Any, Final, TypeVar, cast
 
 import attrs
 
-from ._error_ids import ErrorId
-from ._errors import InvalidRequest, without_arguments, wrong_type
-from ._results import (
+from .._exceptions import InvalidRequest, without_arguments, wrong_type
+from .._numbers._characters import ascii_digit, ascii_form, is_dash, is_format, is_space, name_character
+from .._redaction import MASK, Secret, SecretBytes, mask_msisdn
+from .._results import (
     ApiError,
     Disposition,
+    ErrorId,
     FailureKind,
     NotVerified,
     Ok,
@@ -35,25 +37,7 @@ from ._results import (
     Verified,
     VerifyResult,
 )
-from ._secret import MASK, Secret, SecretBytes, mask_msisdn
-from ._text import ascii_digit, ascii_form, is_dash, is_format, is_space, name_character
-from ._wire import decode, dump, read_fields, storable
-
-__all__ = [
-    "VERIFY_PATH",
-    "NotVerified",
-    "PinCheck",
-    "Verified",
-    "VerifyResult",
-    "blanked",
-    "checked_pin",
-    "decode_verification",
-    "encode_verification",
-    "verification_encoder",
-]
-
-VERIFY_PATH: Final = "/2fa/verify"
-"""The path of Verify PIN below the API's prefix."""
+from ._request_pin import decode, dump, read_fields, storable
 
 _PIN_EXPECTED: Final = "the PIN of the SMS: 4 to 16 characters, each 0 to 9 or A to Z"
 _LONGEST_COUNT: Final = 64  # digits of a count in an answer
