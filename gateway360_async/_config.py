@@ -58,11 +58,8 @@ _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]{1,100}){0,10}/*")
 
 
 def is_finite(value: float) -> bool:
-    """Whether a number fits a finite float; `math.isfinite` raises for an `int` beyond every float."""
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False
+    """Whether a number, an `int` of any size included, fits a finite float."""
+    return abs(value) <= sys.float_info.max
 
 
 def checked_instance(setting: str, value: object, type_: type | tuple[type, ...], expected: str) -> None:

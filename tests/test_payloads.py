@@ -97,11 +97,8 @@ def test_hlr_lookup_is_true_false_1_or_0(value, expected):
     [
         *("http://example.com", "https://example.com/dlr?nonce=abc#part", "HTTPS://EXAMPLE.COM/"),
         *("https://example.com:8443/dlr", "https://example.com:65535/", "https://192.0.2.1/dlr"),
-        *(
-            "https://user:password@example.com/",
-            "https://[2001:db8::1]/dlr",
-            "https://[2001:db8::1]:8443/dlr",
-        ),
+        *("https://user:password@example.com/",),
+        *("https://[2001:db8::1]/dlr", "https://[2001:db8::1]:8443/dlr"),
         *("https://ex\u00e4mple.com/\u00e9", "https://example.com/%20?a=b%0A"),
         "https://example.com/?".ljust(2048, "n"),
     ],
@@ -114,32 +111,16 @@ def test_report_url_that_is_absolute_is_kept_to_the_letter(url):
 @each(
     "url",
     [
-        *(
-            "",
-            " ",
-            "/dlr",
-            "//example.com/dlr",
-            "example.com/dlr",
-            "example.com:443/dlr",
-            "ftp://example.com/",
-        ),
+        *("", " ", "/dlr", "//example.com/dlr", "example.com/dlr"),
+        *("example.com:443/dlr", "ftp://example.com/"),
         *("javascript:alert(1)", "mailto:someone@example.com", "https:", "https:example.com", "https://"),
         *("https:///dlr", "https://:443/dlr", "https://user@/dlr", "https://?nonce=abc"),
         *(f"https://example.com:{port}/" for port in ("65536", "99999999999", "-1", "port")),
         *("https://[2001:db8::1/dlr", "https://2001:db8::1]/dlr", "https://[nonsense]:80:80/"),
-        *(
-            "https://exam ple.com/",
-            "https://example.com/a b",
-            " https://example.com/",
-            "ht\ntps://example.com/",
-        ),
-        *(
-            "https://exa\tmple.com/",
-            "https://.",
-            "https://a..b/",
-            "https://exa<mple>.com",
-            "https://example.com\\x",
-        ),
+        *("https://exam ple.com/", "https://example.com/a b"),
+        *(" https://example.com/", "ht\ntps://example.com/"),
+        *("https://exa\tmple.com/", "https://.", "https://a..b/"),
+        *("https://exa<mple>.com", "https://example.com\\x"),
         *(
             f"https://example.com/{end}"
             for end in ("\n", "\r\nX: 1", "\0", "\x7f", "\u2028", "\u00a0", "\ud800")
@@ -324,12 +305,8 @@ def test_row_of_a_mapping_gives_every_field(pin_params):
         *(
             ({"msisdn": PERSONAL, "pin_params": params}, f"pin_params{field}")
             for params, field in [
-                *(
-                    ({"len": 6}, ".len"),
-                    ({None: 6}, ".?"),
-                    ({"length": "6"}, ".length"),
-                    ({"length": 3}, ".length"),
-                ),
+                *(({"len": 6}, ".len"), ({None: 6}, ".?")),
+                *(({"length": "6"}, ".length"), ({"length": 3}, ".length")),
                 *(({"type": "digits"}, ".type"), ([("length", 6)], ""), (6, "")),
             ]
         ),
