@@ -29,8 +29,7 @@ warn about an import of it before pytest.
 
 from ._batch import Batch, BatchItem, BatchReport
 from ._client import Gateway360Client
-from ._error_ids import ErrorId, ErrorScope
-from ._errors import (
+from ._exceptions import (
     ClientClosed,
     Gateway360Error,
     InvalidConfiguration,
@@ -39,15 +38,18 @@ from ._errors import (
     WrongEventLoop,
 )
 from ._guard import SpendGuard
+from ._models import PinParams, PinRequest, PinType, autofill_text
 from ._numbers import parse_msisdn
-from ._payloads import PinParams, PinRequest, PinType
 from ._results import (
     ApiError,
     BatchResult,
     Disposition,
+    ErrorId,
+    ErrorScope,
     FailureKind,
     MaybeSentError,
     NotSentError,
+    NotVerified,
     Ok,
     PinResult,
     RejectedError,
@@ -55,10 +57,10 @@ from ._results import (
     Skipped,
     SkipReason,
     TransportFailure,
+    Verified,
+    VerifyResult,
 )
 from ._retry import RetryBudget, RetryPolicy
-from ._sms import autofill_text
-from ._verification import NotVerified, Verified, VerifyResult
 from ._version import __version__
 
 __all__ = [

@@ -6,7 +6,7 @@ import asyncio
 import os
 from typing import Any
 
-from ._errors import WrongEventLoop
+from ._exceptions import WrongEventLoop
 
 __all__ = ["LoopAffinity", "shield_until_done"]
 

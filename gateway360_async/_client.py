@@ -18,19 +18,15 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 
 from ._batch import HALT_ON, Batch, InputReader
 from ._batch._open import make_batch
-from ._error_ids import ErrorId
-from ._errors import InvalidConfiguration, InvalidRequest, wrong_type
+from ._config import Lazy, checked_sender, httpx, read_api_key
+from ._exceptions import InvalidConfiguration, InvalidRequest, wrong_type
 from ._guard import SpendGuard
-from ._lazy import Lazy, httpx
+from ._models import SENDER_EXPECTED, PinParams, PinRequest, request_from
 from ._numbers import LineTypes, checked_line_types, checked_region, number_reader, read_number
-from ._payloads import PinParams, PinRequest, request_from
-from ._results import BatchResult, PinResult
+from ._operations import REQUEST_PIN, VERIFY_PIN, PinCheck, checked_pin
+from ._results import BatchResult, ErrorId, PinResult, VerifyResult
 from ._retry import RetryPolicy
-from ._runner._call import PinCheck
 from ._runner._core import ClientCore
-from ._settings import checked_sender, read_api_key
-from ._sms import SENDER_EXPECTED
-from ._verification import VerifyResult, checked_pin
 from .transports import Transport
 
 if TYPE_CHECKING:
@@ -215,7 +211,9 @@ class Gateway360Client:
             del msisdn  # whatever is raised from here on, a traceback with local variables does not show it
         core = self._core
         key = core.checked_key(idempotency_key)
-        return await core.single_flight.send(core.begin(request, timeout, deadline, force=force, key=key))
+        return await core.single_flight.send(
+            core.begin(REQUEST_PIN, request, timeout, deadline, force=force, key=key)
+        )
 
     async def send(
         self,
@@ -233,7 +231,9 @@ class Gateway360Client:
             raise error
         core = self._core
         key = core.checked_key(idempotency_key)
-        return await core.single_flight.send(core.begin(request, timeout, deadline, force=force, key=key))
+        return await core.single_flight.send(
+            core.begin(REQUEST_PIN, request, timeout, deadline, force=force, key=key)
+        )
 
     @property
     def store(self) -> stores.Store | None:
@@ -282,7 +282,7 @@ class Gateway360Client:
             check = PinCheck(read_number(self._reader, msisdn), checked_pin(pin))
         finally:
             del msisdn, pin  # whatever is raised, a traceback with local variables does not show them
-        call = self._core.begin(check, timeout, deadline)
+        call = self._core.begin(VERIFY_PIN, check, timeout, deadline)
         return cast("VerifyResult", await self._core.single_flight.send_alone(call))
 
     @overload

@@ -1,4 +1,4 @@
-"""A rate as people write it, and which numbers can be counted with."""
+"""A rate as people write it, and the permits that it grants."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import re
 from typing import Final
 
-__all__ = ["CATCH_UP", "HORIZON", "RATE_EXPECTED", "Gcra", "is_finite", "next_permits", "seconds_apart"]
+__all__ = ["CATCH_UP", "HORIZON", "RATE_EXPECTED", "Gcra", "next_permits", "seconds_apart"]
 
 HORIZON: Final = 0.05
 """Seconds of permits that are granted ahead."""
@@ -39,14 +39,6 @@ def seconds_apart(rate: str, name: str) -> float:
     if not _LEAST_APART <= apart <= _MOST_APART:
         raise ValueError(f"{name}: give a rate from one a day, 0.042/h, to 1000000/s")
     return apart
-
-
-def is_finite(value: float) -> bool:
-    """Whether a number fits a finite float; `math.isfinite` raises for an `int` beyond every float."""
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False
 
 
 def next_permits(

@@ -1,16 +1,12 @@
-"""Whether to try again, and when: pure policy.
+"""When to try again: pure policy.
 
-Rules of this module:
+Invariants:
 
-- No clock, no random source, no asyncio: the caller hands in what it read, so a decision is a function
-  of its arguments and a test of it is instant and exact.
-- By default only a request that certainly was not sent is repeated (see `RetryPolicy.decide`).
-- Durations are in seconds. A point in time is a float of seconds on a clock of the caller's that never
-  goes back, but for `parse_retry_after`, whose dates need the wall clock.
+- No clock, no random source, no asyncio: the caller hands in what it read.
+- By default only a request that certainly was not sent is repeated.
+- Durations are in seconds. Times are seconds on a clock of the caller's that never goes back, but for
+  `parse_retry_after`, whose dates need the wall clock.
 """
-
-# The annotations are for users' type checkers; the checks are for everybody else at run time.
-# pyright: reportUnnecessaryIsInstance=false, reportUnnecessaryComparison=false
 
 from __future__ import annotations
 
@@ -23,19 +19,16 @@ from typing import Any, Final
 
 import attrs
 
-from ._error_ids import ErrorId
-from ._errors import InvalidConfiguration
-from ._rates import is_finite
-from ._repr import repr_of
-from ._results import ApiError, Disposition, FailureKind, Ok, PinResult, TransportFailure
-
-__all__ = ["BudgetAccount", "RetryBudget", "RetryPolicy", "parse_retry_after"]
+from ._config import checked_collection, checked_count, checked_instance, checked_seconds
+from ._exceptions import InvalidConfiguration
+from ._redaction import repr_of
+from ._results import ApiError, Disposition, ErrorId, FailureKind, Ok, PinResult, TransportFailure
 
 _TRANSIENT: Final = frozenset({FailureKind.CONNECT, FailureKind.TLS, FailureKind.POOL, FailureKind.THROTTLED})
 """Kinds that another try may cure. The rest (a wrong certificate, a 404) would only fail again."""
 
 _OVER: Final = frozenset({FailureKind.DEADLINE, FailureKind.CANCELLED})
-"""Kinds that mean that nobody waits for this call any more."""
+"""Kinds of calls that no caller waits for any more."""
 
 _SECONDS: Final = re.compile(r"[0-9]+(\.[0-9]*)?")
 _LIST_COMMA: Final = re.compile(r"(?<![A-Za-z]),|(?<=[A-Za-z]),(?! *[0-9]{1,2}[ -][A-Za-z])")
@@ -43,23 +36,15 @@ _LIST_COMMA: Final = re.compile(r"(?<![A-Za-z]),|(?<=[A-Za-z]),(?! *[0-9]{1,2}[ 
 
 
 def _non_negative(unit: str) -> Callable[[Any, attrs.Attribute[float], float], None]:
-    """An attrs validator for a finite number of `unit`, 0 or more."""
-    expected = f"a finite number of {unit}, 0 or more"
-
     def check(_: object, attribute: attrs.Attribute[float], value: float) -> None:
-        if not isinstance(value, (int, float)) or isinstance(value, bool):
-            raise InvalidConfiguration(attribute.name, f"is of type {type(value).__name__}", expected)
-        if not is_finite(value) or value < 0:
-            raise InvalidConfiguration(attribute.name, f"is {value!r}", expected)
+        checked_seconds(attribute.name, value, f"a finite number of {unit}, 0 or more")
 
     return check
 
 
 def _error_ids(value: Iterable[ErrorId | str]) -> frozenset[str]:
     expected = "a collection of error ids, such as {ErrorId.INVALID_NUMBER}"
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise InvalidConfiguration("error_ids", f"is of type {type(value).__name__}", expected)
-    ids = tuple(value)
+    ids = checked_collection("error_ids", value, expected)
     for error_id in ids:
         if not isinstance(error_id, str):
             raise InvalidConfiguration("error_ids", f"holds a {type(error_id).__name__}", expected)
@@ -93,21 +78,14 @@ class RetryBudget:
 
 
 class BudgetAccount:
-    """The balance of a `RetryBudget`, kept by one client.
-
-    Args:
-        budget: The rule.
-        now: The time on the caller's clock, in seconds, here and in the methods.
-    """
+    """The balance of a `RetryBudget`. Times are seconds on the caller's clock."""
 
     __slots__ = ("_budget", "_capacity", "_tokens", "_updated")
 
     def __init__(self, budget: RetryBudget, now: float) -> None:
         self._budget = budget
-        self._capacity = (
-            max(1.0, budget.per_second * budget.window) if budget.per_second or budget.ratio else 0.0
-        )
         self._tokens = budget.per_second * budget.window
+        self._capacity = max(1.0, self._tokens) if budget.per_second or budget.ratio else 0.0
         self._updated = now
 
     def deposit(self) -> None:
@@ -154,16 +132,11 @@ class RetryPolicy:
         return repr_of(self)
 
     def __attrs_post_init__(self) -> None:
-        attempts, maybe, budget = self.max_attempts, self.retry_maybe_sent, self.budget
-        if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
-            raise InvalidConfiguration("max_attempts", f"is {attempts!r}", "a whole number, 1 or more")
-        if not isinstance(maybe, bool):  # a "no" out of a configuration file would turn it on
-            raise InvalidConfiguration(
-                "retry_maybe_sent", f"is of type {type(maybe).__name__}", "True or False"
-            )
-        if budget is not None and not isinstance(budget, RetryBudget):
-            expected = "a RetryBudget, or None for no limit"
-            raise InvalidConfiguration("budget", f"is of type {type(budget).__name__}", expected)
+        checked_count("max_attempts", self.max_attempts, "a whole number, 1 or more", least=1)
+        # A "no" out of a configuration file would turn it on.
+        checked_instance("retry_maybe_sent", self.retry_maybe_sent, bool, "True or False")
+        if self.budget is not None:
+            checked_instance("budget", self.budget, RetryBudget, "a RetryBudget, or None for no limit")
 
     def decide(
         self, result: PinResult, *, attempt: int, remaining: float, random: Callable[[], float]
@@ -183,32 +156,23 @@ class RetryPolicy:
             Seconds to wait before the next attempt, or `None` to give this result to the caller: it is
             final, the attempts are used up, or the wait would not end before the deadline.
         """
-        if attempt >= self.max_attempts or not self._repeatable(result):
+        if isinstance(result, Ok) or attempt >= self.max_attempts or not self._repeatable(result):
             return None
         # The exponent has a bound, as `2.0 ** n` raises where it overflows; a product becomes infinity.
-        bound = min(self.max_delay, self.base_delay * 2.0 ** min(attempt - 1, 64))
-        delay = random() * bound
-        if not isinstance(result, Ok) and result.retry_after is not None:
-            delay = max(delay, result.retry_after)
+        delay = random() * min(self.max_delay, self.base_delay * 2.0 ** min(attempt - 1, 64))
+        delay = max(delay, result.retry_after or 0.0)
         return delay if delay < remaining else None
 
-    def _repeatable(self, result: PinResult) -> bool:
-        if isinstance(result, Ok):
+    def _repeatable(self, result: ApiError | TransportFailure) -> bool:
+        if isinstance(result, TransportFailure) and result.kind in _OVER:
             return False
-        if isinstance(result, TransportFailure):
-            if result.kind in _OVER:
-                return False
-            if result.disposition is Disposition.NOT_SENT:
-                return result.kind in _TRANSIENT
-            return self.retry_maybe_sent
         if result.disposition is Disposition.MAYBE_SENT:
             return self.retry_maybe_sent
-        return result.error_id in self.error_ids or _throttled(result)
-
-
-def _throttled(error: ApiError) -> bool:
-    """Whether an error envelope is no more than an HTTP 429 in words that are not published."""
-    return error.http_status == 429 and not isinstance(error.error_id, ErrorId)
+        if isinstance(result, TransportFailure):
+            return result.kind in _TRANSIENT
+        # An id that is not published is, under a 429, no more than the 429.
+        throttled = result.http_status == 429 and not isinstance(result.error_id, ErrorId)
+        return throttled or result.error_id in self.error_ids
 
 
 def parse_retry_after(value: str | None, *, now: float) -> float | None:

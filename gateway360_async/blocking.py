@@ -34,8 +34,8 @@ from anyio.from_thread import start_blocking_portal
 from ._batch import Batch as AsyncBatch
 from ._batch import BatchItem, BatchReport, InputReader
 from ._client import Gateway360Client as AsyncClient
-from ._errors import ClientClosed, WrongEventLoop
-from ._lazy import Lazy
+from ._config import Lazy
+from ._exceptions import ClientClosed, WrongEventLoop
 from ._results import BatchResult
 
 if TYPE_CHECKING:

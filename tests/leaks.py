@@ -1,6 +1,6 @@
 """Everywhere that a person, a debugger or a crash reporter may look, as text to search.
 
-What a test itself holds does not count: its frames are left out. Ours and the libraries' count.
+Values of a test itself do not count: its frames are left out. Ours and the libraries' count.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ _LEAVES = (
 )
 
 
-def reachable(root: object) -> Iterator[tuple[str, str]]:
-    """Walk attributes, slots and containers, and yield every text and all bytes with the way to them.
+def walked(root: object) -> Iterator[tuple[str, object]]:
+    """Walk attributes, slots and containers, and yield every object with the way to it.
 
     Functions are not entered: what is in a closure is no attribute, and no dumper of objects prints it.
     """
@@ -64,13 +64,28 @@ def reachable(root: object) -> Iterator[tuple[str, str]]:
     seen: dict[int, object] = {}  # the object too, or its number would be given to another
     while pending:
         path, value = pending.pop()
+        if isinstance(value, (str, bytes, bytearray, memoryview)):
+            yield path, value
+        elif id(value) not in seen and not isinstance(value, (*_LEAVES, int, float)):
+            seen[id(value)] = value
+            yield path, value
+            pending.extend((path + step, inner) for step, inner in _inside(value))
+
+
+def reachable(root: object) -> Iterator[tuple[str, str]]:
+    """Yield every text, and all bytes as one, that can be reached from an object, with the way to it."""
+    for path, value in walked(root):
         if isinstance(value, str):
             yield path, value
         elif isinstance(value, (bytes, bytearray, memoryview)):
             yield path, bytes(value).decode("latin-1")
-        elif id(value) not in seen and not isinstance(value, (*_LEAVES, int, float)):
-            seen[id(value)] = value
-            pending.extend((path + step, inner) for step, inner in _inside(value))
+
+
+def printed(root: object) -> Iterator[str]:
+    """Yield what is printed of an object, and of all objects of this package that can be reached from it."""
+    for _, value in walked(root):
+        if type(value).__module__.startswith("gateway360_async"):
+            yield from (repr(value), str(value))
 
 
 def _inside(value: object) -> Iterator[tuple[str, object]]:

@@ -24,7 +24,7 @@ from gateway360_async import (
     TransportFailure,
 )
 from gateway360_async._batch import HALT_ON, InputReader
-from gateway360_async._payloads import request_from
+from gateway360_async._models import request_from
 
 UNAUTHORIZED = ApiError(ErrorId.UNAUTHORIZED, "no", 401)
 CANCELLED = {

@@ -2,48 +2,42 @@
 
 from __future__ import annotations
 
-import pytest
+from cases import each
 
 from gateway360_async import ApiError, Disposition, ErrorId, FailureKind, Ok, TransportFailure
-from gateway360_async._cooldown import Cooldown
+from gateway360_async._guard import Cooldown
 
 A, B = "34600000001", "34600000002"
-LOST = TransportFailure(FailureKind.TIMEOUT, Disposition.MAYBE_SENT)
+MAYBE = [
+    Ok(2, 0.5),
+    TransportFailure(FailureKind.TIMEOUT, Disposition.MAYBE_SENT),
+    ApiError(ErrorId.UNKNOWN_ERROR),
+]
+NOT_SENT = [ApiError(ErrorId.INVALID_NUMBER), TransportFailure(FailureKind.CONNECT, Disposition.NOT_SENT)]
 
 
-def test_a_result_stands_for_its_number_until_the_cooldown_is_over():
+@each("result", MAYBE)
+def test_result_that_may_be_sent_stands_until_the_end(result):
     cooldown = Cooldown(60.0)
     assert cooldown.earlier(A, 0.0) is None
-    cooldown.note(A, Ok(2, 0.5), 10.0)
-    assert cooldown.earlier(A, 69.9) == Ok(2, 0.5, replayed=True)
+    cooldown.note(A, result, 10.0)
+    earlier = cooldown.earlier(A, 69.9)
+    assert earlier.replayed
+    assert earlier.disposition is result.disposition
+    assert "by an earlier call" in str(earlier)
+    assert "earlier call" not in str(result)
     assert cooldown.earlier(B, 69.9) is None
     assert cooldown.earlier(A, 70.0) is None
 
 
-@pytest.mark.parametrize(
-    "result", [Ok(), LOST, ApiError(ErrorId.UNKNOWN_ERROR)], ids=lambda r: type(r).__name__
-)
-def test_what_may_have_been_sent_stands_too(result):
-    cooldown = Cooldown(60.0)
-    cooldown.note(A, result, 0.0)
-    earlier = cooldown.earlier(A, 1.0)
-    assert earlier is not None
-    assert earlier.replayed
-    assert earlier.disposition is result.disposition
-
-
-@pytest.mark.parametrize(
-    "result",
-    [ApiError(ErrorId.INVALID_NUMBER), TransportFailure(FailureKind.CONNECT, Disposition.NOT_SENT)],
-    ids=["refused", "no connection"],
-)
-def test_what_was_not_sent_keeps_nobody_from_trying_again(result):
+@each("result", NOT_SENT)
+def test_result_that_was_not_sent_is_not_kept(result):
     cooldown = Cooldown(60.0)
     cooldown.note(A, result, 0.0)
     assert cooldown.earlier(A, 1.0) is None
 
 
-def test_a_later_result_takes_the_place_of_an_earlier_and_a_repeated_one_extends_nothing():
+def test_later_result_takes_the_place_but_no_replayed_one():
     cooldown = Cooldown(60.0)
     cooldown.note(A, Ok(1), 0.0)
     cooldown.note(B, Ok(1), 1.0)
@@ -60,13 +54,3 @@ def test_memory_ends_with_the_cooldown():
     for second in range(1000):
         cooldown.note(str(34600000000 + second), Ok(), float(second))
     assert len(cooldown._recent) == 1
-
-
-@pytest.mark.parametrize(
-    "result", [Ok(), LOST, ApiError(ErrorId.UNKNOWN_ERROR)], ids=lambda r: type(r).__name__
-)
-def test_a_repeated_result_says_so(result):
-    cooldown = Cooldown(60.0)
-    cooldown.note(A, result, 0.0)
-    assert "by an earlier call" in str(cooldown.earlier(A, 1.0))
-    assert "earlier call" not in str(result)

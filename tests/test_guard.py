@@ -7,9 +7,17 @@ import attrs
 import pytest
 from cases import each
 
-from gateway360_async import Disposition, FailureKind, InvalidConfiguration, RetryPolicy, SpendGuard
+from gateway360_async import (
+    ApiError,
+    Disposition,
+    FailureKind,
+    InvalidConfiguration,
+    Ok,
+    RetryPolicy,
+    SpendGuard,
+)
 from gateway360_async import TransportFailure as Failure
-from gateway360_async._guard import Admission, Refusal
+from gateway360_async._guard import Admission, Refusal, may_be_an_sms, reached_gateway
 
 SPAIN, PORTUGAL, JAMAICA, NEW_YORK = "34666666111", "351911111111", "18765550100", "12125550100"
 REFUSALS = [
@@ -30,10 +38,10 @@ def asked(account, number=SPAIN, now=0.0):
     return answer.kind if isinstance(answer, Refusal) else None
 
 
-# Where requests may go
+# Prefixes
 
 
-def test_a_guard_that_says_nothing_admits_everything():
+def test_guard_that_says_nothing_admits_everything():
     account = SpendGuard().open()
     assert {asked(account, number, float(now)) for number in (SPAIN, JAMAICA) for now in range(100)} == {None}
 
@@ -42,12 +50,12 @@ def test_a_guard_that_says_nothing_admits_everything():
     ("number", "allowed"),
     [(SPAIN, True), (PORTUGAL, True), (NEW_YORK, False), (JAMAICA, True), ("33612345678", False)],
 )
-def test_a_number_has_to_begin_with_an_allowed_prefix(number, allowed):
+def test_number_has_to_begin_with_an_allowed_prefix(number, allowed):
     account = SpendGuard(allowed_prefixes={"+34", "351", "1876"}).open()
     assert asked(account, number) is (None if allowed else FailureKind.PREFIX_NOT_ALLOWED)
 
 
-def test_a_number_counts_for_the_longest_prefix_that_it_begins_with():
+def test_number_counts_for_its_longest_prefix():
     account = SpendGuard(allowed_prefixes={"1", "1876"}, per_prefix=1).open()
     assert asked(account, JAMAICA) is None
     assert asked(account, JAMAICA) is FailureKind.PREFIX_LIMIT
@@ -63,29 +71,23 @@ def test_prefixes_may_come_in_any_collection(written):
 # The limits
 
 
-def test_each_prefix_has_a_limit_of_its_own():
-    account = SpendGuard(per_prefix=2).open()
-    assert [asked(account) for _ in range(3)] == [None, None, FailureKind.PREFIX_LIMIT]
-    assert asked(account, PORTUGAL) is None
+def kinds(account, *asks):
+    """Ask for requests, each a number or a time, and give the refusals' kinds."""
+    return [asked(account, ask) if isinstance(ask, str) else asked(account, now=float(ask)) for ask in asks]
 
 
-def test_the_window_slides_and_ends_with_the_second_that_it_is_long():
+def test_limit_in_a_sliding_window_ends_with_its_last_second():
     account = SpendGuard(per_client=2, window=10).open()
-    assert asked(account, now=0.0) is None
-    assert asked(account, now=9.0) is None
-    assert asked(account, now=9.875) is FailureKind.CLIENT_LIMIT
-    assert asked(account, now=10.0) is None  # the first one's place
-    assert asked(account, now=18.875) is FailureKind.CLIENT_LIMIT
-    assert asked(account, now=19.0) is None
+    limit = FailureKind.CLIENT_LIMIT
+    assert kinds(account, 0, 9, 9.875, 10, 18.875, 19) == [None, None, limit, None, limit, None]
 
 
-def test_the_total_never_comes_back():
+def test_total_never_comes_back():
     account = SpendGuard(total=2, window=1).open()
-    kinds = [asked(account, now=1e6 * hour) for hour in range(4)]
-    assert kinds == [None, None, FailureKind.TOTAL_LIMIT, FailureKind.TOTAL_LIMIT]
+    assert kinds(account, 0, 1e6, 2e6, 3e6) == [None, None, *[FailureKind.TOTAL_LIMIT] * 2]
 
 
-def test_the_checks_come_in_their_order():
+def test_checks_come_in_their_order():
     limits = ("attempts_per_number", "attempts", "per_number", "per_prefix", "per_client", "total")
     settings = {"allowed_regions": ["ES"], "allowed_prefixes": ["346"], **dict.fromkeys(limits, 0)}
     expected = list(REFUSALS)
@@ -96,103 +98,87 @@ def test_the_checks_come_in_their_order():
     assert expected == []
 
 
-@each("limit", ["per_number", "per_prefix", "per_client", "total"])
-def test_a_limit_of_zero_admits_nothing(limit):
-    account = SpendGuard(**{limit: 0}).open()
-    assert {asked(account, now=now) for now in (0.0, 1e9)} == {
-        FailureKind(limit.removeprefix("per_") + "_limit")
-    }
+LIMITS = {
+    "per_number": FailureKind.NUMBER_LIMIT,
+    "per_prefix": FailureKind.PREFIX_LIMIT,
+    "per_client": FailureKind.CLIENT_LIMIT,
+    "total": FailureKind.TOTAL_LIMIT,
+    "attempts_per_number": FailureKind.ATTEMPT_LIMIT,
+    "attempts": FailureKind.ATTEMPT_LIMIT,
+}
 
 
-def test_what_one_limit_refuses_counts_for_no_other():
+@each(("limit", "kind"), LIMITS.items())
+def test_limit_of_n_admits_n_and_counts_its_own_scope(limit, kind):
+    assert kinds(SpendGuard(**{limit: 0}).open(), 0, 1e9) == [kind] * 2
+    account = SpendGuard(**{limit: 2}).open()
+    apart = limit in ("per_number", "per_prefix", "attempts_per_number")
+    assert kinds(account, SPAIN, SPAIN, SPAIN, PORTUGAL) == [None, None, kind, None if apart else kind]
+
+
+def test_refusal_of_one_limit_counts_for_no_other():
     account = SpendGuard(per_prefix=1, per_client=2, total=2).open()
     assert [asked(account) for _ in range(5)] == [None] + [FailureKind.PREFIX_LIMIT] * 4
     assert asked(account, PORTUGAL) is None
 
 
-def test_two_accounts_of_one_guard_do_not_share():
+def test_account_of_a_guard_is_one_clients():
     guard = SpendGuard(total=1)
     assert asked(guard.open()) is asked(guard.open()) is None
 
 
-# Giving back
+# Giving back, and attempts
 
 
-def test_what_is_given_back_makes_room_in_all_counts():
-    account = SpendGuard(per_prefix=1, per_client=1, total=1).open()
-    admission = account.admit(SPAIN, 0.0)
-    assert isinstance(admission, Admission)
-    assert asked(account) is FailureKind.PREFIX_LIMIT
-    account.give_back(admission)
-    assert asked(account) is None
-    assert asked(account) is FailureKind.PREFIX_LIMIT
-
-
-def test_giving_back_twice_takes_one_count_back():
-    account = SpendGuard(total=2).open()
+def test_request_given_back_makes_room_once_in_all_counts():
+    account = SpendGuard(per_prefix=2, per_client=2, total=2).open()
     first, _ = account.admit(SPAIN, 0.0), account.admit(SPAIN, 0.0)
+    assert asked(account) is FailureKind.PREFIX_LIMIT
     account.give_back(first)
     account.give_back(first)
-    assert [asked(account), asked(account)] == [None, FailureKind.TOTAL_LIMIT]
+    assert [asked(account), asked(account)] == [None, FailureKind.PREFIX_LIMIT]
 
 
-def test_what_is_given_back_after_its_window_makes_room_in_the_total_only():
+def test_request_given_back_after_its_window_counts_in_the_total():
     account = SpendGuard(per_client=1, total=2, window=10).open()
     first = account.admit(SPAIN, 0.0)
     assert asked(account, now=10.0) is None
     account.give_back(first)
-    assert asked(account, now=11.0) is FailureKind.CLIENT_LIMIT
-    assert asked(account, now=20.0) is None
-    assert asked(account, now=30.0) is FailureKind.TOTAL_LIMIT
+    assert kinds(account, 11, 20, 30) == [FailureKind.CLIENT_LIMIT, None, FailureKind.TOTAL_LIMIT]
 
 
-# SMS and attempts
+@each(("limit", "kind"), LIMITS.items())
+def test_request_that_failed_its_lookup_is_an_attempt_alone(limit, kind):
+    account = SpendGuard(**{limit: 1}, window=10).open()
+    for _ in range(3):
+        answer = account.admit(SPAIN, 0.0)
+        if isinstance(answer, Admission):
+            account.give_back(answer, attempted=True)
+    of_sms = kind is not FailureKind.ATTEMPT_LIMIT
+    assert [asked(account), asked(account)] == [None if of_sms else kind, kind]
+    if limit != "total":
+        assert asked(account, now=10.0) is None
 
 
-def tried(account, number=SPAIN, now=0.0):
-    """Ask for a request that fails its HLR lookup, and give the refusal's kind or `None`."""
-    answer = account.admit(number, now)
-    if isinstance(answer, Refusal):
-        return answer.kind
-    account.give_back(answer, attempted=True)
-    return None
-
-
-@each("limit", ["per_number", "per_prefix", "per_client", "total"])
-def test_limit_of_sms_after_failed_lookups_has_room(limit):
-    account = SpendGuard(**{limit: 1}).open()
-    assert [tried(account) for _ in range(5)] == [None] * 5
-    assert [asked(account), asked(account)] == [None, FailureKind(f"{limit.removeprefix('per_')}_limit")]
-
-
-def test_attempts_of_number_after_failed_lookups_are_used_up():
-    account = SpendGuard(attempts_per_number=2, window=10).open()
-    assert [tried(account) for _ in range(3)] == [None, None, FailureKind.ATTEMPT_LIMIT]
-    assert tried(account, PORTUGAL) is None
-    assert tried(account, now=10.0) is None
-
-
-def test_attempts_of_client_are_those_for_all_numbers():
-    account = SpendGuard(attempts=2).open()
-    assert [asked(account), tried(account, PORTUGAL), asked(account, JAMAICA)] == [
-        None,
-        None,
-        FailureKind.ATTEMPT_LIMIT,
-    ]
-
-
-def test_attempt_that_never_reached_the_gateway_does_not_count():
+def test_request_that_never_reached_the_gateway_is_no_attempt():
     account = SpendGuard(attempts=1, attempts_per_number=1).open()
     for _ in range(3):
         account.give_back(account.admit(SPAIN, 0.0))
     assert [asked(account), asked(account)] == [None, FailureKind.ATTEMPT_LIMIT]
 
 
-def test_each_number_has_its_own_sms():
-    """Forty requests for one number, each just past a cooldown, are not forty SMS."""
-    account = SpendGuard(per_number=3).open()
-    assert [asked(account, now=60.0 * minute) for minute in range(40)].count(None) == 3
-    assert asked(account, PORTUGAL) is None
+@each(
+    ("result", "reached", "sms"),
+    [
+        (Ok(), True, True),
+        (ApiError("INVALID_NUMBER"), True, False),
+        (Failure(FailureKind.CONNECT, Disposition.NOT_SENT), False, False),
+        (Failure(FailureKind.TIMEOUT, Disposition.MAYBE_SENT), True, True),
+    ],
+    ids=str,
+)
+def test_result_counts_by_what_reached_the_gateway(result, reached, sms):
+    assert (reached_gateway(result), may_be_an_sms(result)) == (reached, sms)
 
 
 # Regions
@@ -242,51 +228,51 @@ def test_region_that_is_meant_is_suggested(written, meant):
     assert caught.value.setting == "allowed_regions"
 
 
-# What is kept
+# Memory
 
 
 def kept(account):
     """Give how many admissions each limit keeps."""
-    return [len(limit._recent) for _, limit in account._limits]
+    return [len(count.recent) for count in account._counts]
 
 
-def test_a_refused_walk_through_numbers_keeps_nothing():
+def test_refused_walk_through_numbers_keeps_nothing():
     account = SpendGuard(allowed_prefixes=["34"], per_prefix=1).open()
     for number in range(10_000):
         account.admit(f"882{number:07}", 0.0)
     assert kept(account) == [0]
 
 
-def test_a_prefix_takes_no_memory_when_its_window_is_empty_whoever_asks_next():
+def test_prefix_takes_no_memory_when_its_window_is_empty():
     account = SpendGuard(per_prefix=1, window=10).open()
-    ((_, limit),) = account._limits
+    (limit,) = account._counts
     for first in range(100, 1000):
         account.admit(f"{first}0000000", 0.0)
-    assert len(limit._by_key) == len(limit._recent) > 200
+    assert len(limit.by_scope) == len(limit.recent) > 200
     assert asked(account, now=10.0) is None
-    assert list(limit._by_key) == ["34"]
+    assert list(limit.by_scope) == ["34"]
 
 
-def test_what_was_given_back_is_forgotten_at_once():
+def test_request_given_back_is_forgotten_at_once():
     account = SpendGuard(per_client=5, per_number=5).open()
     account.admit(SPAIN, 0.0)  # the oldest, which stays
     for _ in range(1000):
         account.give_back(account.admit(PORTUGAL, 1.0))
     assert kept(account) == [1, 1]
-    assert list(account._limits[0][1]._by_key) == [SPAIN]
+    assert list(account._counts[0].by_scope) == [SPAIN]
 
 
-def test_a_total_alone_keeps_one_number():
+def test_total_alone_keeps_one_number():
     account = SpendGuard(total=10**6).open()
     for _ in range(1000):
         account.admit(SPAIN, 0.0)
     assert kept(account) == [0]
 
 
-# What is said
+# Texts and settings
 
 
-def test_no_text_holds_a_whole_number():
+def test_guard_text_holds_no_whole_number():
     guard = SpendGuard(allowed_prefixes=["351", SPAIN], per_prefix=1, total=1)
     account = guard.open()
     said = [account.admit(number, 0.0) for number in (SPAIN, SPAIN, PORTUGAL, NEW_YORK)]
@@ -297,14 +283,14 @@ def test_no_text_holds_a_whole_number():
     assert "a number of +1 that begins with none" in shown
 
 
-def test_a_refusal_is_no_failure_that_a_policy_repeats():
+def test_refusal_is_no_failure_that_a_policy_repeats():
     for kind in REFUSALS:
         failure = Failure(kind, Disposition.NOT_SENT, detail="refused")
         policy = RetryPolicy(retry_maybe_sent=True)
         assert policy.decide(failure, attempt=1, remaining=30.0, random=lambda: 0.0) is None
 
 
-def test_a_guard_is_frozen_hashable_and_pickles():
+def test_guard_is_frozen_hashable_and_pickles():
     guard = SpendGuard(allowed_prefixes={"34"}, per_prefix=1, per_client=2, window=3.0, total=4)
     assert pickle.loads(pickle.dumps(guard)) == guard
     assert hash(guard) == hash(attrs.evolve(guard))
@@ -314,7 +300,7 @@ def test_a_guard_is_frozen_hashable_and_pickles():
         SpendGuard({"34"})
 
 
-def test_the_defaults_guard_nothing():
+def test_guard_shows_its_defaults():
     assert repr(SpendGuard()) == (
         "SpendGuard(allowed_prefixes=None, allowed_regions=None, per_number=None, per_prefix=None, per_client=None, "
         "attempts_per_number=None, attempts=None, window=3600.0, total=None)"
@@ -343,7 +329,7 @@ def test_the_defaults_guard_nothing():
         ("window", [0, 0.0, -1.0, float("inf"), float("nan"), 10**400, True, "60", None]),
     ],
 )
-def test_a_setting_that_is_wrong_is_refused_by_name(setting, values):
+def test_setting_that_is_wrong_is_refused_by_name(setting, values):
     for value in values:
         with pytest.raises(InvalidConfiguration) as caught:
             SpendGuard(**{setting: value})
@@ -352,7 +338,7 @@ def test_a_setting_that_is_wrong_is_refused_by_name(setting, values):
         traceback.TracebackException.from_exception(caught.value, capture_locals=True)
 
 
-def test_a_wrong_prefix_is_not_echoed():
+def test_prefix_that_is_wrong_is_not_echoed():
     with pytest.raises(InvalidConfiguration) as caught:
         SpendGuard(allowed_prefixes=["34", "34 666 666 111"])
     assert "666" not in str(caught.value)

@@ -79,8 +79,9 @@ def expected(guard, entries, number, now):
     return None
 
 
-def run(guard, schedule, start):
-    """Run a schedule, each answer against the model's, and give what was admitted."""
+@PROPERTY
+@given(guards, steps, starts)
+def test_guard_answers_as_the_model(guard, schedule, start):
     account, entries, now = guard.open(), [], start
     for step, pause, what in schedule:
         now += pause
@@ -94,56 +95,7 @@ def run(guard, schedule, start):
             account.give_back(entries[what].admission, attempted=step == "not sent")
             entries[what].attempted &= entries[what].given_back or step == "not sent"
             entries[what].given_back = True
-        bounded(guard, account)
-    return [entry for entry in entries if not entry.given_back]
-
-
-def bounded(guard, account):
-    """What is kept never exceeds what the limits allow."""
-    for kind, limit in account._limits:
-        assert len(limit._recent) == (0 if kind is FailureKind.TOTAL_LIMIT else sum(limit._by_key.values()))
-        assert 0 not in limit._by_key.values()
-        assert max(limit._by_key.values(), default=0) <= limit._most
-
-
-@PROPERTY
-@given(guards, steps, starts)
-def test_every_answer_is_the_models(guard, schedule, start):
-    run(guard, schedule, start)
-
-
-@PROPERTY
-@given(guards, steps, starts)
-def test_no_stretch_of_a_window_holds_more_than_a_limit(guard, schedule, start):
-    sent = run(guard, schedule, start)
-    for first in sent:
-        # The stretches that begin with an admission: no other holds more.
-        stretch = [entry for entry in sent if first.at <= entry.at < first.at + WINDOW]
-        assert guard.per_client is None or len(stretch) <= guard.per_client
-        for prefix in {prefix_of(guard, entry.number) for entry in stretch}:
-            same = [entry for entry in stretch if prefix_of(guard, entry.number) == prefix]
-            assert guard.per_prefix is None or len(same) <= guard.per_prefix
-    assert guard.total is None or len(sent) <= guard.total
-
-
-@PROPERTY
-@given(guards, steps, steps, starts)
-def test_what_is_given_back_leaves_no_trace(guard, schedule, detour, start):
-    """A detour whose every admission is given back changes no answer after it."""
-    straight, around = guard.open(), guard.open()
-    now = start
-    for step, pause, what in schedule:
-        now += pause
-        for _, _, number in detour if step == "admit" else ():
-            answer = around.admit(NUMBERS[number % 6] if isinstance(number, int) else number, now)
-            if isinstance(answer, Admission):
-                around.give_back(answer)
-        if step == "admit":
-            assert type(straight.admit(what, now)) is type(around.admit(what, now))
-    last = Admission(NUMBERS[0], "34", now)
-    for (_, one), (_, other) in zip(straight._limits, around._limits, strict=True):
-        assert one.is_reached(last) is other.is_reached(
-            last
-        )  # which also forgets what the window has left behind
-        assert len(one._recent) == len(other._recent)
-        assert one._by_key == other._by_key
+        for count in account._counts:  # the limits bound the memory
+            assert len(count.recent) == (0 if count.limit.window is None else sum(count.by_scope.values()))
+            assert 0 not in count.by_scope.values()
+            assert max(count.by_scope.values(), default=0) <= count.limit.most

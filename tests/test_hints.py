@@ -30,7 +30,7 @@ def callables_of(name, thing):
     if inspect.isclass(thing):
         for member_name, member in inspect.getmembers(thing):
             called = member.fget if isinstance(member, property) else member
-            # The client makes a batch: its constructor is no one's to call.
+            # The client makes a batch, and callers do not.
             made = member_name == "__init__" and thing is not gateway360_async.Batch
             if inspect.isfunction(called) and (made or not member_name.startswith("_")):
                 yield f"{name}.{member_name}", called
@@ -58,7 +58,7 @@ def test_type_hints_of_each_public_callable_can_be_read():
 
 
 @pytest.mark.parametrize("name", ["disposition", "unwrap"])
-def test_text_of_a_member_describes_all_results_and_not_the_first(name):
+def test_text_of_a_member_describes_all_results(name):
     members = [getattr(one, name, None) for one in (Ok, ApiError, TransportFailure, Skipped)]
     # A failure's disposition is a field.
     texts = {inspect.getdoc(one) for one in members if inspect.isfunction(one) or isinstance(one, property)}
@@ -71,7 +71,7 @@ def test_signature_shows_the_default_values(policy):
     assert "NOTHING" not in str(inspect.signature(policy))
 
 
-def test_default_values_of_each_public_class_are_written_where_editors_look():
+def test_default_values_are_written_where_editors_look():
     """An editor shows the text after `default=`, and a function of ours by its name: `per_number: int | None = _limit()`."""
     classes = {thing for _, thing in public_callables() if attrs.has(thing)}
     assert SpendGuard in classes

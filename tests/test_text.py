@@ -1,8 +1,8 @@
 """Characters that people type: digits of any script, invisible ones, dashes, and their names."""
 
-import pytest
+from cases import each
 
-from gateway360_async._text import (
+from gateway360_async._numbers._characters import (
     ascii_digit,
     ascii_form,
     has_lone_surrogate,
@@ -12,65 +12,42 @@ from gateway360_async._text import (
     name_character,
 )
 
-
-@pytest.mark.parametrize(
-    ("ch", "digit"), [("7", "7"), ("\u0667", "7"), ("\uff17", "7"), ("\u096d", "7"), ("\U0001d7d5", "7")]
-)
-def test_ascii_digit_of_any_script_is_mapped(ch, digit):
-    assert ascii_digit(ch) == digit
+DIRECTIONS = [*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F]
 
 
-@pytest.mark.parametrize("ch", ["a", " ", "\u00b2", "\u2466", "\u2166", "\u00bd", "\u4e03", "\ud800"])
-def test_ascii_digit_of_no_decimal_is_empty(ch):
-    assert ascii_digit(ch) == ""
+def test_ascii_digit_of_any_script_is_mapped():
+    assert {ascii_digit(ch) for ch in "7\u0667\uff17\u096d\U0001d7d5"} == {"7"}
+    assert {ascii_digit(ch) for ch in "a \u00b2\u2466\u2166\u00bd\u4e03\ud800"} == {""}
 
 
-@pytest.mark.parametrize(
-    ("ch", "form"),
-    [("\uff21", "A"), ("\uff5a", "z"), ("\uff0b", "+"), ("\uff0d", "-"), ("A", "A"), ("\u0410", "\u0410")],
-)
-def test_ascii_form_narrows_full_width_alone(ch, form):
-    assert ascii_form(ch) == form
+def test_ascii_form_narrows_full_width_alone():
+    assert "".join(map(ascii_form, "\uff21\uff5a\uff0b\uff0dA\u0410")) == "Az+-A\u0410"
 
 
-def test_is_format_covers_what_phones_and_chats_add():
-    marks = [
-        *range(0x202A, 0x202F),
-        *range(0x2066, 0x206A),
-        0x200B,
-        0x200E,
-        0x200F,
-        0xAD,
-        0xFE0F,
-        0xFEFF,
-        0xE0101,
-    ]
-    assert [hex(mark) for mark in marks if not is_format(chr(mark))] == []
-    assert not any(map(is_format, "a1 -+.\n\u00a0\u2010\u0301"))
-
-
-def test_is_space_covers_unicode_spaces_and_line_ends():
-    assert all(map(is_space, " \t\n\r\v\f\x85\u00a0\u1680\u2007\u2009\u202f\u205f\u3000\u2028\u2029"))
-    assert not any(map(is_space, "a-\u200b\x1c\x1f\0"))
-
-
-def test_is_dash_covers_hyphens_dashes_and_minus():
-    assert all(map(is_dash, "-\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2043\ufe63\uff0d"))
-    assert not any(map(is_dash, "a1 _.~\u00ad"))
-
-
-def test_has_lone_surrogate_tells_halves_from_whole_characters():
-    assert has_lone_surrogate("a\ud83c")
-    assert not has_lone_surrogate("a\U0001f355")
-
-
-@pytest.mark.parametrize(
-    ("ch", "named"),
+@each(
+    ("kind", "members", "others"),
     [
-        ("\u00b2", "U+00B2 SUPERSCRIPT TWO at position 5"),
-        ("\0", "U+0000 at position 5"),
-        ("\U0001f355", "U+1F355 SLICE OF PIZZA at position 5"),
+        (
+            is_format,
+            [*map(chr, DIRECTIONS), *"\u200b\xad\ufe0f\ufeff\U000e0101"],
+            "a1 -+.\n\u00a0\u2010\u0301",
+        ),
+        (
+            is_space,
+            " \t\n\r\v\f\x85\u00a0\u1680\u2007\u2009\u202f\u205f\u3000\u2028\u2029",
+            "a-\u200b\x1c\x1f\0",
+        ),
+        (is_dash, "-\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2043\ufe63\uff0d", "a1 _.~\u00ad"),
+        (has_lone_surrogate, ["a\ud83c", "\udfff"], ["a\U0001f355", ""]),
     ],
+    ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_name_character_gives_code_point_name_and_position(ch, named):
-    assert name_character(ch, 5) == named
+def test_kind_of_character_has_its_members_and_no_others(kind, members, others):
+    assert [ascii(ch) for ch in members if not kind(ch)] == []
+    assert [ascii(ch) for ch in others if kind(ch)] == []
+
+
+def test_name_character_gives_code_point_name_and_position():
+    assert name_character("\u00b2", 5) == "U+00B2 SUPERSCRIPT TWO at position 5"
+    assert name_character("\0", 5) == "U+0000 at position 5"
+    assert name_character("\U0001f355", 5) == "U+1F355 SLICE OF PIZZA at position 5"

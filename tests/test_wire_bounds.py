@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway360_async._json import _BRACKET
-from gateway360_async._wire import MAX_ANSWER_BYTES, decode
+from gateway360_async._operations import MAX_ANSWER_BYTES, decode
+from gateway360_async._operations._json import _BRACKET
 
 PROPERTY = settings(deadline=None, max_examples=300, derandomize=True)
 
@@ -90,7 +90,7 @@ def sized(build, size):
 
 @hostile
 @pytest.mark.parametrize("http_status", [200, 404])
-def test_the_memory_of_a_hostile_answer_is_a_small_multiple_of_it(build, http_status):
+def test_memory_of_a_hostile_answer_is_a_small_multiple(build, http_status):
     body = sized(build, MAX_ANSWER_BYTES)
     decode(200, {}, b'{"status":"error"}')  # what is imported and built once does not count
     tracemalloc.start()
@@ -136,7 +136,7 @@ def steps(body):
 
 
 @hostile
-def test_the_steps_of_a_hostile_answer_grow_no_faster_than_it(build):
+def test_steps_of_a_hostile_answer_grow_no_faster_than_it(build):
     decode(200, {}, b'{"status":"error"}')
     half, whole = (steps(sized(build, size)) for size in (MAX_ANSWER_BYTES // 2, MAX_ANSWER_BYTES))
     assert whole <= 2 * half + 200
@@ -145,8 +145,8 @@ def test_the_steps_of_a_hostile_answer_grow_no_faster_than_it(build):
 
 @PROPERTY
 @given(st.text('"\\[]{}a\n\U0001f355', max_size=40))
-def test_the_scan_for_brackets_never_looks_at_a_character_twice(text):
-    """Where a scan begins to read a string, it has a match: it never comes back to look for another.
+def test_scan_for_brackets_never_reads_a_character_twice(text):
+    """When a scan begins to read a string, it has a match: it never comes back to look for another.
 
     A match that could fail after reading on would make the scan quadratic, inside one call of a C function,
     where no trace event would show it.
@@ -154,11 +154,11 @@ def test_the_scan_for_brackets_never_looks_at_a_character_twice(text):
     assert _BRACKET.match(f'"{text}') is not None
     end = 0
     for match in _BRACKET.finditer(text):
-        # What is between two matches was given up at its first character: none of them can begin a match.
+        # The text between two matches was given up at its first character: none of them can begin a match.
         assert not set(text[end : match.start()]) & set('"[]{}')
         end = match.end()
 
 
-def test_an_answer_that_is_too_long_is_not_even_looked_at():
+def test_answer_that_is_too_long_is_not_even_looked_at():
     long = filled(b"{}", 10 * MAX_ANSWER_BYTES)
     assert steps(long) == steps(filled(b"{}", MAX_ANSWER_BYTES + 1))

@@ -19,13 +19,13 @@ from types import TracebackType
 from typing import Any, Final, Literal, Protocol, Self, TypeAlias, cast
 
 from .._aio import shield_until_done
-from .._error_ids import ErrorId
-from .._errors import InvalidConfiguration, InvalidRequest, StoreError
-from .._payloads import PinRequest
+from .._exceptions import InvalidConfiguration, InvalidRequest, StoreError
+from .._models import PinRequest
 from .._results import (
     ApiError,
     BatchResult,
     Disposition,
+    ErrorId,
     FailureKind,
     Ok,
     Skipped,

@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from typing import Final, cast
 
-from .._errors import InvalidConfiguration
+from .._exceptions import InvalidConfiguration
 
 __all__ = ["InputReader"]
 

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeAlias
 
-from .._errors import StoreError
-from .._payloads import PinRequest
+from .._exceptions import StoreError
+from .._models import PinRequest
 from .._results import (
     BatchResult,
     FailureKind,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from .._errors import InvalidConfiguration, InvalidRequest
-from .._payloads import PinRequest, checked_idempotency_key
+from .._config import checked_concurrency
+from .._exceptions import InvalidConfiguration, InvalidRequest
+from .._models import PinRequest, checked_idempotency_key
+from .._operations import REQUEST_PIN
 from .._results import PinResult
 from .._runner._core import ClientCore
-from .._settings import checked_concurrency
 from ._batch import Batch
 from ._input import InputReader
 
@@ -56,7 +57,7 @@ def make_batch(
         def send(
             request: PinRequest, is_halted: Callable[[], bool], permit: float | None
         ) -> Awaitable[PinResult]:
-            call = core.begin(request, force=force)
+            call = core.begin(REQUEST_PIN, request, force=force)
             call.is_halted, call.permit = is_halted, permit
             return flight.send_in_batch(call, share=share)
 
@@ -72,7 +73,7 @@ def make_batch(
     from ._rows import RowClaims  # noqa: PLC0415
 
     def send_leased(request: PinRequest, is_halted: Callable[[], bool], lease: Lease) -> Awaitable[PinResult]:
-        call = core.begin(request, force=force, key=lease.claim.token)
+        call = core.begin(REQUEST_PIN, request, force=force, key=lease.claim.token)
         call.is_halted, call.lease, call.permit = is_halted, lease, lease.permit
         return flight.send_in_batch(call, share=False)
 

@@ -10,8 +10,8 @@ from typing import Final, Self
 
 import attrs
 
-from .._errors import StoreError
-from .._payloads import PinRequest
+from .._exceptions import StoreError
+from .._models import PinRequest
 from .._runner._keys import KeyBuilder
 from .._runner._session import StoreSession
 from ..stores._base import Record

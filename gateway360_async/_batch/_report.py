@@ -6,9 +6,17 @@ from collections import Counter
 
 import attrs
 
-from .._error_ids import ErrorId
-from .._payloads import PinRequest
-from .._results import ApiError, BatchResult, Disposition, FailureKind, Ok, SkipReason, TransportFailure
+from .._models import PinRequest
+from .._results import (
+    ApiError,
+    BatchResult,
+    Disposition,
+    ErrorId,
+    FailureKind,
+    Ok,
+    SkipReason,
+    TransportFailure,
+)
 
 __all__ = ["BatchItem", "BatchReport", "Counters"]
 

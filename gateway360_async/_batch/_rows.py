@@ -14,9 +14,9 @@ from typing import Final, cast
 
 import attrs
 
-from .._errors import StoreError
+from .._exceptions import StoreError
 from .._guard import Refusal
-from .._payloads import PinRequest
+from .._models import PinRequest
 from .._results import BatchResult, Disposition, FailureKind, PinResult, Skipped, SkipReason
 from .._runner._keys import KeyBuilder, is_gone
 from .._runner._permits import Permits

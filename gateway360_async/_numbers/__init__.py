@@ -1,9 +1,9 @@
-"""Phone numbers: from what people type to the digits that go on the wire. One place reads them for everything.
+"""Phone numbers: from the text that people type to the digits that go on the wire.
 
 Invariants:
 
 - A text is understood as the number that was meant, or refused. It never becomes another number.
-- The quick way says yes or nothing. Where it says nothing, `phonenumbers` decides.
+- The quick way says yes or nothing. After nothing, `phonenumbers` decides.
 - `phonenumbers` is imported for the first reader, and a calling code's metadata with its first number: importing all of
   it takes a quarter of a second, which no busy loop may pay.
 - No text that is made here holds a whole number.

@@ -1,8 +1,7 @@
-"""National numbering plans: what is needed of libphonenumber's metadata, compiled for the plans that are met.
+"""National numbering plans: libphonenumber's metadata, compiled for the calling codes that are met.
 
-`phonenumbers` takes 15 to 40 µs to say what a number is, and a batch has less time than that. So each calling code has
-one plan here, made for its first number, that says the same from patterns that were compiled once. The tests compare
-every plan with `phonenumbers`, over all calling codes.
+`phonenumbers` takes 15 to 40 µs to say what a number is, and a batch has less time than that. The tests compare every
+plan with it, over all calling codes.
 """
 
 from __future__ import annotations
@@ -15,24 +14,13 @@ from typing import TYPE_CHECKING, Final, cast
 if TYPE_CHECKING:
     from phonenumbers import PhoneMetadata, PhoneNumber, PhoneNumberDesc
 
-__all__ = [
-    "REGION_EXPECTED",
-    "Home",
-    "Plan",
-    "calling_code",
-    "home_of",
-    "ordinary_kind",
-    "plan_by_code",
-    "plan_of",
-    "region_of",
-    "region_problem",
-]
-
 REGION_EXPECTED: Final = "an ISO 3166 code of two letters, such as 'ES', or None for no region"
 NO_REGION: Final = "001"
-"""What libphonenumber calls the region of a calling code that belongs to none, such as +800: the world."""
+"""The region, in libphonenumber, of a calling code that belongs to none, such as +800: the world."""
 _MEANT: Final = {"UK": "GB", "EL": "GR"}
-"""What people write where ISO 3166 has another code."""
+"""Codes that people write where ISO 3166 has another."""
+_NEVER: Final = "(?!)"
+"""A pattern that matches nothing."""
 
 # In the order in which libphonenumber looks for them. A number that fits the patterns of both mobiles and fixed lines can
 # be either, and receive an SMS: it counts as a mobile here.
@@ -59,65 +47,50 @@ class _Region:
         self.name = metadata.id
         self.leading = None if metadata.leading_digits is None else re.compile(metadata.leading_digits)
         self._metadata = metadata
-        self._by_length: dict[int, re.Pattern[str] | None] = {}
+        self._by_length: dict[int, re.Pattern[str]] = {}
 
     def kind(self, national: str) -> str | None:
-        """Give the kind of line of a national number; `None`: it is not valid here."""
+        """Return the kind of line of a national number; `None`: it is not valid here."""
         length = len(national)
-        try:
-            pattern = self._by_length[length]
-        except KeyError:
-            pattern = self._by_length[length] = self._compiled(length)
-        match = None if pattern is None else pattern.fullmatch(national)
+        pattern = self._by_length.get(length)
+        if pattern is None:
+            pattern = self._by_length[length] = re.compile(self.pattern(length))
+        match = pattern.fullmatch(national)
         return None if match is None else match.lastgroup
 
-    def _compiled(self, length: int) -> re.Pattern[str] | None:
-        pattern = self.pattern(length)
-        return None if pattern is None else re.compile(pattern)
-
-    def pattern(self, length: int) -> str | None:
-        """Make the pattern of the numbers of a length, with a group for each kind of line; `None`: there are none."""
+    def pattern(self, length: int) -> str:
         metadata = self._metadata
         general = _pattern_of(metadata.general_desc, length)
-        if general is None:
-            return None
         same = metadata.same_mobile_and_fixed_line_pattern
-        kinds: list[str] = []
-        for kind in _KINDS:
-            of = "fixed_line" if same and kind == "mobile" else kind
-            pattern = _pattern_of(getattr(metadata, of), length)
-            if pattern is not None:
-                kinds.append(f"(?P<{kind}>{pattern})")
-        return f"(?=(?:{general})$)(?:{'|'.join(kinds)})" if kinds else None
+        kinds = {kind: "fixed_line" if same and kind == "mobile" else kind for kind in _KINDS}
+        groups = {kind: _pattern_of(getattr(metadata, of), length) for kind, of in kinds.items()}
+        named = "|".join(f"(?P<{kind}>{pattern})" for kind, pattern in groups.items() if pattern)
+        return f"(?=(?:{general})$)(?:{named})" if general and named else _NEVER
 
 
 def _pattern_of(described: PhoneNumberDesc | None, length: int) -> str | None:
     if described is None or (described.possible_length and length not in described.possible_length):
         return None
-    return described.national_number_pattern or None
+    return described.national_number_pattern
 
 
 class Plan:
-    """The numbers of one calling code.
-
-    Args:
-        code: The calling code.
-    """
+    """The numbers of one calling code."""
 
     __slots__ = ("_lengths", "_names", "_prefix", "_regions", "code")
 
     def __init__(self, code: int) -> None:
-        from phonenumbers import COUNTRY_CODE_TO_REGION_CODE  # noqa: PLC0415  # see `_reader`
+        from phonenumbers import COUNTRY_CODE_TO_REGION_CODE  # noqa: PLC0415  # see the package's text
 
         self.code = str(code)
         self._names = COUNTRY_CODE_TO_REGION_CODE[code]
         # Made as they are looked at: +1 has 25 regions, and nearly all of its numbers are of the first.
         self._regions = [_Region(main := _metadata(code, self._names[0]))]
         self._lengths = frozenset(() if main.general_desc is None else main.general_desc.possible_length)
-        self._prefix = _compiled(main.national_prefix_for_parsing)
+        self._prefix = re.compile(main.national_prefix_for_parsing or _NEVER)
 
     def find(self, national: str) -> tuple[str | None, str | None]:
-        """Give the region of a national number, as far as it can be told, and its kind of line if it is valid."""
+        """Return the region of a national number, as far as it can be told, and its kind of line if it is valid."""
         regions = self._regions
         if len(self._names) == 1:
             return regions[0].name, regions[0].kind(national)
@@ -133,31 +106,23 @@ class Plan:
         return None, None
 
     def kind_of_ordinary(self, digits: str) -> str | None:
-        """Give the kind of line of an international number that certainly is valid, and has nothing to be removed."""
+        """Return the kind of line of an international number that certainly is valid, and has nothing to be removed."""
         national = digits[len(self.code) :]
         if len(national) not in self._lengths or not self.keeps(national):
             return None
         return self.find(national)[1]
 
-    def ordinary(self, length: int) -> re.Pattern[str] | None:
-        """Make the pattern of most international numbers of a length, whose group is their kind of line.
-
-        Numbers that it does not match can be valid all the same, as those of a region which shares its calling code.
-        """
-        first = self._regions[0]
-        national = length - len(self.code)
-        pattern = first.pattern(national) if national in self._lengths else None
-        if pattern is None or first.leading is not None:
-            return None
-        kept = "" if self._prefix is None else f"(?!{self._prefix.pattern})"
-        return re.compile(f"{self.code}{kept}{pattern}", re.ASCII)
+    def ordinary(self, length: int) -> re.Pattern[str]:
+        """Return the pattern of most, not all, international numbers of a length; its group is their kind of line."""
+        first, national = self._regions[0], length - len(self.code)
+        if national not in self._lengths or first.leading is not None:
+            return re.compile(_NEVER)
+        return re.compile(f"{self.code}(?!{self._prefix.pattern}){first.pattern(national)}", re.ASCII)
 
     def keeps(self, national: str) -> bool:
-        """Whether nothing can be removed from the front of a national number."""
         return not strips(self._prefix, national)
 
     def length_problem(self, number: PhoneNumber) -> str | None:
-        """Say why a number is not possible for its country."""
         from phonenumbers import ValidationResult, is_possible_number_with_reason  # noqa: PLC0415
 
         reason = is_possible_number_with_reason(number)
@@ -170,30 +135,24 @@ class Plan:
 
 
 class Home:
-    """A region whose national numbers are understood.
-
-    Args:
-        region: Its code, which exists.
-    """
+    """A region whose national numbers are understood."""
 
     __slots__ = ("_exit", "_plan", "_prefix", "region")
 
     def __init__(self, region: str) -> None:
-        from phonenumbers import country_code_for_region  # noqa: PLC0415  # see `_reader`
+        from phonenumbers import country_code_for_region  # noqa: PLC0415  # see the package's text
 
         self.region = region
         code = country_code_for_region(region)
         metadata = _metadata(code, region)
         self._plan = plan_by_code(code)
-        self._prefix = _compiled(metadata.national_prefix_for_parsing)
-        self._exit = _compiled(metadata.international_prefix)
+        self._prefix = re.compile(metadata.national_prefix_for_parsing or _NEVER)
+        self._exit = re.compile(metadata.international_prefix or _NEVER)
 
     def leaves(self, digits: str, but_for: Collection[str]) -> bool:
-        """Whether digits certainly are no national number, nor one that is dialled to go abroad.
+        """Whether digits without a plus certainly are no national number, nor one that is dialled to go abroad.
 
-        Args:
-            digits: The digits, without a plus.
-            but_for: Kinds of lines that are not meant where the digits begin with this region's own calling code.
+        Numbers that begin with this region's calling code are no lines of the kinds `but_for`.
         """
         if strips(self._exit, digits) or strips(self._prefix, digits):
             return False
@@ -206,42 +165,32 @@ class Home:
 
     def lacks_trunk_prefix(self, number: PhoneNumber, digits: str) -> bool:
         """Whether a national number is written without the prefix that numbers are written with here."""
-        from phonenumbers import (  # noqa: PLC0415  # see `_reader`
-            PhoneNumberFormat,
-            format_number,
-            national_significant_number,
-            normalize_digits_only,
-        )
+        import phonenumbers  # noqa: PLC0415  # see the package's text
 
-        written = normalize_digits_only(format_number(number, PhoneNumberFormat.NATIONAL))
-        return digits == national_significant_number(number) != written
+        written = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.NATIONAL)
+        significant = phonenumbers.national_significant_number(number)
+        return digits == significant != phonenumbers.normalize_digits_only(written)
 
 
-def strips(prefix: re.Pattern[str] | None, digits: str) -> bool:
+def strips(prefix: re.Pattern[str], digits: str) -> bool:
     """Whether a prefix may be removed from digits. Some are optional in their own pattern, and match nothing."""
-    match = None if prefix is None else prefix.match(digits)
+    match = prefix.match(digits)
     return match is not None and bool(match.end() or match.lastindex)
 
 
-def _compiled(pattern: str | None) -> re.Pattern[str] | None:
-    return re.compile(pattern) if pattern else None
-
-
 def _metadata(code: int, region: str) -> PhoneMetadata:
-    from phonenumbers import PhoneMetadata  # noqa: PLC0415  # see `_reader`
+    from phonenumbers import PhoneMetadata  # noqa: PLC0415  # see the package's text
 
     # Of every code and region that it lists, it has them.
     return cast("PhoneMetadata", PhoneMetadata.metadata_for_region_or_calling_code(code, region))
 
 
 home_of: Final = cache(Home)
-"""Give a region's, made for its first use."""
 
-_plans: Final[dict[str, Plan | None]] = {}
+_plans: Final[dict[str, Plan]] = {}
 
 
 def plan_by_code(code: int) -> Plan:
-    """Give the plan of a calling code that exists."""
     plan = _plans.get(str(code))
     if plan is None:
         plan = _plans[str(code)] = Plan(code)
@@ -249,62 +198,49 @@ def plan_by_code(code: int) -> Plan:
 
 
 def plan_of(digits: str) -> Plan | None:
-    """Give the plan of an international number; `None`: it begins with no calling code that there is."""
+    """Return the plan of an international number; `None`: it begins with no calling code that there is."""
     plan = _plans.get(digits[:2]) or _plans.get(digits[:3]) or _plans.get(digits[:1])
-    return plan or _first_met(digits)
+    if plan is not None or digits.startswith("0"):
+        return plan
+    from phonenumbers import COUNTRY_CODE_TO_REGION_CODE  # noqa: PLC0415  # see the package's text
 
-
-_ordinary: Final[dict[str, dict[int, re.Pattern[str] | None]]] = {}
-
-
-def ordinary_kind(text: str) -> str | None:
-    """Give the kind of line of most international numbers that are valid as they stand, in half a microsecond.
-
-    Args:
-        text: Anything.
-
-    Returns:
-        The kind, which is certain; `None` says nothing.
-    """
-    try:
-        pattern = _ordinary[text[:3]][len(text)]
-    except KeyError:
-        pattern = _ordinary_pattern(text)
-    match = None if pattern is None else pattern.fullmatch(text)
-    return None if match is None else match.lastgroup
-
-
-def _ordinary_pattern(text: str) -> re.Pattern[str] | None:
-    if not 7 <= len(text) <= 15 or not (text.isascii() and text.isdigit()):
-        return None
-    plan = plan_of(text)
-    pattern = None if plan is None else plan.ordinary(len(text))
-    return _ordinary.setdefault(text[:3], {}).setdefault(len(text), pattern)
-
-
-def _first_met(digits: str) -> Plan | None:
-    from phonenumbers import COUNTRY_CODE_TO_REGION_CODE  # noqa: PLC0415  # see `_reader`
-
-    codes = () if digits.startswith("0") else [int(digits[:length]) for length in (1, 2, 3)]
+    codes = (int(digits[:length]) for length in (1, 2, 3))
     return next((plan_by_code(code) for code in codes if code in COUNTRY_CODE_TO_REGION_CODE), None)
 
 
+_ordinary: Final[dict[str, dict[int, re.Pattern[str]]]] = {}
+
+
+def ordinary_kind(text: str) -> str | None:
+    """Return the kind of line of most international numbers that are valid as they stand; `None` says nothing."""
+    try:
+        pattern = _ordinary[text[:3]][len(text)]
+    except KeyError:
+        if not 7 <= len(text) <= 15 or not (text.isascii() and text.isdigit()):
+            return None
+        plan = plan_of(text)
+        pattern = re.compile(_NEVER) if plan is None else plan.ordinary(len(text))
+        _ordinary.setdefault(text[:3], {})[len(text)] = pattern
+    match = pattern.fullmatch(text)
+    return None if match is None else match.lastgroup
+
+
 def calling_code(digits: str) -> str:
-    """Give the calling code that an international number begins with; three digits where there is no such code."""
+    """Return the calling code that an international number begins with; three digits where there is no such code."""
     plan = plan_of(digits)
     return digits[:3] if plan is None else plan.code
 
 
 def region_of(digits: str) -> str | None:
-    """Give the region of an international number, as far as it can be told from its digits."""
+    """Return the region of an international number, as far as it can be told from its digits."""
     plan = plan_of(digits)
     region = None if plan is None else plan.find(digits[len(plan.code) :])[0]
     return None if region == NO_REGION else region
 
 
 def region_problem(region: object) -> str | None:
-    """Say why something is no region's code, in upper or lower case."""
-    from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, SUPPORTED_REGIONS  # noqa: PLC0415  # see `_reader`
+    """Say why a value is no region's code, in upper or lower case; `None`: it is one."""
+    from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, SUPPORTED_REGIONS  # noqa: PLC0415  # see the package's text
 
     if not isinstance(region, str):
         return f"is of type {type(region).__name__}"

@@ -1,7 +1,6 @@
-"""Reading: one choice of region and lines, and what its numbers are."""
+"""The reader of numbers, for one choice of region and lines."""
 
-
-# The annotations are for users' type checkers; the checks are for everybody else at run time.
+# The annotations are for users' type checkers; the checks are for all others at run time.
 # pyright: reportUnnecessaryIsInstance=false
 
 from __future__ import annotations
@@ -10,8 +9,8 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, cast
 
-from .._errors import InvalidConfiguration, InvalidRequest, without_arguments
-from ._cleaning import NUMBER_EXPECTED, cleaned, refused
+from .._exceptions import InvalidConfiguration, InvalidRequest, kind_of, without_arguments, wrong_type
+from ._cleaning import cleaned, refused
 from ._plans import (
     NO_REGION,
     REGION_EXPECTED,
@@ -26,17 +25,6 @@ from ._plans import (
 
 if TYPE_CHECKING:
     from phonenumbers import PhoneNumber
-
-__all__ = [
-    "LineTypes",
-    "Msisdn",
-    "NumberReader",
-    "checked_before",
-    "checked_line_types",
-    "number_reader",
-    "parse_msisdn",
-    "read_number",
-]
 
 LineTypes: TypeAlias = Literal["sms", "any"]
 """Which lines a number may be of: those that receive SMS, or any."""
@@ -71,8 +59,6 @@ class MsisdnOfAnyLine(Msisdn):
 
 
 class _Reading(NamedTuple):
-    """What a text was found to be."""
-
     digits: str
     plan: Plan
     region: str | None
@@ -81,12 +67,7 @@ class _Reading(NamedTuple):
 
 
 class NumberReader:
-    """Reads numbers, for one region and choice of lines.
-
-    Args:
-        region: The region whose national numbers are understood, such as `"ES"`; `None`: none are.
-        line_types: Whether only lines that receive SMS may be sent to, or any.
-    """
+    """Reads numbers, for one region (or none) whose national numbers are understood and one choice of lines."""
 
     __slots__ = ("_any", "_home", "_mark", "_not_meant", "line_types", "region")
 
@@ -100,11 +81,13 @@ class NumberReader:
         plan_by_code(1)  # imports phonenumbers now, rather than in the middle of a batch
 
     def read(self, value: object) -> str:
-        """Read a number. Raises `InvalidRequest`, with this frame and so the number: see `without_arguments`."""
+        """Read a number. Raises `InvalidRequest`, with this frame and so the number: see `read_number`."""
         if type(value) is Msisdn or (self._any and isinstance(value, Msisdn)):
             return value
         if not isinstance(value, str):
-            raise refused(*_no_text(value))
+            if value is None:
+                raise refused("is missing")
+            raise wrong_type("msisdn", value, "a number as text, such as '+34666666111'")
         if self._home is None and (kind := ordinary_kind(value)) is not None and kind not in self._not_meant:
             return self._mark(value)
         if value.isascii() and value.isdigit() and self._is_plain(value):
@@ -121,12 +104,7 @@ class NumberReader:
         if self._home is None or not isinstance(value, str) or isinstance(value, Msisdn):
             return False
         digits, international, _ = cleaned(value, national=True)
-        if international or self._is_plain(digits):
-            return False
-        national, abroad = self._home_reading(digits), _valid_abroad(digits)
-        if national is None or abroad is None or national.digits == abroad.digits:
-            return False
-        return not self._means_abroad(national, abroad)
+        return not international and not self._is_plain(digits) and all(self._readings(digits))
 
     def _is_plain(self, digits: str) -> bool:
         """Whether digits without a plus certainly are an international number that needs no change."""
@@ -136,50 +114,49 @@ class NumberReader:
     def _is_ordinary(self, digits: str) -> bool:
         """Whether international digits certainly need no change and no error."""
         kind = ordinary_kind(digits)
-        if kind is None:
-            plan = plan_of(digits)
-            kind = None if plan is None or not 7 <= len(digits) <= 15 else plan.kind_of_ordinary(digits)
-        return kind is not None and (self._any or kind not in _NO_SMS)
+        if kind is None and 7 <= len(digits) <= 15 and (plan := plan_of(digits)) is not None:
+            kind = plan.kind_of_ordinary(digits)
+        return kind is not None and kind not in self._not_meant
 
     def _international(self, digits: str, body: str) -> str:
-        """Read what a plus or 00 marks as international: it has to be possible for its country."""
+        """Read digits that a plus or 00 marks as international: they have to be possible for their country."""
         reading = _parsed(f"+{digits}", None)
         if isinstance(reading, str):
-            raise refused(reading, NUMBER_EXPECTED)
+            raise refused(reading)
         problem = reading.plan.length_problem(reading.number)
         if problem is None and not 7 <= len(reading.digits) <= 15:
             problem = f"has {len(reading.digits)} digits"
         if problem is None and reading.kind is None:
             problem = _doubt(reading, body)
         if problem is not None:
-            raise refused(problem, NUMBER_EXPECTED)
+            raise refused(problem)
         return self._of_line(reading)
 
     def _without_plus(self, digits: str) -> str:
         """Read digits that may be national, or international without a plus: valid as the one or the other."""
-        national = None if self._home is None else self._home_reading(digits)
-        abroad = _valid_abroad(digits)
-        if national is None and abroad is None:
+        national, abroad = self._readings(digits)
+        reading = national or abroad
+        if reading is None:
             raise refused(*self._why_neither(digits))
-        if national is None or abroad is None or national.digits == abroad.digits:
-            return self._of_line(national or cast("_Reading", abroad))
-        if self._means_abroad(national, abroad):
-            return self._of_line(abroad)
-        if not cast("Home", self._home).lacks_trunk_prefix(national.number, digits):
-            return self._of_line(national)
-        problem = (
-            f"can be read in two ways, as a number of {self.region} without its trunk prefix and as one of "
-            f"+{abroad.plan.code}"
-        )
-        raise refused(problem, f"+{national.plan.code}… or +{abroad.plan.code}…, whichever is meant")
+        if national and abroad and cast("Home", self._home).lacks_trunk_prefix(national.number, digits):
+            problem = (
+                f"can be read in two ways, as a number of {self.region} without its trunk prefix and as one of "
+                f"+{abroad.plan.code}"
+            )
+            raise refused(problem, f"+{national.plan.code}… or +{abroad.plan.code}…, whichever is meant")
+        return self._of_line(reading)
 
-    def _means_abroad(self, national: _Reading, abroad: _Reading) -> bool:
-        """Whether digits begin with this region's calling code: 491711234567 is 0171 1234567, and no line of 0491."""
-        return national.plan is abroad.plan and national.kind in self._not_meant
-
-    def _home_reading(self, digits: str) -> _Reading | None:
-        reading = _parsed(digits, self.region)
-        return None if isinstance(reading, str) or not _is_valid(reading) else reading
+    def _readings(self, digits: str) -> tuple[_Reading | None, _Reading | None]:
+        """Return the national and the international reading: both only where they differ, and either may be meant."""
+        national = None if self._home is None else _valid(_parsed(digits, self.region))
+        abroad = _valid_abroad(digits)
+        if national is not None and abroad is not None:
+            if national.digits == abroad.digits:
+                return national, None
+            # Digits that begin with this region's calling code: 491711234567 is 0171 1234567, and no line of 0491.
+            if national.plan is abroad.plan and national.kind in self._not_meant:
+                return None, abroad
+        return national, abroad
 
     def _why_neither(self, digits: str) -> tuple[str, str]:
         if self.region is not None:
@@ -199,35 +176,25 @@ class NumberReader:
         return self._mark(reading.digits)
 
 
-def _no_text(value: object) -> tuple[str, str]:
-    if value is None:
-        return "is missing", NUMBER_EXPECTED
-    name = type(value).__name__
-    article = "an" if name[0] in "aeiou" else "a"
-    return f"is {article} {name}", f"a number as text, such as '+34666666111', not {article} {name}"
-
-
 def _parsed(text: str, region: str | None) -> _Reading | str:
     """Have `phonenumbers` read digits, or say why it does not."""
-    import phonenumbers  # noqa: PLC0415  # see the module's text
+    import phonenumbers  # noqa: PLC0415  # see the package's text
 
-    problem = None
     try:
         number = phonenumbers.parse(text, region)
     except phonenumbers.NumberParseException as exc:
-        unknown = exc.error_type == phonenumbers.NumberParseException.INVALID_COUNTRY_CODE
-        problem = (
-            "starts with no country calling code that there is"
-            if unknown
-            else f"has {sum(map(str.isdigit, text))} digits"
-        )
-        number = None
-    if number is None or number.country_code is None:
-        return problem or "is no number"
+        if exc.error_type == phonenumbers.NumberParseException.INVALID_COUNTRY_CODE:
+            return "starts with no country calling code that there is"
+        return f"has {sum(map(str.isdigit, text))} digits"
     national = phonenumbers.national_significant_number(number)
-    plan = plan_by_code(number.country_code)
-    found, kind = plan.find(national)
-    return _Reading(f"{plan.code}{national}", plan, found, kind, number)
+    plan = plan_by_code(cast("int", number.country_code))
+    return _Reading(f"{plan.code}{national}", plan, *plan.find(national), number)
+
+
+def _valid(reading: _Reading | str) -> _Reading | None:
+    if isinstance(reading, str) or reading.kind is None or not 7 <= len(reading.digits) <= 15:
+        return None
+    return reading
 
 
 def _valid_abroad(digits: str) -> _Reading | None:
@@ -237,12 +204,7 @@ def _valid_abroad(digits: str) -> _Reading | None:
     national = digits[len(plan.code) :]
     if plan.keeps(national) and plan.find(national)[1] is None:
         return None  # as mostly: to be parsed would take 15 µs more
-    reading = _parsed(f"+{digits}", None)
-    return None if isinstance(reading, str) or not _is_valid(reading) else reading
-
-
-def _is_valid(reading: _Reading) -> bool:
-    return reading.kind is not None and 7 <= len(reading.digits) <= 15
+    return _valid(_parsed(f"+{digits}", None))
 
 
 def _doubt(reading: _Reading, body: str) -> str | None:
@@ -258,46 +220,43 @@ def _doubt(reading: _Reading, body: str) -> str | None:
 
 @lru_cache(maxsize=512)  # regions and choices of lines, as far as an application has them
 def number_reader(region: str | None, line_types: LineTypes) -> NumberReader:
-    """Give the reader of a region and a choice of lines, which were checked."""
     return NumberReader(region, line_types)
 
 
 def checked_region(
     region: object, error: type[InvalidRequest | InvalidConfiguration] = InvalidConfiguration
 ) -> str | None:
-    """Check a region, and give it in upper case. Raises the error that is given."""
-    problem = None if region is None else region_problem(region)
-    if problem is not None:
+    """Return a region in upper case, or raise the error that is given."""
+    if region is None:
+        return None
+    if (problem := region_problem(region)) is not None:
         raise error("region", problem, REGION_EXPECTED)
-    return None if region is None else cast("str", region).upper()
+    return cast("str", region).upper()
 
 
 def checked_line_types(
     line_types: object, error: type[InvalidRequest | InvalidConfiguration] = InvalidConfiguration
 ) -> LineTypes:
-    """Check a choice of lines. Raises the error that is given."""
     if line_types in ("sms", "any"):
         return line_types
-    problem = f"is {line_types!r}" if line_types is None else f"is of type {type(line_types).__name__}"
-    raise error("line_types", "is neither" if isinstance(line_types, str) else problem, _LINE_TYPES_EXPECTED)
+    problem = "is neither" if isinstance(line_types, str) else f"is {kind_of(line_types)}"
+    raise error("line_types", problem, _LINE_TYPES_EXPECTED)
 
 
 def checked_before(digits: str, line_types: LineTypes) -> str:
     """Mark digits as a number that was checked where they come from, if that can be true."""
-    return (
-        (MsisdnOfAnyLine if line_types == "any" else Msisdn)(digits)
-        if _ON_THE_WIRE.fullmatch(digits)
-        else digits
-    )
+    if _ON_THE_WIRE.fullmatch(digits) is None:
+        return digits
+    return (MsisdnOfAnyLine if line_types == "any" else Msisdn)(digits)
 
 
 read_number: Final = without_arguments(NumberReader.read)
-"""Read a number with a reader; what is raised shows no number in its frames."""
+"""Read a number with a reader; an error shows no number in its frames."""
 
 
 @without_arguments
 def parse_msisdn(text: str, *, region: str | None = None, line_types: LineTypes = "sms") -> str:
-    """Read a phone number as people type it, and give the digits that go on the wire.
+    """Read a phone number as people type it, and return the digits that go on the wire.
 
     Spaces, dots, dashes, slashes, parentheses and invisible characters are removed, digits of any script become ASCII,
     and what spreadsheets add (`="…"`, a leading apostrophe, a trailing `.0`) is dropped. A number with `+` or `00`

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .._cooldown import Cooldown
-from .._guard import Refusal, SpendGuard, may_be_an_sms, reached_gateway
-from .._secret import SecretBytes
+from .._guard import Cooldown, Refusal, SpendGuard, may_be_an_sms, reached_gateway
+from .._redaction import SecretBytes
 from ._call import InFlightCall
 
 if TYPE_CHECKING:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
-from .._lazy import httpx
-from .._payloads import PinRequest
-from .._results import ApiError, Disposition, Ok, TransportFailure
-from .._secret import Secret, SecretBytes, mask_msisdn
-from .._verification import NotVerified, Verified
+from .._config import httpx
+from .._models import PinRequest
+from .._operations import Endpoint, PinCheck
+from .._redaction import Secret
+from .._results import AnyResult, ApiError, Disposition, TransportFailure
 from ..transports import Exchange
 
 if TYPE_CHECKING:
@@ -20,49 +20,17 @@ if TYPE_CHECKING:
     from ._admission import Admission
     from ._session import Lease
 
-__all__ = ["AnyResult", "Endpoint", "InFlightCall", "Outcome", "PinCheck"]
-
-AnyResult: TypeAlias = Ok | Verified | NotVerified | ApiError | TransportFailure
-"""The result of any operation."""
+__all__ = ["InFlightCall", "Outcome"]
 
 Outcome: TypeAlias = AnyResult | Exception
 """A result, or the exception that is raised for each call that waits for it: nothing was sent then."""
-
-_Request = TypeVar("_Request", bound="PinRequest | PinCheck")
-
-
-@attrs.frozen
-class PinCheck:
-    """A PIN to verify: the payload of Verify PIN."""
-
-    msisdn: str = attrs.field(repr=mask_msisdn)
-    pin: Secret
-
-
-@attrs.frozen(eq=False)
-class Endpoint(Generic[_Request]):
-    """An operation as one client uses it.
-
-    Args:
-        name: The operation's name.
-        url: The absolute URL that it posts to.
-        encode: Makes the body of a request.
-        decode: Reads an answer, as `_wire.decode` does.
-        repeatable: Whether it may be asked again after its first byte.
-    """
-
-    name: Literal["request_pin", "verify_pin"]
-    url: str
-    encode: Callable[[_Request], SecretBytes]
-    decode: Callable[..., AnyResult]
-    repeatable: bool = True
 
 
 @attrs.define(eq=False)
 class InFlightCall:
     """The state of one call, from its arguments to its outcome. Times are the event loop's, in seconds."""
 
-    endpoint: Endpoint[Any]
+    endpoint: Endpoint
     request: PinRequest | PinCheck
     loop: asyncio.AbstractEventLoop
     started: float
@@ -127,11 +95,13 @@ class InFlightCall:
     def elapsed(self) -> float:
         return self.loop.time() - self.started
 
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        return self.endpoint.operation.secrets(self.request)
+
     def secret_values(self) -> frozenset[int]:
-        """Give the number, and a PIN of digits, as numbers."""
-        texts = [self.number]
-        if isinstance(self.request, PinCheck):
-            texts.append(self.request.pin.reveal().strip())
+        """Return the number, and secrets of digits, as numbers."""
+        texts = [self.number, *(secret.reveal().strip() for secret in self.secrets)]
         return frozenset(int(text) for text in texts if text.isascii() and text.isdigit())
 
     def record(self, result: ApiError | TransportFailure) -> None:

@@ -7,7 +7,7 @@ from typing import Final, cast
 import attrs
 
 from .._guard import GuardRules, Refusal, SpendGuard, may_be_an_sms, reached_gateway
-from .._payloads import PinRequest
+from .._models import PinRequest
 from .._results import Disposition, FailureKind, PinResult
 from ..stores._base import Answer, Claim, Completion, Count, Record, State
 from ._keys import KeyBuilder, new_token

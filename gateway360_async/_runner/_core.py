@@ -5,17 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._aio import LoopAffinity
-from .._errors import ClientClosed, InvalidConfiguration, InvalidRequest, wrong_type
-from .._guard import SpendGuard
-from .._lazy import Lazy, httpx
-from .._payloads import PinRequest, checked_idempotency_key
-from .._results import ApiError, BatchResult, Disposition, Ok, Skipped, TransportFailure
-from .._retry import RetryPolicy
-from .._secret import Secret, SecretBytes
-from .._settings import (
+from .._config import (
+    Lazy,
     checked_concurrency,
     checked_cooldown,
     checked_deadline,
@@ -24,14 +18,20 @@ from .._settings import (
     checked_timeout,
     default_timeout,
     endpoint,
+    httpx,
     read_log_level,
 )
-from .._verification import VERIFY_PATH, decode_verification, encode_verification
-from .._wire import REQUEST_PATH, decode, encoder
+from .._exceptions import ClientClosed, InvalidConfiguration, InvalidRequest, wrong_type
+from .._guard import SpendGuard
+from .._models import PinRequest, checked_idempotency_key
+from .._operations import OPERATIONS, REQUEST_PIN, Operation, PinCheck
+from .._redaction import Secret
+from .._results import ApiError, BatchResult, Disposition, Ok, Skipped, TransportFailure
+from .._retry import RetryPolicy
 from ..transports import Transport
 from ..transports._default import adapted, default_transport
 from ._admission import Admission, LocalAdmission
-from ._call import Endpoint, InFlightCall, PinCheck
+from ._call import InFlightCall
 from ._permits import Permits
 from ._runner import CallRunner
 from ._singleflight import SingleFlight
@@ -43,6 +43,8 @@ else:
     delivery, observers, stores = Lazy(".delivery"), Lazy(".observers"), Lazy(".stores")
 
 __all__ = ["ClientCore"]
+
+_Request = TypeVar("_Request", bound=PinRequest | PinCheck)
 
 
 class ClientCore:
@@ -75,8 +77,13 @@ class ClientCore:
     ) -> None:
         self._affinity = LoopAffinity("client")
         self.closed = False
-        self.url = endpoint(base_url, path_prefix, REQUEST_PATH, allow_insecure=allow_insecure)
-        verify_url = endpoint(base_url, path_prefix, VERIFY_PATH, allow_insecure=allow_insecure)
+        self._endpoints = {
+            operation: operation.at(
+                endpoint(base_url, path_prefix, operation.path, allow_insecure=allow_insecure), api_key
+            )
+            for operation in OPERATIONS
+        }
+        self.url = self._endpoints[REQUEST_PIN].url
         self._timeout = default_timeout() if timeout is None else checked_timeout(timeout)
         self.deadline = checked_deadline(deadline)
         self.concurrency = checked_concurrency(concurrency)
@@ -124,14 +131,6 @@ class ClientCore:
             store=self.session,
         )
         self.single_flight = SingleFlight(self.runner, self.notifier)
-        self._request_pin = Endpoint("request_pin", self.url, encoder(api_key), decode)
-
-        def encode_check(check: PinCheck) -> SecretBytes:
-            return encode_verification(check.msisdn, check.pin, api_key)
-
-        self._verify_pin = Endpoint(
-            "verify_pin", verify_url, encode_check, decode_verification, repeatable=False
-        )
 
     def _admission_of(self, cooldown: float | None, guard: SpendGuard | None) -> Admission | None:
         if self.session is not None:
@@ -155,7 +154,8 @@ class ClientCore:
 
     def begin(
         self,
-        request: PinRequest | PinCheck,
+        operation: Operation[_Request],
+        request: _Request,
         timeout: httpx.Timeout | float | None = None,
         deadline: float | None = None,
         *,
@@ -165,7 +165,8 @@ class ClientCore:
         """Begin a call.
 
         Args:
-            request: The payload.
+            operation: The operation.
+            request: Its payload.
             timeout: Bounds each step of an attempt; `None`: the client's.
             deadline: Seconds that the call takes at most; `None`: the client's.
             force: Whether to send even within the cooldown, and beside an identical request.
@@ -182,10 +183,8 @@ class ClientCore:
             bounds = self._timeout if timeout is None else checked_timeout(timeout)
         except InvalidConfiguration as exc:  # one call's argument, not the client's setting
             raise InvalidRequest(exc.setting, exc.problem, exc.expected) from None
-        if isinstance(request, PinCheck):
-            return InFlightCall(self._verify_pin, request, loop, loop.time(), seconds, bounds)
         return InFlightCall(
-            self._request_pin,
+            self._endpoints[operation],
             request,
             loop,
             loop.time(),
@@ -193,7 +192,7 @@ class ClientCore:
             bounds,
             key=key,
             force=force,
-            admission=self._admission,
+            admission=self._admission if operation.sends_sms else None,
         )
 
     async def resolve(self, result: BatchResult, timeout: float) -> BatchResult:

@@ -17,8 +17,8 @@ from typing import Final
 
 import attrs
 
-from .._payloads import PinRequest
-from .._wire import canonical
+from .._models import PinRequest
+from .._operations import canonical
 
 __all__ = ["KeyBuilder", "is_gone", "new_token"]
 

@@ -13,7 +13,7 @@ from typing import Final, Generic, ParamSpec, TypeVar
 import attrs
 
 from .._aio import shield_until_done
-from .._errors import Gateway360Error, StoreError
+from .._exceptions import Gateway360Error, StoreError
 
 __all__ = ["Lane", "ask_store"]
 

@@ -21,7 +21,7 @@ from typing import Final
 
 import attrs
 
-from .._errors import ClientClosed, StoreError
+from .._exceptions import ClientClosed, StoreError
 from .._rates import HORIZON, Gcra
 
 __all__ = ["HOLDS", "Permits"]

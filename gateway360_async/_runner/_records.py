@@ -11,8 +11,17 @@ from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from cattrs.strategies import configure_tagged_union
 
-from .._error_ids import ErrorId, ErrorScope, known_error_id
-from .._results import ApiError, Disposition, FailureKind, Ok, PinResult, TransportFailure
+from .._results import (
+    ApiError,
+    Disposition,
+    ErrorId,
+    ErrorScope,
+    FailureKind,
+    Ok,
+    PinResult,
+    TransportFailure,
+    known_error_id,
+)
 from ..stores._base import Answer
 
 __all__ = ["in_doubt", "is_final", "not_sent", "of_resend", "read_result", "result_of", "write_result"]

@@ -25,16 +25,15 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
-from .._errors import StoreError
-from .._payloads import PinRequest
-from .._results import ApiError, Disposition, FailureKind, Ok, TransportFailure
+from .._exceptions import StoreError
+from .._models import PinRequest
+from .._operations import MAX_ANSWER_BYTES, REQUEST_HEADERS, blanked
+from .._redaction import Secret, SecretBytes, mask_msisdn_in
+from .._results import AnyResult, ApiError, Disposition, FailureKind, Ok, TransportFailure
 from .._retry import BudgetAccount, RetryPolicy, parse_retry_after
-from .._secret import Secret, SecretBytes, mask_msisdn_in
-from .._verification import blanked
 from .._version import __version__
-from .._wire import MAX_ANSWER_BYTES, REQUEST_HEADERS
 from ..transports import Answer, Phase, Transport, TransportError, chain, scrubbed
-from ._call import AnyResult, InFlightCall, Outcome, PinCheck
+from ._call import InFlightCall, Outcome
 from ._deadlines import Deadlines
 from ._permits import HOLDS, Permits
 
@@ -200,7 +199,7 @@ class CallRunner:
         self, call: InFlightCall, result: ApiError | TransportFailure, budget: BudgetAccount | None
     ) -> float | None:
         """Record an attempt's result, and return the seconds until the next attempt; `None`: it is final."""
-        may_repeat = call.endpoint.repeatable or call.exchange.phase is Phase.UNSENT
+        may_repeat = call.endpoint.operation.repeatable or call.exchange.phase is Phase.UNSENT
         call.record(result)
         if not may_repeat:
             return None
@@ -318,7 +317,7 @@ class CallRunner:
     def _decoded(self, call: InFlightCall, answer: Answer) -> AnyResult:
         headers = answer.headers
         retry_after = headers.get("retry-after")
-        result = call.endpoint.decode(
+        result = call.endpoint.operation.decode(
             answer.http_status,
             headers,
             answer.body,
@@ -331,7 +330,9 @@ class CallRunner:
         return blanked(result, partial(self._redact, call), call.secret_values())
 
     def _redact(self, call: InFlightCall, text: str) -> str:
-        """Blank the key and the PIN out of a text that came from elsewhere, and mask the number."""
+        """Blank the key and the request's secrets out of a text that came from elsewhere, and mask the number."""
         # The number first: a PIN that is a part of it would leave a number that is not recognised as one.
         text = self._api_key.redact(mask_msisdn_in(text, call.number))
-        return call.request.pin.redact_typed(text) if isinstance(call.request, PinCheck) else text
+        for secret in call.secrets:
+            text = secret.redact_typed(text)
+        return text

@@ -21,10 +21,10 @@ from typing import Any, Final, cast
 import attrs
 
 from .._aio import shield_until_done
-from .._errors import ClientClosed, StoreError
+from .._exceptions import ClientClosed, StoreError
 from .._guard import SpendGuard
+from .._redaction import Secret
 from .._results import PinResult
-from .._secret import Secret
 from ..stores._base import Answer, Claim, Completion, Record, State, Store
 from ._claims import ClaimBuilder
 from ._keys import KeyBuilder

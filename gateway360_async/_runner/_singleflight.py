@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 import attrs
 
 from .._aio import shield_until_done
-from .._payloads import PinRequest
-from .._results import Disposition, FailureKind, PinResult, TransportFailure
-from .._secret import mask_msisdn
-from ._call import AnyResult, InFlightCall, Outcome
+from .._models import PinRequest
+from .._redaction import mask_msisdn
+from .._results import AnyResult, Disposition, FailureKind, PinResult, TransportFailure
+from ._call import InFlightCall, Outcome
 from ._runner import CallRunner
 
 if TYPE_CHECKING:
@@ -331,7 +331,9 @@ def _observed(notifier: Watch | None, send: _Send) -> _Send:
 
     async def observed(call: InFlightCall, **settings: Any) -> Any:
         endpoint = call.endpoint
-        events = call.events = CallWatch(notifier, endpoint.name, call.number, endpoint.url, call.loop.time)
+        events = call.events = CallWatch(
+            notifier, endpoint.operation.name, call.number, endpoint.url, call.loop.time
+        )
         try:
             result = await send(call, **settings)
         except BaseException as exc:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import attrs
 
 from .._aio import shield_until_done
-from .._errors import InvalidConfiguration, InvalidRequest, StoreError
+from .._exceptions import InvalidConfiguration, InvalidRequest, StoreError
 from .._guard import Refusal
-from .._payloads import PinRequest
+from .._models import PinRequest
+from .._redaction import SecretBytes
 from .._results import FailureKind, PinResult
-from .._secret import SecretBytes
 from ..stores._base import Answer, Claim, Record, State
 from ._call import InFlightCall
 from ._keys import is_gone

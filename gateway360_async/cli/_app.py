@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from gateway360_async import PinType, __version__
+from gateway360_async._config import REGION_VARIABLE, STORE_VARIABLE
 from gateway360_async._numbers import LineTypes
-from gateway360_async._settings import REGION_VARIABLE, STORE_VARIABLE
 
 from ._batch import batch
 from ._examples import examples_of

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from gateway360_async import Gateway360Client, StoreError
-from gateway360_async._repr import printable
+from gateway360_async._redaction import printable
 
 from ._console import console_on
 from ._dry_run import dry_run

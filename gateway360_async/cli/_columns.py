@@ -11,8 +11,8 @@ from typing import Final
 
 import attrs
 
-from gateway360_async._repr import printable
-from gateway360_async._text import is_format
+from gateway360_async._numbers._characters import is_format
+from gateway360_async._redaction import printable
 
 from ._csv import MalformedCell, cells_of
 from ._problems import UsageProblem

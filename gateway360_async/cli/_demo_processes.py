@@ -26,7 +26,7 @@ import typer
 
 from gateway360_async import Disposition
 from gateway360_async._batch._rows import AHEAD
-from gateway360_async._settings import API_KEY_VARIABLE, BASE_URL_VARIABLE
+from gateway360_async._config import API_KEY_VARIABLE, BASE_URL_VARIABLE
 from gateway360_async.sandbox import Sandbox
 
 from ._console import console_on

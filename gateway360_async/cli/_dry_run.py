@@ -19,11 +19,11 @@ from typing import Final
 import typer
 
 from gateway360_async import InvalidRequest, PinRequest, Skipped, SkipReason
+from gateway360_async._config import checked_sender, endpoint
+from gateway360_async._models import request_from
 from gateway360_async._numbers import calling_code, checked_region, number_reader, region_of
-from gateway360_async._payloads import request_from
-from gateway360_async._repr import printable
-from gateway360_async._settings import checked_sender, endpoint
-from gateway360_async._wire import REQUEST_PATH
+from gateway360_async._operations import REQUEST_PIN
+from gateway360_async._redaction import printable
 
 from ._columns import Header
 from ._console import console_on
@@ -48,7 +48,7 @@ _SHOWN: Final = 20
 async def dry_run(options: BatchOptions) -> int:
     """Look at every row. Gives the exit code: 0 if all are valid."""
     checked_sender(options.sender)
-    url = endpoint(options.base_url, options.path_prefix, REQUEST_PATH, allow_insecure=False)
+    url = endpoint(options.base_url, options.path_prefix, REQUEST_PIN.path, allow_insecure=False)
     apart = seconds_apart(options.rate)
     looked = _Look(options)
     began = datetime.now().astimezone()

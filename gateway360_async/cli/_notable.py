@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 
 from gateway360_async import ApiError, BatchResult, Ok, Skipped, TransportFailure
-from gateway360_async._secret import mask_msisdn
+from gateway360_async._redaction import mask_msisdn
 
 from ._stats import Fate, fate_of, why
 

@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import attrs
 
+from gateway360_async._config import STORE_VARIABLE
 from gateway360_async._numbers import LineTypes
-from gateway360_async._settings import STORE_VARIABLE
 
 __all__ = ["CONCURRENCY", "PATH_PREFIX", "BatchOptions", "argument", "file_of", "free_name", "quoted"]
 

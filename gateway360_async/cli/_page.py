@@ -9,8 +9,8 @@ from typing import TextIO
 from urllib.parse import urlsplit
 
 from gateway360_async import __version__
-from gateway360_async._settings import endpoint
-from gateway360_async._wire import REQUEST_PATH
+from gateway360_async._config import endpoint
+from gateway360_async._operations import REQUEST_PIN
 
 from ._gate import seconds_apart
 from ._notable import Notable, masked, masked_digits
@@ -76,7 +76,7 @@ def _notes(ending: Ending) -> list[str]:
 
 
 def _settings(options: BatchOptions) -> list[tuple[str, str]]:
-    gateway = endpoint(options.base_url, options.path_prefix, REQUEST_PATH, allow_insecure=False)
+    gateway = endpoint(options.base_url, options.path_prefix, REQUEST_PIN.path, allow_insecure=False)
     return [
         ("input", masked(options.input)),
         ("results", {None: "not kept", "-": "stdout"}.get(options.out) or masked(options.out or "")),

@@ -13,7 +13,7 @@ from getpass import getpass
 from typing import Final, NoReturn, cast
 
 from gateway360_async import Gateway360Error, InvalidConfiguration, InvalidRequest
-from gateway360_async._repr import printable
+from gateway360_async._redaction import printable
 
 __all__ = [
     "FAILED",

@@ -20,7 +20,7 @@ import attrs
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from gateway360_async._repr import printable
+from gateway360_async._redaction import printable
 
 from ._meanings import meaning_of
 from ._notable import NotableEntry

@@ -9,8 +9,8 @@ import attrs
 import typer
 
 from gateway360_async import Gateway360Client, Ok
+from gateway360_async._models import request_from
 from gateway360_async._numbers import LineTypes, checked_region, number_reader
-from gateway360_async._payloads import request_from
 
 from ._problems import FAILED, OK, api_key, complain
 from ._show import as_json

@@ -20,8 +20,8 @@ from itertools import chain
 from typing import Final, TextIO
 
 from gateway360_async import InvalidRequest, PinType
-from gateway360_async._repr import printable
-from gateway360_async._text import has_lone_surrogate
+from gateway360_async._numbers._characters import has_lone_surrogate
+from gateway360_async._redaction import printable
 
 from ._columns import FIELDS, Header, delimiter_of, header_of, unaccented, visible
 from ._csv import CsvRows

@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from gateway360_async._repr import printable
+from gateway360_async._redaction import printable
 from gateway360_async.sandbox import HLR_FAIL_PREFIX, Message, Sandbox
 
 from ._problems import OK, UsageProblem

@@ -20,8 +20,8 @@ import attrs
 import typer
 
 from gateway360_async import InvalidConfiguration, InvalidRequest
-from gateway360_async._payloads import checked_idempotency_key
-from gateway360_async._settings import LOG_VARIABLE, STORE_VARIABLE
+from gateway360_async._config import LOG_VARIABLE, STORE_VARIABLE
+from gateway360_async._models import checked_idempotency_key
 from gateway360_async.stores import Store, store_at
 
 from ._examples import examples_of

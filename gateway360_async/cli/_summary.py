@@ -19,8 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway360_async import ApiError, Disposition, TransportFailure
-from gateway360_async._repr import printable
-from gateway360_async._settings import STORE_VARIABLE
+from gateway360_async._config import STORE_VARIABLE
+from gateway360_async._redaction import printable
 
 from ._options import BatchOptions, argument, free_name, quoted
 from ._problems import FAILED, HALTED, INTERRUPTED, TERMINATED

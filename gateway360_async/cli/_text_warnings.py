@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway360_async._sms import PIN_PLACEHOLDER
-from gateway360_async._text import beyond_gsm_7, name_character
+from gateway360_async._models import PIN_PLACEHOLDER
+from gateway360_async._models._sms_size import beyond_gsm_7
+from gateway360_async._numbers._characters import name_character
 
 __all__ = ["text_warnings"]
 

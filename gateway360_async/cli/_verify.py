@@ -25,7 +25,7 @@ from gateway360_async import (
     VerifyResult,
 )
 from gateway360_async._numbers import LineTypes, parse_msisdn
-from gateway360_async._repr import printable
+from gateway360_async._redaction import printable
 
 from ._problems import FAILED, OK, UsageProblem, api_key, ask, complain
 from ._show import as_json

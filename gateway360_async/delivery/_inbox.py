@@ -23,8 +23,8 @@ from contextlib import suppress
 
 import attrs
 
-from .._errors import Gateway360Error, InvalidConfiguration, InvalidRequest, kind_of, without_arguments
-from .._rates import is_finite
+from .._config import is_finite
+from .._exceptions import Gateway360Error, InvalidConfiguration, InvalidRequest, kind_of, without_arguments
 from ._reading import read_reports
 from ._reports import DeliveryReport, InvalidReports
 from ._store import LEAST_BYTES, MAX_BYTES, MemoryStore, ReportStore

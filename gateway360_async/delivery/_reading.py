@@ -2,7 +2,7 @@
 
 Rules of this module:
 
-- Nothing that was posted is trusted. The JSON is read as strictly as an answer's (`_json`): an array of at most
+- Nothing that was posted is trusted. The JSON is read as strictly as an answer's (`_operations`): an array of at most
   1,000 reports, or one report, in at most 1 MiB.
 - `sms_id`, `to` and `status` make a report. Nothing else costs one its effect: it is text, a date, or `None`.
 - One bad report does not lose its neighbours: all are read, then what was wrong is raised with those that were
@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
-from .._json import UnreadableError, read_json
+from .._operations import UnreadableError, read_json
 from ._reports import DeliveryReport, InvalidReports, ReportProblem
 from ._urls import normalised
 

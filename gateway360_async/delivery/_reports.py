@@ -15,8 +15,8 @@ from typing import Final
 
 import attrs
 
-from .._errors import Gateway360Error
-from .._secret import mask_msisdn
+from .._exceptions import Gateway360Error
+from .._redaction import mask_msisdn
 
 __all__ = ["DeliveryReport", "DeliveryStatus", "InvalidReports", "ReportProblem"]
 

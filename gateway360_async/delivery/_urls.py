@@ -32,9 +32,9 @@ from typing import Final, TypeAlias
 import attrs
 import httpx
 
-from .._errors import InvalidConfiguration
-from .._secret import Secret
-from .._settings import is_loopback
+from .._config import is_loopback
+from .._exceptions import InvalidConfiguration
+from .._redaction import Secret
 
 __all__ = [
     "SECRET_BYTES",
@@ -64,7 +64,7 @@ _DOMAIN: Final = b"gateway360-async report url 1\0"
 
 _REPORT_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{54}", re.ASCII)
-_MSISDN: Final = re.compile(r"(?:\+|00)?([1-9][0-9]{6,14})", re.ASCII)  # as `_payloads` has it
+_MSISDN: Final = re.compile(r"(?:\+|00)?([1-9][0-9]{6,14})", re.ASCII)  # as `_models` has it
 # What needs no escape in a URL: then the path that is asked for is, letter by letter, the one that is served.
 _PATH: Final = re.compile(r"(/[A-Za-z0-9._~-]{1,100}){0,10}", re.ASCII)
 

@@ -16,11 +16,11 @@ import json
 from collections.abc import Mapping
 from typing import Any, cast
 
-from .._errors import InvalidRequest, without_arguments, wrong_type
-from .._payloads import PinRequest, checked_idempotency_key, request_from
+from .._exceptions import InvalidRequest, without_arguments, wrong_type
+from .._models import PinRequest, checked_idempotency_key, request_from
+from .._operations import canonical
 from .._results import PinResult
 from .._runner._records import read_result, write_result
-from .._wire import canonical
 
 __all__ = ["outcome_of", "request_of", "result_of", "task_of"]
 

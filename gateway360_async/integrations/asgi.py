@@ -26,8 +26,8 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from .._errors import InvalidConfiguration
-from .._secret import SecretBytes
+from .._exceptions import InvalidConfiguration
+from .._redaction import SecretBytes
 from ..delivery import MAX_BODY_BYTES, DeliveryReport, DeliveryReports, ForgedReport, InvalidReports
 
 __all__ = ["OnReport", "ReportApp"]

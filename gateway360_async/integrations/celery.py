@@ -20,7 +20,7 @@ from celery.exceptions import Reject
 from celery.signals import worker_init, worker_process_shutdown, worker_shutdown
 
 from .._client import Gateway360Client
-from .._errors import ClientClosed, Gateway360Error
+from .._exceptions import ClientClosed, Gateway360Error
 from .worker import BlockingPinWorker
 
 __all__ = ["pin_task"]

@@ -21,7 +21,7 @@ from django.core import checks
 from django_tasks_db import compat
 
 from .._client import Gateway360Client
-from .._errors import Gateway360Error
+from .._exceptions import Gateway360Error
 from .worker import BlockingPinWorker
 
 __all__ = ["pin_task"]

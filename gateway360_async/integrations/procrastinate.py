@@ -22,7 +22,7 @@ from procrastinate.job_context import AbortReason
 from procrastinate.worker import Worker
 
 from .._client import Gateway360Client
-from .._errors import ClientClosed, InvalidConfiguration, StoreError
+from .._exceptions import ClientClosed, InvalidConfiguration, StoreError
 from .worker import PinWorker
 
 __all__ = ["pin_task"]

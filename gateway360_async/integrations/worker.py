@@ -21,7 +21,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Final
 
 from .._client import Gateway360Client
-from .._errors import ClientClosed, InvalidConfiguration, StoreError
+from .._exceptions import ClientClosed, InvalidConfiguration, StoreError
 from .._results import FailureKind, TransportFailure
 from ..blocking import BackgroundLoop
 from ._tasks import outcome_of, request_of, result_of, task_of

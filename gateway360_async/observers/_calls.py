@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Final
 
+from .._redaction import mask_msisdn
 from .._results import Disposition
-from .._secret import mask_msisdn
 from ._events import (
     AttemptFinished,
     AttemptStarted,

@@ -18,8 +18,7 @@ from typing import Literal, Protocol, TypeAlias
 
 import attrs
 
-from .._results import Disposition, PinResult
-from .._verification import VerifyResult
+from .._results import Disposition, PinResult, VerifyResult
 
 __all__ = [
     "AttemptFinished",

@@ -12,9 +12,7 @@ from collections import Counter
 from threading import Lock
 from typing import Final, Generic, TypeVar
 
-from .._error_ids import ErrorId
-from .._results import ApiError, Disposition, Ok, TransportFailure
-from .._verification import NotVerified, Verified
+from .._results import ApiError, Disposition, ErrorId, NotVerified, Ok, TransportFailure, Verified
 from ._events import BatchProgress, CallFinished, CallResult
 
 __all__ = [

@@ -20,10 +20,9 @@ from typing import Final, assert_never
 
 import attrs
 
-from .._errors import InvalidConfiguration
-from .._results import ApiError, Disposition, TransportFailure
-from .._settings import read_log_level
-from .._verification import NotVerified
+from .._config import read_log_level
+from .._exceptions import InvalidConfiguration
+from .._results import ApiError, Disposition, NotVerified, TransportFailure
 from ._events import (
     AttemptFinished,
     AttemptStarted,

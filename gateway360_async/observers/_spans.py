@@ -20,8 +20,7 @@ import attrs
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
-from .._results import ApiError, TransportFailure
-from .._verification import NotVerified
+from .._results import ApiError, NotVerified, TransportFailure
 from ._events import AttemptFinished, AttemptStarted, CallFinished, CallResult, CallStarted, RetryWaiting
 from ._labels import CANCELLED, OTHER, Kept, disposition_of, error_type_of, is_replayed, kind_of
 

@@ -18,7 +18,7 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from .._errors import InvalidConfiguration
+from .._exceptions import InvalidConfiguration
 from ._events import Event, Observer
 
 __all__ = ["Watch", "watch"]

@@ -23,7 +23,7 @@ try:
 except ModuleNotFoundError as exc:
     raise ImportError(f"PrometheusObserver needs {exc.name}: install gateway360-async[prometheus]") from exc
 
-from .._errors import InvalidConfiguration
+from .._exceptions import InvalidConfiguration
 from .._results import Disposition
 from ._events import (
     AttemptFinished,

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from .._waiting import uninterrupted
+from .._aio import shield_until_done
 
 __all__ = ["HANG_UP", "HttpServer"]
 
@@ -98,7 +98,7 @@ class HttpServer:
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close(self._server))
         # A cancellation is kept until all is closed, which does not take long.
-        if cancelled := await uninterrupted(self._closing):
+        if cancelled := await shield_until_done(self._closing):
             raise cancelled
 
     async def _close(self, server: asyncio.Server) -> None:

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import attrs
 
-from .._text import beyond_gsm_7, sms_size
+from .._models._sms_size import beyond_gsm_7, sms_size
 from ._gateway import Gateway
 from ._records import Message, ReceivedRequest
 

@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 
 import httpx
 
-from .._waiting import uninterrupted
+from .._aio import shield_until_done
 from ._records import Message, PostedReport
 
 __all__ = ["CLOSED", "Reporter", "report_fields"]
@@ -84,7 +84,7 @@ class Reporter:
         for task in self._tasks:
             task.cancel()
         # They end within moments, with their connections.
-        if cancelled := await uninterrupted(asyncio.ensure_future(self._ended(*self._tasks))):
+        if cancelled := await shield_until_done(asyncio.ensure_future(self._ended(*self._tasks))):
             raise cancelled
 
     async def _ended(self, *tasks: asyncio.Task[object]) -> None:

@@ -14,8 +14,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .._errors import InvalidConfiguration, StoreError
-from .._secret import Secret
+from .._exceptions import InvalidConfiguration, StoreError
+from .._redaction import Secret
 from ._base import Answer, Claim, Completion, Count, Identity, Record, State, Store
 
 if TYPE_CHECKING:

@@ -20,10 +20,10 @@ from typing import Final, Self
 
 import attrs
 
-from .._errors import InvalidConfiguration, StoreError
-from .._owner import Owner
+from .._aio import LoopAffinity
+from .._config import checked_seconds
+from .._exceptions import InvalidConfiguration, StoreError
 from .._rates import CATCH_UP, HORIZON
-from .._settings import checked_seconds
 
 __all__ = [
     "CATCH_UP",
@@ -224,7 +224,7 @@ class Store(ABC):
         self.namespace = namespace
         self.ttl = checked_seconds("ttl", ttl, "a finite number of seconds, 1 or more", least=1.0)
         self.timeout = checked_seconds("timeout", timeout, "a finite number of seconds, 0 or more")
-        self._owner = Owner("store")
+        self._affinity = LoopAffinity("store")
         self._users = 0
         self._identity: Identity | None = None
 
@@ -244,8 +244,8 @@ class Store(ABC):
             WrongEventLoop: Another event loop uses it, or it was connected before a fork.
         """
         if not self._users:
-            self._owner = Owner("store")
-        self._owner.require()
+            self._affinity = LoopAffinity("store")
+        self._affinity.require()
         self._users += 1
         try:
             self._identity = await self._open(self._identity)
@@ -283,7 +283,7 @@ class Store(ABC):
     def _require_owner(self) -> None:
         """Refuse another event loop or process than the one that has connected the store. Raises `WrongEventLoop`."""
         if self._users:
-            self._owner.require()
+            self._affinity.require()
 
     @abstractmethod
     async def _open(self, known: Identity | None) -> Identity:

@@ -21,8 +21,8 @@ from typing import Any, Final, Protocol, cast
 from psycopg import AsyncConnection, Error, OperationalError, pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from .._errors import InvalidConfiguration, StoreError
-from .._secret import Secret
+from .._exceptions import InvalidConfiguration, StoreError
+from .._redaction import Secret
 from ._base import CATCH_UP, HORIZON, Answer, Claim, Completion, Identity, Record, State, Store, lost
 from ._postgres_schema import SCHEMA, VERSION
 

@@ -24,9 +24,9 @@ from redis import exceptions
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from .._errors import InvalidConfiguration, StoreError
-from .._secret import Secret, SecretBytes
-from .._waiting import uninterrupted
+from .._aio import shield_until_done
+from .._exceptions import InvalidConfiguration, StoreError
+from .._redaction import Secret, SecretBytes
 from ._base import Answer, Claim, Completion, Identity, Record, State, Store, lost, milliseconds
 from ._redis_scripts import SCRIPT, SHA
 
@@ -126,7 +126,7 @@ class RedisStore(Store):
         client, self._client = self._client, None
         if isinstance(self._place, Secret) and client is not None:
             closing = asyncio.ensure_future(client.connection_pool.disconnect())
-            if (cancelled := await uninterrupted(closing)) is not None:
+            if (cancelled := await shield_until_done(closing)) is not None:
                 raise cancelled
 
     async def claim(self, claims: Sequence[Claim]) -> list[Answer]:

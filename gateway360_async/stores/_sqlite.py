@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
-from .._errors import InvalidConfiguration, StoreError
+from .._exceptions import InvalidConfiguration, StoreError
 from ._base import Answer, Claim, Completion, Identity, Record, Store
 from ._sqlite_file import SqliteFile
 from ._sqlite_records import Records

@@ -32,7 +32,7 @@ try:
 except ImportError:  # Windows: its locks belong to a handle, and SQLite's own are enough
     fcntl = None  # type: ignore[assignment]
 
-from .._errors import StoreError
+from .._exceptions import StoreError
 from ._sqlite_transaction import DAMAGE_CURE, Transaction
 
 __all__ = ["SqliteFile"]

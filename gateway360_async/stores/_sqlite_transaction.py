@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
-from .._errors import StoreError
+from .._exceptions import StoreError
 
 __all__ = ["DAMAGE_CURE", "Transaction", "micros"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from typing import Final
 
-from .._rates import is_finite
+from .._config import is_finite
 
 __all__ = ["FakeClock"]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from .._errors import StoreError
+from .._exceptions import StoreError
 from .._rates import next_permits
 from ..stores._base import (
     WITHDRAWN_TTL,

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 import httpx
 from anyio.from_thread import start_blocking_portal
 
-from .._settings import API_KEY_VARIABLE, BASE_URL_VARIABLE
+from .._config import API_KEY_VARIABLE, BASE_URL_VARIABLE
 from ..sandbox import Message, PostedReport, Sandbox
 from ..sandbox._reporter import report_fields
 from ..transports import Answer, DirectTransport, Exchange

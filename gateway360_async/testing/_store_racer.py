@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import attrs
 
-from .._errors import StoreError
+from .._exceptions import StoreError
 from ..stores._base import Claim, Completion, Count, Record, State, Store
 
 __all__ = ["Job", "claimed", "hashed", "main", "race", "store_of", "until_there"]

@@ -50,7 +50,7 @@ from typing import Final
 
 import httpx
 
-from .._error_ids import ErrorId
+from .._results import ErrorId
 
 __all__ = [
     "REQUEST_URL",

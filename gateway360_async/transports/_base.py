@@ -20,10 +20,9 @@ from typing import Any, Protocol, cast
 
 import attrs
 
-from .._errors import Gateway360Error
-from .._lazy import httpx
+from .._config import httpx, httpx_library
+from .._exceptions import Gateway360Error
 from .._results import FailureKind
-from .._settings import httpx_library
 
 __all__ = ["Answer", "Exchange", "Phase", "Transport", "TransportError", "chain", "scrubbed"]
 

@@ -20,8 +20,8 @@ import select
 import ssl
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from .._redaction import SecretBytes
 from .._results import FailureKind
-from .._secret import SecretBytes
 from ._base import Answer, Exchange, Phase, TransportError, scrubbed
 from ._http1 import AnswerReader, HttpParserError
 

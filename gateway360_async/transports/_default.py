@@ -9,9 +9,8 @@ import sys
 from collections.abc import Awaitable
 from typing import Any, Final, cast
 
-from .._errors import InvalidConfiguration
-from .._lazy import httpx
-from .._settings import is_made_by_httpx
+from .._config import httpx, is_made_by_httpx
+from .._exceptions import InvalidConfiguration
 from ._base import Answer, Transport
 from ._direct import DirectTransport
 from ._httpx import HttpxTransport

@@ -9,8 +9,8 @@ import math
 import ssl
 from collections.abc import Mapping
 
-from .._errors import ClientClosed
-from .._lazy import httpx
+from .._config import httpx
+from .._exceptions import ClientClosed
 from ._base import Answer, Exchange
 from ._pool import ConnectionPool, Target
 from ._shared import checked_limits, checked_ssl_context

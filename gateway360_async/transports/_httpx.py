@@ -24,11 +24,10 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Final
 
-from .._errors import ClientClosed, InvalidConfiguration
-from .._lazy import httpx
+from .._aio import shield_until_done
+from .._config import httpx, httpx_library
+from .._exceptions import ClientClosed, InvalidConfiguration
 from .._results import FailureKind
-from .._settings import httpx_library
-from .._waiting import uninterrupted
 from ._base import Answer, Exchange, Phase, TransportError, scrubbed
 from ._interception import intercepted_by
 from ._one_shot import ExchangeTrace, one_shot_request, send_once
@@ -243,7 +242,7 @@ async def _cancellable(exchange: Any, trace: ExchangeTrace) -> Answer | Exceptio
     except asyncio.CancelledError:
         trace.stop_before_sending(asyncio.CancelledError())
         ending = asyncio.get_running_loop().create_task(_end(task, trace))
-        await uninterrupted(ending)
+        await shield_until_done(ending)
         ending.result()
         raise
     return task.result()

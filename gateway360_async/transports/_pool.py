@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import attrs
 
-from .._errors import ClientClosed
+from .._exceptions import ClientClosed
 from .._results import FailureKind
 from ._base import TransportError, scrubbed
 from ._connection import Connection

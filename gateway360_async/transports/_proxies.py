@@ -15,8 +15,8 @@ from urllib.request import getproxies
 
 import httpx
 
-from .._errors import InvalidConfiguration
-from .._settings import is_loopback
+from .._config import is_loopback
+from .._exceptions import InvalidConfiguration
 
 __all__ = ["environment_proxy", "read_proxy"]
 

@@ -7,10 +7,9 @@ from __future__ import annotations
 import ssl
 from typing import Final
 
-from .._errors import InvalidConfiguration
-from .._lazy import httpx
+from .._config import httpx, is_made_by_httpx
+from .._exceptions import InvalidConfiguration
 from .._results import FailureKind
-from .._settings import is_made_by_httpx
 from ._base import chain
 
 __all__ = [

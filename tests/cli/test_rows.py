@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from gateway360_async import InvalidRequest
-from gateway360_async._payloads import request_from
+from gateway360_async._models import request_from
 from gateway360_async.cli._problems import FileProblem, UsageProblem
 from gateway360_async.cli._rows import Row, Rows, from_thread
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway360_async._repr import printable
+from gateway360_async._redaction import printable
 from gateway360_async.cli._words import a_second, count, duration, share
 
 

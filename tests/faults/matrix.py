@@ -36,7 +36,7 @@ from gateway360_async import (
     RetryPolicy,
     TransportFailure,
 )
-from gateway360_async._secret import SecretBytes
+from gateway360_async._redaction import SecretBytes
 from gateway360_async.transports import Exchange, Phase, Transport
 
 PLAIN = ("plain",)

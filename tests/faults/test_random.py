@@ -34,7 +34,7 @@ from gateway360_async import (
     RetryPolicy,
     TransportFailure,
 )
-from gateway360_async._secret import SecretBytes
+from gateway360_async._redaction import SecretBytes
 from gateway360_async.transports import Exchange, Transport
 
 ASKED = int(os.environ.get("GATEWAY360_FAULT_EXCHANGES") or 0)

@@ -12,7 +12,7 @@ from gateway360_async import (
     Ok,
     TransportFailure,
 )
-from gateway360_async._verification import NotVerified, Verified
+from gateway360_async._results import NotVerified, Verified
 from gateway360_async.observers import (
     AttemptFinished,
     AttemptStarted,

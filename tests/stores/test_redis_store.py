@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from gateway360_async import InvalidConfiguration
-from gateway360_async._errors import StoreError
+from gateway360_async._exceptions import StoreError
 from gateway360_async.stores._base import Claim, Completion, Count, Record, State
 from gateway360_async.stores._redis import RedisStore, _explained
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ..._errors import InvalidConfiguration, StoreError, WrongEventLoop
+from ..._exceptions import InvalidConfiguration, StoreError, WrongEventLoop
 from ...stores import Answer, Claim, Completion, Record, State, Store
 from .._store_racer import hashed, until_there
 from ._bench import GRAIN, LONG, Bench, in_loops

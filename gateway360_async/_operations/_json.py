@@ -1,9 +1,9 @@
-"""JSON that comes from outside, read as strictly for an answer as for a delivery report.
+"""JSON that comes from outside, read strictly.
 
-Rules of this module:
+Invariants:
 
-- It is JSON as RFC 8259 has it, in UTF-8, or it is not read: no duplicate keys (two parsers would read two
-  documents), no NaN, a bounded depth, bounded integers, a bounded length.
+- JSON as RFC 8259 has it, in UTF-8: no duplicate keys (two parsers would read two documents), no NaN, a bounded depth,
+  bounded integers, a bounded length.
 - The time is linear in the length, whatever the bytes.
 - No text that is made here holds a part of the document.
 """
@@ -12,31 +12,18 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Final
-
-__all__ = ["UnreadableError", "read_json"]
+from typing import Any, Final, NoReturn
 
 _MAX_DEPTH: Final = 64
 _MAX_INT_DIGITS: Final = 4300  # Python's own default, which an application may have switched off
 
 
 class UnreadableError(ValueError):
-    """A body that is no JSON which every parser would read alike. The text says why.
-
-    Below it there may be an error of `json`'s, which holds the whole document: catch it where it is raised.
-    """
+    """A body that is no JSON which every parser would read alike. The text says why."""
 
 
 def read_json(body: bytes, *, max_bytes: int) -> Any:
-    """Read a document.
-
-    Args:
-        body: The bytes as they were received.
-        max_bytes: Bytes that it may have.
-
-    Raises:
-        UnreadableError: It is none, or one that two parsers could read in two ways.
-    """
+    """Read a document of `max_bytes` at most. Raises `UnreadableError`."""
     if len(body) > max_bytes:
         raise UnreadableError(f"the body is longer than {max_bytes} bytes")
     if not body.strip():
@@ -60,7 +47,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _no_constant(name: str) -> Any:
+def _no_constant(name: str) -> NoReturn:
     raise UnreadableError(f"the JSON holds {name}")
 
 
@@ -75,8 +62,8 @@ _decode_json = json.JSONDecoder(
 ).decode
 
 # The closing quote is optional, so that an unterminated string is consumed once, to the end: were it
-# required, the search would start anew at each quote inside, and 64 KiB of them would take seconds. What was
-# read is never given back (the possessive `+`): to be able to, `re` would keep 150 bytes a character.
+# required, the search would start anew at each quote inside, and 64 KiB of them would take seconds. Characters once
+# read are never given back (the possessive `+`): to be able to, `re` would keep 150 bytes a character.
 _BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[][{}]', re.DOTALL)
 
 

@@ -1,54 +1,32 @@
-"""What comes out: the result type, and the errors that `unwrap()` makes of it.
+"""The results of calls, and the errors that `unwrap()` makes of them.
 
-    PinResult = Ok | ApiError | TransportFailure        one call
-    BatchResult = PinResult | Skipped                   one entry of a batch
+Invariants:
 
-Rules of this module:
-
-- Every result says in `.disposition` which of three things happened to the SMS: it was sent, it was not
-  sent, or it may have been. `NOT_SENT` is said only where it is certain.
-- Results are frozen, compare by value, pickle, match with `match`, and hold neither key nor number.
-- `str(result)` is a sentence for people; branch on the classes and fields, never on the text.
+- `NOT_SENT` is said only where it is certain.
+- Results are frozen, compare by value, pickle, and hold neither key nor number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
+from functools import partial
 from typing import Any, Literal, NoReturn, TypeAlias, cast
 
 import attrs
 
+from .._exceptions import Gateway360Error
+from .._redaction import printable
 from ._error_ids import ErrorId, ErrorScope, known_error_id, scope_of
-from ._errors import Gateway360Error
-from ._repr import printable
-
-__all__ = [
-    "ApiError",
-    "BatchResult",
-    "Disposition",
-    "FailureKind",
-    "MaybeSentError",
-    "NotSentError",
-    "Ok",
-    "PinResult",
-    "RejectedError",
-    "ResultError",
-    "SkipReason",
-    "Skipped",
-    "TransportFailure",
-]
 
 
 class Disposition(StrEnum):
-    """What happened to the SMS."""
+    """The fate of the SMS."""
 
     SENT = "sent"
     """The gateway accepted the request: one SMS, and the PIN before it is void."""
-
     NOT_SENT = "not_sent"
     """Certainly no SMS: the request never left, or the gateway refused it."""
-
     MAYBE_SENT = "maybe_sent"
     """The request left and its answer is missing or says nothing: there may be an SMS."""
 
@@ -58,71 +36,49 @@ class FailureKind(StrEnum):
 
     CONNECT = "connect"
     """No connection: name not resolved, refused, unreachable, reset or timed out while connecting."""
-
     TLS = "tls"
     """The TLS handshake broke off or timed out: another try may succeed."""
-
     TLS_REFUSED = "tls_refused"
     """TLS refused for good: an untrusted certificate, a wrong host name, no TLS at that port."""
-
     PROXY = "proxy"
     """The proxy refused to connect."""
-
     POOL = "pool"
     """No connection became free within the pool timeout."""
-
     TIMEOUT = "timeout"
     """The gateway took longer than the write or read timeout."""
-
     DISCONNECTED = "disconnected"
     """The connection broke during the exchange."""
-
     PROTOCOL = "protocol"
-    """What came back is not HTTP."""
-
+    """The answer is not HTTP."""
     THROTTLED = "throttled"
     """HTTP 429: too many requests. The gateway did not take this one."""
-
     HTTP_STATUS = "http_status"
     """An HTTP answer without an envelope, such as a proxy's error page or a redirect."""
-
     UNREADABLE = "unreadable"
     """A successful HTTP answer that holds no envelope this client can trust."""
-
     DEADLINE = "deadline"
     """The call's deadline passed."""
-
     CANCELLED = "cancelled"
     """A batch was left early and cancelled this call."""
-
     INTERRUPTED = "interrupted"
     """An earlier run of the batch ended between this request's start and its answer."""
-
     STORE = "store"
     """The client's store could not be asked, so nothing was sent. Only the store knows the result of an earlier call with
     the same idempotency key."""
-
     UNEXPECTED = "unexpected"
     """The transport raised something that it should not have; `cause` holds it."""
-
     PREFIX_NOT_ALLOWED = "prefix_not_allowed"
     """The client's `SpendGuard` does not allow numbers that begin like this one."""
-
     REGION_NOT_ALLOWED = "region_not_allowed"
     """The client's `SpendGuard` does not allow numbers of this one's region."""
-
     ATTEMPT_LIMIT = "attempt_limit"
     """As many requests have been tried, for this number or by the client, as its `SpendGuard` allows for now."""
-
     NUMBER_LIMIT = "number_limit"
     """This number has had all the SMS that the client's `SpendGuard` allows it for now."""
-
     PREFIX_LIMIT = "prefix_limit"
     """Numbers of this prefix have had all the SMS that the client's `SpendGuard` allows them for now."""
-
     CLIENT_LIMIT = "client_limit"
     """The client has sent all that its `SpendGuard` allows for now."""
-
     TOTAL_LIMIT = "total_limit"
     """The client has sent all that its `SpendGuard` ever allows."""
 
@@ -132,13 +88,10 @@ class SkipReason(StrEnum):
 
     DUPLICATE = "duplicate"
     """An earlier entry of the batch has the same number: another PIN would void the first."""
-
     INVALID = "invalid"
     """The entry does not make a valid request."""
-
     HALTED = "halted"
     """The batch was halted before, by an error that every other request would get as well."""
-
     ALREADY_COMPLETED = "already_completed"
     """The client's store holds the result of this number from the same batch: an earlier run's, or another machine's."""
 
@@ -147,12 +100,10 @@ def _seconds(value: float) -> str:
     return f"{value:.3f}s"
 
 
-def _tries(attempts: int) -> str:
-    return "1 attempt" if attempts == 1 else f"{attempts} attempts"
-
-
-def _by_whom(replayed: bool) -> str:
-    return ", by an earlier call" if replayed else ""
+def _effort(attempts: int, replayed: bool, elapsed: float | None = None) -> str:
+    tries = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+    took = "" if elapsed is None else f", {elapsed:.3f} s"
+    return f"{tries}{took}{', by an earlier call' if replayed else ''}"
 
 
 @attrs.frozen
@@ -162,10 +113,9 @@ class Ok:
     Args:
         attempts: Attempts that were made, one that got no place in time included.
         elapsed: Seconds from the call to its result, over all attempts and waits.
-        replayed: Whether this is the result of an earlier call, to the same number within the client's
-            `cooldown`, or with the same idempotency key: this call sent nothing.
-        report_id: What ties the call to its delivery report; `None` without one
-            that the client asked for.
+        replayed: Whether this is an earlier call's result, by the client's `cooldown` or by its idempotency key: this
+            call sent nothing.
+        report_id: The id of the call's delivery report; `None`: the client asked for none.
         sms_id: The message's id, where a delivery report told it; the gateway's answer names none.
     """
 
@@ -177,39 +127,33 @@ class Ok:
 
     @property
     def disposition(self) -> Literal[Disposition.SENT]:
-        """Whether an SMS was sent.
+        """Whether an SMS was sent: `SENT` of an `Ok`.
 
-        `SENT` of an `Ok`; `NOT_SENT` or `MAYBE_SENT` of an `ApiError` or a `TransportFailure`; of a `Skipped`, what an
-        earlier run's result says, or `NOT_SENT`.
+        `NOT_SENT` or `MAYBE_SENT` of an `ApiError` or a `TransportFailure`; of a `Skipped`, as an earlier run found it.
         """
         return Disposition.SENT
 
     def unwrap(self) -> Ok:
-        """Give an `Ok` back; of an `ApiError` raise `RejectedError`, of a `TransportFailure` `NotSentError` or `MaybeSentError`."""
+        """Return an `Ok`; raise the `ResultError` of an `ApiError` or a `TransportFailure`."""
         return self
 
     def __str__(self) -> str:
         told = "" if self.sms_id is None else ", as its delivery report says"
-        return f"sent{told} ({_tries(self.attempts)}, {self.elapsed:.3f} s{_by_whom(self.replayed)})"
+        return f"sent{told} ({_effort(self.attempts, self.replayed, self.elapsed)})"
 
 
 @attrs.frozen
 class ApiError:
-    """The gateway answered with an error envelope.
+    """The gateway answered with an error envelope. The fields that are not named here are those of an `Ok`.
 
     Args:
         error_id: The id; a member of `ErrorId` if it is published, otherwise the plain string.
         error_msg: The gateway's text, for debugging only: never branch on it.
         http_status: The answer's HTTP status; an error can come with 200.
-        attempts: Attempts that were made, one that got no place in time included.
-        elapsed: Seconds from the call to its result, over all attempts and waits.
         retry_after: Seconds that the answer asked to wait (`Retry-After`), or `None`.
-        replayed: Whether this is the result of an earlier call, to the same number within the client's
-            `cooldown`, or with the same idempotency key: this call sent nothing.
-        report_id: What ties the call to its delivery report, which `client.resolve` waits for; `None` without
-            one that the client asked for.
-        raw: The answer's JSON object, with what is secret in it blanked out; only of `verify_pin`, whose answers
-            are known in part. It does not count in comparisons.
+        report_id: The id of the call's delivery report, which `client.resolve` waits for, or `None`.
+        raw: The answer's JSON object, with secrets blanked out; only of `verify_pin`, whose answers are known in part.
+            It does not count in comparisons.
     """
 
     error_id: ErrorId | str = attrs.field(converter=known_error_id)
@@ -224,58 +168,46 @@ class ApiError:
 
     @property
     def disposition(self) -> Disposition:
-        """Whether an SMS was sent.
+        """Whether an SMS was sent: `SENT` of an `Ok`.
 
-        `SENT` of an `Ok`; `NOT_SENT` or `MAYBE_SENT` of an `ApiError` or a `TransportFailure`; of a `Skipped`, what an
-        earlier run's result says, or `NOT_SENT`.
+        `NOT_SENT` or `MAYBE_SENT` of an `ApiError` or a `TransportFailure`; of a `Skipped`, as an earlier run found it.
         """
-        # The envelope says "not accepted". `UNKNOWN_ERROR` does not say whether an SMS went out, and an id that is not
-        # published, under a 5xx, is a fault on the gateway's side that the vendor does not describe.
-        if self.error_id == ErrorId.UNKNOWN_ERROR:
-            return Disposition.MAYBE_SENT
-        # For Verify PIN (only its answers are kept) no id is published that would say "wrong PIN".
-        described = isinstance(self.error_id, ErrorId)
-        if not described and (self.http_status >= 500 or self.raw is not None):
-            return Disposition.MAYBE_SENT
-        return Disposition.NOT_SENT
+        if isinstance(self.error_id, ErrorId):
+            # The envelope says "not accepted"; this one does not say whether an SMS went out.
+            unknown = self.error_id is ErrorId.UNKNOWN_ERROR
+        else:
+            # An id that is not published, under a 5xx, is a fault on the gateway's side that the vendor does not
+            # describe. For Verify PIN (only its answers are kept) no id is published that would say "wrong PIN".
+            unknown = self.http_status >= 500 or self.raw is not None
+        return Disposition.MAYBE_SENT if unknown else Disposition.NOT_SENT
 
     @property
     def scope(self) -> ErrorScope:
-        """Whose matter this error is."""
+        """The scope of this error; an id that is not published is the gateway's."""
         return scope_of(self.error_id)
 
     def unwrap(self) -> NoReturn:
-        """Give an `Ok` back; of an `ApiError` raise `RejectedError`, of a `TransportFailure` `NotSentError` or `MaybeSentError`."""
+        """Return an `Ok`; raise the `ResultError` of an `ApiError` or a `TransportFailure`."""
         raise RejectedError(self)
 
     def __str__(self) -> str:
         said = f": {self.error_msg}" if self.error_msg else ""
         happened = "may have been sent" if self.disposition is Disposition.MAYBE_SENT else "not sent"
-        tries = f"{_tries(self.attempts)}{_by_whom(self.replayed)}"
-        return printable(f"{happened}, the gateway answered {self.error_id}{said} ({tries})")
+        effort = _effort(self.attempts, self.replayed)
+        return printable(f"{happened}, the gateway answered {self.error_id}{said} ({effort})")
 
 
 @attrs.frozen
 class TransportFailure:
-    """No envelope was read. `.disposition` says what that means for the SMS.
+    """No envelope was read. The fields that are not named here are those of an `ApiError`.
 
     Args:
         kind: Why, in one word.
         disposition: `NOT_SENT` if the request certainly had no effect, otherwise `MAYBE_SENT`.
         http_status: The HTTP status, if an answer's headers were read.
         detail: Why, for people. Holds nothing of the request and nothing of the answer's body.
-        attempts: Attempts that were made, one that got no place in time included.
-        elapsed: Seconds from the call to its result, over all attempts and waits.
-        cause: The error of the HTTP library, without its traceback and its request (which holds the
-            key); `None` if there was none. It does not count in comparisons and stays behind when the
-            result is pickled or copied.
-        retry_after: Seconds that the answer asked to wait (`Retry-After`), or `None`.
-        replayed: Whether this is the result of an earlier call, to the same number within the client's
-            `cooldown`, or with the same idempotency key: this call sent nothing.
-        report_id: What ties the call to its delivery report, which `client.resolve` waits for; `None` without
-            one that the client asked for.
-        raw: The answer's JSON object, with what is secret in it blanked out; only of `verify_pin`, whose answers
-            are known in part. It does not count in comparisons.
+        cause: The HTTP library's error, without its traceback and its request (which holds the key), or `None`. It does
+            not count in comparisons and stays behind when the result is pickled or copied.
     """
 
     kind: FailureKind = attrs.field(repr=str)
@@ -291,7 +223,7 @@ class TransportFailure:
     raw: Mapping[str, Any] | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
 
     def unwrap(self) -> NoReturn:
-        """Give an `Ok` back; of an `ApiError` raise `RejectedError`, of a `TransportFailure` `NotSentError` or `MaybeSentError`."""
+        """Return an `Ok`; raise the `ResultError` of an `ApiError` or a `TransportFailure`."""
         if self.disposition is Disposition.NOT_SENT:
             raise NotSentError(self)
         raise MaybeSentError(self)
@@ -299,15 +231,11 @@ class TransportFailure:
     def __str__(self) -> str:
         happened = "not sent" if self.disposition is Disposition.NOT_SENT else "may have been sent"
         why = f"{self.kind}: {self.detail}" if self.detail else self.kind
-        took = f"{_tries(self.attempts)}, {self.elapsed:.3f} s{_by_whom(self.replayed)}"
-        return printable(f"{happened}, {why} ({took})")
+        return printable(f"{happened}, {why} ({_effort(self.attempts, self.replayed, self.elapsed)})")
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**attrs.asdict(self, recurse=False), "cause": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            object.__setattr__(self, name, value)
+    def __reduce__(self) -> tuple[Callable[[], TransportFailure], tuple[()]]:
+        fields = attrs.asdict(self, recurse=False) | {"cause": None}
+        return partial(TransportFailure, **fields), ()
 
 
 PinResult: TypeAlias = Ok | ApiError | TransportFailure
@@ -330,59 +258,100 @@ class Skipped:
 
     @property
     def disposition(self) -> Disposition:
-        """Whether an SMS was sent.
+        """Whether an SMS was sent: `SENT` of an `Ok`.
 
-        `SENT` of an `Ok`; `NOT_SENT` or `MAYBE_SENT` of an `ApiError` or a `TransportFailure`; of a `Skipped`, what an
-        earlier run's result says, or `NOT_SENT`.
+        `NOT_SENT` or `MAYBE_SENT` of an `ApiError` or a `TransportFailure`; of a `Skipped`, as an earlier run found it.
         """
         return Disposition.NOT_SENT if self.result is None else self.result.disposition
 
     def __str__(self) -> str:
-        if self.result is not None:
-            return f"{self.result}; skipped as {self.reason}: {self.detail}"
-        return f"not sent, skipped as {self.reason}: {self.detail}"
+        happened = "not sent," if self.result is None else f"{self.result};"
+        return f"{happened} skipped as {self.reason}: {self.detail}"
 
 
 BatchResult: TypeAlias = PinResult | Skipped
 """The result of one entry of a batch."""
 
 
+@attrs.frozen(kw_only=True)
+class _Judged:
+    verified_before: bool | None = None
+    message: str | None = None
+    raw: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False, eq=False)
+    attempts: int = 1
+    elapsed: float = 0.0
+
+    @property
+    def disposition(self) -> Literal[Disposition.SENT]:
+        """Always `SENT`: the gateway has judged the PIN."""
+        return Disposition.SENT
+
+
+@attrs.frozen(kw_only=True)
+class Verified(_Judged):
+    """The PIN is right: it is the number's last one, and neither expired nor used up. Provisional.
+
+    Args:
+        verified_before: Whether it had been verified before this; `None` if the answer does not say.
+        message: The gateway's text, for debugging only.
+        raw: The answer's JSON object, with secrets blanked out. It does not count in comparisons.
+        attempts: Attempts that were made.
+        elapsed: Seconds from the call to its result.
+    """
+
+    def __str__(self) -> str:
+        before = ", as it was before" if self.verified_before else ""
+        return f"verified{before} ({self.elapsed:.3f} s)"
+
+
+@attrs.frozen(kw_only=True)
+class NotVerified(_Judged):
+    """The PIN is wrong, or not valid any more. The gateway has counted this try. Provisional.
+
+    Args:
+        tries_remaining: Tries until the PIN is void for good; `None` if the answer does not say.
+
+    The other fields are those of `Verified`.
+    """
+
+    tries_remaining: int | None = None
+
+    def __str__(self) -> str:
+        left = "" if self.tries_remaining is None else f", tries remaining: {self.tries_remaining}"
+        return f"not verified{left} ({self.elapsed:.3f} s)"
+
+
+VerifyResult: TypeAlias = Verified | NotVerified | ApiError | TransportFailure
+"""The result of `verify_pin`. In the last two, `.disposition` is about the try: `NOT_SENT`, it was not counted;
+`MAYBE_SENT`, it may have been, as with any error id that is not published."""
+
+AnyResult: TypeAlias = PinResult | VerifyResult
+"""The result of any operation."""
+
+
 class ResultError(Gateway360Error):
     """A result that is not `Ok`, raised by its `unwrap()`."""
-
-    def __init__(self, result: ApiError | TransportFailure) -> None:
-        super().__init__(result)
-        self._result: ApiError | TransportFailure = result
 
     @property
     def result(self) -> ApiError | TransportFailure:
         """The result that was unwrapped."""
-        return self._result
-
-    def __str__(self) -> str:
-        return str(self._result)
+        return cast("ApiError | TransportFailure", self.args[0])
 
 
 class RejectedError(ResultError):
     """The gateway answered with an error envelope. `UNKNOWN_ERROR` may have been sent all the same."""
 
-    def __init__(self, result: ApiError) -> None:
-        super().__init__(result)
-
     @property
     def result(self) -> ApiError:
         """The gateway's answer."""
-        return cast("ApiError", self._result)
+        return cast("ApiError", self.args[0])
 
 
 class _FailureError(ResultError):
-    def __init__(self, result: TransportFailure) -> None:
-        super().__init__(result)
-
     @property
     def result(self) -> TransportFailure:
-        """What went wrong."""
-        return cast("TransportFailure", self._result)
+        """The failure that was unwrapped."""
+        return cast("TransportFailure", self.args[0])
 
 
 class NotSentError(_FailureError):

@@ -1,35 +1,25 @@
-"""The error ids that the gateway publishes, and whose matter each one is.
+"""The error ids that the gateway publishes, and the scope of each.
 
-Rules of this module:
-
-- The ids are the gateway's own words, copied from its page on the 2FA API. The set is open: an id that
-  is not listed here stays a plain `str` in a result, and nothing breaks.
-- `ErrorScope` is ours. It says who has to act, so that a caller can branch on five cases rather than on
-  every id.
+The set is open: an id that is not listed stays a plain `str` in a result.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-
-__all__ = ["ErrorId", "ErrorScope", "known_error_id", "scope_of"]
+from typing import Final
 
 
 class ErrorScope(StrEnum):
-    """Whose matter an error is."""
+    """The part of the work that an error concerns."""
 
     REQUEST = "request"
     """This request: one of its fields is not acceptable."""
-
     NUMBER = "number"
     """This number: it is not reachable, or not an MSISDN."""
-
     ACCOUNT = "account"
     """The whole account: every other request would fail as well. A batch halts on it."""
-
     CLIENT = "client"
     """A fault of this library: please report it."""
-
     GATEWAY = "gateway"
     """The gateway's own trouble, or an id that is not published."""
 
@@ -39,66 +29,44 @@ class ErrorId(StrEnum):
 
     INVALID_CONTENT_TYPE = "INVALID_CONTENT_TYPE"
     """The content type is not `application/json`."""
-
     JSON_PARSE_ERROR = "JSON_PARSE_ERROR"
     """The JSON is malformed, improper or incomplete."""
-
     MISSING_PARAMS = "MISSING_PARAMS"
     """A mandatory field is missing."""
-
     BAD_PARAMS = "BAD_PARAMS"
     """A field has a wrong format or value."""
-
     INVALID_HLR_LOOKUP_PARAM = "INVALID_HLR_LOOKUP_PARAM"
     """`hlr_lookup` is wrong."""
-
     INVALID_PIN_PARAMS = "INVALID_PIN_PARAMS"
     """`pin_params` is wrong."""
-
     INVALID_SMS_TEXT = "INVALID_SMS_TEXT"
     """The text is too long, or its placeholder is missing."""
-
     INVALID_SENDER = "INVALID_SENDER"
     """The sender is not allowed for this message."""
-
     INVALID_NUMBER = "INVALID_NUMBER"
     """The HLR query failed, or the number is not an MSISDN."""
-
     UNAUTHORIZED = "UNAUTHORIZED"
     """The key is wrong, or the caller's IP address is blocked in the account's settings."""
-
     NOT_ENOUGH_BALANCE = "NOT_ENOUGH_BALANCE"
     """The account has no funds."""
-
     UNKNOWN_ERROR = "UNKNOWN_ERROR"
     """The system threw an unknown error. Whether an SMS went out is not said."""
 
 
-_SCOPES = {
+_SCOPES: Final = dict.fromkeys(ErrorId, ErrorScope.REQUEST) | {
     ErrorId.INVALID_CONTENT_TYPE: ErrorScope.CLIENT,
     ErrorId.JSON_PARSE_ERROR: ErrorScope.CLIENT,
-    ErrorId.MISSING_PARAMS: ErrorScope.REQUEST,
-    ErrorId.BAD_PARAMS: ErrorScope.REQUEST,
-    ErrorId.INVALID_HLR_LOOKUP_PARAM: ErrorScope.REQUEST,
-    ErrorId.INVALID_PIN_PARAMS: ErrorScope.REQUEST,
-    ErrorId.INVALID_SMS_TEXT: ErrorScope.REQUEST,
-    ErrorId.INVALID_SENDER: ErrorScope.REQUEST,
     ErrorId.INVALID_NUMBER: ErrorScope.NUMBER,
     ErrorId.UNAUTHORIZED: ErrorScope.ACCOUNT,
     ErrorId.NOT_ENOUGH_BALANCE: ErrorScope.ACCOUNT,
     ErrorId.UNKNOWN_ERROR: ErrorScope.GATEWAY,
 }
 
-_BY_VALUE = {member.value: member for member in ErrorId}
-
 
 def known_error_id(value: str) -> ErrorId | str:
-    """Give the member of `ErrorId` for a published id, and any other id back as it came."""
-    return _BY_VALUE.get(value, value)
+    """Return the member of `ErrorId` for a published id, and any other id as it came."""
+    return ErrorId.__members__.get(value, value)  # each member's name is its value
 
 
 def scope_of(error_id: ErrorId | str) -> ErrorScope:
-    """Say whose matter an error is; an id that is not published is the gateway's."""
-    if isinstance(error_id, ErrorId):
-        return _SCOPES[error_id]
-    return ErrorScope.GATEWAY
+    return _SCOPES[error_id] if isinstance(error_id, ErrorId) else ErrorScope.GATEWAY

@@ -1,33 +1,24 @@
 """The sender and the text of an SMS: which are refused, and the form that browsers fill in from."""
 
-# The annotations are for users' type checkers; the checks are for everybody else at run time.
-# pyright: reportUnnecessaryIsInstance=false
+# The annotations are for users' type checkers; the checks are for all others at run time.
+# pyright: reportUnnecessaryIsInstance=false, reportUnnecessaryComparison=false, reportUnreachable=false
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
-from ._errors import InvalidRequest, wrong_type
-from ._text import is_space, name_character
-
-__all__ = [
-    "PIN_PLACEHOLDER",
-    "SENDER_EXPECTED",
-    "TEXT_EXPECTED",
-    "autofill_text",
-    "checked_sender",
-    "checked_text",
-]
+from .._exceptions import InvalidRequest, wrong_type
+from .._numbers._characters import is_space, name_character
 
 PIN_PLACEHOLDER: Final = "{PIN}"
 SENDER_EXPECTED: Final = (
     "up to 15 digits, or up to 11 characters of printable ASCII and accented Latin letters"
 )
 TEXT_EXPECTED: Final = f"a text with {PIN_PLACEHOLDER} exactly once that has at most 160 characters once the PIN stands in its place"
-_DOMAIN_EXPECTED: Final = "the site's domain alone, such as example.com"
 # Category Cc but for line feed and carriage return, and Cs: a lone surrogate cannot go on the wire (RFC 8259, 8.2).
 _NEVER_SHOWN: Final = re.compile(r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
@@ -35,40 +26,35 @@ _LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _CODE_LINE: Final = re.compile(r"(?:^|\s)@[A-Za-z0-9.-]+ #[^#\s]", re.ASCII)
 
 
-def checked_sender(value: object) -> str:
-    """Give a sender as it goes on the wire: composed (NFC), without white space around it.
+def checked_sender(value: str) -> str:
+    """Return a sender as it goes on the wire: composed (NFC), without white space around it.
 
     The gateway's rule: up to 15 digits, or 11 characters. Ours, from what the vendor says of plain SMS (what is
     not ASCII is replaced or dropped): printable ASCII, and letters whose base is ASCII, as of É.
-
-    Raises:
-        InvalidRequest: It is no such sender.
     """
     if value is None:
         raise InvalidRequest("sender", "is missing", SENDER_EXPECTED)
-    if not isinstance(value, str):
-        raise wrong_type("sender", value, "a sender as text")
-    sender, problem = _read_sender(value)
-    if problem is not None:
-        raise InvalidRequest("sender", problem, SENDER_EXPECTED)
-    return sender
+    checked_field("sender", value, "a sender as text", _sender_problem, SENDER_EXPECTED)
+    return _read_sender(value)[0]
+
+
+def _sender_problem(value: str) -> str | None:
+    return _read_sender(value)[1]
 
 
 @lru_cache(maxsize=64)  # an application has a handful, and sends them again and again
 def _read_sender(value: str) -> tuple[str, str | None]:
-    """Give the sender, and what is wrong with it."""
+    """Return the sender, and its problem."""
     sender = unicodedata.normalize("NFC", value)
-    while sender and is_space(sender[0]):
-        sender = sender[1:]
-    while sender and is_space(sender[-1]):
-        sender = sender[:-1]
-    if not sender:
-        return sender, "is empty"
+    shown = [index for index, ch in enumerate(sender) if not is_space(ch)]
+    if not shown:
+        return "", "is empty"
+    sender = sender[shown[0] : shown[-1] + 1]
     for position, ch in enumerate(sender, 1):
-        if not _is_shown(ch):
-            fate = (
-                "no phone shows" if unicodedata.category(ch) == "Cc" else "the gateway would replace or drop"
-            )
+        base = "".join(part for part in unicodedata.normalize("NFKD", ch) if not unicodedata.combining(part))
+        if not (ch.isprintable() if ch.isascii() else ch.isalpha() and base.isascii() and base.isalpha()):
+            control = unicodedata.category(ch) == "Cc"
+            fate = "no phone shows" if control else "the gateway would replace or drop"
             return sender, f"holds {name_character(ch, position)}, which {fate}"
     all_digits = sender.isdigit()  # in ASCII, by now
     if len(sender) > (15 if all_digits else 11):
@@ -76,25 +62,21 @@ def _read_sender(value: str) -> tuple[str, str | None]:
     return sender, None
 
 
-def _is_shown(ch: str) -> bool:
-    if ch.isascii():
-        return ch.isprintable()
-    base = "".join(part for part in unicodedata.normalize("NFKD", ch) if not unicodedata.combining(part))
-    return ch.isalpha() and base.isascii() and base.isalpha()
-
-
-def checked_text(value: object) -> str:
-    """Check a text, all but its length, which depends on the PIN's. Its characters stay as they are.
-
-    Raises:
-        InvalidRequest: `{PIN}` does not stand there exactly once, or no phone could show a character of it.
-    """
+def checked_field(
+    field: str, value: object, wanted: str, problem_of: Callable[[str], str | None], expected: str
+) -> str:
+    """Return a field that is a text without a problem, or raise `InvalidRequest`."""
     if not isinstance(value, str):
-        raise wrong_type("sms_text", value, "a text")
-    problem = _text_problem(value)
+        raise wrong_type(field, value, wanted)
+    problem = problem_of(value)
     if problem is not None:
-        raise InvalidRequest("sms_text", problem, TEXT_EXPECTED)
+        raise InvalidRequest(field, problem, expected)
     return value
+
+
+def checked_text(value: str | None) -> str | None:
+    """Check a text, all but its length, which depends on the PIN's. Its characters stay as they are."""
+    return None if value is None else checked_field("sms_text", value, "a text", _text_problem, TEXT_EXPECTED)
 
 
 def _text_problem(value: str) -> str | None:
@@ -107,12 +89,12 @@ def _text_problem(value: str) -> str | None:
 
 
 def _character_problem(value: str) -> str | None:
-    """Say which character no phone could show: a control that is no line break, or half a character."""
+    """Name a character that no phone could show: a control that is no line break, or half a character."""
     found = _NEVER_SHOWN.search(value)
     if found is None:
         return None
-    what = "the control character" if unicodedata.category(found[0]) == "Cc" else "half a character,"
-    return f"holds {what} {name_character(found[0], found.start() + 1)}"
+    kind = "the control character" if unicodedata.category(found[0]) == "Cc" else "half a character,"
+    return f"holds {kind} {name_character(found[0], found.start() + 1)}"
 
 
 def autofill_text(text: str, *, domain: str) -> str:
@@ -134,22 +116,15 @@ def autofill_text(text: str, *, domain: str) -> str:
     Raises:
         InvalidRequest: `.field` is `"text"` or `"domain"`.
     """
-    if not isinstance(text, str):
-        raise wrong_type("text", text, "a text")
-    problem = _visible_problem(text)
-    if problem is not None:
-        raise InvalidRequest("text", problem, f"the words before the code, without {PIN_PLACEHOLDER}")
-    if not isinstance(domain, str):
-        raise wrong_type("domain", domain, "a domain as text")
-    host = domain.lower()
-    problem = _domain_problem(host)
-    if problem is not None:
-        raise InvalidRequest("domain", problem, _DOMAIN_EXPECTED)
+    expected = f"the words before the code, without {PIN_PLACEHOLDER}"
+    checked_field("text", text, "a text", _words_problem, expected)
+    expected = "the site's domain alone, such as example.com"
+    checked_field("domain", domain, "a domain as text", _domain_problem, expected)
     line_break = "\n" if text and text[-1] not in "\r\n" else ""
-    return f"{text}{line_break}@{host} #{PIN_PLACEHOLDER}"
+    return f"{text}{line_break}@{domain.lower()} #{PIN_PLACEHOLDER}"
 
 
-def _visible_problem(text: str) -> str | None:
+def _words_problem(text: str) -> str | None:
     if PIN_PLACEHOLDER in text:
         return f"holds {PIN_PLACEHOLDER}, which may stand in an SMS once, and the last line has it"
     if _CODE_LINE.search(text):
@@ -157,16 +132,14 @@ def _visible_problem(text: str) -> str | None:
     return _character_problem(text)
 
 
-def _domain_problem(host: str) -> str | None:
+def _domain_problem(domain: str) -> str | None:
+    host = domain.lower()
     if not host.isascii():
         return "is not ASCII: write it as browsers send it (xn--…)"
     if "/" in host or ":" in host:
         return "holds more than a domain: leave out https://, a port and a path"
     if host != "localhost" and "." not in host:
         return "has no dot, so it is no public domain"
-    return None if _is_domain(host) else "is no domain"
-
-
-def _is_domain(host: str) -> bool:
     labels = host.split(".")
-    return len(host) <= 253 and all(map(_LABEL.fullmatch, labels)) and not labels[-1].isdigit()
+    is_domain = len(host) <= 253 and all(map(_LABEL.fullmatch, labels)) and not labels[-1].isdigit()
+    return None if is_domain else "is no domain"

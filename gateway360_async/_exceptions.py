@@ -1,4 +1,4 @@
-"""What this library raises.
+"""The exceptions of this library.
 
     Gateway360Error
     ├── InvalidRequest        (ValueError)    a request's field is wrong; nothing was sent
@@ -13,13 +13,12 @@
         ├── NotSentError                      no answer, and certainly not sent
         └── MaybeSentError                    no answer, and it may have been sent
 
-Rules of this module:
+Invariants:
 
-- An error carries data; its text is derived from them.
 - No text holds a whole number, a whole message text or the API key.
 - Every error pickles, so that it survives a process pool and a task queue.
 
-The trouble of a network or of the gateway is never raised: it is a result.
+Trouble of the network or of the gateway is never raised: it is a result.
 """
 
 from __future__ import annotations
@@ -27,18 +26,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
-
-__all__ = [
-    "ClientClosed",
-    "Gateway360Error",
-    "InvalidConfiguration",
-    "InvalidRequest",
-    "StoreError",
-    "WrongEventLoop",
-    "kind_of",
-    "without_arguments",
-    "wrong_type",
-]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -53,8 +40,8 @@ class InvalidRequest(Gateway360Error, ValueError):
 
     Attributes:
         field: The field's name, dotted where it is nested: `"msisdn"`, `"pin_params.length"`.
-        problem: What is wrong with it, without the value itself where that is personal.
-        expected: What would be right.
+        problem: The fault, without the value itself where that is personal.
+        expected: The right form.
     """
 
     def __init__(self, field: str, problem: str, expected: str) -> None:
@@ -90,8 +77,8 @@ class InvalidConfiguration(Gateway360Error, ValueError):
 
     Attributes:
         setting: The setting's name, as the constructor spells it.
-        problem: What is wrong with it, never the API key's value.
-        expected: What would be right.
+        problem: The fault, never the API key's value.
+        expected: The right form.
     """
 
     def __init__(self, setting: str, problem: str, expected: str) -> None:
@@ -112,21 +99,17 @@ class ClientClosed(Gateway360Error, RuntimeError):
 
 
 class WrongEventLoop(Gateway360Error, RuntimeError):
-    """The client or store belongs to another event loop, or to the process before a fork. Nothing was sent.
-
-    Its connections live in the loop, and in the process, that used it first. Two processes that write
-    to the same connection would mix up each other's requests.
-    """
+    """The client or store belongs to another event loop, or to the process before a fork. Nothing was sent."""
 
 
 class StoreError(Gateway360Error):
-    """A store of idempotency records cannot be used. What it could not record was not sent.
+    """A store of idempotency records cannot be used. A request that it could not record was not sent.
 
     A call never raises it: its result is a `TransportFailure` of the kind `STORE`, `NOT_SENT`.
 
     Attributes:
-        problem: What is wrong with it, without its URL, which may hold a password.
-        expected: What would be right, or what to do.
+        problem: The fault, without its URL, which may hold a password.
+        expected: The right state, or what to do.
         passing: Whether it may be over in a moment, as an outage is.
     """
 
@@ -148,8 +131,7 @@ def without_arguments(function: Callable[_P, _T]) -> Callable[_P, _T]:
         try:
             return function(*args, **kwargs)
         except Exception as exc:  # noqa: BLE001  # raised below, after the arguments have gone
-            # Ours says what is wrong by itself. Another one is a bug, maybe of a mapping of the caller's, and
-            # keeps the frames that tell where.
+            # Another error is a bug, perhaps of the caller's mapping: its frames tell where.
             error = exc.with_traceback(None) if isinstance(exc, InvalidRequest) else exc
         del args, kwargs
         try:

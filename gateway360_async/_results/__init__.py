@@ -1,0 +1,45 @@
+"""The results of calls, the gateway's error ids, and the errors that `unwrap()` raises."""
+
+from ._error_ids import ErrorId, ErrorScope, known_error_id
+from ._outcomes import (
+    AnyResult,
+    ApiError,
+    BatchResult,
+    Disposition,
+    FailureKind,
+    MaybeSentError,
+    NotSentError,
+    NotVerified,
+    Ok,
+    PinResult,
+    RejectedError,
+    ResultError,
+    Skipped,
+    SkipReason,
+    TransportFailure,
+    Verified,
+    VerifyResult,
+)
+
+__all__ = [
+    "AnyResult",
+    "ApiError",
+    "BatchResult",
+    "Disposition",
+    "ErrorId",
+    "ErrorScope",
+    "FailureKind",
+    "MaybeSentError",
+    "NotSentError",
+    "NotVerified",
+    "Ok",
+    "PinResult",
+    "RejectedError",
+    "ResultError",
+    "SkipReason",
+    "Skipped",
+    "TransportFailure",
+    "Verified",
+    "VerifyResult",
+    "known_error_id",
+]
