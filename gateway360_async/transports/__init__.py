@@ -5,10 +5,9 @@
 `Exchange.phase` as it goes, raises `TransportError`, and hands over what it caught through `scrubbed`.
 """
 
-from ._base import Answer, Exchange, Phase, Transport, TransportError, chain, scrubbed
+from ._base import KEEPALIVE_EXPIRY, Answer, Exchange, Phase, Transport, TransportError, chain, scrubbed
 from ._direct import DirectTransport
 from ._httpx import HttpxTransport
-from ._shared import KEEPALIVE_EXPIRY
 
 __all__ = [
     "KEEPALIVE_EXPIRY",

@@ -1,30 +1,61 @@
-"""The port: what the client asks of an HTTP library.
+"""The port to HTTP libraries, and what its adapters share.
 
-Rules of this module:
+Invariants:
 
 - A transport makes one exchange: one request, at most one time, one answer. It does not retry, follow a
   redirect, keep a cookie, decode a body, or queue.
-- It reports in `Exchange.phase` how far the exchange came, the moment it gets there and before the next
-  byte, so that the phase is right whatever ends the exchange: an error, a cancellation or a deadline.
-  The phase decides whether the request may have been sent. Exception types never do: HTTP libraries
-  report a refused connection and a lost answer by types that overlap.
+- It reports in `Exchange.phase` how far the exchange came, before the next byte: the phase is right whatever ends
+  the exchange. HTTP libraries report a refused connection and a lost answer by exception types that overlap.
 - A connection whose exchange did not end cleanly is never used again.
 - An error that leaves a transport holds no request: the API key is in the request's body.
 """
 
+# pyright: reportUnnecessaryIsInstance=false
+
 from __future__ import annotations
 
 import enum
+import ssl
 from collections.abc import Awaitable, Iterator, Mapping
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 import attrs
 
-from .._config import httpx, httpx_library
-from .._exceptions import Gateway360Error
+from .._config import httpx, httpx_library, is_made_by_httpx
+from .._exceptions import Gateway360Error, InvalidConfiguration
 from .._results import FailureKind
 
-__all__ = ["Answer", "Exchange", "Phase", "Transport", "TransportError", "chain", "scrubbed"]
+__all__ = [
+    "KEEPALIVE_EXPIRY",
+    "SPOKEN_ON",
+    "Answer",
+    "Exchange",
+    "Phase",
+    "Transport",
+    "TransportError",
+    "chain",
+    "checked_limits",
+    "checked_ssl_context",
+    "failure_of",
+    "root_of",
+    "scrubbed",
+    "tls_kind",
+]
+
+KEEPALIVE_EXPIRY: Final = 4.0
+"""Seconds. A connection that is reused just as the server closes it loses an answer, so ours expire first."""
+
+SPOKEN_ON: Final = "the peer closed the connection, or spoke, before the request"
+
+# A peer that went away in mid-handshake may be back at the next try. Any other TLS error is about what
+# the two sides are.
+_BROKEN_OFF: Final = (
+    ssl.SSLEOFError,
+    ssl.SSLSyscallError,
+    ssl.SSLWantReadError,  # how a handshake that was waiting for the peer looks when it timed out
+    ssl.SSLWantWriteError,
+    ssl.SSLZeroReturnError,
+)
 
 
 class Phase(enum.IntEnum):
@@ -86,10 +117,7 @@ class TransportError(Gateway360Error):
 
 
 class Transport(Protocol):
-    """What the client asks of an HTTP library.
-
-    A transport serves one event loop. The client bounds the exchanges that run at a time.
-    """
+    """The client's way to an HTTP library, on one event loop. The client bounds the exchanges at a time."""
 
     def post(
         self,
@@ -111,7 +139,7 @@ class Transport(Protocol):
                 connection.
             max_bytes: Bytes of the answer's body to read at most. A longer one is cut to one byte more,
                 and its connection is dropped.
-            exchange: Where to report the phase.
+            exchange: Takes the phase.
 
         Raises:
             TransportError: There is no answer; `exchange` says how far it came.
@@ -126,13 +154,12 @@ class Transport(Protocol):
 def scrubbed(error: BaseException, handled: BaseException | None) -> BaseException:
     """Make an error of an HTTP library fit to be kept and shown.
 
-    Tracebacks keep the frames, and so the local variables, of the library's innermost functions: the
-    bytes of the request among them. httpx's errors also keep the request itself.
+    Tracebacks keep the local variables of the library's functions, the request's bytes among them, and httpx's
+    errors the request itself.
 
     Args:
         error: The error.
-        handled: What `sys.exception()` gave before the exchange. A caller may be in an `except` block of its
-            own, whose exception is then below ours in the chain, and is not ours to change.
+        handled: `sys.exception()` before the exchange: below it in the chain, errors are the caller's own.
     """
     for link in chain(error, handled):
         link.__traceback__ = None
@@ -142,13 +169,23 @@ def scrubbed(error: BaseException, handled: BaseException | None) -> BaseExcepti
     return error
 
 
+def _drop_body(error: Any, library: Any) -> None:
+    try:
+        request = error.request
+    except RuntimeError:  # how httpx says that the error was given no request
+        return
+    error.request = library.Request(request.method, request.url)
+    if isinstance(error, library.HTTPStatusError):  # a hook of a ready client's raised it
+        error.response = library.Response(error.response.status_code, request=error.request)
+
+
 def chain(error: BaseException, handled: BaseException | None = None) -> Iterator[BaseException]:
-    """Walk an error and what is below it (causes, contexts, members of groups), down to `handled`."""
+    """Walk an error and its causes, contexts and members, down to `handled`."""
     pending: list[BaseException | None] = [error]
-    seen: set[int] = {id(handled)}
+    seen = {id(None), id(handled)}
     while pending:
-        current = pending.pop()
-        if current is None or id(current) in seen:
+        current = cast("BaseException", pending.pop())
+        if id(current) in seen:
             continue
         seen.add(id(current))
         yield current
@@ -157,12 +194,43 @@ def chain(error: BaseException, handled: BaseException | None = None) -> Iterato
         pending.extend((current.__context__, current.__cause__))
 
 
-def _drop_body(error: Any, library: Any) -> None:
-    try:
-        request = error.request
-    except RuntimeError:  # how httpx says that the error was given no request
-        return
-    bare = library.Request(request.method, request.url)
-    error.request = bare
-    if isinstance(error, library.HTTPStatusError):  # a hook of a ready client's raised it
-        error.response = library.Response(error.response.status_code, request=bare)
+def root_of(error: BaseException, handled: BaseException | None) -> BaseException | None:
+    """Find the error of the operating system, the TLS library or h11 below the wrapping."""
+    for below in chain(error, handled):
+        is_systems = (
+            isinstance(below, OSError) and below.errno is not None
+        )  # an ssl.SSLError is an OSError as well
+        if is_systems or type(below).__module__.startswith("h11."):
+            return below
+    return None
+
+
+def tls_kind(root: BaseException | None) -> FailureKind:
+    """Tell a handshake that may succeed the next time from one that will not."""
+    refused = isinstance(root, ssl.SSLError) and not isinstance(root, _BROKEN_OFF)
+    return FailureKind.TLS_REFUSED if refused else FailureKind.TLS
+
+
+def failure_of(
+    error: BaseException, kind: FailureKind, root: BaseException | None, handled: BaseException | None = None
+) -> TransportError:
+    """Make a library's error a `TransportError`, which names the one below it too."""
+    said = str(error) or "no further detail"
+    reason = f" ({root})" if root is not None and str(root) not in said else ""
+    return TransportError(kind, f"{type(error).__name__}: {said}{reason}", scrubbed(error, handled))
+
+
+def checked_ssl_context(verify: ssl.SSLContext | None) -> ssl.SSLContext | None:
+    """Check the setting `verify`."""
+    if verify is None or isinstance(verify, ssl.SSLContext):
+        return verify
+    raise InvalidConfiguration("verify", f"is of type {type(verify).__name__}", "an ssl.SSLContext, or None")
+
+
+def checked_limits(limits: httpx.Limits | None) -> httpx.Limits:
+    """Check the setting `limits`; `None`: as many idle ones as there were busy."""
+    if limits is None:
+        return httpx.Limits(keepalive_expiry=KEEPALIVE_EXPIRY)
+    if is_made_by_httpx("Limits", limits):
+        return limits
+    raise InvalidConfiguration("limits", f"is of type {type(limits).__name__}", "an httpx.Limits")

@@ -20,13 +20,14 @@ import select
 import ssl
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from .._config import httpx
 from .._redaction import SecretBytes
 from .._results import FailureKind
 from ._base import Answer, Exchange, Phase, TransportError, scrubbed
 from ._http1 import AnswerReader, HttpParserError
 
 if TYPE_CHECKING:
-    from ._pool import ConnectionPool
+    from ._direct import ConnectionPool, Target
     from ._tls import TlsStream
 
 __all__ = ["Connection"]
@@ -35,204 +36,151 @@ _KEEP_ALIVE_TIMEOUT: Final = re.compile(r"\btimeout=(\d{1,6})\b", re.IGNORECASE)
 
 
 class Connection(asyncio.BufferedProtocol):
-    """One connection, for one exchange at a time.
-
-    Args:
-        pool: Its owner.
-        loop: The event loop.
-        tls: Its TLS; `None`: plain.
+    """One connection, for one exchange at a time, plain or over TLS.
 
     Attributes:
-        ready: Done once the connection can carry a request.
-        expires: When the present wait is over, on the event loop's clock: an idle connection's, or for the peer.
-        keep_alive: Seconds for which the server says that it keeps an idle connection; infinity: it says nothing.
+        ready: Done once the connection can carry a request, with `None`, or cannot, with the error.
+        is_connected: Whether only TLS can be in the way of its first request.
+        exchange: The exchange under way.
+        expires: The end of the present wait, on the event loop's clock: an idle connection's, or for the peer.
+        keep_alive: Seconds for which the server says that it keeps an idle connection.
     """
 
-    __slots__ = (
-        "_answered_early",
-        "_exchange",
-        "_loop",
-        "_poll",
-        "_pool",
-        "_reader",
-        "_result",
-        "_timeouts",
-        "_tls",
-        "_transport",
-        "_unwritten",
-        "expires",
-        "keep_alive",
-        "ready",
-    )
-
-    def __init__(self, pool: ConnectionPool, loop: asyncio.AbstractEventLoop, tls: TlsStream | None) -> None:
+    def __init__(
+        self, pool: ConnectionPool, target: Target, loop: asyncio.AbstractEventLoop, tls: TlsStream | None
+    ) -> None:
         self._pool = pool
+        self.target = target
         self._loop = loop
         self._tls = tls
-        self._transport: asyncio.Transport | None = None
+        self._transport = cast("asyncio.Transport", None)  # until it is connected
         self._poll: Any = None
         self._reader = AnswerReader()
-        self._exchange: Exchange | None = None
+        self.exchange: Exchange | None = None
         self._result: asyncio.Future[Answer] | None = None
-        self._timeouts: tuple[float, float] = (math.inf, math.inf)
-        self._unwritten = False
-        self._answered_early = False
-        self.expires = math.inf
-        self.keep_alive = math.inf
-        self.ready: asyncio.Future[None] = loop.create_future()
-        self.ready.add_done_callback(_retrieve)
+        self._timeouts: tuple[float | None, float | None] = (None, None)
+        self._unwritten = self._answered_early = self.is_connected = False
+        self.expires = self.keep_alive = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+        self.ready: asyncio.Future[Exception | None] = loop.create_future()
 
     # --- The owner's side
 
-    @property
-    def is_connected(self) -> bool:
-        """Whether it has been connected, so that a trouble is one of the TLS handshake."""
-        return self._transport is not None
+    def can_be_used(self, *, again: bool) -> bool:
+        """Whether the connection is open, and nothing has come on it, by a look at its socket.
 
-    def is_untouched(self) -> bool:
-        """Whether a new connection is still open, and nothing has come on it before its first request.
-
-        Over TLS its socket is not asked: a server may send session tickets (RFC 8446, section 4.6.1).
+        Over TLS a new connection's socket is not asked: a server may send session tickets (RFC 8446, 4.6.1).
         """
-        if self._tls is None:
-            return self.can_be_used_again()
-        return not cast("asyncio.Transport", self._transport).is_closing()
-
-    def can_be_used_again(self) -> bool:
-        """Whether nothing has come on an idle connection, by a look at its socket that does not wait."""
-        transport = cast("asyncio.Transport", self._transport)
-        if transport.is_closing() or self._loop.time() >= self.expires:
+        if self._transport.is_closing() or self._loop.time() >= self.expires:
             return False
-        if self._tls is not None and not self._tls.between_records:
-            return False
+        if self._tls is not None and not (again and self._tls.between_records):
+            return not again
         if self._poll is not None:
             return not self._poll.poll(0)
-        return not select.select((transport.get_extra_info("socket"),), (), (), 0)[0]  # Windows
+        return not select.select((self._transport.get_extra_info("socket"),), (), (), 0)[0]  # Windows
 
     def send(
-        self,
-        exchange: Exchange,
-        head: bytes,
-        body: bytes,
-        *,
-        max_bytes: int,
-        read_timeout: float,
-        write_timeout: float,
+        self, exchange: Exchange, head: bytes, body: bytes, timeout: httpx.Timeout, max_bytes: int
     ) -> asyncio.Future[Answer]:
-        """Write a request, in one piece, and expect its answer.
+        """Write a request, in one piece, and give the answer to be, or its `TransportError`.
 
-        Args:
-            exchange: Where to report the phase.
-            head: The request's head, up to the value of `Content-Length`.
-            body: The request's body.
-            max_bytes: Bytes of the answer's body at most.
-            read_timeout: Seconds to wait for each part of the answer.
-            write_timeout: Seconds to wait for the kernel to take the request.
-
-        Returns:
-            The answer to be; it raises `TransportError`.
+        `head` ends before the value of `Content-Length`; the others are as in `Transport.post`.
         """
-        self._exchange = exchange
+        self.exchange = exchange
         result = self._result = self._loop.create_future()
-        self._timeouts = read_timeout, write_timeout
+        self._timeouts = timeout.read, timeout.write
         self._reader.max_bytes = max_bytes
         request = SecretBytes(b"%b%d\r\n\r\n%b" % (head, len(body), body))
         exchange.phase = Phase.SENT
-        self._write(request)
-        self.wait(write_timeout if self._unwritten else read_timeout)
+        try:
+            self._transport.write(request if self._tls is None else self._tls.encrypt(request))
+        except ssl.SSLError as exc:
+            self._fail(FailureKind.DISCONNECTED, "the TLS connection is broken", exc)
+        self.wait(self._timeouts[self._unwritten])
         return result
 
-    def give_up(self, exchange: Exchange) -> None:
-        """Close the connection if it still serves this exchange."""
-        if self._exchange is exchange:
-            self.abort()
+    def wait(self, seconds: float | None) -> None:
+        """Begin a wait for the peer, or for another exchange; `None`: it has no end."""
+        self.expires = math.inf if seconds is None else self._loop.time() + seconds
+        if self.expires < self._timer_at:
+            self._set_timer(self.expires)
 
-    def wait(self, seconds: float) -> None:
-        """Begin a wait that ends in `expire`."""
-        self.expires = self._loop.time() + seconds
-        self._pool.watch(self)
+    def _set_timer(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = self._loop.call_at(at, self._expire, context=self._pool.context)
 
-    def expire(self) -> None:
-        """End the present wait: its time is over."""
-        if self._exchange is None:
+    def _expire(self) -> None:
+        self._timer, self._timer_at = None, math.inf
+        if self._loop.time() < self.expires:  # another wait has begun since the timer was set
+            if self.expires < math.inf:
+                self._set_timer(self.expires)
+        elif self.exchange is None:
             self.close()
-            return
-        what = "the request was not written" if self._unwritten else "nothing more was received"
-        seconds = self._timeouts[self._unwritten]
-        self._fail(FailureKind.TIMEOUT, f"{what} within {seconds:g} s")
+        else:
+            problem = "the request was not written" if self._unwritten else "nothing more was received"
+            self._fail(FailureKind.TIMEOUT, f"{problem} within {self._timeouts[self._unwritten]:g} s")
 
     def close(self) -> None:
         """Close the connection, and tell the peer of it where that needs no waiting."""
         transport = self._transport
-        if transport is None or transport.is_closing():
+        if not self.is_connected or transport.is_closing():
             self.abort()
             return
         if self._tls is not None and self._tls.established:
             transport.write(self._tls.close())
-        if self._exchange is not None or transport.get_write_buffer_size():
+        if self.exchange is not None or transport.get_write_buffer_size():
             self.abort()
         else:
             transport.close()
 
     def abort(self) -> None:
-        """Close the connection at once. An exchange that it serves has no answer."""
-        if not self.ready.done():
-            self.ready.set_exception(ConnectionAbortedError("the connection was closed before it was ready"))
+        """Close the connection at once, and end its exchange without an answer."""
         self._fail(FailureKind.DISCONNECTED, "the transport was closed")
 
     # --- The event loop's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin, with a TLS handshake where there is one."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=0)
+        self.is_connected = True
         if hasattr(select, "poll"):
             self._poll = select.poll()  # `select` itself takes no file descriptor above 1023
             self._poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
         if self._tls is None:
-            self._established()
+            self._become_ready(None)
         else:
-            self._decrypt(b"")
+            self._received_tls(self._tls, b"")
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # a hint is no bound
-        """Say where the bytes that have come are put."""
         return self._pool.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take in what the peer sends."""
         received = self._pool.buffer[:nbytes]
         data = bytes(received)
         received[:] = bytes(nbytes)  # an answer may quote the request
-        if self._tls is not None:
-            data = self._decrypt(data)
-            if data:
-                self._received(data)
-            if self._tls.broken is not None:
-                self._fail(FailureKind.DISCONNECTED, "the TLS connection is broken", self._tls.broken)
-            elif self._tls.closed_by_peer:
-                self._ended(clean=True)
-        else:
+        if self._tls is None:
             self._received(data)
+        else:
+            self._received_tls(self._tls, data)
 
     def eof_received(self) -> None:
-        """Take in the end of what the peer sends."""
         self._ended(clean=self._tls is None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = -math.inf
         self._pool.lost(self)
-        if not self.ready.done():
-            self.ready.set_exception(
-                exc or ConnectionError("the peer closed the connection in the TLS handshake")
-            )
+        self._become_ready(exc or ConnectionError("the peer closed the connection in the TLS handshake"))
         self._fail(FailureKind.DISCONNECTED, "the connection was lost", exc)
 
     def pause_writing(self) -> None:
-        """Note that the kernel has not taken all."""
-        self._unwritten = True
+        self._unwritten = True  # the kernel has not taken all
 
     def resume_writing(self) -> None:
-        """Note that the kernel has taken all."""
         self._unwritten = False
         if self._answered_early:
             self._finish(reusable=False)
@@ -241,54 +189,42 @@ class Connection(asyncio.BufferedProtocol):
 
     # --- Within
 
-    def _established(self) -> None:
+    def _become_ready(self, error: Exception | None) -> None:
         if not self.ready.done():
-            self.ready.set_result(None)
+            self.ready.set_result(error)
 
-    def _write(self, request: SecretBytes) -> None:
-        transport = cast("asyncio.Transport", self._transport)
-        if self._tls is None:
-            transport.write(request)
-            return
-        try:
-            transport.write(self._tls.encrypt(request))
-        except ssl.SSLError as exc:
-            self._fail(FailureKind.DISCONNECTED, "the TLS connection is broken", exc)
-
-    def _decrypt(self, data: bytes) -> bytes:
-        """Take in bytes of the TLS connection, answer those that ask for it, and give the plain ones."""
-        tls, transport = cast("TlsStream", self._tls), cast("asyncio.Transport", self._transport)
-        try:
-            plain = tls.receive(data)
-        except ssl.SSLError as exc:
-            transport.write(tls.output())  # an alert, which says why
-            if not self.ready.done():
-                self.ready.set_exception(exc)
-            self._fail(FailureKind.DISCONNECTED, "the TLS connection is broken", exc)
-            transport.abort()
-            return b""
+    def _received_tls(self, tls: TlsStream, data: bytes) -> None:
+        plain = tls.receive(data)
         output = tls.output()
         if output:
-            transport.write(output)
+            self._transport.write(output)  # of the handshake, a new key, or an alert, which says why
         if tls.established:
-            self._established()
-        return plain
+            self._become_ready(None)
+        if plain:
+            self._received(plain)
+        if tls.broken is not None:
+            self._fail(FailureKind.DISCONNECTED, "the TLS connection is broken", tls.broken)
+        elif tls.closed_by_peer:
+            self._ended(clean=True)
 
     def _received(self, data: bytes) -> None:
-        exchange, reader = self._exchange, self._reader
+        exchange, reader = self.exchange, self._reader
         if exchange is None:
             self.abort()  # nothing was asked
             return
         if self._answered_early:
             return  # surplus, on a connection that is not used again
+        surplus, error = True, None
         try:
             surplus = reader.feed(data)
         except HttpParserError as exc:
-            self._report_head(exchange)
-            self._fail(FailureKind.PROTOCOL, "the answer is no HTTP/1.1", exc)
-            return
-        self._report_head(exchange)
-        if not reader.complete:
+            error = exc
+        if reader.status:
+            exchange.http_status = reader.status
+            exchange.phase = Phase.ANSWERED
+        if error is not None:
+            self._fail(FailureKind.PROTOCOL, "the answer is no HTTP/1.1", error)
+        elif not reader.complete:
             self.wait(self._timeouts[0])
         elif self._unwritten and not 300 <= reader.status < 500:
             self._answered_early = True
@@ -296,13 +232,8 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._finish(reusable=reader.reusable and not surplus and not self._unwritten)
 
-    def _report_head(self, exchange: Exchange) -> None:
-        if self._reader.status:
-            exchange.http_status = self._reader.status
-            exchange.phase = Phase.ANSWERED
-
     def _ended(self, *, clean: bool) -> None:
-        if self._exchange is None:
+        if self.exchange is None:
             self.close()
         elif clean and not self._answered_early and self._reader.end():
             self._finish(reusable=False)
@@ -310,9 +241,8 @@ class Connection(asyncio.BufferedProtocol):
             self._fail(FailureKind.DISCONNECTED, "the peer closed the connection before its answer was whole")
 
     def _finish(self, *, reusable: bool) -> None:
-        """Give out the answer, and keep the connection or close it."""
-        reader, exchange, result = self._reader, self._exchange, self._result
-        self._exchange = self._result = None
+        reader, exchange, result = self._reader, self.exchange, self._result
+        self.exchange = self._result = None
         self._answered_early = False
         answer = Answer(reader.status, reader.headers, reader.body)
         cast("Exchange", exchange).answer = answer
@@ -329,19 +259,13 @@ class Connection(asyncio.BufferedProtocol):
             result.set_result(answer)
 
     def _fail(self, kind: FailureKind, detail: str, cause: Exception | None = None) -> None:
-        """Say of the exchange under way that it has no answer, and close the connection."""
-        result, self._result, self._exchange = self._result, None, None
+        self._become_ready(cause or ConnectionAbortedError(detail))
+        result, self._result, self.exchange = self._result, None, None
         self._reader.reset()
         if result is not None and not result.done():
             if cause is not None:
                 detail = f"{detail}: {type(cause).__name__}: {cause}" if str(cause) else detail
                 scrubbed(cause, None)
             result.set_exception(TransportError(kind, detail, cause))
-        if self._transport is not None:
+        if self.is_connected:
             self._transport.abort()
-
-
-def _retrieve(ready: asyncio.Future[None]) -> None:
-    """Look at the error of a handshake that no call waits for any more, or asyncio complains of it."""
-    if not ready.cancelled():  # its call was cancelled
-        ready.exception()

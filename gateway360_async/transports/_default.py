@@ -11,24 +11,19 @@ from typing import Any, Final, cast
 
 from .._config import httpx, is_made_by_httpx
 from .._exceptions import InvalidConfiguration
-from ._base import Answer, Transport
+from ._base import KEEPALIVE_EXPIRY, Answer, Transport, checked_limits
 from ._direct import DirectTransport
+from ._environment import ENGINES, environment_proxy, intercepted_by
 from ._httpx import HttpxTransport
-from ._interception import intercepted_by
-from ._shared import KEEPALIVE_EXPIRY, checked_limits
 
 __all__ = ["DefaultTransport", "adapted", "default_transport"]
 
 _logger = logging.getLogger("gateway360_async")
-_LIBRARIES: Final = ("httpx", "httpx2")
+_LIBRARIES: Final = tuple(name for pair in ENGINES.items() for name in pair)
 
 
 class DefaultTransport:
-    """A `DirectTransport`, which steps aside for an `HttpxTransport` while httpx is mocked or instrumented.
-
-    Args:
-        limits: The bounds on idle connections.
-    """
+    """A `DirectTransport`, which steps aside for an `HttpxTransport` while httpx is mocked or instrumented."""
 
     def __init__(self, limits: httpx.Limits) -> None:
         self._limits = limits
@@ -36,20 +31,17 @@ class DefaultTransport:
         self._through: dict[str, HttpxTransport] = {}
 
     def __repr__(self) -> str:
-        library = next(filter(intercepted_by, _LIBRARIES), None)
-        if library is None:
+        replaced = intercepted_by(*_LIBRARIES)
+        if replaced is None:
             return repr(self._direct)
-        return f"HttpxTransport() while {intercepted_by(library)} is replaced, else {self._direct!r}"
+        return f"HttpxTransport() while {replaced} is replaced, else {self._direct!r}"
 
     def post(self, url: str, **arguments: Any) -> Awaitable[Answer]:
         """POST once and read the answer; see `Transport.post`."""
-        for library in _LIBRARIES:
-            replaced = intercepted_by(library)
-            if replaced is not None:
-                return self._by_way_of(library, replaced).post(url, **arguments)
-        return self._direct.post(url, **arguments)
-
-    def _by_way_of(self, library: str, replaced: str) -> HttpxTransport:
+        replaced = intercepted_by(*_LIBRARIES)
+        if replaced is None:
+            return self._direct.post(url, **arguments)
+        library = "httpx2" if replaced.startswith(("httpx2.", "httpcore2.")) else "httpx"
         transport = self._through.get(library)
         if transport is None:
             _logger.warning(
@@ -58,8 +50,9 @@ class DefaultTransport:
                 replaced,
                 library,
             )
-            transport = self._through[library] = HttpxTransport.of(sys.modules[library], self._limits)
-        return transport
+            transport = HttpxTransport.of(sys.modules[library], self._limits)
+            self._through[library] = transport
+        return transport.post(url, **arguments)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -92,8 +85,6 @@ def default_transport(url: str, limits: httpx.Limits | None, concurrency: int) -
     Raises:
         InvalidConfiguration: `limits` is wrong, or the environment names a proxy that cannot be read.
     """
-    from ._proxies import environment_proxy  # noqa: PLC0415  # for httpx as well
-
     if limits is None:
         # As many idle connections as busy ones: a lower bound would reconnect at almost every request.
         limits = httpx.Limits(

@@ -2,11 +2,10 @@
 
 Invariants:
 
-- The parser (llhttp, by `httptools`) is never fed past the end of an answer: it would swallow a line end there
-  without a word, and begin to read the next answer. So a head is fed up to its empty line, a body of known length
-  up to that length, and chunks line by line, for their end is a line's end. A byte that is left over is surplus.
-- The parser has no call for the end of the stream: whether the end of a connection is the end of an answer is
-  decided here (RFC 9112, section 6.3).
+- The parser (llhttp) is never fed past the end of an answer, where it would swallow a line end, and begin the next
+  answer. A head is fed up to its empty line, a body of known length up to that length, and chunks line by line, for
+  their end is a line's end. A byte that is left over is surplus.
+- Whether the end of a connection is the end of an answer is decided here (RFC 9112, section 6.3).
 """
 
 from __future__ import annotations
@@ -20,8 +19,6 @@ __all__ = ["MAX_HEAD_BYTES", "AnswerReader", "HttpParserError"]
 MAX_HEAD_BYTES: Final = 100 * 1024
 """Bytes of an answer's head at most, as in h11."""
 
-_HEAD_END: Final = b"\r\n\r\n"
-
 
 class AnswerReader:
     """Reads the answers of one connection, one after the other.
@@ -34,21 +31,6 @@ class AnswerReader:
         reusable: Whether the connection may carry another request, by the answer's own word.
     """
 
-    __slots__ = (
-        "_body",
-        "_by_lines",
-        "_head_bytes",
-        "_in_head",
-        "_left",
-        "_parser",
-        "_size",
-        "complete",
-        "headers",
-        "max_bytes",
-        "reusable",
-        "status",
-    )
-
     def __init__(self) -> None:
         self._parser = HttpResponseParser(self)
         self.max_bytes = 0
@@ -56,19 +38,12 @@ class AnswerReader:
 
     def reset(self) -> None:
         """Forget the answer that was read, and expect another."""
-        self.complete = False
-        self._begin_head()
-
-    def _begin_head(self) -> None:
-        self.status = 0
+        self.complete = self.reusable = self._by_lines = False
+        self.status = self._head_bytes = self._size = 0
         self.headers: dict[str, str] = {}
-        self.reusable = False
         self._in_head = True
-        self._head_bytes = 0
-        self._by_lines = False
         self._left: int | None = None
         self._body: list[bytes] = []
-        self._size = 0
 
     @property
     def body(self) -> bytes:
@@ -86,18 +61,14 @@ class AnswerReader:
         Raises:
             HttpParserError: They are no HTTP answer, or its head is too long.
         """
-        if self._in_head and not self._head_bytes:
-            # Nearly always: the whole head, and the whole body of known length, in one piece.
-            end = data.find(_HEAD_END) + 4
-            if end > 3 and data.count(b"\n", 0, end) == data.count(b"\r\n", 0, end):
-                self._feed(data[:end])
-                return self._feed_pieces(data, end)
-        return self._feed_pieces(data, 0)
-
-    def _feed_pieces(self, data: bytes, start: int) -> bool:
-        size = len(data)
+        start, size = 0, len(data)
         while start < size and not self.complete:
-            if self._in_head or self._by_lines:
+            if self._in_head and not self._head_bytes:
+                # Nearly always the whole head has come, with no line end that could hide where it ends.
+                stop = data.find(b"\r\n\r\n", start) + 4
+                if stop < 4 or data.count(b"\n", start, stop) != data.count(b"\r\n", start, stop):
+                    stop = data.find(b"\n", start) + 1 or size
+            elif self._in_head or self._by_lines:
                 stop = data.find(b"\n", start) + 1 or size
             elif self._left is None:
                 stop = size
@@ -119,45 +90,34 @@ class AnswerReader:
             self.complete, self.reusable = True, False  # 101: an answer, after which no HTTP follows
 
     def end(self) -> bool:
-        """Take in the clean end of the connection.
-
-        Returns:
-            Whether it is the end of an answer as well.
-        """
-        if self._in_head or self._by_lines or self._left is not None:
-            return self.complete
-        self.complete = True
-        return True
+        """Take in the clean end of the connection, and say whether it ends an answer."""
+        if not self._in_head and not self._by_lines and self._left is None:
+            self.complete = True
+        return self.complete
 
     # The parser's callbacks, by the names that it looks for.
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take in a field of the head; those of a trailer are left out."""
-        if not self._in_head:
-            return
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-        self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
+        if self._in_head:  # a trailer's fields are left out
+            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+            self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
 
     def on_headers_complete(self) -> None:
-        """Decide how the body ends."""
         self._in_head = False
         self.status = self._parser.get_status_code()
         self.reusable = self._parser.should_keep_alive()
-        if "transfer-encoding" in self.headers:
-            self._by_lines = True
-        elif "content-length" in self.headers:
+        self._by_lines = "transfer-encoding" in self.headers
+        if not self._by_lines and "content-length" in self.headers:
             self._left = int(self.headers["content-length"])
 
     def on_body(self, piece: bytes) -> None:
-        """Take in bytes of the body, up to the cap."""
         self._body.append(piece)
         self._size += len(piece)
         if self._size > self.max_bytes:
             self.complete, self.reusable = True, False
 
     def on_message_complete(self) -> None:
-        """Note the end of the answer, or of an interim one, which another follows (RFC 9110, 15.2)."""
         if 100 <= self.status < 200 and self.status != 101:
-            self._begin_head()
+            self.reset()  # an interim answer, which another follows (RFC 9110, section 15.2)
         else:
             self.complete = True

@@ -2,15 +2,13 @@
 
 Invariants:
 
-- Errors are mapped to a `FailureKind` by the table below, for people to read. What may have been sent is not
-  read from them: `_one_shot` observes it.
+- Errors are mapped to a `FailureKind` by the table below, for people to read. Whether the request may have been
+  sent is not read from them: `_one_shot` observes it.
 - The headers are complete before httpx sees them, and the body is a stream that it has not read: an error's
   `.request` does not show the API key.
-- httpx's pool loses a slot for good where a call is cancelled between two of its steps (httpcore 1.0.9: after a
-  connection was assigned and before it is begun, after it is connected and before the request is begun, and
-  while a finished connection is put away; after as many such cancellations as there are slots, every later call
-  ends in `PoolTimeout`). So an exchange runs in a task of its own, and is cancelled where httpcore cleans up
-  after itself: inside a step that its trace reports.
+- httpx's pool loses a slot for good where a call is cancelled between two of its steps (httpcore 1.0.9: before a
+  connection or a request starts, and while a finished connection is put away). So an exchange runs in a task of
+  its own, and is cancelled where httpcore cleans up after itself: inside a step that its trace reports.
 """
 
 # pyright: reportUnnecessaryIsInstance=false
@@ -28,11 +26,20 @@ from .._aio import shield_until_done
 from .._config import httpx, httpx_library
 from .._exceptions import ClientClosed, InvalidConfiguration
 from .._results import FailureKind
-from ._base import Answer, Exchange, Phase, TransportError, scrubbed
-from ._interception import intercepted_by
-from ._one_shot import ExchangeTrace, one_shot_request, send_once
-from ._reading import read_answer
-from ._shared import checked_limits, checked_ssl_context, described, root_of, tls_kind
+from ._base import (
+    Answer,
+    Exchange,
+    Phase,
+    TransportError,
+    checked_limits,
+    checked_ssl_context,
+    failure_of,
+    root_of,
+    scrubbed,
+    tls_kind,
+)
+from ._environment import ENGINES, environment_proxy, intercepted_by, read_proxy
+from ._one_shot import ExchangeTrace, one_shot_request, read_answer, send_once
 from ._tls import ssl_context
 
 __all__ = ["HttpxTransport"]
@@ -82,15 +89,13 @@ class HttpxTransport:
         trust_env: bool = True,
         limits: httpx.Limits | None = None,
     ) -> None:
-        from ._proxies import read_proxy  # noqa: PLC0415  # for httpx as well
-
-        self._given = client
         library = httpx if client is None else httpx_library(client)
         if library is None:
             raise InvalidConfiguration(
                 "client", f"is of type {type(client).__name__}", "an httpx.AsyncClient or httpx2.AsyncClient"
             )
         self._library: ModuleType = library
+        self._given = client
         self._client: Any = client
         self._closed = False
         self._verify = checked_ssl_context(verify)
@@ -101,23 +106,27 @@ class HttpxTransport:
         self._proxy = read
         self._trust_env = trust_env
         self._limits = checked_limits(limits)
-        if client is None:
-            return
-        for setting, given in (
-            ("limits", limits is not None),
-            ("verify", verify is not None),
-            ("proxy", read is not None),
-            ("trust_env", not trust_env),
-        ):
-            if given:
+        settings = {
+            "limits": limits,
+            "verify": verify,
+            "proxy": read,
+            "trust_env": None if trust_env else False,
+        }
+        for setting, given in settings.items():
+            if client is not None and given is not None:
                 raise InvalidConfiguration(
                     setting, "was given beside `client`", "this setting on your httpx client"
                 )
 
+    @classmethod
+    def of(cls, library: ModuleType, limits: httpx.Limits) -> HttpxTransport:
+        """Make one over a client of its own, of httpx or httpx2."""
+        transport = cls(limits=limits)
+        transport._library = library
+        return transport
+
     def __repr__(self) -> str:
-        if self._given is not None:
-            return f"HttpxTransport({self._library.__name__}.AsyncClient)"
-        return "HttpxTransport()"
+        return f"HttpxTransport({self._library.__name__}.AsyncClient)" if self._given else "HttpxTransport()"
 
     async def post(
         self,
@@ -135,16 +144,23 @@ class HttpxTransport:
         handled = sys.exception()
         client = self._client or self._open(url)
         library = self._library
+        engine = ENGINES[library.__name__]
+        pool = _pool_of(library, client, url)
         trace = ExchangeTrace(
             exchange,
-            engine_reports=_engine_reports(library, client, url),
-            hooks_known=intercepted_by(library.__name__) is None,
+            # Certainly httpcore as it is, which reports each step.
+            engine_reports=type(pool).__module__.startswith("httpcore") and intercepted_by(engine) is None,
+            hooks_known=intercepted_by(library.__name__, engine) is None,
         )
         try:
             # An explicit length, or httpx would send a stream in chunks.
             fields = {**headers, "Content-Length": str(len(body))}
-            if _may_read_the_answer(client) and _is_http1(library, client, url):
-                # The connection would be given back to the pool before it is looked at here.
+            # A hook or an authentication flow that reads the answer gives its connection back to the pool, before it
+            # is looked at here.
+            may_be_read = client.event_hooks["response"] or getattr(
+                client.auth, "requires_response_body", False
+            )
+            if may_be_read and not getattr(pool, "_http2", True):
                 fields["Connection"] = "close"
             request = client.build_request("POST", url, headers=fields, content=_no_body())
             request = one_shot_request(library, request, body, trace)
@@ -160,17 +176,15 @@ class HttpxTransport:
         return outcome
 
     def _open(self, url: str) -> Any:
-        from http.cookiejar import CookieJar, DefaultCookiePolicy  # noqa: PLC0415
+        from http.cookiejar import CookieJar, DefaultCookiePolicy  # noqa: PLC0415  # for httpx alone
 
-        from ._proxies import environment_proxy  # noqa: PLC0415
-
+        proxy, verify = self._proxy, self._verify
+        if self._trust_env:
+            proxy, verify = proxy or environment_proxy(url), verify or ssl_context()
         library = self._library
-        verify = self._verify or (
-            ssl_context() if self._trust_env else httpx.create_ssl_context(trust_env=False)
-        )
         self._client = library.AsyncClient(
-            verify=verify,
-            proxy=self._proxy or (environment_proxy(url) if self._trust_env else None),
+            verify=verify or httpx.create_ssl_context(trust_env=False),
+            proxy=proxy,
             trust_env=False,  # the proxy is read above
             limits=library.Limits(
                 max_keepalive_connections=self._limits.max_keepalive_connections,
@@ -179,13 +193,6 @@ class HttpxTransport:
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
         return self._client
-
-    @classmethod
-    def of(cls, library: ModuleType, limits: httpx.Limits) -> HttpxTransport:
-        """Make one over a client of its own, of httpx or httpx2."""
-        transport = cls(limits=limits)
-        transport._library = library
-        return transport
 
     async def aclose(self) -> None:
         """Close our own connections. A ready client stays open: it is yours."""
@@ -208,40 +215,23 @@ def _pool_of(library: ModuleType, client: Any, url: str) -> Any:
         return None
 
 
-def _engine_reports(library: ModuleType, client: Any, url: str) -> bool:
-    """Whether what sends the request is certainly httpcore as it is, which reports each step."""
-    pool = _pool_of(library, client, url)
-    if pool is None or not type(pool).__module__.startswith("httpcore"):
-        return False
-    return intercepted_by(library.__name__, engine_only=True) is None
-
-
-def _may_read_the_answer(client: Any) -> bool:
-    """Whether a hook or an authentication flow of the client may read an answer before this module does."""
-    return bool(client.event_hooks["response"]) or getattr(client.auth, "requires_response_body", False)
-
-
-def _is_http1(library: ModuleType, client: Any, url: str) -> bool:
-    return not getattr(_pool_of(library, client, url), "_http2", True)
-
-
 async def _exchange(client: Any, request: Any, exchange: Exchange, max_bytes: int) -> Answer | Exception:
     """Send, and read the answer. An error is returned: raised, it is an event to what watches tasks."""
     try:
-        response = await send_once(client, request)
-        return await read_answer(response, exchange, max_bytes)
+        return await read_answer(await send_once(client, request), exchange, max_bytes)
     except Exception as exc:  # noqa: BLE001
         return exc
 
 
 async def _cancellable(exchange: Any, trace: ExchangeTrace) -> Answer | Exception:
     """Run an exchange in a task of its own, and end it where that costs its client no slot."""
-    task: asyncio.Task[Answer | Exception] = asyncio.get_running_loop().create_task(exchange)
+    loop = asyncio.get_running_loop()
+    task: asyncio.Task[Answer | Exception] = loop.create_task(exchange)
     try:
         await asyncio.wait((task,))
     except asyncio.CancelledError:
-        trace.stop_before_sending(asyncio.CancelledError())
-        ending = asyncio.get_running_loop().create_task(_end(task, trace))
+        trace.stop = asyncio.CancelledError()
+        ending = loop.create_task(_end(task, trace))
         await shield_until_done(ending)
         ending.result()
         raise
@@ -270,6 +260,7 @@ def _translated(
     handled: BaseException | None,
 ) -> TransportError:
     if isinstance(error, TransportError):
+        scrubbed(error, handled)
         return error
     kind = next(
         (kind for name, kind in _KINDS if isinstance(error, getattr(library, name))), FailureKind.UNEXPECTED
@@ -283,4 +274,4 @@ def _translated(
         kind = FailureKind.DISCONNECTED  # httpcore's own error, made where the peer closed the connection
     if exchange.phase is Phase.UNSENT and kind in (FailureKind.DISCONNECTED, FailureKind.TIMEOUT):
         kind = FailureKind.CONNECT  # in a handshake or a proxy's tunnel: there was no way to the gateway yet
-    return TransportError(kind, described(error, root), scrubbed(error, handled))
+    return failure_of(error, kind, root, handled)

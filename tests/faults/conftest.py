@@ -57,7 +57,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 def _columns(cells: Any) -> str:
-    return "  ".join(f"{cell:{len(mode)}}" for mode, cell in zip(TRANSPORTS, cells, strict=True))
+    return "  ".join(f"{cell:{len(mode)}}" for mode, cell in zip(TRANSPORTS, cells, strict=True)).rstrip()
 
 
 def _totals(lines: dict[str, _Line]) -> list[str]:
@@ -66,12 +66,9 @@ def _totals(lines: dict[str, _Line]) -> list[str]:
     )
     shown = [f"{'runs that hold':40} {_columns(TRANSPORTS)}"]
     for group in dict.fromkeys(line.group for line in lines.values()):
-        held = [
-            f"{counts[group, mode, '+']}/{counts[group, mode, '+'] + counts[group, mode, 'F']}"
-            for mode in TRANSPORTS
-        ]
-        shown.append(f"{group:40} {_columns(held)}")
-    return [text.rstrip() for text in shown]
+        both = [(counts[group, mode, "+"], counts[group, mode, "F"]) for mode in TRANSPORTS]
+        shown.append(f"{group:40} {_columns(f'{held}/{held + failed}' for held, failed in both)}")
+    return shown
 
 
 def _table(lines: dict[str, _Line]) -> list[str]:
@@ -79,12 +76,10 @@ def _table(lines: dict[str, _Line]) -> list[str]:
         f"each transport: {', '.join(LAYERS)}; + held, F failed, {_LEFT_OUT} left out",
         f"{'fault':56} {'phase':14} {'the client says':16} {'tries':>5} {'POSTs':>5}  {_columns(TRANSPORTS)}",
     ]
-    last = ""
-    for fault, line in lines.items():
-        if line.group != last:
-            shown.append(f"-- {line.group}")
-            last = line.group
-        tries, posts = line.outcome or ("?", "?")
-        marks = _columns(map(line.marks_of, TRANSPORTS))
-        shown.append(f"{fault:56} {line.phase:14} {line.said:16} {tries:>5} {posts:>5}  {marks}".rstrip())
+    for group in dict.fromkeys(line.group for line in lines.values()):
+        shown.append(f"-- {group}")
+        for fault, line in ((fault, line) for fault, line in lines.items() if line.group == group):
+            tries, posts = line.outcome or ("?", "?")
+            marks = _columns(map(line.marks_of, TRANSPORTS))
+            shown.append(f"{fault:56} {line.phase:14} {line.said:16} {tries:>5} {posts:>5}  {marks}")
     return shown

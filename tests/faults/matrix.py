@@ -1,18 +1,11 @@
-"""The fault matrix: what a row is, and how one is run.
+"""The fault matrix: a row, and how one is run.
 
-Rules of this module:
-
-- A row is run through `Gateway360Client`, over real sockets on loopback, once for each transport, plain and over
-  each version of TLS. What it says of the fault is the same for all of them: the promise is the client's, not a
-  transport's. Where a transport changes the fault by its nature, the row says how (`over`), or leaves it out with
-  a reason (`without`).
-- The phase is read from the `Exchange`s that pass the transport's port, kept by a wrapper that does nothing
-  else, but to make a request large: by spaces behind its JSON.
-- What the server has seen is checked in every row, whatever the row is about: a call is one whole request at
-  most, and after an HTTP 429 one SMS at most; what is called `NOT_SENT` made no SMS; the next call has an
-  answer of its own; and no connection outlives the client.
-- Time passes where a row says so: nothing waits for a clock.
-- Retrying is the default policy's, without its pauses.
+- A row is run through `Gateway360Client`, over real sockets on loopback, once for each transport, plain and over each
+  version of TLS. It says the same for all of them, for the promise is the client's. A transport that changes the
+  fault by its nature is named in the row (`over`), or left out with a reason (`without`).
+- In every row: a call is one whole request at most, and after an HTTP 429 one SMS at most; what is called `NOT_SENT`
+  made no SMS; the next call has an answer of its own; and no connection outlives the client.
+- Time passes where a row says so: nothing waits for a clock. Retrying is the default policy's, without its pauses.
 """
 
 from __future__ import annotations
@@ -76,26 +69,25 @@ def _phases(phase: Phase | Collection[Phase]) -> frozenset[Phase]:
 
 @attrs.frozen
 class Row:
-    """A fault, and what has to become of a call that meets it.
+    """A fault, and the right outcome of a call that meets it.
 
     Args:
         fault: Its name.
-        scene: Where it happens.
-        phase: How far every attempt comes. Two, where one adapter's parser gives the head of an answer out
+        scene: The place where it happens.
+        phase: The phase that every attempt reaches. Two, where one adapter's parser gives the head of an answer out
             before it looks at the rest, and another's does not.
-        disposition: What the call says of the SMS, or what it raises.
-        kinds: What it may call the failure: adapters know more or less of what happened. Empty: no failure.
+        disposition: The result's, or the error that is raised.
+        kinds: The failure's, of which adapters know more or less. Empty: no failure.
         posts: Whole requests that the server sees.
         retried: Whether the policy tries again, up to its four attempts.
         attempts: Attempts, where they are neither 1 nor 4.
         connections: Connections that the server has seen by then; `None`: it does not matter.
         padding: By how many bytes the request is made larger.
-        act: What is done.
+        act: Makes the call.
         recovers: Whether the server can be told to behave, and is then asked once more.
         layers: Those of `LAYERS` that the fault exists on, or that it is not the same on.
-        ready: What a ready client is made with besides: hooks, an engine.
-        over: What is different over a transport ("proxy"), or over it with or without TLS ("proxy, plain", "proxy,
-            TLS").
+        ready: Makes more settings of a ready client: hooks, an engine.
+        over: The differences over a transport ("proxy"), or over it with or without TLS ("proxy, plain", "proxy, TLS").
         without: Transports that have no such fault, alone or with or without TLS, and why.
     """
 
@@ -127,16 +119,8 @@ class Row:
         return row
 
 
-@attrs.frozen
-class Outcome:
-    """What was counted in a row, for the table."""
-
-    attempts: int
-    posts: int
-
-
-async def run(row: Row, mode: str, layer: str, later: Callable[[float], None]) -> Outcome:
-    """Run a row over a transport, and check everything that it says, and that holds in every row."""
+async def run(row: Row, mode: str, layer: str, later: Callable[[float], None]) -> tuple[int, int]:
+    """Run a row over a transport, check it, and give the attempts and the whole requests that were made."""
     async with row.scene(layer) as scene:
         scene.later = later
         scene.ready = row.ready
@@ -172,7 +156,7 @@ async def run(row: Row, mode: str, layer: str, later: Callable[[float], None]) -
         phases, posts = observed.phases(REQUEST), len(scene.posts)
         _check(row, result, phases, posts)
         assert row.connections in (None, connections), f"{connections} connections"
-        return Outcome(len(phases) if isinstance(result, Exception) else result.attempts, posts)
+        return len(phases) if isinstance(result, Exception) else result.attempts, posts
 
 
 def check_sms(posts: list[Received], result: PinResult | Exception) -> None:

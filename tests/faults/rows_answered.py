@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable
 from typing import Any
 
-from loopback import OK, Behaviour, Received, in_turn, ok, status
+from loopback import OK, Behaviour, Received, close, in_turn, ok, rst, status
 from matrix import PLAIN, TLS, Row
-from scenes import REQUEST, Scene, Setting, asked, pass_by, second_call, serving, small_buffer
+from scenes import REQUEST, InScene, Scene, Setting, asked, pass_by, second_call, serving, small_buffer
 
 from gateway360_async import Disposition, FailureKind, PinResult
 from gateway360_async.transports import Phase
@@ -22,11 +21,7 @@ BY_HTTPX = ("httpx client", "httpx2 client", "proxy")
 LOST_BY_HTTPX: dict[str, Any] = {
     "over": dict.fromkeys(
         BY_HTTPX,
-        {
-            "phase": Phase.SENT,
-            "disposition": Disposition.MAYBE_SENT,
-            "kinds": {FailureKind.DISCONNECTED},
-        },
+        {"phase": Phase.SENT, "disposition": Disposition.MAYBE_SENT, "kinds": {FailureKind.DISCONNECTED}},
     )
 }
 
@@ -47,17 +42,15 @@ def answer(head: bytes, body: bytes = OK, *, ending: Callable[[Received], Any] |
     return behave
 
 
-async def too_large(scene: Scene, received: Received) -> None:
+def too_large(end: Behaviour) -> InScene:
     """Answer before the body is read, and drop the rest."""
-    await received.reader.readuntil(b"\r\n\r\n")
-    await received.answer(413, b"")
-    received.writer.close()
 
+    async def begin(scene: Scene, received: Received) -> None:
+        await received.reader.readuntil(b"\r\n\r\n")
+        await received.answer(413, b"")
+        await end(received)
 
-async def too_large_and_rst(scene: Scene, received: Received) -> None:
-    await received.reader.readuntil(b"\r\n\r\n")
-    await received.answer(413, b"")
-    received.reset()
+    return begin
 
 
 async def early_ok(scene: Scene, received: Received) -> None:
@@ -72,22 +65,16 @@ async def early_ok(scene: Scene, received: Received) -> None:
 async def until_it_is_read(scene: Scene) -> PinResult:
     """Call, and wait until the server has read what the kernel has taken."""
     result = await scene.client.send(REQUEST)
-    await scene.gateway.wait(lambda: asked(scene))
+    await asked(scene)
     return result
 
 
-def throttles_twice(layer: str) -> AbstractAsyncContextManager[Scene]:
-    """Made anew for each run: it counts."""
-    return serving(in_turn(status(429), status(429, retry_after="0"), ok))(layer)
+def throttled_twice(layer: str) -> Any:
+    return serving(in_turn(status(429), status(429, retry_after="0"), ok))(layer)  # made anew, for it counts
 
 
 def _row(
-    fault: str,
-    scene: Setting,
-    disposition: Disposition,
-    kinds: Any = (),
-    posts: int = 1,
-    **more: Any,
+    fault: str, scene: Setting, disposition: Disposition, kinds: Any = (), posts: int = 1, **more: Any
 ) -> Row:
     return Row(fault, scene, Phase.ANSWERED, disposition, kinds, posts, **more)
 
@@ -105,20 +92,6 @@ def _throttled(fault: str, *, retried: bool, deadline: float = 30.0, **headers: 
     )
 
 
-def _early(
-    fault: str, before: Callable[[Scene, Received], Awaitable[None]], *, padding: int, **more: Any
-) -> Row:
-    return _row(
-        fault,
-        small_buffer(before),
-        Disposition.NOT_SENT,
-        {FailureKind.HTTP_STATUS},
-        0,
-        padding=padding,
-        **more,
-    )
-
-
 ROWS = (
     _row("ok", serving(ok), Disposition.SENT),
     _row(
@@ -132,10 +105,7 @@ ROWS = (
     _row("error under 401", serving(status(401, _error("UNAUTHORIZED"))), Disposition.NOT_SENT),
     _row("error with an unknown id", serving(status(400, _error("NEW"))), Disposition.NOT_SENT, layers=PLAIN),
     _row(
-        "UNKNOWN_ERROR",
-        serving(status(200, _error("UNKNOWN_ERROR"))),
-        Disposition.MAYBE_SENT,
-        layers=PLAIN,
+        "UNKNOWN_ERROR", serving(status(200, _error("UNKNOWN_ERROR"))), Disposition.MAYBE_SENT, layers=PLAIN
     ),
     _row("unknown id under 500", serving(status(500, _error("NEW"))), Disposition.MAYBE_SENT, layers=PLAIN),
     _row("HTML 404", serving(status(404, b"<html>")), Disposition.NOT_SENT, {FailureKind.HTTP_STATUS}),
@@ -159,17 +129,18 @@ ROWS = (
     _throttled("429, Retry-After: 2, 2", retried=False, retry_after="2, 2", deadline=1.0),
     _throttled("429, negative Retry-After", retried=False, retry_after="-1"),
     _throttled("429, Retry-After in words", retried=False, retry_after="soon"),
-    _row(
-        "429 twice, then ok",
-        throttles_twice,
-        Disposition.SENT,
-        posts=3,
-        attempts=3,
-        recovers=False,
-    ),
+    _row("429 twice, then ok", throttled_twice, Disposition.SENT, posts=3, attempts=3, recovers=False),
     *(
-        _early(f"early 413, {ending}, {size} request", before, padding=padding, **more)
-        for ending, before in (("FIN", too_large), ("RST", too_large_and_rst))
+        _row(
+            f"early 413, {ending}, {size} request",
+            small_buffer(too_large(end)),
+            Disposition.NOT_SENT,
+            {FailureKind.HTTP_STATUS},
+            0,
+            padding=padding,
+            **more,
+        )
+        for ending, end in (("FIN", close), ("RST", rst))
         for size, padding, more in (("small", 0, {}), ("large", LARGE, LOST_BY_HTTPX))
     ),
     _row(
@@ -181,75 +152,47 @@ ROWS = (
     ),
 )
 
+CHUNKS = b"5\r\n" + OK[:5] + b"\r\na;x=y\r\n" + OK[5:] + b"\r\n0\r\nx-sum: 1\r\nx-b: 2\r\n\r\n"
+INTERIM = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"
+LENGTH = b" 200 OK\r\ncontent-length: 15\r\n"
+
 ENDS = (
-    _row(
-        "Connection: close",
-        serving(status(200, OK, connection="close")),
-        Disposition.SENT,
-        connections=2,
-        act=second_call,
-    ),
-    _row(
-        "HTTP/1.0",
-        serving(answer(b"HTTP/1.0 200 OK\r\ncontent-length: 15\r\n")),
-        Disposition.SENT,
-        connections=2,
-        act=second_call,
-    ),
-    _row(
-        "HTTP/1.0 that keeps the connection",
-        serving(answer(b"HTTP/1.0 200 OK\r\ncontent-length: 15\r\nconnection: keep-alive\r\n")),
-        Disposition.SENT,
-        connections=1,
-        act=second_call,
-        over=dict.fromkeys(BY_HTTPX, {"connections": 2}),  # h11 takes it for no more than it has to be
-    ),
-    _row(
-        "interim answers before it",
-        serving(
-            answer(
-                b"HTTP/1.1 100 Continue\r\n\r\n"
-                b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"
-                b"HTTP/1.1 200 OK\r\ncontent-length: 15\r\n"
-            )
-        ),
-        Disposition.SENT,
-        connections=1,
-        act=second_call,
-    ),
-    _row(
-        "chunks with trailers",
-        serving(
-            answer(
-                b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n",
-                b"5\r\n" + OK[:5] + b"\r\na;x=y\r\n" + OK[5:] + b"\r\n0\r\nx-sum: 1\r\nx-b: 2\r\n\r\n",
-            )
-        ),
-        Disposition.SENT,
-        connections=1,
-        act=second_call,
-    ),
-    _row(
-        "kept by the server for a second",
-        serving(status(200, OK, keep_alive="timeout=1")),
-        Disposition.SENT,
-        connections=2,
-        act=second_call,
-        over=dict.fromkeys(BY_HTTPX, {"connections": 1}),  # httpx does not read this header
-    ),
-    _row(
-        "kept by the server for a minute",
-        serving(status(200, OK, keep_alive="timeout=60, max=100")),
-        Disposition.SENT,
-        connections=1,
-        act=second_call,
-    ),
-    _row(
-        "body that ends with the connection",
-        serving(answer(b"HTTP/1.1 200 OK\r\n", ending=lambda received: received.writer.close())),
-        Disposition.SENT,
-        connections=2,
-        act=second_call,
+    *(
+        _row(
+            fault,
+            serving(behaviour),
+            Disposition.SENT,
+            connections=connections,
+            act=second_call,
+            over=dict.fromkeys(BY_HTTPX, {"connections": by_httpx}),
+        )
+        for fault, behaviour, connections, by_httpx in (
+            ("Connection: close", status(200, OK, connection="close"), 2, 2),
+            ("HTTP/1.0", answer(b"HTTP/1.0" + LENGTH), 2, 2),
+            # h11 takes it for no more than it has to be.
+            (
+                "HTTP/1.0 that keeps the connection",
+                answer(b"HTTP/1.0" + LENGTH + b"connection: keep-alive\r\n"),
+                1,
+                2,
+            ),
+            ("interim answers before it", answer(INTERIM + b"HTTP/1.1" + LENGTH), 1, 1),
+            (
+                "chunks with trailers",
+                answer(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n", CHUNKS),
+                1,
+                1,
+            ),
+            # httpx does not read this header.
+            ("kept by the server for a second", status(200, OK, keep_alive="timeout=1"), 2, 1),
+            ("kept by the server for a minute", status(200, OK, keep_alive="timeout=60, max=100"), 1, 1),
+            (
+                "body that ends with the connection",
+                answer(b"HTTP/1.1 200 OK\r\n", ending=lambda received: received.writer.close()),
+                2,
+                2,
+            ),
+        )
     ),
     _row(
         "body that ends with a RST",

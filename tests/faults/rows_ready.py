@@ -10,8 +10,7 @@ from engines import over_wrapped_streams, retrying_over_streams
 from loopback import Behaviour, ok, rst, status
 from matrix import Row
 from rows_surplus import KINDS, in_its_own_record, in_one_segment, placed
-from scenes import OTHER, REQUEST, Scene, Setting, pass_by, second_call, serving
-from scenes_unsent import nobody_listens
+from scenes import OTHER, REQUEST, Scene, Setting, no_listener, pass_by, second_call, serving
 
 from gateway360_async import Disposition, FailureKind, Ok, PinResult
 from gateway360_async.transports import Phase
@@ -128,23 +127,15 @@ def _row(
     return Row(fault, behaviour, disposition=disposition, ready=ready, without=NO_HOOKS, **more)
 
 
-READERS = (
-    ("a hook that reads the body", body_hook),
-    ("an authentication that reads the body", signing),
-)
+READERS = (("a hook that reads the body", body_hook), ("an authentication that reads the body", signing))
 SURPLUS = (("ok", in_one_segment), ("429", in_its_own_record))
 STOPPED: dict[str, Any] = {"phase": Phase.SENT, "kinds": {FailureKind.UNEXPECTED}}
 
 ROWS = (
     *(_row(name, serving(ok), ready, Disposition.SENT) for name, ready in READERS),
-    # What cannot be looked into is not used again.
+    # A connection that cannot be looked into is not used again.
     _row(
-        "a network backend of its own",
-        serving(ok),
-        wrapped,
-        Disposition.SENT,
-        act=second_call,
-        connections=2,
+        "a network backend of its own", serving(ok), wrapped, Disposition.SENT, act=second_call, connections=2
     ),
     _row("a hook that reads the stream", serving(ok), stream_hook, Disposition.SENT),
     _row(
@@ -208,7 +199,7 @@ ROWS = (
             ),
             _row(
                 f"{name}, retrying engine, refused",
-                nobody_listens,
+                no_listener,
                 over_streams(ready),
                 Disposition.NOT_SENT,
                 phase=Phase.UNSENT,

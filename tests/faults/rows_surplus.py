@@ -6,14 +6,12 @@ buffer of the event loop's, the kernel. A call before makes the connection; it i
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
-from certificates import server_context
-from loopback import OK, Received, Server
+from loopback import OK, Received
 from matrix import TLS, Row
-from scenes import LAYERS, OTHER, PASSES, REQUEST, Scene, Setting, pass_by, second_call, unheard
+from scenes import LAYERS, OTHER, PASSES, REQUEST, Scene, Setting, pass_by, second_call, serving, unheard
 
 from gateway360_async import Disposition, Ok, PinResult
 from gateway360_async.transports import Phase
@@ -92,11 +90,12 @@ def no_record(received: Received, surplus: bytes) -> tuple[bytes, bytes]:
     return received.records(http(OK)) + NO_RECORD, b""
 
 
-def placed(place: Place | None, surplus: bytes, *, refused: bool, close_notify: bool = False) -> Setting:
+def placed(
+    place: Place | None, surplus: bytes = b"", *, refused: bool = False, close_notify: bool = False
+) -> Setting:
     """A gateway that sends a surplus with its first answer, and answers the next request as it should."""
 
-    @contextlib.asynccontextmanager
-    async def scene(layer: str) -> AsyncIterator[Scene]:
+    def setting(layer: str) -> Any:
         held: list[tuple[Received, bytes]] = []
 
         async def behave(received: Received) -> None:
@@ -113,10 +112,9 @@ def placed(place: Place | None, surplus: bytes, *, refused: bool, close_notify: 
             held.clear()
             await received.answer(body=NO_FUNDS if refused and number == REQUEST.msisdn else OK)
 
-        async with Server(behave, tls=server_context(layer)) as server:
-            yield Scene(server.url, server)
+        return serving(behave)(layer)
 
-    return scene
+    return setting
 
 
 def late(surplus: bytes, *, passes: int) -> Any:
@@ -131,17 +129,15 @@ def late(surplus: bytes, *, passes: int) -> Any:
     return act
 
 
-def _row(fault: str, kind: str, place: Place | None, **more: Any) -> Row:
+def _row(fault: str, setting: Setting, *, refused: bool = False, **more: Any) -> Row:
+    said = Disposition.NOT_SENT if refused else Disposition.SENT
+    return Row(fault, setting, Phase.ANSWERED, said, posts=1, connections=2, **{"act": second_call, **more})
+
+
+def _surplus(fault: str, kind: str, place: Place | None, **more: Any) -> Row:
     refused = kind == "ok"  # so that the surplus, taken for the answer, would say something else
-    return Row(
-        f"surplus {kind}, {fault}",
-        placed(place, KINDS[kind], refused=refused),
-        Phase.ANSWERED,
-        Disposition.NOT_SENT if refused else Disposition.SENT,
-        posts=1,
-        connections=2,
-        **{"act": second_call, **more},
-    )
+    setting = placed(place, KINDS[kind], refused=refused)
+    return _row(f"surplus {kind}, {fault}", setting, refused=refused, **more)
 
 
 IN_THE_PROXY = {
@@ -150,7 +146,7 @@ IN_THE_PROXY = {
 
 ROWS = (
     *(
-        _row(fault, kind, place, layers=layers)
+        _surplus(fault, kind, place, layers=layers)
         for fault, place, layers in (
             ("in the answer's segment", in_one_segment, LAYERS),
             ("in its own record", in_its_own_record, TLS),
@@ -165,28 +161,19 @@ ROWS = (
         if not (kind == "byte" and fault == "cut in the middle")  # plain, a byte has no middle
     ),
     *(
-        _row("late, in the kernel", kind, None, act=late(KINDS[kind], passes=0), without=IN_THE_PROXY)
+        _surplus("late, in the kernel", kind, None, act=late(KINDS[kind], passes=0), without=IN_THE_PROXY)
         for kind in KINDS
     ),
-    *(_row("late, read while idle", kind, None, act=late(KINDS[kind], passes=PASSES)) for kind in KINDS),
-    Row(
+    *(_surplus("late, read while idle", kind, None, act=late(KINDS[kind], passes=PASSES)) for kind in KINDS),
+    _row(
         "a record that cannot be read in the answer's segment",
-        placed(no_record, b"", refused=False),
-        Phase.ANSWERED,
-        Disposition.SENT,
-        posts=1,
-        connections=2,
+        placed(no_record),
         act=unheard(second_call),
         layers=TLS,
     ),
-    Row(
+    _row(
         "the end of TLS in the answer's segment, and no FIN",
-        placed(in_one_segment, b"", refused=False, close_notify=True),
-        Phase.ANSWERED,
-        Disposition.SENT,
-        posts=1,
-        connections=2,
-        act=second_call,
+        placed(in_one_segment, close_notify=True),
         layers=TLS,
     ),
 )

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 from loopback import OK, Behaviour, Received, raw, status
 from matrix import PLAIN, TLS, Row
-from rows_sent import HEAD_OR_NOT, past_its_deadline
+from rows_sent import HEAD_OR_NOT, SHORT, past_its_deadline, past_its_timeout
 from rows_surplus import NO_RECORD, http
 from scenes import Act, send, serving, unheard
 
@@ -35,6 +35,11 @@ async def endless_body(received: Received) -> None:
     while True:
         await received.write(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
         await asyncio.sleep(0)
+
+
+async def half_a_body(received: Received) -> None:
+    await received.write(http(OK)[:-3])
+    await received.silence()
 
 
 async def rst_in_the_body(received: Received) -> None:
@@ -107,6 +112,7 @@ ROWS = (
         act=past_its_deadline,
         deadline=2.0,
     ),
+    _row("half a body, and silence", half_a_body, {FailureKind.TIMEOUT}, act=past_its_timeout, timeout=SHORT),
     _row("endless body", endless_body),
     _row("body over the cap", status(200, b'{"status":"ok","x":"%s"}' % (b"x" * 70_000))),
     _said("gzip", status(200, _gzip(OK), content_encoding="gzip")),

@@ -2,211 +2,295 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
+import socket
 import sys
+import warnings
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
-from acts_unsent import (
-    after_the_end_of_an_idle_connection,
-    as_the_connection_ends,
-    behind_another,
-    behind_another_past_its_deadline,
-    behind_one_that_ends,
-    in_a_child,
-    in_another_loop,
-    left_in_the_handshake,
-    past_the_deadline_in_a_handshake,
-    past_the_timeout_of_each_handshake,
-    when_closed,
-)
-from loopback import silence
+from certificates import asking_for_a_certificate, handshake, server_context
+from loopback import OK, Behaviour, Received, Server, close, linger_none, rst, silence, status
 from matrix import PLAIN, TLS, Row
-from scenes import Setting, as_time_passes, serving
-from scenes_unsent import (
-    another_name,
+from rows_surplus import IN_THE_PROXY, http
+from scenes import (
+    OTHER,
+    REQUEST,
+    Act,
+    Scene,
+    Setting,
+    as_time_passes,
+    asked,
     at_once,
-    close_by_fin,
-    close_by_rst,
     full_backlog,
-    hello_and_fin,
-    hello_and_plain_text,
-    hello_and_rst,
+    left,
+    no_listener,
     no_name,
-    nobody_listens,
-    one_place_held,
-    refusing_proxy,
-    speak,
-    stalls,
-    tls_by_hand,
-    tls_that_speaks_first,
-    tls_wanting_a_certificate,
-    untrusted,
+    pass_by,
+    reached,
+    serving,
 )
 
-from gateway360_async import ClientClosed, Disposition, FailureKind, WrongEventLoop
+import gateway360_async
+from gateway360_async import ClientClosed, Disposition, FailureKind, Ok, PinResult, WrongEventLoop
 from gateway360_async.transports import Phase
+
+# --- Gateways
+
+
+def after_hello(then: Behaviour) -> Setting:
+    """A port that takes the client's first words of TLS, and then does so."""
+
+    async def hello(received: Received) -> None:
+        await received.reader.read(65536)
+        await then(received)
+
+    return serving(by_hand=lambda layer: hello)
+
+
+def stalls(**settings: Any) -> Setting:
+    """A port that takes the client's first words of TLS, and says nothing."""
+
+    @contextlib.asynccontextmanager
+    async def setting(layer: str) -> AsyncIterator[Scene]:
+        async def hello(received: Received) -> None:
+            await received.reader.read(65536)
+            scene.reached.set()
+            await received.silence()
+
+        async with serving(by_hand=lambda layer: hello, **settings)(layer) as scene:
+            yield scene
+
+    return setting
+
+
+async def plain_text(received: Received) -> None:
+    await received.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+    received.writer.close()
+
+
+def speak(connection: socket.socket) -> None:
+    connection.send(http(OK))
+
+
+def close_by_fin(connection: socket.socket) -> None:
+    connection.shutdown(socket.SHUT_WR)
+
+
+def close_by_rst(connection: socket.socket) -> None:
+    linger_none(connection)
+    connection.close()
+
+
+@contextlib.asynccontextmanager
+async def refusing_proxy(layer: str) -> AsyncIterator[Scene]:
+    refusal = status(407, proxy_authenticate="Basic")
+    async with Server() as gateway, Server(refusal) as proxy:
+        yield Scene(gateway.url.replace("http:", "https:"), gateway, proxy=proxy.url)
+
+
+async def held(scene: Scene, received: Received) -> None:
+    """Keep the only place until the scene says so."""
+    await scene.reached.wait()
+    await received.answer()
+
+
+# --- Acts
+
+
+def behind_another(step: float, **arguments: Any) -> Act:
+    """Call while the only place is taken."""
+
+    async def act(scene: Scene) -> PinResult:
+        first = asyncio.create_task(scene.client.send(OTHER))
+        await asked(scene)
+        try:
+            return await as_time_passes(step, **arguments)(scene)
+        finally:
+            first.cancel()
+            await asyncio.wait((first,))
+
+    return act
+
+
+async def behind_one_that_ends(scene: Scene) -> PinResult:
+    first = asyncio.create_task(scene.client.send(OTHER))
+    await asked(scene)
+    second = asyncio.create_task(scene.client.send(REQUEST))
+    await asyncio.sleep(0)  # it waits now
+    scene.reached.set()
+    assert isinstance(await first, Ok)
+    return await second
+
+
+async def after_the_end_of_an_idle_connection(scene: Scene) -> PinResult:
+    assert isinstance(await scene.client.send(OTHER), Ok)
+    scene.gateway.requests[0].writer.close()
+    await pass_by()
+    return await scene.client.send(REQUEST)
+
+
+async def as_the_connection_ends(scene: Scene) -> PinResult:
+    """The FIN is in the kernel, and the event loop has not looked yet."""
+    assert isinstance(await scene.client.send(OTHER), Ok)
+    scene.gateway.requests[0].fin()
+    return await scene.client.send(REQUEST)
+
+
+async def past_the_timeout_of_each_handshake(scene: Scene) -> PinResult:
+    call = asyncio.create_task(scene.client.send(REQUEST))
+    for _ in range(4):
+        await scene.reached.wait()
+        scene.reached.clear()
+        scene.later(1.5)
+    return await call
+
+
+async def when_closed(scene: Scene) -> PinResult:
+    await scene.client.send(OTHER)
+    await scene.client.aclose()
+    return await scene.client.send(REQUEST)
+
+
+async def in_another_loop(scene: Scene) -> PinResult:
+    await scene.client.send(OTHER)
+    return await asyncio.to_thread(asyncio.run, scene.client.send(REQUEST))
+
+
+async def in_a_child(scene: Scene) -> PinResult:
+    """A real fork. The child can only say by a pipe what it met, and leaves by `os._exit`."""
+    await scene.client.send(OTHER)
+    read, write = os.pipe()
+    with warnings.catch_warnings():
+        # CPython's doubt about forking beside threads is right, and no news to a test of just that.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:  # pragma: no cover
+        try:
+            scene.client.send(REQUEST).send(None)
+        except BaseException as exc:  # noqa: BLE001  # nothing of the child's may reach pytest
+            os.write(write, type(exc).__name__.encode())
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    met = os.read(read, 100).decode()
+    os.close(read)
+    os.close(write)
+    raise getattr(gateway360_async, met)("in the child")
+
+
+# --- Rows
 
 
 def _row(
-    fault: str,
-    scene: Setting,
-    kinds: set[FailureKind] | type[Exception],
-    *,
-    retried: bool = False,
-    **more: Any,
+    fault: str, scene: Setting, said: FailureKind | type[Exception], *other: FailureKind, **more: Any
 ) -> Row:
-    said = kinds if isinstance(kinds, type) else Disposition.NOT_SENT
-    return Row(
-        fault, scene, Phase.UNSENT, said, () if isinstance(kinds, type) else kinds, retried=retried, **more
-    )
+    if isinstance(said, type):
+        return Row(fault, scene, Phase.UNSENT, said, **more)
+    return Row(fault, scene, Phase.UNSENT, Disposition.NOT_SENT, {said, *other}, **more)
 
 
-def _mended(fault: str, scene: Setting, act: Any, **more: Any) -> Row:
+def _mended(fault: str, scene: Setting, act: Act, **more: Any) -> Row:
     return Row(fault, scene, Phase.ANSWERED, Disposition.SENT, posts=1, act=act, **more)
 
 
-one_place = {"concurrency": 1}
-HELLO: dict[str, Any] = {"layers": ("TLS 1.3",)}  # a client's first words are the same in both versions
-
+RETRY: dict[str, Any] = {"retried": True}
+HELLO: dict[str, Any] = {"layers": ("TLS 1.3",), "recovers": False}
+"""A client's first words are the same in both versions."""
+MAYBE_SENT = {"disposition": Disposition.MAYBE_SENT, "retried": False}
 LOST_IN_THE_PROXY = {
     # The proxy has taken the request: its word is an answer, and not the gateway's.
-    "proxy, plain": {
-        "phase": Phase.ANSWERED,
-        "disposition": Disposition.MAYBE_SENT,
-        "kinds": {FailureKind.HTTP_STATUS},
-        "retried": False,
-    },
+    "proxy, plain": MAYBE_SENT | {"phase": Phase.ANSWERED, "kinds": {FailureKind.HTTP_STATUS}},
     "proxy, TLS": {"kinds": {FailureKind.PROXY}, "retried": False},
 }
+LATE_IN_THE_PROXY = {"proxy, plain": MAYBE_SENT | {"phase": Phase.SENT, "kinds": {FailureKind.TIMEOUT}}}
+LAZY_PROXY = {"proxy": "the proxy connects once it has the request"}
 
 RETRIED = (
-    _row(
-        "name not resolved, for now",
-        no_name,
-        {FailureKind.CONNECT},
-        retried=True,
-        over=LOST_IN_THE_PROXY,
-    ),
-    _row(
-        "connection refused",
-        nobody_listens,
-        {FailureKind.CONNECT},
-        retried=True,
-        over=LOST_IN_THE_PROXY,
-    ),
+    _row("name not resolved, for now", no_name, FailureKind.CONNECT, over=LOST_IN_THE_PROXY, **RETRY),
+    _row("connection refused", no_listener, FailureKind.CONNECT, over=LOST_IN_THE_PROXY, **RETRY),
     *(
-        [
-            _row(
-                "connect timeout: full backlog",
-                full_backlog,
-                {FailureKind.CONNECT},
-                retried=True,
-                act=as_time_passes(1.5),
-                over={
-                    "proxy, plain": {
-                        "phase": Phase.SENT,
-                        "disposition": Disposition.MAYBE_SENT,
-                        "kinds": {FailureKind.TIMEOUT},
-                        "retried": False,
-                    },
-                },
-            )
-        ]
-        if sys.platform == "linux"  # other kernels let more in, or refuse
-        else []
+        _row(
+            "connect timeout: full backlog",
+            full_backlog,
+            FailureKind.CONNECT,
+            act=as_time_passes(1.5),
+            over=LATE_IN_THE_PROXY,
+            **RETRY,
+        )
+        for _ in range(sys.platform == "linux")  # other kernels let more in, or refuse
     ),
     _row(
         "TLS handshake stalls",
         stalls(timeout=httpx.Timeout(10, connect=1, pool=None)),
-        {FailureKind.TLS},
-        retried=True,
-        recovers=False,
+        FailureKind.TLS,
         act=past_the_timeout_of_each_handshake,
-        **HELLO,
+        **RETRY | HELLO,
     ),
-    _row(
-        "FIN in the TLS handshake",
-        tls_by_hand(hello_and_fin),
-        {FailureKind.TLS},
-        retried=True,
-        recovers=False,
-        **HELLO,
-    ),
-    _row(
-        "RST in the TLS handshake",
-        tls_by_hand(hello_and_rst),
-        {FailureKind.TLS},
-        retried=True,
-        recovers=False,
-        **HELLO,
-    ),
+    _row("FIN in the TLS handshake", after_hello(close), FailureKind.TLS, **RETRY | HELLO),
+    _row("RST in the TLS handshake", after_hello(rst), FailureKind.TLS, **RETRY | HELLO),
     *(
         _row(
             f"{fault} before the request",
             at_once(behave),
-            {FailureKind.CONNECT},
-            retried=True,
+            FailureKind.CONNECT,
             layers=PLAIN,
-            without={"proxy": "the proxy connects once it has the request"},
+            without=LAZY_PROXY,
+            **RETRY,
         )
-        for fault, behave in (
-            ("an answer", speak),
-            ("FIN", close_by_fin),
-            ("RST", close_by_rst),
-        )
+        for fault, behave in (("an answer", speak), ("FIN", close_by_fin), ("RST", close_by_rst))
     ),
     _row(
         "an answer before the request, in the handshake's last segment",
-        tls_that_speaks_first,
-        {FailureKind.CONNECT, FailureKind.TLS},  # by DirectTransport: it was part of the handshake
-        retried=True,
+        serving(by_hand=lambda layer: handshake(server_context(layer), http(OK))),
+        FailureKind.CONNECT,
+        FailureKind.TLS,  # by DirectTransport: it was part of the handshake
         recovers=False,
         layers=("TLS 1.2",),  # in 1.3 the client has the last word
+        **RETRY,
     ),
     _row(
         "no place within the pool timeout",
-        serving(silence, timeout=httpx.Timeout(20, pool=1), **one_place),
-        {FailureKind.POOL},
-        retried=True,
-        act=behind_another,
+        serving(silence, timeout=httpx.Timeout(20, pool=1), concurrency=1),
+        FailureKind.POOL,
+        act=behind_another(1.1),
         layers=PLAIN,  # nothing is connected
+        **RETRY,
     ),
 )
 
 TRANSPARENT = (
     _mended("idle connection closed, and seen", serving(), after_the_end_of_an_idle_connection),
+    _mended("idle connection closed, in the kernel", serving(), as_the_connection_ends, without=IN_THE_PROXY),
     _mended(
-        "idle connection closed, in the kernel",
-        serving(),
-        as_the_connection_ends,
-        without={
-            "proxy": "it is in the proxy's kernel, and no client can know of it before its request has gone"
-        },
+        "a place, within the pool timeout",
+        serving(act=held, concurrency=1, timeout=httpx.Timeout(5, pool=5)),
+        behind_one_that_ends,
     ),
-    _mended("a place, within the pool timeout", one_place_held, behind_one_that_ends),
 )
 
 FINAL = (
-    _row("untrusted certificate", untrusted, {FailureKind.TLS_REFUSED}, recovers=False, layers=TLS),
-    _row("wrong host name", another_name, {FailureKind.TLS_REFUSED}, recovers=False, layers=TLS),
     _row(
-        "plain text on a TLS port",
-        tls_by_hand(hello_and_plain_text),
-        {FailureKind.TLS_REFUSED},
-        recovers=False,
-        **HELLO,
+        "untrusted certificate", serving(trusting=False), FailureKind.TLS_REFUSED, recovers=False, layers=TLS
     ),
     _row(
+        "wrong host name", serving(name="gateway.test"), FailureKind.TLS_REFUSED, recovers=False, layers=TLS
+    ),
+    _row("plain text on a TLS port", after_hello(plain_text), FailureKind.TLS_REFUSED, **HELLO),
+    _row(
         "no client certificate, TLS 1.2",
-        tls_wanting_a_certificate,
-        {FailureKind.TLS_REFUSED},
+        serving(by_hand=lambda layer: handshake(asking_for_a_certificate(layer))),
+        FailureKind.TLS_REFUSED,
         recovers=False,
         layers=("TLS 1.2",),
     ),
     _row(
         "proxy answers CONNECT with 407",
         refusing_proxy,
-        {FailureKind.PROXY},
+        FailureKind.PROXY,
         recovers=False,
         layers=TLS,
         without={"direct": "it knows no proxy"},
@@ -215,27 +299,19 @@ FINAL = (
     _row("client closed", serving(), ClientClosed, act=when_closed, layers=PLAIN),
     _row("another event loop", serving(), WrongEventLoop, act=in_another_loop, layers=PLAIN),
     _row("after a fork", serving(), WrongEventLoop, act=in_a_child, layers=PLAIN),
-    _row(
-        "cancelled in the handshake",
-        stalls(),
-        {FailureKind.CANCELLED},
-        act=left_in_the_handshake,
-        recovers=False,
-        **HELLO,
-    ),
+    _row("cancelled in the handshake", stalls(), FailureKind.CANCELLED, act=left(reached), **HELLO),
     _row(
         "deadline in the handshake",
         stalls(),
-        {FailureKind.DEADLINE},
-        act=past_the_deadline_in_a_handshake,
-        recovers=False,
+        FailureKind.DEADLINE,
+        act=as_time_passes(3.0, reached, deadline=2.0),
         **HELLO,
     ),
     _row(
         "deadline while waiting for a place",
-        serving(silence, timeout=httpx.Timeout(20, pool=None), **one_place),
-        {FailureKind.DEADLINE},
-        act=behind_another_past_its_deadline,
+        serving(silence, timeout=httpx.Timeout(20, pool=None), concurrency=1),
+        FailureKind.DEADLINE,
+        act=behind_another(3.0, deadline=2.0),
         layers=PLAIN,  # nothing is connected
     ),
 )

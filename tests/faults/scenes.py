@@ -1,9 +1,10 @@
-"""Where a row plays: the gateway, the client's transport, and the clock."""
+"""The places of the rows: the gateway, the client's transport, the clock, and what is done there."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -15,9 +16,9 @@ import httpx
 import httpx2
 from certificates import client_context, server_context
 from forward_proxy import ForwardProxy
-from loopback import Behaviour, Received, Server, ok
+from loopback import Behaviour, Received, Server, free_port, ok
 
-from gateway360_async import Gateway360Client, Ok, PinRequest, PinResult
+from gateway360_async import Gateway360Client, Ok, PinRequest, PinResult, Skipped
 from gateway360_async.transports import DirectTransport, HttpxTransport, Transport
 
 KEY: Final = "k3y-0f-the-account"
@@ -40,7 +41,7 @@ async def pass_by(passes: int = PASSES) -> None:
 
 @attrs.define
 class Scene:
-    """Where a row plays.
+    """The place of a row.
 
     Args:
         url: The gateway's.
@@ -50,7 +51,7 @@ class Scene:
         proxy: The client's proxy.
         reached: Set by a server that tells how far it has come.
         over: Set when the call is over.
-        ready: What a ready client is made with besides.
+        ready: More settings of a ready client.
         later: Puts the event loop's clock forward by so many seconds.
     """
 
@@ -77,42 +78,124 @@ class Scene:
 
 
 Act = Callable[[Scene], Awaitable[PinResult]]
+InScene = Callable[[Scene, Received], Awaitable[None]]
 Setting = Callable[[str], AbstractAsyncContextManager[Scene]]
 """Opens a scene, for one of `LAYERS`."""
 
 
-def serving(behaviour: Behaviour = ok, *, before: Behaviour | None = None, **settings: Any) -> Setting:
-    """A gateway that behaves so."""
+# --- Gateways
+
+
+def serving(
+    behaviour: Behaviour = ok,
+    *,
+    before: Behaviour | None = None,
+    act: InScene | None = None,
+    begin: InScene | None = None,
+    by_hand: Callable[[str], Behaviour] | None = None,
+    name: str = "127.0.0.1",
+    trusting: bool = True,
+    receive_buffer: int | None = None,
+    **settings: Any,
+) -> Setting:
+    """Make the setting of a gateway that behaves so.
+
+    Args:
+        behaviour: Answers a whole request; `act` knows the scene.
+        before: Runs before each request is read; `begin` knows the scene.
+        by_hand: Makes `before` for a layer, on a port that is asked for TLS and has none of its own.
+        name: The name in its certificate.
+        trusting: Whether the client trusts the certificate's authority.
+        receive_buffer: Bytes that the kernel takes in for a connection that is not read.
+        settings: The client's.
+    """
 
     @contextlib.asynccontextmanager
-    async def scene(layer: str) -> AsyncIterator[Scene]:
-        async with Server(behaviour, before=before, tls=server_context(layer)) as server:
-            yield Scene(server.url, server, settings)
+    async def setting(layer: str) -> AsyncIterator[Scene]:
+        def in_scene(what: InScene) -> Behaviour:
+            return lambda received: what(scene, received)
 
-    return scene
-
-
-def small_buffer(before: Callable[[Scene, Received], Awaitable[None]], **settings: Any) -> Setting:
-    """A gateway that takes in little at a time, so that a large request is long under way."""
-
-    @contextlib.asynccontextmanager
-    async def scene(layer: str) -> AsyncIterator[Scene]:
-        async def in_scene(received: Received) -> None:
-            await before(scene, received)
-
-        tls = server_context(layer)
-        async with Server(before=in_scene, receive_buffer=4096, tls=tls) as server:
-            scene = Scene(server.url, server, settings)
+        async with Server(
+            behaviour if act is None else in_scene(act),
+            before=by_hand(layer) if by_hand else before if begin is None else in_scene(begin),
+            tls=None if by_hand else server_context(layer, name),
+            receive_buffer=receive_buffer,
+        ) as server:
+            url = server.url.replace("http:", "https:") if by_hand else server.url
+            scene = Scene(url, server, settings, verify=client_context(trusting=trusting))
             yield scene
 
-    return scene
+    return setting
+
+
+def small_buffer(begin: InScene, **settings: Any) -> Setting:
+    """A gateway that takes in little at a time, so that a large request is long under way."""
+    return serving(begin=begin, receive_buffer=4096, **settings)
+
+
+def nowhere(layer: str, port: int, host: str = "127.0.0.1", **settings: Any) -> Scene:
+    """The scene of a port that is no gateway's."""
+    return Scene(f"{'http' if layer == 'plain' else 'https'}://{host}:{port}", settings=settings)
+
+
+@contextlib.asynccontextmanager
+async def no_name(layer: str) -> AsyncIterator[Scene]:
+    """The resolver is the machine's, and no test's to break: the one thing here that is stood in for."""
+
+    async def try_again(*args: object, **kwargs: object) -> Any:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    loop = asyncio.get_running_loop()
+    original = loop.getaddrinfo
+    loop.getaddrinfo = try_again  # type: ignore[method-assign]
+    try:
+        yield nowhere(layer, 8000, "gateway.test", allow_insecure=True)
+    finally:
+        loop.getaddrinfo = original  # type: ignore[method-assign]
+
+
+@contextlib.asynccontextmanager
+async def no_listener(layer: str) -> AsyncIterator[Scene]:
+    yield nowhere(layer, free_port())
+
+
+@contextlib.asynccontextmanager
+async def full_backlog(layer: str) -> AsyncIterator[Scene]:
+    """A queue of one from which no connection is taken: the kernel drops every further SYN."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        timeout = httpx.Timeout(10, connect=1, read=1, pool=None)
+        yield nowhere(layer, listener.getsockname()[1], timeout=timeout)
+
+
+def at_once(behave: Callable[[socket.socket], object]) -> Setting:
+    """A port whose server does so in the pass of the event loop in which the kernel has a connection.
+
+    So it has happened before the client can have sent anything, as it may on another machine.
+    """
+
+    @contextlib.asynccontextmanager
+    async def setting(layer: str) -> AsyncIterator[Scene]:
+        with contextlib.ExitStack() as stack:
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            listener.setblocking(False)
+            loop = asyncio.get_running_loop()
+            loop.add_reader(listener, lambda: behave(stack.enter_context(listener.accept()[0])))
+            stack.callback(loop.remove_reader, listener)
+            yield nowhere(layer, listener.getsockname()[1])
+
+    return setting
 
 
 # --- Acts
 
 
 async def send(scene: Scene) -> PinResult:
-    """What most rows do."""
+    """The act of most rows."""
     return await scene.client.send(REQUEST)
 
 
@@ -133,34 +216,44 @@ def unheard(act: Act) -> Act:
     return acts
 
 
-def as_time_passes(
-    step: float, reached: Callable[[Scene], bool] = lambda scene: True, **arguments: Any
-) -> Act:
-    """Call, and let the time pass in steps once the server has come so far."""
+def left(when: Callable[[Scene], Awaitable[object]]) -> Act:
+    """Leave a batch then: it says what became of what it cancelled, which an exception cannot."""
 
     async def act(scene: Scene) -> PinResult:
-        call = asyncio.create_task(scene.client.send(REQUEST, **arguments))
-        await until_over(call, scene, step, reached)
-        return await call
+        async with scene.client.batch([REQUEST]) as batch:
+            await when(scene)
+        (item,) = batch.report.unconsumed
+        assert not isinstance(item.result, Skipped)
+        return item.result
 
     return act
 
 
-async def until_over(
-    call: asyncio.Task[Any], scene: Scene, step: float, reached: Callable[[Scene], bool] = lambda scene: True
-) -> None:
-    """Let the time pass until a call is over."""
-    if scene.server is not None:
-        await scene.server.wait(lambda: reached(scene))
-    while not call.done():
-        await pass_by()
-        if not call.done():
-            scene.later(step)
+async def reached(scene: Scene) -> None:
+    await scene.reached.wait()
 
 
-def asked(scene: Scene) -> bool:
-    """Whether the server has seen a whole request."""
-    return scene.gateway.posts == 1
+async def asked(scene: Scene) -> None:
+    """Wait until the server has seen a whole request."""
+    await scene.gateway.wait(lambda: scene.gateway.posts == 1)
+
+
+def as_time_passes(
+    step: float, after: Callable[[Scene], Awaitable[object]] | None = None, **arguments: Any
+) -> Act:
+    """Call, and let the time pass in steps until it is over, once the server has come so far."""
+
+    async def act(scene: Scene) -> PinResult:
+        call = asyncio.create_task(scene.client.send(REQUEST, **arguments))
+        if after is not None:
+            await after(scene)
+        while not call.done():
+            await pass_by()
+            if not call.done():
+                scene.later(step)
+        return await call
+
+    return act
 
 
 # --- Transports

@@ -39,8 +39,7 @@ async def test_what_is_said_of_a_fault(group, row, mode, layer, later, record_pr
     phase = "/".join(phase.name for phase in sorted(row.phase))
     said = row.disposition.__name__ if isinstance(row.disposition, type) else str(row.disposition)
     record_property("row", [group, row.fault, phase, said, mode, layer])
-    outcome = await run(row.at(mode, layer), mode, layer, later)
-    record_property("outcome", [outcome.attempts, outcome.posts])
+    record_property("outcome", await run(row.at(mode, layer), mode, layer, later))
 
 
 def test_every_row_has_a_name_of_its_own():

@@ -1,4 +1,4 @@
-"""What people mock and instrument keeps working with the default transport."""
+"""Mocks and instruments of httpx keep working with the default transport."""
 
 from __future__ import annotations
 
@@ -16,17 +16,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from gateway360_async import (
-    ApiError,
-    Disposition,
-    ErrorId,
-    Gateway360Client,
-    Ok,
-    RetryPolicy,
-    TransportFailure,
-)
-from gateway360_async.transports import DirectTransport, _interception
-from gateway360_async.transports._interception import intercepted_by
+from gateway360_async import Disposition, Gateway360Client, Ok, RetryPolicy, TransportFailure
+from gateway360_async.transports import DirectTransport, _environment
+from gateway360_async.transports._environment import intercepted_by
 
 URL = "https://api.gateway360.com/api/2fa/request"
 
@@ -44,19 +36,10 @@ async def test_respx_answers_for_the_gateway():
     assert b'"msisdn":"34666666111"' in request.content
 
 
-@respx.mock
-async def test_respx_gives_an_error_envelope():
-    respx.post(URL).respond(401, json={"status": "error", "error_id": "UNAUTHORIZED"})
-    async with Gateway360Client("k3y", sender="PIZZA") as client:
-        result = await client.request_pin("34666666111")
-    assert isinstance(result, ApiError)
-    assert result.error_id is ErrorId.UNAUTHORIZED
-
-
 @pytest.mark.parametrize("error", [httpx.ReadTimeout, httpx.ConnectError], ids=lambda error: error.__name__)
 @respx.mock
-async def test_an_error_of_respx_may_have_been_sent_for_it_proves_nothing(error):
-    """It takes the request's body before it raises, whatever it raises."""
+async def test_respx_error_may_have_been_sent(error):
+    """It takes the request's body before it raises."""
     route = respx.post(URL).mock(side_effect=error)
     async with Gateway360Client("k3y", sender="PIZZA", retry=RetryPolicy(base_delay=0.0)) as client:
         result = await client.request_pin("34666666111")
@@ -159,40 +142,40 @@ async def test_direct_transport_that_was_asked_for_stays(monkeypatch):
 
 def test_originals_are_learned_however_late(monkeypatch):
     """Under a mock that was there first nothing is learned, and the mock is found."""
-    monkeypatch.setattr(_interception, "_intact", {})
+    monkeypatch.setattr(_environment, "_originals", {})
     with monkeypatch.context() as patch:
         patch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", wrapped)
         for _ in range(2):
-            assert intercepted_by("httpx") == "httpx.AsyncHTTPTransport.handle_async_request"
+            assert intercepted_by("httpx", "httpcore") == "httpx.AsyncHTTPTransport.handle_async_request"
         patch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", Mock())
-        assert intercepted_by("httpx") == "httpx.AsyncHTTPTransport.handle_async_request"
+        assert intercepted_by("httpx", "httpcore") == "httpx.AsyncHTTPTransport.handle_async_request"
     with monkeypatch.context() as patch:
         patch.setattr(httpx, "AsyncClient", Mock())
-        assert intercepted_by("httpx") == "httpx.AsyncClient"
-    assert intercepted_by("httpx") is None
+        assert intercepted_by("httpx", "httpcore") == "httpx.AsyncClient"
+    assert intercepted_by("httpx", "httpcore") is None
     with monkeypatch.context() as patch:
         patch.setattr(httpx, "AsyncClient", Mock())
-        assert intercepted_by("httpx") == "httpx.AsyncClient"
-    assert intercepted_by("httpx") is None
+        assert intercepted_by("httpx", "httpcore") == "httpx.AsyncClient"
+    assert intercepted_by("httpx", "httpcore") is None
     with monkeypatch.context() as patch:
         patch.delattr(httpx.AsyncClient, "_transport_for_url")  # another version of httpx may lack it
-        assert intercepted_by("httpx") is None
+        assert intercepted_by("httpx", "httpcore") is None
 
 
-def test_library_without_one_of_the_classes_is_looked_at_by_the_others(monkeypatch):
+def test_library_without_a_class_is_known_by_the_others(monkeypatch):
     import httpcore
 
-    monkeypatch.setattr(_interception, "_intact", {})
+    monkeypatch.setattr(_environment, "_originals", {})
     monkeypatch.delattr(httpcore, "AsyncHTTP11Connection")
-    assert intercepted_by("httpx") is None
+    assert intercepted_by("httpx", "httpcore") is None
     monkeypatch.setattr(httpcore.AsyncConnectionPool, "handle_async_request", wrapped)
-    assert intercepted_by("httpx") == "httpcore.AsyncConnectionPool.handle_async_request"
+    assert intercepted_by("httpx", "httpcore") == "httpcore.AsyncConnectionPool.handle_async_request"
 
 
 def test_library_that_is_not_imported_is_not_intercepted(monkeypatch):
     monkeypatch.delitem(sys.modules, "httpcore2")
     monkeypatch.delitem(sys.modules, "httpx2")
-    assert intercepted_by("httpx2") is None
+    assert intercepted_by("httpx2", "httpcore2") is None
 
 
 # --- The tools that people have ---------------------------------------------------------------------------------

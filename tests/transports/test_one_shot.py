@@ -1,4 +1,4 @@
-"""The trace of an exchange alone, fed with httpcore's events, and the request that goes out once."""
+"""The request that goes out once, between hooks and engines that read it; the steps of httpcore are in tests/faults."""
 
 from __future__ import annotations
 
@@ -9,149 +9,38 @@ import httpx
 import httpx2
 import pytest
 
-from gateway360_async.transports import Exchange, Phase
-from gateway360_async.transports._one_shot import (
-    ExchangeTrace,
-    SentTwiceError,
-    one_shot_request,
-    send_once,
-)
+from gateway360_async.transports import Exchange, Phase, TransportError
+from gateway360_async.transports._one_shot import ExchangeTrace, one_shot_request, send_once
 
-POST = {"request": httpcore.Request("POST", "https://gateway.test")}
-CONNECT = {"request": httpcore.Request("CONNECT", "https://gateway.test")}
+SENDS = ("http11.send_request_headers.started", {"request": httpcore.Request("POST", "https://gateway.test")})
 
 
-class Stream:
-    """A new connection's end, as httpcore gives it: of a kind that tells nothing of itself."""
-
-    def __init__(self):
-        self.closed = False
-
-    def get_extra_info(self, _name):
-        return None
-
-    async def aclose(self) -> None:
-        self.closed = True
-
-
-OPENED = {"return_value": Stream(), **POST}
-
-
-def trace_of(exchange: Exchange, *, engine_reports: bool = False) -> ExchangeTrace:
-    return ExchangeTrace(exchange, engine_reports=engine_reports)
-
-
-def body_of(trace: ExchangeTrace):
-    return request_of(trace).stream
+def trace_of(exchange: Exchange | None = None, *, engine_reports: bool = False) -> ExchangeTrace:
+    return ExchangeTrace(exchange or Exchange(), engine_reports=engine_reports)
 
 
 def request_of(trace: ExchangeTrace, library=httpx):
     return one_shot_request(library, library.Request("POST", "https://gateway.test"), b"body", trace)
 
 
-@pytest.mark.parametrize("protocol", ["http11", "http2"])
-async def test_the_first_byte_is_the_start_of_the_requests_headers(protocol):
-    exchange = Exchange()
-    trace = trace_of(exchange)
-    for event in (
-        "connection.connect_tcp.started",
-        "connection.start_tls.started",
-        "connection.start_tls.complete",
-    ):
-        await trace(event, OPENED)
-    assert trace.in_tls
-    assert exchange.phase is Phase.UNSENT
-    await trace(f"{protocol}.send_request_headers.started", POST)
-    assert exchange.phase is Phase.SENT
-    assert not trace.in_tls
+async def stream_of(trace: ExchangeTrace) -> list[bytes]:
+    return [part async for part in request_of(trace).stream]
 
 
-async def test_a_connect_is_not_the_request():
-    exchange = Exchange()
-    await trace_of(exchange)("http11.send_request_headers.started", CONNECT)
-    assert exchange.phase is Phase.UNSENT
+def stopped():
+    return pytest.raises(TransportError, match="second time")
 
 
-async def test_a_later_step_never_takes_the_phase_back():
-    exchange = Exchange(Phase.ANSWERED)
-    await trace_of(exchange)("http11.send_request_headers.started", POST)
-    assert exchange.phase is Phase.ANSWERED
-
-
-async def test_what_is_stopped_stops_before_its_first_byte():
-    exchange = Exchange()
-    trace = trace_of(exchange)
-    trace.stop_before_sending(asyncio.CancelledError())
-    await trace("connection.connect_tcp.started", {})
-    await trace("http11.send_request_headers.started", CONNECT)
-    with pytest.raises(asyncio.CancelledError):
-        await trace("http11.send_request_headers.started", POST)
-    with pytest.raises(asyncio.CancelledError):
-        await anext(aiter(body_of(trace)))  # in no task of an exchange: it may be what sends
-    assert exchange.phase is Phase.UNSENT
-
-
-async def test_what_has_begun_is_not_stopped():
-    exchange = Exchange(Phase.SENT)
-    trace = trace_of(exchange)
-    trace.stop_before_sending(asyncio.CancelledError())
-    assert [part async for part in body_of(trace)] == [b"body"]
-
-
-async def test_a_step_is_interruptible_until_it_is_complete():
-    trace = trace_of(Exchange())
-    assert not trace.interruptible
-    await trace("connection.connect_tcp.started", {})
-    assert trace.interruptible
-    await trace("connection.connect_tcp.complete", {"return_value": None})
-    assert not trace.interruptible
-    await trace("http11.response_closed.started", {})
-    assert trace.closing
-    assert not trace.interruptible
-
-
-async def test_a_request_goes_out_once():
-    trace = trace_of(Exchange())
-    await trace("http11.send_request_headers.started", POST)
-    with pytest.raises(SentTwiceError):
-        await trace("http11.send_request_headers.started", POST)
-    body = body_of(trace)
-    assert [part async for part in body] == [b"body"]
-    await asyncio.sleep(0)
-    with pytest.raises(SentTwiceError):  # in another task than the exchange: it may be what sends again
-        await Engine().handle_async_request(request_of(trace))
-
-
-async def test_only_a_connection_in_its_handshake_is_closed_by_the_trace():
-    trace = trace_of(Exchange())
-    await trace.close_stream()
-    for step in ("connection.start_tls.complete", "http11.send_request_headers.started"):
-        stream = Stream()
-        await trace("connection.connect_tcp.complete", {"return_value": stream})
-        await trace(step, OPENED)
-        await trace.close_stream()
-        assert not stream.closed
-    stream = Stream()
-    await trace("connection.connect_tcp.complete", {"return_value": stream})
-    await trace.close_stream()
-    assert stream.closed
-
-
-async def test_a_second_round_is_not_taken_for_the_end_of_the_first():
-    trace = trace_of(Exchange())
-    await trace("http11.response_closed.started", {})
-    assert trace.closing
-    await trace("connection.connect_tcp.started", {})
-    assert not trace.closing
-
-
-@pytest.mark.parametrize("library", [httpx, httpx2])
 class Engine(httpx.AsyncBaseTransport):
     """An engine that is not httpcore, and what others put around it: each calls `handle_async_request`."""
 
     def __init__(self, inner=None, *, reads=1, times=1, in_a_task=False):
         self.inner, self.reads, self.times, self.in_a_task = inner, reads, times, in_a_task
         self.bodies = []
+
+    @property
+    def innermost(self):
+        return self.inner.innermost if self.inner else self
 
     async def handle_async_request(self, request):
         for _ in range(self.reads):
@@ -163,12 +52,12 @@ class Engine(httpx.AsyncBaseTransport):
         return httpx.Response(200)
 
 
-class Repeating(httpx.AsyncBaseTransport):
+class Repeating(Engine):
     """An engine that repeats within one call, and reads the bytes or the stream for each."""
 
     def __init__(self, *, as_stream):
+        super().__init__()
         self.as_stream = as_stream
-        self.bodies = []
 
     async def handle_async_request(self, request):
         for _ in range(3):
@@ -178,16 +67,28 @@ class Repeating(httpx.AsyncBaseTransport):
         return httpx.Response(200)
 
 
-class Logging(httpx.AsyncBaseTransport):
+class Logging(Engine):
     """Looks at the request before and after its answer, as a transport that logs does."""
-
-    def __init__(self, inner):
-        self.inner = inner
 
     async def handle_async_request(self, request):
         before = request.content
         response = await self.inner.handle_async_request(request)
         assert before == request.content
+        return response
+
+
+class Lost(Engine):
+    """An engine whose answer takes a pass of the event loop, and which httpcore's trace sees or not."""
+
+    def __init__(self, trace=None):
+        super().__init__()
+        self.trace = trace
+
+    async def handle_async_request(self, request):
+        response = await super().handle_async_request(request)
+        await asyncio.sleep(0)
+        if self.trace is not None:
+            await self.trace("http11.receive_response_headers.complete", {})
         return response
 
 
@@ -214,12 +115,11 @@ async def test_request_read_by_a_hook_stays_unsent(library):
         assert exchange.phase is Phase.UNSENT
 
     engine = Engine()
-    request = request_of(trace_of(exchange), library)
-    await send_once(Client(engine, hook), request)
+    await send_once(Client(engine, hook), request_of(trace_of(exchange), library))
     assert (read, engine.bodies, exchange.phase) == ([b"body"] * 4, [b"body"], Phase.SENT)
 
 
-async def test_hook_of_a_replaced_httpx_counts_as_sending():
+async def test_request_read_by_a_replaced_httpx_counts_as_sent():
     exchange = Exchange()
     trace = ExchangeTrace(exchange, engine_reports=False, hooks_known=False)
 
@@ -243,10 +143,8 @@ async def test_hook_of_a_replaced_httpx_counts_as_sending():
     ids=["reads again", "wrapper that reads", "two wrappers", "reads in a task of its own"],
 )
 async def test_engine_that_sends_once_may_read_as_it_likes(transport, bodies):
-    await send_once(Client(transport), request_of(trace_of(Exchange())))
-    while transport.inner:
-        transport = transport.inner
-    assert transport.bodies == [b"body"] * bodies
+    await send_once(Client(transport), request_of(trace_of()))
+    assert transport.innermost.bodies == [b"body"] * bodies
 
 
 @pytest.mark.parametrize(
@@ -256,65 +154,69 @@ async def test_engine_that_sends_once_may_read_as_it_likes(transport, bodies):
         Engine(Engine(), reads=1, times=4),
         Engine(Engine(Engine(), reads=0), reads=0, times=2),
         Engine(Engine(in_a_task=True), reads=0, times=2),
+        Logging(Lost()),
+        Repeating(as_stream=True),
+        Repeating(as_stream=False),
     ],
-    ids=["retries", "reads and retries", "wrapper between", "tasks"],
+    ids=[
+        "retries",
+        "reads and retries",
+        "wrapper between",
+        "tasks",
+        "falls back",
+        "reads streams",
+        "reads bytes",
+    ],
 )
-async def test_retrying_transport_over_any_engine_sends_once(transport):
-    trace = trace_of(Exchange())
-    with pytest.raises(SentTwiceError):
+async def test_engine_that_sends_again_is_stopped(transport):
+    trace = trace_of()
+    with stopped():
         await send_once(Client(transport), request_of(trace))
-    while transport.inner:
-        transport = transport.inner
-    assert transport.bodies == [b"body"]
+    assert transport.innermost.bodies == [b"body"]
     trace.forget()
 
 
-@pytest.mark.parametrize("as_stream", [True, False], ids=["stream", "bytes"])
-async def test_engine_that_repeats_within_a_call_sends_once(as_stream):
-    engine = Repeating(as_stream=as_stream)
-    with pytest.raises(SentTwiceError):
-        await send_once(Client(engine), request_of(trace_of(Exchange())))
-    assert engine.bodies == [b"body"]
-
-
-async def test_transport_that_logs_reads_after_the_answer_too():
-    trace = trace_of(Exchange())
-
-    class Answering(Engine):
-        async def handle_async_request(self, request):
-            response = await super().handle_async_request(request)
-            await asyncio.sleep(0)
-            await trace("http11.receive_response_headers.complete", {})
-            return response
-
-    engine = Answering()
+async def test_engine_that_logs_reads_after_the_answer_too():
+    trace = trace_of()
+    engine = Lost(trace)
     await send_once(Client(Logging(engine)), request_of(trace))
     assert engine.bodies == [b"body"]
 
 
-async def test_transport_that_falls_back_after_no_answer_is_stopped():
-    class Lost(Engine):
-        async def handle_async_request(self, request):
-            await super().handle_async_request(request)
-            await asyncio.sleep(0)
-
-    with pytest.raises(SentTwiceError):
-        await send_once(Client(Logging(Lost())), request_of(trace_of(Exchange())))
-
-
-async def test_stream_read_under_httpcore_is_no_sending():
+async def test_engine_that_begins_again_after_httpcore_is_stopped():
     exchange = Exchange()
     trace = trace_of(exchange, engine_reports=True)
     for _ in range(2):  # a hook
-        assert [part async for part in body_of(trace)] == [b"body"]
+        assert await stream_of(trace) == [b"body"]
     assert exchange.phase is Phase.UNSENT
-    await trace("http11.send_request_headers.started", POST)
-    assert [part async for part in body_of(trace)] == [b"body"]
-    with pytest.raises(SentTwiceError):
-        await trace("http11.send_request_headers.started", POST)
+    await trace(*SENDS)
+    assert await stream_of(trace) == [b"body"]
+    with stopped():
+        await trace(*SENDS)
+
+
+async def test_engine_in_another_task_that_reads_again_is_stopped():
+    trace = trace_of()
+    assert await stream_of(trace) == [b"body"]
+    await asyncio.sleep(0)
+    with stopped():
+        await Engine().handle_async_request(request_of(trace))
+
+
+@pytest.mark.parametrize("phase", [Phase.UNSENT, Phase.SENT])
+async def test_exchange_that_is_stopped_sends_no_first_byte(phase):
+    exchange = Exchange(phase)
+    trace = trace_of(exchange)
+    trace.stop = asyncio.CancelledError()
+    if phase is Phase.UNSENT:
+        with pytest.raises(asyncio.CancelledError):
+            await stream_of(trace)
+    else:
+        assert await stream_of(trace) == [b"body"]
+    assert exchange.phase is phase
 
 
 async def test_request_whose_stream_was_replaced_reads_empty():
-    request = request_of(trace_of(Exchange()))
+    request = request_of(trace_of())
     request.stream = httpx.ByteStream(b"other")
     assert await request.aread() == b""

@@ -11,7 +11,7 @@ from leaks import reported
 
 from gateway360_async import Gateway360Client, InvalidConfiguration
 from gateway360_async.transports import HttpxTransport
-from gateway360_async.transports._proxies import environment_proxy
+from gateway360_async.transports._environment import environment_proxy
 
 TLS = ssl.create_default_context()  # one for all: making it is what takes httpx so long
 
@@ -115,7 +115,7 @@ def test_no_proxy_covers_networks_names_and_ports(entry, url, covered, monkeypat
     assert (environment_proxy(url) is None) is covered
 
 
-def test_no_proxy_unreadable_entries_bypass_nothing_with_one_warning(monkeypatch, caplog):
+def test_no_proxy_unreadable_entries_warn_and_bypass_nothing(monkeypatch, caplog):
     monkeypatch.setenv("ALL_PROXY", "http://proxy.test:3128")
     monkeypatch.setenv("NO_PROXY", ",".join(UNREADABLE))
     assert environment_proxy("https://api.gateway360.com") is not None
@@ -166,5 +166,5 @@ def test_proxy_socks_without_its_extra_says_so(monkeypatch):
 
 
 def test_proxy_socks_with_its_extra_is_taken(monkeypatch):
-    monkeypatch.setattr("gateway360_async.transports._proxies.find_spec", lambda _name: object())
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: object())
     HttpxTransport(proxy="socks5://proxy.test:1080")
