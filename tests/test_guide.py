@@ -15,7 +15,6 @@ from examples import GUIDE, PAGES, README, modules
 SCRIPT = Path(__file__).parent.parent / ".docs" / "guide.py"
 INTERNAL = {
     "gateway360_async.stores": {"StoreError"},  # it is the root's
-    "gateway360_async.observers": {"BatchWatch", "CallWatch", "Watch", "observer_from_environment", "watch"},
 }
 """Names that GLOSSARY.md takes out of each public `__all__`."""
 

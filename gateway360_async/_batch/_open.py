@@ -44,9 +44,9 @@ def make_batch(
     }
     numbered = settings["on_duplicate"] == "send"
     if core.notifier is not None:
-        from ..observers import BatchWatch  # noqa: PLC0415  # for clients that have observers
+        from ..observers._events import BatchEvents  # noqa: PLC0415  # for clients that have observers
 
-        settings["progress"] = BatchWatch(core.notifier)
+        settings["progress"] = BatchEvents(core.notifier)
     if name is None:
         if resend_maybe_sent:
             problem = "is given to a batch without a name, which knows of no other run"

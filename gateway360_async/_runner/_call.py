@@ -16,7 +16,7 @@ from .._results import AnyResult, ApiError, Disposition, TransportFailure
 from ..transports import Exchange
 
 if TYPE_CHECKING:
-    from ..observers import CallWatch
+    from ..observers._events import CallEvents
     from ._admission import Admission
     from ._session import Lease
 
@@ -49,7 +49,7 @@ class InFlightCall:
     """The lease of its record in the store, which covers each attempt."""
     permit: float | None = None
     """The time of a permit that was granted ahead of the first attempt."""
-    events: CallWatch | None = None
+    events: CallEvents | None = None
     """Tells observers of it."""
 
     # The runner's.

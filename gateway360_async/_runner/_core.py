@@ -38,6 +38,7 @@ from ._singleflight import SingleFlight
 
 if TYPE_CHECKING:
     from .. import delivery, observers, stores
+    from ..observers._events import Notifier
     from ._session import StoreSession
 else:
     delivery, observers, stores = Lazy(".delivery"), Lazy(".observers"), Lazy(".stores")
@@ -233,11 +234,14 @@ class ClientCore:
 
 def _notifier_of(
     observer: observers.Observer | Sequence[observers.Observer] | None,
-) -> observers.Watch | None:
+) -> Notifier | None:
     """Make the notifier of observers; `None`: there are none, here or in the environment."""
     if observer is None and read_log_level() is None:
         return None  # the package is imported for clients that have observers
-    return observers.watch(observer, observers.observer_from_environment())
+    from ..observers._events import notifier_of  # noqa: PLC0415
+    from ..observers._logging import observer_from_environment  # noqa: PLC0415
+
+    return notifier_of(observer, observer_from_environment())
 
 
 def _session_of(store: object, **settings: Any) -> StoreSession:

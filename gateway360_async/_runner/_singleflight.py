@@ -31,7 +31,7 @@ from ._call import InFlightCall, Outcome
 from ._runner import CallRunner
 
 if TYPE_CHECKING:
-    from ..observers import Watch
+    from ..observers._events import Notifier
 
 __all__ = ["SingleFlight"]
 
@@ -44,7 +44,7 @@ _EAGER: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3,
 
 
 class _Queue:
-    """The calls of one number in the order of asking, and those of them that can be joined."""
+    """The calls of one number in the order of asking, and those of them that can be coalesced."""
 
     __slots__ = ("_joinable", "calls")
 
@@ -86,7 +86,7 @@ class SingleFlight:
         notifier: Tells observers of each call; `None`: there are none.
     """
 
-    def __init__(self, runner: CallRunner, notifier: Watch | None) -> None:
+    def __init__(self, runner: CallRunner, notifier: Notifier | None) -> None:
         self._runner = runner
         runner.completed = self._complete
         # By number, the head of its queue, which is sent. Nearly always there is no other, and no queue.
@@ -323,23 +323,23 @@ def _never_begun(result: AnyResult) -> bool:
     )
 
 
-def _observed(notifier: Watch | None, send: _Send) -> _Send:
+def _observed(notifier: Notifier | None, send: _Send) -> _Send:
     """Make `send` tell observers when a call begins and how it ends; where there are none, leave it as it is."""
     if notifier is None:
         return send
-    from ..observers import CallWatch  # noqa: PLC0415  # imported for clients that have observers
+    from ..observers._events import CallEvents  # noqa: PLC0415  # imported for clients that have observers
 
     async def observed(call: InFlightCall, **settings: Any) -> Any:
         endpoint = call.endpoint
-        events = call.events = CallWatch(
+        events = call.events = CallEvents(
             notifier, endpoint.operation.name, call.number, endpoint.url, call.loop.time
         )
         try:
             result = await send(call, **settings)
         except BaseException as exc:
-            events.finished(call.last_known, joined=call.coalesced, error=exc)
+            events.finished(call.last_known, coalesced=call.coalesced, error=exc)
             raise
-        events.finished(result, joined=call.coalesced)
+        events.finished(result, coalesced=call.coalesced)
         return result
 
     return cast("_Send", observed)

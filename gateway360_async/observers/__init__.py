@@ -1,4 +1,4 @@
-"""The port for those who watch a client, and its adapters.
+"""Events of a client's calls and batches, and the observers that take them.
 
     from gateway360_async.observers import LoggingObserver
     from gateway360_async.observers.opentelemetry import OpenTelemetryObserver
@@ -7,11 +7,9 @@
     Gateway360Client(observer=LoggingObserver())
     Gateway360Client(observer=[OpenTelemetryObserver(), PrometheusObserver()])
 
-`Observer` is the protocol: one method, `notify(event)`. The client imports this package only where it is
-watched.
+`Observer` is the protocol: one method, `notify(event)`. A client without an observer does not import this package.
 """
 
-from ._calls import BatchWatch, CallWatch
 from ._events import (
     AttemptFinished,
     AttemptStarted,
@@ -24,24 +22,18 @@ from ._events import (
     Operation,
     RetryWaiting,
 )
-from ._logging import LoggingObserver, observer_from_environment
-from ._watch import Watch, watch
+from ._logging import LoggingObserver
 
 __all__ = [
     "AttemptFinished",
     "AttemptStarted",
     "BatchProgress",
-    "BatchWatch",
     "CallFinished",
     "CallResult",
     "CallStarted",
-    "CallWatch",
     "Event",
     "LoggingObserver",
     "Observer",
     "Operation",
     "RetryWaiting",
-    "Watch",
-    "observer_from_environment",
-    "watch",
 ]

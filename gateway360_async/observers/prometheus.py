@@ -4,18 +4,15 @@
 
     client = Gateway360Client(observer=PrometheusObserver())
 
-Showing the registry is the application's matter (`prometheus_client.start_http_server`, say).
-
-Rules of this module:
-
-- A label has few values: never a number, never anybody's text; an error id that is not published is `other`.
-- A registry has these metrics once, whoever watches how many clients with it.
+The application exposes the registry, for instance by `prometheus_client.start_http_server`. A registry has these
+metrics once, for all its observers.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from threading import Lock
-from typing import Final, assert_never
+from typing import Final
 from weakref import WeakKeyDictionary
 
 try:
@@ -25,37 +22,37 @@ except ModuleNotFoundError as exc:
 
 from .._exceptions import InvalidConfiguration
 from .._results import Disposition
-from ._events import (
-    AttemptFinished,
-    AttemptStarted,
-    BatchProgress,
-    CallFinished,
-    CallStarted,
-    Event,
-    RetryWaiting,
-)
-from ._labels import BUCKETS, MAY_BE_OUT, OTHER, Batches, disposition_of, kind_of, shared_by
+from ._events import BatchProgress, Event
+from ._measurements import BUCKETS, Measurements, kind_of
 
 __all__ = ["PrometheusObserver"]
 
+_lock: Final = Lock()
+
 
 class _Metrics:
-    """The metrics of one registry."""
-
-    def __init__(self) -> None:
-        self.calls = Counter(
-            "gateway360_calls",
-            "Calls that ended.",
-            ["operation", "disposition", "kind", "shared"],
-            registry=None,
-        )
-        self.in_flight = Gauge(
-            "gateway360_calls_in_flight",
-            "Calls under way.",
-            ["operation"],
-            registry=None,
-            multiprocess_mode="livesum",
-        )
+    def __init__(self, registry: CollectorRegistry) -> None:
+        counter = partial(Counter, registry=None)
+        gauge = partial(Gauge, registry=None, multiprocess_mode="livesum")
+        self.measurements = Measurements(kind_of)
+        self.counts: dict[str, Counter | Gauge] = {
+            "calls": counter(
+                "gateway360_calls", "Calls that ended.", ["operation", "disposition", "kind", "shared"]
+            ),
+            "calls_in_flight": gauge("gateway360_calls_in_flight", "Calls in flight.", ["operation"]),
+            "attempts": counter(
+                "gateway360_attempts", "Attempts that ended.", ["operation", "disposition", "kind"]
+            ),
+            "retries": counter(
+                "gateway360_retries",
+                "Attempts that others follow, by why they failed.",
+                ["operation", "kind"],
+            ),
+            "sms": counter("gateway360_sms", "SMS that were sent, or may have been.", ["disposition"]),
+            "batch_entries": counter(
+                "gateway360_batch_entries", "Entries of batches that have a result.", ["disposition"]
+            ),
+        }
         self.duration = Histogram(
             "gateway360_call_duration_seconds",
             "How long calls took, over all attempts and waits.",
@@ -63,72 +60,28 @@ class _Metrics:
             registry=None,
             buckets=BUCKETS,
         )
-        self.attempts = Counter(
-            "gateway360_attempts",
-            "Attempts that ended.",
-            ["operation", "disposition", "kind"],
-            registry=None,
-        )
-        self.retries = Counter(
-            "gateway360_retries",
-            "Attempts that others follow, by why they failed.",
-            ["operation", "kind"],
-            registry=None,
-        )
-        self.sms = Counter(
-            "gateway360_sms", "SMS that were sent, or may have been.", ["disposition"], registry=None
-        )
-        self.entries = Counter(
-            "gateway360_batch_entries", "Entries that batches settled.", ["disposition"], registry=None
-        )
-        self.batches = Gauge(
-            "gateway360_batches_in_progress", "Batches under way.", registry=None, multiprocess_mode="livesum"
-        )
-        self.settled = Gauge(
+        self.batches = gauge("gateway360_batches_in_progress", "Batches in progress.")
+        self.batch_progress = gauge(
             "gateway360_batch_progress_entries",
-            "Entries that the batches under way have settled.",
+            "Entries of the batches in progress that have a result.",
             ["disposition"],
-            registry=None,
-            multiprocess_mode="livesum",
         )
-        self.progress = Batches()
-
-    def register(self, registry: CollectorRegistry) -> None:
-        """Enter all of them, or none."""
+        gauges = self.batches, self.batch_progress
+        metrics: list[Counter | Gauge | Histogram] = [self.duration, *gauges, *self.counts.values()]
         entered: list[Counter | Gauge | Histogram] = []
         try:
-            for metric in (
-                self.calls,
-                self.in_flight,
-                self.duration,
-                self.attempts,
-                self.retries,
-                self.sms,
-                self.entries,
-                self.batches,
-                self.settled,
-            ):
+            for metric in metrics:
                 registry.register(metric)
                 entered.append(metric)
         except ValueError:
             for metric in entered:
                 registry.unregister(metric)
-            problem = "holds metrics of these names already, and they are somebody else's"
+            problem = "holds metrics of these names already, of another origin"
             raise InvalidConfiguration("registry", problem, "a registry of its own") from None
 
 
-_lock: Final = Lock()
+# The metrics do not refer to their registry, so that it can be garbage collected.
 _metrics: Final[WeakKeyDictionary[CollectorRegistry, _Metrics]] = WeakKeyDictionary()
-
-
-def _metrics_of(registry: CollectorRegistry) -> _Metrics:
-    with _lock:
-        known = _metrics.get(registry)
-        if known is None:
-            known = _Metrics()
-            known.register(registry)
-            _metrics[registry] = known
-        return known
 
 
 class PrometheusObserver:
@@ -144,57 +97,37 @@ class PrometheusObserver:
     | `gateway360_sms_total` | counter | `disposition`: `sent` or `maybe_sent` |
     | `gateway360_batch_entries_total` | counter | `disposition` |
     | `gateway360_batches_in_progress` | gauge | |
-    | `gateway360_batch_progress_entries` | gauge | `disposition`: of the batches under way |
+    | `gateway360_batch_progress_entries` | gauge | `disposition`: of the batches in progress |
 
     `operation` is `request_pin` or `verify_pin`; `disposition` is `sent`, `not_sent`, `maybe_sent`, `verified` or
-    `not_verified` where a PIN was judged, `unknown` where no result says; `kind` is empty where all went well, an error id (`other`: one that is not published),
-    a kind of failure, `cancelled` or `exception`; `shared` is `no`, `joined` or `replayed`.
+    `not_verified` of a PIN that was judged, `unknown` if no result says; `kind` is empty after a success, otherwise an
+    error id (`other`: one that is not published), a kind of failure, `cancelled` or `exception`; `shared` is `no`,
+    `coalesced` or `replayed`.
 
     Args:
-        registry: Where to count; `None`: the library's global `REGISTRY`.
+        registry: The registry to count in; `None`: the library's global `REGISTRY`.
 
     Raises:
         InvalidConfiguration: The registry holds other metrics of these names.
     """
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self._metrics = _metrics_of(REGISTRY if registry is None else registry)
+        registry = REGISTRY if registry is None else registry
+        with _lock:
+            metrics = _metrics.get(registry)
+            if metrics is None:
+                metrics = _metrics[registry] = _Metrics(registry)
+        self._metrics = metrics
 
     def notify(self, event: Event) -> None:
         """Count an event."""
         metrics = self._metrics
-        match event:
-            case CallStarted():
-                metrics.in_flight.labels(event.operation).inc()
-            case AttemptStarted():
-                pass
-            case AttemptFinished():
-                self._attempt_finished(event)
-            case RetryWaiting():
-                metrics.retries.labels(event.operation, kind_of(event.result, None) or OTHER).inc()
-            case CallFinished():
-                disposition = disposition_of(event.result)
-                kind = kind_of(event.result, event.error) or ""
-                metrics.calls.labels(event.operation, disposition, kind, shared_by(event)).inc()
-                metrics.duration.labels(event.operation, disposition).observe(event.elapsed)
-                metrics.in_flight.labels(event.operation).dec()
-            case BatchProgress():
-                self._batch_progress(event)
-            case _:
-                assert_never(event)
-
-    def _attempt_finished(self, event: AttemptFinished) -> None:
-        disposition = disposition_of(event.result)
-        kind = kind_of(event.result, event.error) or ""
-        self._metrics.attempts.labels(event.operation, disposition, kind).inc()
-        if event.operation == "request_pin" and disposition in MAY_BE_OUT:
-            self._metrics.sms.labels(disposition).inc()
-
-    def _batch_progress(self, event: BatchProgress) -> None:
-        metrics = self._metrics
-        for disposition, count in metrics.progress.advance(event).items():
-            metrics.entries.labels(disposition.value).inc(count)
-        batches, settled = metrics.progress.under_way()
-        metrics.batches.set(batches)
-        for disposition in Disposition:
-            metrics.settled.labels(disposition.value).set(settled[disposition])
+        for metric, value, labels in metrics.measurements.of(event):
+            if metric == "calls":
+                metrics.duration.labels(labels["operation"], labels["disposition"]).observe(value)
+            metrics.counts[metric].labels(*labels.values()).inc(1 if metric == "calls" else value)
+        if isinstance(event, BatchProgress):
+            batches, entries = metrics.measurements.batches()
+            metrics.batches.set(batches)
+            for disposition in Disposition:
+                metrics.batch_progress.labels(disposition.value).set(entries[disposition])

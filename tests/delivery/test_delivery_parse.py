@@ -65,7 +65,7 @@ def problem(raw):
 # --- what is published
 
 
-def test_a_report_as_it_is_published():
+def test_published_report_is_read():
     (report,) = parse_delivery_reports(body(posted()))
     assert report == DeliveryReport(
         sms_id=SMS_ID,
@@ -87,13 +87,13 @@ def test_text_is_read_as_its_bytes_are():
     assert parse_delivery_reports(raw)[0].custom == "señor"
 
 
-def test_the_reports_keep_their_order_and_number():
+def test_reports_keep_their_order_and_number():
     ids = [f"{index:032x}" for index in range(MAX_REPORTS)]
     reports = parse_delivery_reports(body(*(posted(sms_id=sms_id) for sms_id in ids)))
     assert [report.sms_id for report in reports] == ids
 
 
-def test_no_report_at_all():
+def test_empty_array_has_no_reports():
     assert parse_delivery_reports(b" [] ") == []
 
 
@@ -102,18 +102,18 @@ def test_no_report_at_all():
     ("name", "attribute"),
     [("from", "sender"), ("custom", "custom"), ("sms_date", "sms_date"), ("dlr_date", "dlr_date")],
 )
-def test_what_may_be_missing(name, attribute, nothing):
+def test_optional_field_may_be_missing(name, attribute, nothing):
     (report,) = parse_delivery_reports(body(posted(**{name: nothing})))
     assert getattr(report, attribute) is None
 
 
-def test_what_is_not_known_is_ignored():
+def test_unknown_field_is_ignored():
     (report,) = parse_delivery_reports(body(posted(price={"eur": [0.05]}, msisdn="1", report_id="x")))
     assert report == parse_delivery_reports(body(posted()))[0]
 
 
 @each("number", [f"+{NUMBER}", f"00{NUMBER}"])
-def test_the_number_comes_as_digits(number):
+def test_number_comes_as_digits(number):
     assert parse_delivery_reports(body(posted(to=number)))[0].msisdn == NUMBER
 
 
@@ -131,7 +131,7 @@ def test_the_number_comes_as_digits(number):
         ("delivrd", False, False),
     ],
 )
-def test_the_statuses_and_what_they_mean(status, delivered, final):
+def test_status_says_delivered_and_final(status, delivered, final):
     (report,) = parse_delivery_reports(body(posted(status=status)))
     assert report.status == status
     assert isinstance(report.status, DeliveryStatus) is (status in DeliveryStatus.__members__)
@@ -217,7 +217,7 @@ def test_reports_with_and_without_a_zone_compare():
         ({"status": "A\nB"}, "status", "holds a character that cannot be printed"),
     ],
 )
-def test_a_field_that_is_wrong(fields, field, text):
+def test_wrong_field_is_named(fields, field, text):
     found = problem(body(posted(**fields)))
     assert (found.index, found.field, found.problem) == (0, field, text)
     assert str(found).startswith(f"report 0, {field}: {text}; expected ")
@@ -234,13 +234,13 @@ def test_a_field_that_is_wrong(fields, field, text):
         ([], "is an array"),
     ],
 )
-def test_what_is_no_report(item, text):
+def test_item_that_is_no_object_is_named(item, text):
     found = problem(body(item))
     assert (found.index, found.field, found.problem) == (0, None, text)
     assert str(found) == f"report 0: {text}; expected a JSON object"
 
 
-def test_a_bad_report_does_not_lose_its_neighbours():
+def test_bad_report_does_not_lose_its_neighbours():
     raw = body(posted(sms_id="1"), posted(to="?"), 7, posted(sms_id="4"), posted(status=...))
     with pytest.raises(InvalidReports) as caught:
         parse_delivery_reports(raw)
@@ -271,13 +271,13 @@ def test_a_bad_report_does_not_lose_its_neighbours():
         (b"34666666111", "the JSON is a number"),
     ],
 )
-def test_a_body_that_cannot_be_read(raw, text):
+def test_unreadable_body_is_refused(raw, text):
     found = problem(raw)
     assert (found.index, found.field, found.problem) == (None, None, text)
     assert str(found) == f"the body: {text}; expected a JSON array of at most 1000 reports"
 
 
-def test_a_lone_surrogate_becomes_a_question_mark():
+def test_lone_surrogate_becomes_a_question_mark():
     raw = body(posted()).replace(b"order 7", b"\\ud800").replace(b"GOOD PIZZA", b"\\udfff")
     (report,) = parse_delivery_reports(raw)
     assert (report.custom, report.sender) == ("?", "?")
@@ -286,20 +286,20 @@ def test_a_lone_surrogate_becomes_a_question_mark():
 # --- what is raised
 
 
-def test_the_error_reads_well_and_is_short():
+def test_error_reads_well_and_is_short():
     wrong = [ReportProblem(index, "to", "is a number", "a string") for index in range(5)]
     assert str(InvalidReports([], wrong[:1])) == "report 0, to: is a number; expected a string"
     assert str(InvalidReports([], wrong)).endswith("report 2, to: is a number; expected a string; and 2 more")
     assert str(InvalidReports([], wrong)).count(";") == 6
 
 
-def test_the_error_is_a_value_error_of_this_library():
+def test_error_is_a_value_error_of_this_library():
     assert issubclass(InvalidReports, Gateway360Error)
     assert issubclass(InvalidReports, ValueError)
 
 
 @each("carry", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])
-def test_the_error_survives_pickling_and_copying(carry):
+def test_error_survives_pickling_and_copying(carry):
     with pytest.raises(InvalidReports) as caught:
         parse_delivery_reports(body(posted(), posted(to=True)))
     revived = carry(caught.value)
@@ -307,7 +307,7 @@ def test_the_error_survives_pickling_and_copying(carry):
     assert (str(revived), vars(revived)) == (str(caught.value), vars(caught.value))
 
 
-def test_numbers_are_masked_in_what_is_shown():
+def test_numbers_are_masked_in_reports_and_errors():
     with pytest.raises(InvalidReports) as caught:
         parse_delivery_reports(body(posted(), posted(to=NUMBER + "x"), posted(custom=NUMBER, sms_id=[])))
     error = caught.value
@@ -348,7 +348,7 @@ def report(status, dlr_date=None, **fields):
         (report("UNKNOWN", 1), report("ACCEPTD", 2), False),
     ],
 )
-def test_which_of_two_reports_says_more(later, earlier, supersedes):
+def test_supersedes_says_which_report_says_more(later, earlier, supersedes):
     assert later.supersedes(earlier) is supersedes
 
 
@@ -374,13 +374,13 @@ REPORTS = st.builds(
 @PROPERTY
 @given(st.lists(REPORTS, max_size=5))
 @example([report("DELIVRD", sms_date=datetime(1, 1, 1))])
-def test_what_is_written_is_read_again(reports):
+def test_dumped_reports_are_parsed_back(reports):
     raw = dump_delivery_reports(reports)
     assert parse_delivery_reports(raw) == reports
     assert [type(one.status) for one in parse_delivery_reports(raw)] == [type(one.status) for one in reports]
 
 
-def test_the_report_id_is_not_written():
+def test_dump_leaves_out_the_report_id():
     one = report("DELIVRD", report_id="ab" * 16)
     assert parse_delivery_reports(dump_delivery_reports([one])) == [attrs.evolve(one, report_id=None)]
 
@@ -404,7 +404,7 @@ FIELDS = st.fixed_dictionaries(
         lambda drawn: (raw := json.dumps(drawn[0]).encode())[: drawn[1] % len(raw)] + drawn[2]
     )
 )
-def test_whatever_is_posted_is_read_or_refused(raw):
+def test_any_body_is_read_or_refused(raw):
     try:
         reports = parse_delivery_reports(raw)
     except InvalidReports as exc:
@@ -417,28 +417,28 @@ def test_whatever_is_posted_is_read_or_refused(raw):
         assert parse_delivery_reports(dump_delivery_reports([one])) == [one]
 
 
-@pytest.mark.parametrize(
-    "piece",
-    [
-        b"[",
-        b'"',
-        b"\\",
-        b'\\"',
-        b'"[',
-        b"[{",
-        b'{"a":',
-        b"[[],",
-        b"1",
-        b"-",
-        b"1e",
-        b"\xc3\xa9",
-        b"[1,",
-        b'"\\u0041',
-        b" ",
-    ],
+PIECES = (
+    b"[",
+    b'"',
+    b"\\",
+    b'\\"',
+    b'"[',
+    b"[{",
+    b'{"a":',
+    b"[[],",
+    b"1",
+    b"-",
+    b"1e",
+    b"\xc3\xa9",
+    b"[1,",
+    b'"\\u0041',
+    b" ",
 )
+
+
+@pytest.mark.parametrize("piece", PIECES)
 @pytest.mark.parametrize("head", [b"", b"[", b'["', b'[{"sms_id":"'])
-def test_the_worst_that_a_body_can_hold_ends_and_takes_memory_in_proportion(head, piece):
+def test_worst_body_ends_and_takes_memory_in_proportion(head, piece):
     """By pytest's own bound on a test, which a quadratic scan of a mebibyte would pass by hours."""
     raw = (head + piece * (MAX_BODY_BYTES // len(piece)))[:MAX_BODY_BYTES]
     tracemalloc.start()

@@ -1,4 +1,4 @@
-"""Report URLs: what is configured, and tokens that nobody else can make."""
+"""Report URLs: their settings, and tokens that only a holder of the secret can make."""
 
 import base64
 import pickle
@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from leaks import reachable, reported, shown
 
 from gateway360_async import InvalidConfiguration, InvalidRequest, PinRequest
-from gateway360_async.delivery import DeliveryReports
-from gateway360_async.delivery._urls import Claim, make_token, normalised, read_secrets, read_token
+from gateway360_async.delivery import DeliveryReport, DeliveryReports, ForgedReport, dump_delivery_reports
 
 URL = "https://example.com/hooks/sms"
 SECRET = "an-old-s3cret-of-the-tests"
 NUMBER = "34666666111"
+REPORT_ID = "00112233445566778899aabbccddeeff"
 
 PROPERTY = settings(deadline=None, max_examples=200, derandomize=True)
 SECRETS = st.binary(min_size=16, max_size=64)
@@ -25,13 +25,30 @@ REPORT_IDS = st.binary(min_size=16, max_size=16).map(bytes.hex)
 NUMBERS = st.from_regex(r"346[0-9]{8}", fullmatch=True)
 
 
-def token_of(url):
-    return url.rpartition("/")[2]
+def token_for(secret, report_id=REPORT_ID, number=NUMBER):
+    return DeliveryReports(URL, secret).url_for(report_id, number).removeprefix(f"{URL}/")
 
 
-def holds(secrets, token, number):
-    claim = read_token(token)
-    return claim is not None and claim.holds(read_secrets(secrets), number)
+def decoded(token):
+    """A token's nonce, tag and MAC."""
+    raw = base64.urlsafe_b64decode(token + "==")
+    return raw[:16], raw[16:24], raw[24:]
+
+
+def encoded(*parts):
+    return base64.urlsafe_b64encode(b"".join(parts)).rstrip(b"=").decode()
+
+
+def holds(secret, token, number=NUMBER):
+    """Whether a report for a number is taken with a token. The memory store never waits."""
+    report = DeliveryReport(sms_id="1", msisdn=number, status="DELIVRD")
+    receiving = DeliveryReports(URL, secret).receive(token, dump_delivery_reports([report]))
+    try:
+        receiving.send(None)
+    except StopIteration as returned:
+        return bool(returned.value)
+    except ForgedReport:
+        return False
 
 
 # --- tokens
@@ -39,138 +56,108 @@ def holds(secrets, token, number):
 
 @PROPERTY
 @given(SECRETS, REPORT_IDS, NUMBERS)
-def test_a_token_comes_back_with_its_id_and_holds_for_its_number(secret, report_id, number):
+def test_token_has_its_id_and_holds_for_its_number(secret, report_id, number):
     url = DeliveryReports(URL, secret).url_for(report_id, number)
     assert re.fullmatch(re.escape(URL) + "/[A-Za-z0-9_-]{54}", url)
     assert PinRequest(number, "X", report_url=url).report_url == url
-    claim = read_token(token_of(url))
-    assert claim.report_id == report_id
-    assert claim.holds(read_secrets(secret), number)
+    token = url.rpartition("/")[2]
+    assert decoded(token)[0].hex() == report_id
+    assert holds(secret, token, number)
 
 
 @PROPERTY
 @given(SECRETS, REPORT_IDS, NUMBERS, NUMBERS)
-def test_a_token_does_not_hold_for_another_number(secret, report_id, number, other):
-    token = make_token(read_secrets(secret), report_id, number)
-    assert holds(secret, token, other) is (other == number)
+def test_token_does_not_hold_for_another_number(secret, report_id, number, other):
+    assert holds(secret, token_for(secret, report_id, number), other) is (other == number)
 
 
 @PROPERTY
 @given(SECRETS, SECRETS, REPORT_IDS, NUMBERS)
-def test_a_token_does_not_hold_with_another_secret(secret, other, report_id, number):
-    token = make_token(read_secrets(secret), report_id, number)
+def test_token_does_not_hold_with_another_secret(secret, other, report_id, number):
+    token = token_for(secret, report_id, number)
     # HMAC fills a key up with zeros, so a secret and the same with zeros at its end are one.
     assert holds(other, token, number) is (secret.rstrip(b"\0") == other.rstrip(b"\0"))
 
 
-def test_no_token_with_a_flipped_bit_holds():
-    token = make_token(read_secrets(SECRET), "00112233445566778899aabbccddeeff", NUMBER)
-    raw = base64.urlsafe_b64decode(token + "==")
-    assert holds(SECRET, token, NUMBER)
+def test_token_with_a_flipped_bit_does_not_hold():
+    token = token_for(SECRET)
+    raw = b"".join(decoded(token))
+    assert holds(SECRET, token)
     for bit in range(len(raw) * 8):
         flipped = bytearray(raw)
         flipped[bit // 8] ^= 1 << bit % 8
-        forged = base64.urlsafe_b64encode(flipped).rstrip(b"=").decode()
-        claim = read_token(forged)
-        assert claim is not None
-        assert not (claim.is_ours(read_secrets(SECRET)) and holds(SECRET, forged, NUMBER)), bit
+        assert not holds(SECRET, encoded(flipped)), bit
 
 
-def test_the_mark_tells_a_token_of_ours_whatever_its_number():
-    keys, others = read_secrets(SECRET), read_secrets("another-secret-of-ours")
-    claim = read_token(make_token(keys, "00112233445566778899aabbccddeeff", NUMBER))
-    assert claim.is_ours(keys)
-    assert claim.is_ours((*others, *keys))
-    assert not claim.is_ours(others)
-    other = read_token(make_token(keys, "01112233445566778899aabbccddeeff", NUMBER))
-    assert not Claim(claim.nonce, other.mark, claim.mac).is_ours(keys)
-    # The beginning of a MAC for a number is no mark.
-    assert not Claim(claim.nonce, claim.mac[:8], claim.mac).is_ours(keys)
+def test_token_is_known_by_its_tag_whatever_its_number():
+    nonce, tag, mac = decoded(token_for(SECRET))
+    other_nonce, other_tag, other_mac = decoded(token_for(SECRET, "01" * 16))
+    another = "another-secret-of-ours"
+    assert DeliveryReports(URL, SECRET).knows(encoded(nonce, tag, other_mac))
+    assert DeliveryReports(URL, [another, SECRET]).knows(encoded(nonce, tag, mac))
+    assert not DeliveryReports(URL, another).knows(encoded(nonce, tag, mac))
+    assert not DeliveryReports(URL, SECRET).knows(encoded(nonce, other_tag, mac))
+    # The beginning of a MAC for a number is no tag, and a MAC is bound to its nonce.
+    assert not DeliveryReports(URL, SECRET).knows(encoded(nonce, mac[:8], mac))
+    assert not holds(SECRET, encoded(nonce, tag, other_mac))
 
 
-def test_a_token_has_one_spelling():
-    token = make_token(read_secrets(SECRET), "00112233445566778899aabbccddeeff", NUMBER)
+def test_token_has_one_spelling():
+    token = token_for(SECRET)
     others = [token[:-1] + char for char in map(chr, range(128)) if char != token[-1]]
     assert len(others) == 127
     # Base64 of 40 bytes leaves four bits of the last character unused: 15 other spellings of the same bytes.
     same = [other for other in others if re.fullmatch(r"[\w-]{54}", other, re.ASCII)]
-    raw = base64.urlsafe_b64decode(token + "==")
-    assert sum(base64.urlsafe_b64decode(other + "==") == raw for other in same) == 15
-    assert not any(holds(SECRET, other, NUMBER) for other in others)
+    assert sum(decoded(other) == decoded(token) for other in same) == 15
+    assert not any(holds(SECRET, other) for other in others)
 
 
 @each(
     "token",
     [
-        "",
-        "x",
-        "a" * 53,
-        "a" * 55,
-        "A" * 53 + "=",
-        " " + "A" * 53,
-        "A" * 53 + "\n",
-        "+" * 54,
-        "é" * 54,
-        "٣" * 54,
+        *("", "x", "a" * 53, "a" * 55, "A" * 53 + "=", " " + "A" * 53, "A" * 53 + "\n", "+" * 54),
+        *("é" * 54, "٣" * 54, "../../etc", None, b"A" * 54),
     ],
 )
-def test_what_is_no_token(token):
-    assert read_token(token) is None
-
-
-def test_a_token_that_is_no_text():
-    assert read_token(None) is None
-    assert read_token(b"A" * 54) is None
+def test_value_that_is_no_token_does_not_hold(token):
+    assert not DeliveryReports(URL, SECRET).knows(token)
+    assert not holds(SECRET, token)
 
 
 @PROPERTY
 @given(st.text(max_size=64) | st.from_regex(r"[A-Za-z0-9_-]{54}", fullmatch=True))
-def test_nothing_that_is_guessed_holds(token):
-    claim = read_token(token)
-    assert claim is None or not claim.holds(read_secrets(SECRET), NUMBER)
+def test_guessed_token_does_not_hold(token):
+    assert not holds(SECRET, token)
 
 
-def test_the_mac_binds_the_nonce():
-    one = read_token(make_token(read_secrets(SECRET), "00" * 16, NUMBER))
-    other = read_token(make_token(read_secrets(SECRET), "01" * 16, NUMBER))
-    assert not Claim(one.nonce, one.mark, other.mac).holds(read_secrets(SECRET), NUMBER)
-
-
-def test_a_token_as_it_is_written_down_here():
+def test_token_format_is_frozen():
     """A token is out for up to 48 hours: a change of its format would refuse true reports."""
-    keys = read_secrets("0123456789abcdef")
-    token = make_token(keys, "000102030405060708090a0b0c0d0e0f", "34666666111")
+    token = token_for("0123456789abcdef", "000102030405060708090a0b0c0d0e0f")
     assert token == "AAECAwQFBgcICQoLDA0OD-Xl6itkoO2ktW9tcENMX2xnKALAWs_9Sw"
 
 
 # --- rotation
 
 
-def test_after_a_rotation_the_first_secret_signs_and_all_verify():
+def test_first_secret_signs_and_all_verify():
     old, new = "an-old-s3cret-of-mine", b"a-new-s3cret-of-mine"
-    report_id = "ab" * 16
-    before = token_of(DeliveryReports(URL, old).url_for(report_id, NUMBER))
-    after = token_of(DeliveryReports(URL, [new, old]).url_for(report_id, NUMBER))
-    assert before != after
-    assert after == token_of(DeliveryReports(URL, new).url_for(report_id, NUMBER))
-    assert holds((new, old), before, NUMBER)
-    assert holds((new, old), after, NUMBER)
-    assert holds((old, new), after, NUMBER)
-    assert not holds([new], before, NUMBER)
+    before, after = token_for(old), token_for([new, old])
+    assert before != after == token_for(new)
+    assert holds((new, old), before)
+    assert holds((new, old), after)
+    assert holds((old, new), after)
+    assert not holds([new], before)
 
 
-def test_text_and_its_utf8_bytes_are_the_same_secret():
-    report_id = "ab" * 16
-    text, raw = "a secret of señor Núñez", "a secret of señor Núñez".encode()
-    assert DeliveryReports(URL, text).url_for(report_id, NUMBER) == DeliveryReports(URL, raw).url_for(
-        report_id, NUMBER
-    )
+def test_secret_is_the_same_as_text_and_as_utf8():
+    text = "a secret of señor Núñez"
+    assert token_for(text) == token_for(text.encode())
 
 
 # --- ids and numbers
 
 
-def test_a_report_id_is_new_every_time():
+def test_new_id_is_new_every_time():
     reports = DeliveryReports(URL, SECRET)
     ids = {reports.new_id() for _ in range(1000)}
     assert len(ids) == 1000
@@ -178,15 +165,14 @@ def test_a_report_id_is_new_every_time():
 
 
 @each("report_id", ["", "x" * 32, "AB" * 16, "ab" * 15, "ab" * 17, "ab" * 16 + "\n", None, b"ab" * 16])
-def test_what_is_no_report_id(report_id):
+def test_url_for_refuses_a_wrong_report_id(report_id):
     with pytest.raises(InvalidRequest) as caught:
         DeliveryReports(URL, SECRET).url_for(report_id, NUMBER)
     assert caught.value.field == "report_id"
 
 
 @each("number", [NUMBER, f"+{NUMBER}", f"00{NUMBER}"])
-def test_a_number_is_the_same_with_a_plus_or_zeros_before_it(number):
-    assert normalised(number) == NUMBER
+def test_url_for_ignores_a_plus_or_zeros_before_a_number(number):
     reports = DeliveryReports(URL, SECRET)
     assert reports.url_for("ab" * 16, number) == reports.url_for("ab" * 16, NUMBER)
 
@@ -195,13 +181,13 @@ def test_a_number_is_the_same_with_a_plus_or_zeros_before_it(number):
     "number",
     ["", "+", "34 666 666 111", "123456", "1" * 16, f"+00{NUMBER}", f"0{NUMBER}", "٣" * 9, 34666666111, None],
 )
-def test_what_is_no_number(number):
+def test_url_for_refuses_a_wrong_number(number):
     with pytest.raises(InvalidRequest) as caught:
         DeliveryReports(URL, SECRET).url_for("ab" * 16, number)
     assert caught.value.field == "msisdn"
 
 
-def test_a_wrong_number_is_in_no_frame_of_the_error():
+def test_wrong_number_is_in_no_frame_of_the_error():
     with pytest.raises(InvalidRequest) as caught:
         DeliveryReports(URL, SECRET).url_for("ab" * 16, NUMBER + "x")
     assert NUMBER not in "".join(reported(caught.value))
@@ -227,7 +213,7 @@ def test_a_wrong_number_is_in_no_frame_of_the_error():
         ("http://[::1]:8/sms", "http://[::1]:8/sms", "/sms"),
     ],
 )
-def test_the_url_that_reports_are_posted_to(url, base, path):
+def test_url_is_normalised(url, base, path):
     reports = DeliveryReports(url, SECRET)
     assert (reports.url, reports.path) == (base, path)
     made = reports.url_for("ab" * 16, NUMBER)
@@ -271,14 +257,14 @@ def test_the_url_that_reports_are_posted_to(url, base, path):
         ("http://0.0.0.0/sms", "is plain http://"),
     ],
 )
-def test_a_url_that_reports_cannot_be_posted_to(url, problem):
+def test_wrong_url_is_refused(url, problem):
     with pytest.raises(InvalidConfiguration, match=re.escape(problem)) as caught:
         DeliveryReports(url, SECRET)
     assert caught.value.setting == "url"
     assert "pass" not in "".join((str(caught.value), *map(str, caught.value.args)))
 
 
-def test_plain_http_where_it_is_allowed():
+def test_insecure_url_is_allowed_on_request():
     assert (
         DeliveryReports("http://example.com/sms", SECRET, allow_insecure=True).url == "http://example.com/sms"
     )
@@ -303,18 +289,18 @@ def test_plain_http_where_it_is_allowed():
         ("x" * 16 + "\ud800", "is not Unicode"),
     ],
 )
-def test_a_secret_that_is_none(secret, problem):
+def test_wrong_secret_is_refused(secret, problem):
     with pytest.raises(InvalidConfiguration) as caught:
         DeliveryReports(URL, secret)
     assert (caught.value.setting, caught.value.problem) == ("secret", problem)
 
 
-def test_the_shortest_secret():
+def test_secret_of_16_bytes_is_enough():
     assert DeliveryReports(URL, "x" * 16).path == "/hooks/sms"
     assert DeliveryReports(URL, "é" * 8).path == "/hooks/sms"
 
 
-def test_the_secret_shows_nowhere():
+def test_secret_is_shown_nowhere():
     reports = DeliveryReports(URL, [SECRET, SECRET[::-1].encode()])
     seen = [*shown(reports), repr(vars(reports)), *(text for _, text in reachable(reports))]
     with pytest.raises(TypeError) as refused:
@@ -331,7 +317,7 @@ def test_the_secret_shows_nowhere():
     assert repr(reports) == f"DeliveryReports({URL!r})"
 
 
-def test_a_secret_that_is_refused_is_in_no_frame_of_the_error():
+def test_refused_secret_is_in_no_frame_of_the_error():
     for secret in ("short-s3cret", b"short-s3cret", [SECRET, "short-s3cret"]):
         with pytest.raises(InvalidConfiguration) as caught:
             DeliveryReports(URL, secret)

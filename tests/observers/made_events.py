@@ -55,8 +55,8 @@ def waiting(call_id, number, result, delay=0.0625, operation="request_pin"):
     return RetryWaiting(call_id, operation, NUMBER, number, delay, result)
 
 
-def finished(call_id=1, result=OK, elapsed=0.25, joined=False, error=None, operation="request_pin"):
-    return CallFinished(call_id, operation, NUMBER, result, elapsed, joined, error)
+def finished(call_id=1, result=OK, elapsed=0.25, coalesced=False, error=None, operation="request_pin"):
+    return CallFinished(call_id, operation, NUMBER, result, elapsed, coalesced, error)
 
 
 def call(call_id=1, result=OK, operation="request_pin"):

@@ -6,6 +6,7 @@ import io
 import logging
 import subprocess
 import sys
+from pathlib import Path
 
 import attrs
 import pytest
@@ -31,7 +32,8 @@ from made_events import (
 )
 
 from gateway360_async import InvalidConfiguration
-from gateway360_async.observers import LoggingObserver, observer_from_environment
+from gateway360_async.observers import LoggingObserver
+from gateway360_async.observers._logging import observer_from_environment
 
 
 def fields_of(record):
@@ -48,230 +50,143 @@ def log(caplog):
     return caplog
 
 
-def test_a_call_that_was_tried_twice(log):
+def test_retried_call_has_a_line_an_event(log):
     tell(LoggingObserver(), retried(3))
     assert {record.name for record in log.records} == {"gateway360_async.calls"}
+    refused = "not sent, connect: connection refused (1 attempt, 0.125 s)"
     assert [(record.levelname, record.getMessage()) for record in log.records] == [
-        ("DEBUG", "request_pin 34*****111: began [call 3]"),
-        ("DEBUG", "request_pin 34*****111: attempt 1 began [call 3]"),
-        (
-            "DEBUG",
-            (
-                "request_pin 34*****111: attempt 1 ended after 0.125 s: "
-                "not sent, connect: connection refused (1 attempt, 0.125 s) [call 3]"
-            ),
-        ),
-        (
-            "INFO",
-            (
-                "request_pin 34*****111: waits 0.062 s after attempt 1: "
-                "not sent, connect: connection refused (1 attempt, 0.125 s) [call 3]"
-            ),
-        ),
-        ("DEBUG", "request_pin 34*****111: attempt 2 began [call 3]"),
-        (
-            "DEBUG",
-            "request_pin 34*****111: attempt 2 ended after 0.125 s: sent (2 attempts, 0.500 s) [call 3]",
-        ),
-        ("INFO", "request_pin 34*****111: sent (2 attempts, 0.500 s) [call 3]"),
+        (level, f"request_pin 34*****111: {said} [call 3]")
+        for level, said in (
+            ("DEBUG", "began"),
+            ("DEBUG", "attempt 1 began"),
+            ("DEBUG", f"attempt 1 ended after 0.125 s: {refused}"),
+            ("INFO", f"waits 0.062 s after attempt 1: {refused}"),
+            ("DEBUG", "attempt 2 began"),
+            ("DEBUG", "attempt 2 ended after 0.125 s: sent (2 attempts, 0.500 s)"),
+            ("INFO", "sent (2 attempts, 0.500 s)"),
+        )
     ]
+
+
+RESULT = {"attempts": 1, "replayed": False}
+ENDED = {"event": "CallFinished", "elapsed": 0.25, "coalesced": False}
 
 
 @pytest.mark.parametrize(
     ("event", "level", "said", "fields"),
     [
         (started(), "DEBUG", "began", {"event": "CallStarted", "url": URL}),
-        (
-            attempt(1, 2)[0],
-            "DEBUG",
-            "attempt 2 began",
-            {"event": "AttemptStarted", "attempt": 2},
-        ),
+        (attempt(1, 2)[0], "DEBUG", "attempt 2 began", {"event": "AttemptStarted", "attempt": 2}),
         (
             attempt(1, 2, THROTTLED)[1],
             "DEBUG",
             "attempt 2 ended after 0.125 s: not sent, throttled (1 attempt, 0.125 s)",
-            {
-                "event": "AttemptFinished",
-                "attempt": 2,
-                "elapsed": 0.125,
-                "disposition": "not_sent",
-                "kind": "throttled",
-                "http_status": 429,
-                "attempts": 1,
-                "replayed": False,
-            },
+            {"event": "AttemptFinished", "attempt": 2, "elapsed": 0.125}
+            | {"disposition": "not_sent", "kind": "throttled", "http_status": 429}
+            | RESULT,
         ),
         (
             waiting(1, 2, NO_FUNDS, 0.5),
             "INFO",
             "waits 0.500 s after attempt 2: not sent, the gateway answered NOT_ENOUGH_BALANCE: no funds (1 attempt)",
-            {
-                "event": "RetryWaiting",
-                "attempt": 2,
-                "delay": 0.5,
-                "disposition": "not_sent",
-                "kind": "NOT_ENOUGH_BALANCE",
-                "error_id": "NOT_ENOUGH_BALANCE",
-                "http_status": 200,
-                "attempts": 1,
-                "replayed": False,
-            },
+            {"event": "RetryWaiting", "attempt": 2, "delay": 0.5, "http_status": 200}
+            | {"disposition": "not_sent", "kind": "NOT_ENOUGH_BALANCE", "error_id": "NOT_ENOUGH_BALANCE"}
+            | RESULT,
         ),
         (
-            finished(joined=True),
+            finished(coalesced=True),
             "INFO",
             "sent (1 attempt, 0.250 s), shared with an identical call",
-            {
-                "event": "CallFinished",
-                "elapsed": 0.25,
-                "joined": True,
-                "disposition": "sent",
-                "attempts": 1,
-                "replayed": False,
-            },
+            ENDED | {"coalesced": True, "disposition": "sent"} | RESULT,
+        ),
+        (
+            finished(result=attrs.evolve(OK, replayed=True)),
+            "INFO",
+            "sent (1 attempt, 0.250 s, by an earlier call)",
+            ENDED | {"disposition": "sent", "attempts": 1, "replayed": True},
         ),
         (
             finished(result=LOST),
             "WARNING",
             "may have been sent, disconnected: the connection broke (1 attempt, 0.500 s)",
-            {
-                "event": "CallFinished",
-                "elapsed": 0.25,
-                "joined": False,
-                "disposition": "maybe_sent",
-                "kind": "disconnected",
-                "attempts": 1,
-                "replayed": False,
-            },
+            ENDED | {"disposition": "maybe_sent", "kind": "disconnected"} | RESULT,
         ),
         (
             finished(result=STRANGE),
             "WARNING",
             "not sent, the gateway answered SOMETHING_NEW_FOR_34666666111: what is it? (1 attempt)",
-            {
-                "event": "CallFinished",
-                "elapsed": 0.25,
-                "joined": False,
-                "disposition": "not_sent",
-                "kind": "other",
-                "error_id": "SOMETHING_NEW_FOR_34666666111",
-                "http_status": 400,
-                "attempts": 1,
-                "replayed": False,
-            },
+            ENDED
+            | {"disposition": "not_sent", "kind": "other", "http_status": 400}
+            | {"error_id": "SOMETHING_NEW_FOR_34666666111"}
+            | RESULT,
         ),
         (
             finished(result=None, error=ValueError("my key is hunter2")),
             "WARNING",
             "raised ValueError",
-            {
-                "event": "CallFinished",
-                "elapsed": 0.25,
-                "joined": False,
-                "disposition": "unknown",
-                "kind": "exception",
-                "error": "ValueError",
-            },
+            ENDED | {"disposition": "unknown", "kind": "exception", "error": "ValueError"},
         ),
         (
             cancelled(1, OK)[-1],
             "WARNING",
             "raised CancelledError; sent (1 attempt, 0.250 s)",
-            {
-                "event": "CallFinished",
-                "elapsed": 0.25,
-                "joined": False,
-                "disposition": "sent",
-                "kind": "cancelled",
-                "error": "CancelledError",
-                "attempts": 1,
-                "replayed": False,
-            },
+            ENDED | {"disposition": "sent", "kind": "cancelled", "error": "CancelledError"} | RESULT,
+        ),
+        (finished(result=None), "WARNING", "no result", ENDED | {"disposition": "unknown"}),
+        (
+            finished(result=RIGHT, operation="verify_pin"),
+            "INFO",
+            "verified (0.250 s)",
+            ENDED | {"disposition": "verified"} | RESULT,
         ),
         (
-            finished(result=None),
-            "WARNING",
-            "no result",
-            {"event": "CallFinished", "elapsed": 0.25, "joined": False, "disposition": "unknown"},
+            finished(result=WRONG, operation="verify_pin"),
+            "INFO",
+            "not verified, tries remaining: 2 (0.250 s)",
+            ENDED | {"disposition": "not_verified", "tries_remaining": 2} | RESULT,
+        ),
+        (
+            finished(result=attrs.evolve(WRONG, tries_remaining=None), operation="verify_pin"),
+            "INFO",
+            "not verified (0.250 s)",
+            ENDED | {"disposition": "not_verified"} | RESULT,
         ),
     ],
 )
-def test_what_a_line_and_its_record_say(event, level, said, fields, log):
+def test_line_and_record_say_what_happened(event, level, said, fields, log):
     LoggingObserver().notify(event)
     (record,) = log.records
     assert record.levelname == level
-    assert record.getMessage() == f"request_pin 34*****111: {said} [call 1]"
+    assert record.getMessage() == f"{event.operation} 34*****111: {said} [call 1]"
     assert fields_of(record) == fields | {
         "call_id": 1,
-        "operation": "request_pin",
+        "operation": event.operation,
         "number": "34*****111",
-    }
-
-
-@pytest.mark.parametrize(
-    ("result", "said", "fields"),
-    [
-        (RIGHT, "verified (0.250 s)", {"disposition": "verified"}),
-        (
-            WRONG,
-            "not verified, tries remaining: 2 (0.250 s)",
-            {"disposition": "not_verified", "tries_remaining": 2},
-        ),
-        (
-            attrs.evolve(WRONG, tries_remaining=None),
-            "not verified (0.250 s)",
-            {"disposition": "not_verified"},
-        ),
-    ],
-)
-def test_a_pin_that_is_judged(result, said, fields, log):
-    LoggingObserver().notify(finished(result=result, operation="verify_pin"))
-    (record,) = log.records
-    assert record.levelname == "INFO"
-    assert record.getMessage() == f"verify_pin 34*****111: {said} [call 1]"
-    assert fields_of(record) == fields | {
-        "event": "CallFinished",
-        "call_id": 1,
-        "operation": "verify_pin",
-        "number": "34*****111",
-        "elapsed": 0.25,
-        "joined": False,
-        "attempts": 1,
-        "replayed": False,
     }
 
 
 @pytest.mark.parametrize(("ended", "level", "state"), [(False, "DEBUG", "goes on"), (True, "INFO", "ended")])
-def test_a_batch(ended, level, state, log):
+def test_batch_line_has_its_counts(ended, level, state, log):
     LoggingObserver().notify(progress(4, 5, 1, finished=ended))
     (record,) = log.records
     assert record.levelname == level
-    assert record.getMessage() == (
-        f"batch 4 {state}: 6 entries in 1.500 s (5 sent, 1 not_sent, 0 maybe_sent)"
-    )
-    assert fields_of(record) == {
+    assert record.getMessage() == f"batch 4 {state}: 6 entries in 1.500 s (5 sent, 1 not_sent, 0 maybe_sent)"
+    counts = {"total": 6, "sent": 5, "not_sent": 1, "maybe_sent": 0}
+    assert fields_of(record) == counts | {
         "event": "BatchProgress",
         "batch_id": 4,
-        "total": 6,
         "elapsed": 1.5,
-        "sent": 5,
-        "not_sent": 1,
-        "maybe_sent": 0,
         "finished": ended,
     }
 
 
-def test_the_level_is_that_of_what_goes_well(log):
+def test_level_is_that_of_good_news(log):
     tell(LoggingObserver(level=logging.ERROR), call(), call(2, REFUSED), progress(1, 1, finished=True))
-    assert [record.levelname for record in log.records if record.levelno > logging.DEBUG] == [
-        "ERROR",
-        "WARNING",
-        "ERROR",
-    ]
+    levels = [record.levelname for record in log.records if record.levelno > logging.DEBUG]
+    assert levels == ["ERROR", "WARNING", "ERROR"]
 
 
-def test_a_logger_of_ones_own():
+def test_given_logger_gets_the_lines():
     shown = io.StringIO()
     logger = logging.getLogger("tests.mine")
     logger.setLevel(logging.INFO)
@@ -287,7 +202,7 @@ def test_a_logger_of_ones_own():
     ("arguments", "setting"),
     [({"logger": "mine"}, "logger"), ({"level": "info"}, "level"), ({"level": True}, "level")],
 )
-def test_a_wrong_argument_is_refused(arguments, setting):
+def test_wrong_argument_is_refused(arguments, setting):
     with pytest.raises(InvalidConfiguration) as caught:
         LoggingObserver(**arguments)
     assert caught.value.setting == setting
@@ -310,7 +225,7 @@ def bare(monkeypatch):
 
 
 @pytest.mark.parametrize("value", [None, ""])
-def test_an_environment_without_a_wish(value, monkeypatch, bare):
+def test_environment_without_a_level_changes_nothing(value, monkeypatch, bare):
     if value is None:
         monkeypatch.delenv("GATEWAY360_LOG", raising=False)
     else:
@@ -321,31 +236,22 @@ def test_an_environment_without_a_wish(value, monkeypatch, bare):
     assert (logger.handlers, logger.level) == ([], level)
 
 
-@pytest.mark.parametrize(
-    ("value", "lines"), [("debug", 4), ("INFO", 1), ("warning", 0)], ids=["debug", "info", "warning"]
-)
-def test_the_environments_wish(value, lines, monkeypatch, bare, capsys):
+@pytest.mark.parametrize(("value", "lines"), [("debug", 4), ("INFO", 1), ("warning", 0)])
+def test_environment_level_shows_its_lines_once(value, lines, monkeypatch, bare, capsys):
     monkeypatch.setenv("GATEWAY360_LOG", value)
     logger = bare()
-    tell(observer_from_environment(), call())
-    assert len(capsys.readouterr().err.splitlines()) == lines
-    assert logger.level == getattr(logging, value.upper())
-
-
-def test_each_line_is_shown_once_however_often_it_is_asked_for(monkeypatch, bare, capsys):
-    monkeypatch.setenv("GATEWAY360_LOG", "info")
-    bare()
     observer_from_environment()
     tell(observer_from_environment(), call())
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith(
-        "INFO gateway360_async.calls: request_pin 34*****111: sent (1 attempt, 0.250 s) [call 1]"
-    )
+    shown = capsys.readouterr().err.splitlines()
+    assert len(shown) == lines
+    last = "INFO gateway360_async.calls: request_pin 34*****111: sent (1 attempt, 0.250 s) [call 1]"
+    assert not shown or shown[-1].endswith(last)
+    assert logger.level == getattr(logging, value.upper())
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("where", ["gateway360_async", None])
-def test_an_applications_own_handler_has_the_lines_to_itself(when, where, monkeypatch, bare, capsys):
+def test_application_handler_alone_gets_the_lines(when, where, monkeypatch, bare, capsys):
     monkeypatch.setenv("GATEWAY360_LOG", "info")
     bare()
     shown = io.StringIO()
@@ -359,29 +265,23 @@ def test_an_applications_own_handler_has_the_lines_to_itself(when, where, monkey
     assert capsys.readouterr().err == ""
 
 
-def test_a_wrong_wish_is_an_error(monkeypatch, bare):
+def test_wrong_environment_level_is_refused(monkeypatch, bare):
     monkeypatch.setenv("GATEWAY360_LOG", "verbose")
     logger = bare()
-    with pytest.raises(
-        InvalidConfiguration, match="GATEWAY360_LOG: is 'verbose'; expected debug, info or warning"
-    ):
+    said = "GATEWAY360_LOG: is 'verbose'; expected debug, info or warning"
+    with pytest.raises(InvalidConfiguration, match=said):
         observer_from_environment()
     assert logger.handlers == []
 
 
-def test_in_a_program_of_its_own():
+def test_environment_shows_lines_in_a_real_program():
     code = (
         "from made_events import call, tell\n"
-        "from gateway360_async.observers import observer_from_environment\n"
+        "from gateway360_async.observers._logging import observer_from_environment\n"
         "tell(observer_from_environment(), call())"
     )
-    here = __file__.rsplit("/", 1)[0]
-    shown = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={"GATEWAY360_LOG": "info", "PYTHONPATH": here},
-        cwd=here.rsplit("/", 2)[0],
-    )
+    here = Path(__file__).parent
+    env = {"GATEWAY360_LOG": "info", "PYTHONPATH": str(here)}
+    program = [sys.executable, "-c", code]
+    shown = subprocess.run(program, capture_output=True, text=True, check=True, env=env, cwd=here.parents[1])
     assert shown.stderr.count("sent (1 attempt") == 1

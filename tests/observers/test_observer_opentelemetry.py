@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 
 import attrs
 import pytest
@@ -43,7 +42,7 @@ from opentelemetry.semconv.attributes import (
 )
 
 from gateway360_async import __version__
-from gateway360_async.observers import Observer, _labels, opentelemetry
+from gateway360_async.observers import opentelemetry
 from gateway360_async.observers.opentelemetry import OpenTelemetryObserver
 
 
@@ -56,7 +55,7 @@ class Sdk:
         self.tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
         self.reader = InMemoryMetricReader()
         self.meters = MeterProvider([self.reader])
-        self.observer: Observer = OpenTelemetryObserver(self.tracers, self.meters)
+        self.observer = OpenTelemetryObserver(self.tracers, self.meters)
 
     def spans(self):
         """Finished spans, in the order of their ends."""
@@ -85,11 +84,7 @@ def sdk():
     sdk.meters.shutdown()
 
 
-def own(span):
-    return {name: value for name, value in span.attributes.items() if name.startswith("gateway360.")}
-
-
-def test_a_call_and_its_attempts(sdk):
+def test_call_has_a_span_with_its_attempts_below(sdk):
     tell(sdk.observer, retried())
     first, second, whole = sdk.spans()
     assert [span.name for span in (first, second, whole)] == ["POST", "POST", "gateway360 request_pin"]
@@ -107,7 +102,7 @@ def test_a_call_and_its_attempts(sdk):
         "gateway360.number": "34*****111",
         "gateway360.disposition": "sent",
         "gateway360.attempts": 2,
-        "gateway360.joined": False,
+        "gateway360.coalesced": False,
         "gateway360.replayed": False,
     }
     assert whole.status.status_code is trace.StatusCode.UNSET
@@ -145,7 +140,7 @@ def test_a_call_and_its_attempts(sdk):
         (STRANGE, "_OTHER", 400, "not sent, the gateway answered SOMETHING_NEW"),
     ],
 )
-def test_a_failure(result, error_type, status, described, sdk):
+def test_failure_has_its_type_and_status(result, error_type, status, described, sdk):
     tell(sdk.observer, call(result=result))
     attempted, whole = sdk.spans()
     for span in (attempted, whole):
@@ -160,115 +155,90 @@ def test_a_failure(result, error_type, status, described, sdk):
 
 
 @pytest.mark.parametrize(
-    ("error", "error_type"),
+    ("error", "result", "error_type", "disposition"),
     [
-        (asyncio.CancelledError(), "cancelled"),
-        (ValueError("my key is hunter2"), "ValueError"),
-        (asyncio.QueueFull("my key is hunter2"), "asyncio.queues.QueueFull"),
+        (asyncio.CancelledError(), None, "cancelled", "unknown"),
+        (asyncio.CancelledError(), OK, "cancelled", "sent"),
+        (ValueError("my key is hunter2"), None, "ValueError", "unknown"),
+        (asyncio.QueueFull("my key is hunter2"), None, "asyncio.queues.QueueFull", "unknown"),
     ],
 )
-def test_what_is_raised(error, error_type, sdk):
-    tell(sdk.observer, started(), attempt(1, 1, error=error), finished(result=None, error=error))
+def test_error_is_named_by_its_class_only(error, result, error_type, disposition, sdk):
+    tell(sdk.observer, started(), attempt(1, 1, result, error=error), finished(result=result, error=error))
     for span in sdk.spans():
         assert span.attributes["error.type"] == error_type
-        assert span.attributes["gateway360.disposition"] == "unknown"
+        assert span.attributes["gateway360.disposition"] == disposition
         assert span.status.status_code is trace.StatusCode.ERROR
-        assert span.status.description is None
+        assert span.status.description == (None if result is None else str(result))
         assert "hunter2" not in span.to_json()
     assert len(sdk.spans()) == 2
 
 
-def test_what_is_known_of_a_call_that_was_cancelled(sdk):
-    tell(sdk.observer, cancelled(result=OK))
-    assert {span.attributes["gateway360.disposition"] for span in sdk.spans()} == {"sent"}
-    assert {span.attributes["error.type"] for span in sdk.spans()} == {"cancelled"}
-    assert {span.status.description for span in sdk.spans()} == {str(OK)}
-
-
-def test_the_parent_is_the_callers_current_span(sdk):
+def test_attempts_follow_the_id_and_not_the_context(sdk):
     tracer = sdk.tracers.get_tracer("the application")
-    with tracer.start_as_current_span("sign-up") as view:
-        sdk.observer.notify(started(1))
-    with tracer.start_as_current_span("another request"):
-        tell(sdk.observer, call(2))
-        # The attempt runs in the task, and so in the context, of whoever has it run.
-        tell(sdk.observer, attempt(1, 1, OK))
-    sdk.observer.notify(finished(1))
-    spans = {span.context.span_id: span for span in sdk.spans()}
-    first = next(span for span in spans.values() if span.parent == view.context)
-    assert first.name == "gateway360 request_pin"
-    below = [span for span in spans.values() if span.parent == first.context]
-    assert [span.name for span in below] == ["POST"]
-    assert first.context.trace_id == below[0].context.trace_id == view.context.trace_id
-    assert Counter(span.context.trace_id == view.context.trace_id for span in spans.values()) == {
-        True: 3,
-        False: 3,
-    }
-
-
-def test_calls_that_overlap(sdk):
-    """Neither the current context nor the order of events ties an attempt to its call: the id does."""
-    tell(sdk.observer, started(1), started(2))
-    tell(sdk.observer, attempt(2, 1, REFUSED)[0], attempt(1, 1, OK)[0])
-    tell(sdk.observer, attempt(2, 1, REFUSED)[1], waiting(2, 1, REFUSED), attempt(1, 1, OK)[1])
+    with tracer.start_as_current_span("one") as one:
+        tell(sdk.observer, started(1))
+    with tracer.start_as_current_span("two") as two:
+        tell(sdk.observer, started(2))
+        tell(sdk.observer, attempt(2, 1, REFUSED)[0], attempt(1, 1, OK)[0])
+        tell(sdk.observer, attempt(2, 1, REFUSED)[1], waiting(2, 1, REFUSED), attempt(1, 1, OK)[1])
     tell(sdk.observer, finished(1), attempt(2, 2, OK), finished(2))
-    spans = sdk.spans()
-    one, two = (span for span in spans if span.name == "gateway360 request_pin")
-    assert [len([span for span in spans if span.parent == whole.context]) for whole in (one, two)] == [1, 2]
-    assert [len(whole.events) for whole in (one, two)] == [0, 1]
+    for view, attempts in ((one, 1), (two, 2)):
+        (call_span,) = [span for span in sdk.spans() if span.parent == view.context]
+        assert call_span.name == "gateway360 request_pin"
+        below = [span for span in sdk.spans() if span.parent == call_span.context]
+        assert [span.name for span in below] == ["POST"] * attempts
+        assert len(call_span.events) == attempts - 1
+        assert {span.context.trace_id for span in below} == {view.context.trace_id}
 
 
-def test_a_call_that_joined(sdk):
-    tell(sdk.observer, started(1), started(2), attempt(1, 1, OK), finished(1), finished(2, joined=True))
-    joined = sdk.spans()[-1]
-    assert joined.attributes["gateway360.joined"] is True
-    assert not [span for span in sdk.spans() if span.parent == joined.context]
-
-
-def test_an_exchange_goes_on_for_others_after_its_call_was_cancelled(sdk):
+def test_exchange_goes_on_after_its_call_was_cancelled(sdk):
     tracer = sdk.tracers.get_tracer("the application")
     begun, ended = attempt(1, 1, REFUSED)
     with tracer.start_as_current_span("sign-up") as view:
         tell(sdk.observer, started(1), started(2), begun)
         sdk.observer.notify(finished(1, None, error=asyncio.CancelledError()))
         assert [span.name for span in sdk.spans()] == ["gateway360 request_pin"]
-        tell(sdk.observer, ended, waiting(1, 1, REFUSED), attempt(1, 2, OK), finished(2, joined=True))
-    first_call, first, second, joined, _ = sdk.spans()
+        tell(sdk.observer, ended, waiting(1, 1, REFUSED), attempt(1, 2, OK), finished(2, coalesced=True))
+    first_call, first, second, coalesced, _ = sdk.spans()
     assert first.parent == first_call.context
     assert second.parent == view.context
     assert second.attributes["gateway360.disposition"] == "sent"
     assert "url.full" not in second.attributes
-    assert joined.attributes["gateway360.joined"] is True
-    kept = sdk.observer._spans
-    assert (kept._calls.values(), kept._attempts.values()) == ([], [])
+    assert coalesced.attributes["gateway360.coalesced"] is True
+    assert not sdk.observer._calls
+    assert not sdk.observer._attempts
 
 
-def test_nothing_is_kept_of_a_call_that_is_over(sdk):
+def test_nothing_is_kept_of_finished_calls(sdk):
     tell(sdk.observer, retried(1), cancelled(2), call(3, LOST))
-    # An attempt whose end nobody said ends with its call.
+    # An attempt without an end of its own ends with its call.
     tell(sdk.observer, started(4), attempt(4, 1)[0], finished(4))
-    assert (sdk.observer._spans._calls.values(), sdk.observer._spans._attempts.values()) == ([], [])
+    assert not sdk.observer._calls
+    assert not sdk.observer._attempts
     assert len(sdk.spans()) == 3 + 2 + 2 + 2
 
 
-def test_what_is_kept_is_bounded(sdk, monkeypatch):
-    sdk.observer._spans._calls = _labels.Kept(2)
-    sdk.observer._spans._attempts = _labels.Kept(2)
+def test_open_spans_are_bounded(sdk, monkeypatch):
+    monkeypatch.setattr(opentelemetry, "_MOST_OPEN", 2)
+    observer = OpenTelemetryObserver(sdk.tracers, sdk.meters)
     for call_id in range(1, 6):
-        tell(sdk.observer, started(call_id), attempt(call_id, 1)[0])
-    assert len(sdk.observer._spans._calls.values()) == len(sdk.observer._spans._attempts.values()) == 2
+        tell(observer, started(call_id), attempt(call_id, 1)[0])
+    assert [*observer._calls] == [*observer._attempts] == [4, 5]
     assert len(sdk.spans()) == 6
-    # Those that had to go are no fault when they end after all.
+    tell(observer, attempt(5, 2)[0])  # without an end of the one before
+    assert len(sdk.spans()) == 7
+    # Dropped ones may end after all.
     for call_id in range(1, 6):
-        tell(sdk.observer, attempt(call_id, 1, OK)[1], finished(call_id))
-    assert len(sdk.spans()) == 10
+        tell(observer, attempt(call_id, 1, OK)[1], finished(call_id))
+    assert len(sdk.spans()) == 11
     assert set(sdk.metrics()["gateway360.client.call.active"].values()) == {0}
 
 
 @pytest.mark.parametrize(
     ("result", "disposition", "tries"), [(RIGHT, "verified", None), (WRONG, "not_verified", 2)]
 )
-def test_a_pin_that_is_judged(result, disposition, tries, sdk):
+def test_judged_pin_is_no_error_and_no_sms(result, disposition, tries, sdk):
     tell(sdk.observer, call(result=result, operation="verify_pin"))
     attempted, whole = sdk.spans()
     assert whole.name == "gateway360 verify_pin"
@@ -286,11 +256,6 @@ def test_a_pin_that_is_judged(result, disposition, tries, sdk):
     assert dict(point)["gateway360.disposition"] == disposition
 
 
-def test_a_try_that_may_have_been_counted_sends_no_message(sdk):
-    tell(sdk.observer, call(result=LOST, operation="verify_pin"))
-    assert "gateway360.client.sms" not in sdk.metrics()
-
-
 @pytest.mark.parametrize(
     ("url", "server"),
     [
@@ -299,7 +264,7 @@ def test_a_try_that_may_have_been_counted_sends_no_message(sdk):
         (None, (None, None)),
     ],
 )
-def test_the_server(url, server, sdk):
+def test_server_is_that_of_the_url(url, server, sdk):
     tell(sdk.observer, started(url=url), attempt(1, 1, OK), finished())
     for span in sdk.spans():
         named = tuple(span.attributes.get(name) for name in ("server.address", "server.port"))
@@ -307,7 +272,7 @@ def test_the_server(url, server, sdk):
     assert sdk.spans()[0].attributes.get("url.full") == url
 
 
-def test_texts_of_others_are_cut(sdk):
+def test_long_texts_of_the_gateway_are_cut(sdk):
     long = attrs.evolve(STRANGE, error_id="X" * 50_000, error_msg="Y" * 50_000)
     tell(sdk.observer, call(result=long))
     for span in sdk.spans():
@@ -315,9 +280,9 @@ def test_texts_of_others_are_cut(sdk):
         assert len(span.status.description) == 200
 
 
-def test_the_metrics_of_calls(sdk):
+def test_metrics_count_calls_and_attempts(sdk):
     tell(sdk.observer, retried(1), call(2, LOST), call(3, STRANGE), call(4, NO_FUNDS), cancelled(5))
-    tell(sdk.observer, started(6), finished(6, joined=True, elapsed=2.0))
+    tell(sdk.observer, started(6), finished(6, coalesced=True, elapsed=2.0))
     tell(sdk.observer, started(7), finished(7, attrs.evolve(LOST, replayed=True)))
     tell(sdk.observer, started(8))
 
@@ -330,7 +295,7 @@ def test_the_metrics_of_calls(sdk):
     assert sdk.metrics() == {
         "gateway360.client.call.duration": {
             point("sent", "no"): (1, 0.5),
-            point("sent", "joined"): (1, 2.0),
+            point("sent", "coalesced"): (1, 2.0),
             point("maybe_sent", "no", "disconnected"): (1, 0.25),
             point("maybe_sent", "replayed", "disconnected"): (1, 0.25),
             point("not_sent", "no", "_OTHER"): (1, 0.25),
@@ -356,7 +321,7 @@ def test_the_metrics_of_calls(sdk):
     }
 
 
-def test_the_metrics_of_batches(sdk):
+def test_metrics_count_batch_entries_once(sdk):
     tell(sdk.observer, progress(1, 5), progress(2, 1, 1), progress(1, 7, 0, 1, finished=True))
     assert sdk.metrics() == {
         "gateway360.client.batch.entries": {
@@ -369,7 +334,7 @@ def test_the_metrics_of_batches(sdk):
     assert not sdk.spans()
 
 
-def test_the_durations_buckets_are_seconds_up_to_the_deadline(sdk):
+def test_duration_buckets_go_up_to_the_deadline(sdk):
     tell(sdk.observer, call())
     (scope,) = sdk.reader.get_metrics_data().resource_metrics[0].scope_metrics
     duration = next(one for one in scope.metrics if one.name == "gateway360.client.call.duration")
@@ -379,20 +344,10 @@ def test_the_durations_buckets_are_seconds_up_to_the_deadline(sdk):
     assert point.explicit_bounds[-1] == 30.0
 
 
-def test_the_names_are_those_of_the_conventions(sdk):
+def test_names_are_those_of_the_conventions(sdk):
     """The oracle is the conventions' own package."""
-    named = {
-        value
-        for module in (
-            error_attributes,
-            http_attributes,
-            messaging_attributes,
-            server_attributes,
-            url_attributes,
-        )
-        for value in vars(module).values()
-        if isinstance(value, str)
-    }
+    modules = error_attributes, http_attributes, messaging_attributes, server_attributes, url_attributes
+    named = {value for module in modules for value in vars(module).values() if isinstance(value, str)}
     tell(sdk.observer, retried(1), call(2, NO_FUNDS))
     used = {name for span in sdk.spans() for name in span.attributes}
     used |= {name for points in sdk.metrics().values() for point in points for name, _ in point}
@@ -400,13 +355,12 @@ def test_the_names_are_those_of_the_conventions(sdk):
     assert messaging_attributes.MessagingOperationTypeValues.SEND.value == "send"
     assert error_attributes.ErrorTypeValues.OTHER.value == "_OTHER"
     assert opentelemetry._SCHEMA in {schema.value for schema in schemas.Schemas}
-    assert {span.instrumentation_scope.schema_url for span in sdk.spans()} == {opentelemetry._SCHEMA}
-    assert {
-        (span.instrumentation_scope.name, span.instrumentation_scope.version) for span in sdk.spans()
-    } == {("gateway360_async", __version__)}
+    scopes = [span.instrumentation_scope for span in sdk.spans()]
+    assert {scope.schema_url for scope in scopes} == {opentelemetry._SCHEMA}
+    assert {(scope.name, scope.version) for scope in scopes} == {("gateway360_async", __version__)}
 
 
-def test_without_an_sdk_nothing_is_recorded_and_nothing_fails():
+def test_without_an_sdk_nothing_fails():
     observer = OpenTelemetryObserver()
     tell(observer, retried(), cancelled(2), progress(1, 1, finished=True))
-    assert observer._spans._calls.values() == []
+    assert not observer._calls

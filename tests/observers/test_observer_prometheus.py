@@ -24,7 +24,8 @@ from made_events import (
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway360_async import InvalidConfiguration
+from gateway360_async import ErrorId, FailureKind, InvalidConfiguration
+from gateway360_async.observers import _measurements
 from gateway360_async.observers.prometheus import PrometheusObserver
 
 
@@ -34,7 +35,7 @@ def registry():
 
 
 def shown(registry):
-    """What a scrape shows: lines of name, labels in the order of their names, and value."""
+    """The page of a scrape: lines of name, labels in the order of their names, and value."""
     return {
         (sample.name, *(f"{name}={value}" for name, value in sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(generate_latest(registry).decode())
@@ -43,10 +44,10 @@ def shown(registry):
     }
 
 
-def test_calls(registry):
+def test_calls_attempts_and_retries_are_counted(registry):
     observer = PrometheusObserver(registry)
     tell(observer, retried(1), call(2, LOST), call(3, STRANGE), call(4, NO_FUNDS), cancelled(5))
-    tell(observer, started(6), finished(6, joined=True, elapsed=2.0))
+    tell(observer, started(6), finished(6, coalesced=True, elapsed=2.0))
     tell(observer, started(7), finished(7, attrs.evolve(LOST, replayed=True)))
     tell(observer, started(8), call(9, WRONG, operation="verify_pin"))
     pin, verify = "operation=request_pin", "operation=verify_pin"
@@ -54,7 +55,7 @@ def test_calls(registry):
     took = "gateway360_call_duration_seconds"
     assert shown(registry) == {
         (calls, "disposition=sent", "kind=", pin, "shared=no"): 1,
-        (calls, "disposition=sent", "kind=", pin, "shared=joined"): 1,
+        (calls, "disposition=sent", "kind=", pin, "shared=coalesced"): 1,
         (calls, "disposition=maybe_sent", "kind=disconnected", pin, "shared=no"): 1,
         (calls, "disposition=maybe_sent", "kind=disconnected", pin, "shared=replayed"): 1,
         (calls, "disposition=not_sent", "kind=other", pin, "shared=no"): 1,
@@ -87,12 +88,18 @@ def test_calls(registry):
     }
 
 
-def test_a_try_that_may_have_been_counted_is_no_sms(registry):
+def test_pin_that_may_have_been_judged_is_no_sms(registry):
     tell(PrometheusObserver(registry), call(1, LOST, operation="verify_pin"))
     assert not [key for key in shown(registry) if key[0].startswith("gateway360_sms")]
 
 
-def test_batches(registry):
+def test_kind_of_a_failure_says_one_thing_only():
+    own = {"other", "exception"}
+    assert not own & {kind.value for kind in FailureKind}
+    assert not (own | {"cancelled"}) & {one.value for one in ErrorId}
+
+
+def test_batch_entries_are_counted_once(registry):
     observer = PrometheusObserver(registry)
     tell(observer, progress(1, 5), progress(2, 1, 1))
 
@@ -118,7 +125,13 @@ def test_batches(registry):
     }
 
 
-def test_the_page_holds_no_number_and_nobodys_text(registry):
+def test_batches_in_progress_are_bounded(registry, monkeypatch):
+    monkeypatch.setattr(_measurements, "_MOST_BATCHES", 3)
+    tell(PrometheusObserver(registry), *(progress(batch_id, 1) for batch_id in range(10)))
+    assert shown(registry)["gateway360_batches_in_progress",] == 3
+
+
+def test_page_holds_no_number_and_no_foreign_text(registry):
     tell(PrometheusObserver(registry), retried(1), call(2, STRANGE), call(3, LOST))
     page = generate_latest(registry).decode()
     assert "gateway360_call_duration_seconds_bucket" in page
@@ -136,13 +149,13 @@ def test_observers_of_one_registry_count_together(registry):
     assert shown(other)["gateway360_sms_total", "disposition=sent"] == 1
 
 
-def test_the_usual_registry_is_the_librarys():
+def test_default_registry_is_the_librarys():
     before = REGISTRY.get_sample_value("gateway360_sms_total", {"disposition": "sent"}) or 0
     tell(PrometheusObserver(), call())
     assert REGISTRY.get_sample_value("gateway360_sms_total", {"disposition": "sent"}) == before + 1
 
 
-def test_a_registry_that_is_dropped_is_not_kept():
+def test_dropped_registry_is_not_kept():
     registry = CollectorRegistry()
     PrometheusObserver(registry)
     gone = weakref.ref(registry)
@@ -151,7 +164,7 @@ def test_a_registry_that_is_dropped_is_not_kept():
     assert gone() is None
 
 
-def test_names_that_are_taken_are_refused_and_the_registry_left_as_it_was(registry):
+def test_taken_names_are_refused_without_a_trace(registry):
     Counter("gateway360_sms", "Somebody else's.", registry=registry)
     before = generate_latest(registry)
     for _ in range(2):

@@ -43,8 +43,8 @@ class Mine:
             case RetryWaiting(delay=delay, result=refused):
                 assert_type(delay, float)
                 assert_type(refused.disposition, Disposition)
-            case CallFinished(joined=joined):
-                assert_type(joined, bool)
+            case CallFinished(coalesced=coalesced):
+                assert_type(coalesced, bool)
             case BatchProgress(total=total, by_disposition=counts, finished=finished):
                 assert_type(total, int)
                 assert_type(counts, Mapping[Disposition, int])
