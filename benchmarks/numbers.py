@@ -21,7 +21,7 @@ from phonenumbers import PhoneNumberFormat, PhoneNumberType
 from gateway360_async import PinRequest, parse_msisdn
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from written_numbers import COUNTRIES, mobiles, reading  # the tests' own, of which they show fewer
+from support.written_numbers import COUNTRIES, mobiles, reading  # the tests' own, of which they show fewer
 
 CLEAN = "34666666111"
 MESSY = (

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from redis_process import ABSENT, PROGRAM, RedisProcess, put_on_path
+from support.redis_process import ABSENT, PROGRAM, RedisProcess, put_on_path
 
 from gateway360_async import RetryPolicy
 from gateway360_async.testing import ThreadedSandbox

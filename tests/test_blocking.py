@@ -18,7 +18,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 
 import pytest
-from leaks import reported
+from support.leaks import reported
 
 import gateway360_async
 from gateway360_async import (

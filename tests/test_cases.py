@@ -1,7 +1,7 @@
 """`each` fails when a case fails, and says which."""
 
 import pytest
-from cases import each
+from support.cases import each
 
 
 def refuses(number):

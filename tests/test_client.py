@@ -11,7 +11,7 @@ import traceback
 
 import httpx
 import pytest
-from loopback import OK, Received, Server, close, free_port, in_turn, ok, raw, rst, silence, status
+from support.loopback import OK, Received, Server, close, free_port, in_turn, ok, raw, rst, silence, status
 
 from gateway360_async import (
     ApiError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from loopback import Received, Server, free_port, in_turn, ok, silence, status
+from support.loopback import Received, Server, free_port, in_turn, ok, silence, status
 
 from gateway360_async import (
     ApiError,

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 
 import pytest
-from loopback import Server, free_port, in_turn, ok, rst, silence, status
+from support.loopback import Server, free_port, in_turn, ok, rst, silence, status
 
 from gateway360_async import (
     ApiError,

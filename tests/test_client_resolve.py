@@ -9,7 +9,7 @@ import socket
 import httpx
 import pytest
 import uvicorn
-from loopback import Server, free_port, silence
+from support.loopback import Server, free_port, silence
 
 from gateway360_async import (
     Disposition,

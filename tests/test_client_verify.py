@@ -8,7 +8,7 @@ import logging
 import traceback
 
 import pytest
-from loopback import Received, Server, free_port, in_turn, ok, raw, silence, status
+from support.loopback import Received, Server, free_port, in_turn, ok, raw, silence, status
 
 from gateway360_async import (
     ApiError,

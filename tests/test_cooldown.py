@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cases import each
+from support.cases import each
 
 from gateway360_async import ApiError, Disposition, ErrorId, FailureKind, Ok, TransportFailure
 from gateway360_async._guard import Cooldown

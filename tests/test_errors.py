@@ -3,7 +3,7 @@
 import copy
 import pickle
 
-from cases import each
+from support.cases import each
 
 import gateway360_async
 from gateway360_async import (

@@ -5,7 +5,7 @@ import traceback
 
 import attrs
 import pytest
-from cases import each
+from support.cases import each
 
 from gateway360_async import (
     ApiError,

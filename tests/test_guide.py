@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from examples import GUIDE, PAGES, README, modules
+from support.examples import GUIDE, PAGES, README, modules
 
 SCRIPT = Path(__file__).parent.parent / ".docs" / "guide.py"
 INTERNAL = {

@@ -9,7 +9,7 @@ import typing
 
 import attrs
 import pytest
-from examples import modules
+from support.examples import modules
 
 import gateway360_async
 from gateway360_async import (

@@ -16,8 +16,8 @@ import ssl
 import httpx
 import pytest
 import trustme
-from leaks import carried, printed, reachable, reported, shown
-from loopback import OK, Received, Server, close, free_port, ok, raw, rst, silence, status
+from support.leaks import carried, printed, reachable, reported, shown
+from support.loopback import OK, Received, Server, close, free_port, ok, raw, rst, silence, status
 
 from gateway360_async import Gateway360Client, Ok, ResultError, RetryPolicy, TransportFailure
 from gateway360_async.transports import DirectTransport, HttpxTransport

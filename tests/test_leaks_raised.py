@@ -9,9 +9,9 @@ import contextlib
 from collections.abc import Mapping
 
 import pytest
-from cases import each
-from leaks import carried, reported
-from loopback import Server, ok, silence
+from support.cases import each
+from support.leaks import carried, reported
+from support.loopback import Server, ok, silence
 
 from gateway360_async import (
     ClientClosed,

@@ -5,8 +5,8 @@ import random
 
 import phonenumbers
 import pytest
-from cases import each
 from phonenumbers import PhoneNumberType
+from support.cases import each
 
 from gateway360_async._numbers._plans import home_of, ordinary_kind, plan_by_code, plan_of, region_of
 from gateway360_async._numbers._reader import _NO_SMS, _valid_abroad, number_reader

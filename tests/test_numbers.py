@@ -9,12 +9,12 @@ import traceback
 
 import attrs
 import pytest
-from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loopback import Server
-from vector_data import NUMBERS, vector_id
-from written_numbers import COUNTRIES, reading
+from support.cases import each
+from support.loopback import Server
+from support.vector_data import NUMBERS, vector_id
+from support.written_numbers import COUNTRIES, reading
 
 from gateway360_async import (
     Gateway360Client,

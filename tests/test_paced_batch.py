@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 
 import pytest
-from loopback import Server, close, status
+from support.loopback import Server, close, status
 
 from gateway360_async import (
     ApiError,

@@ -6,10 +6,10 @@ import traceback
 
 import attrs
 import pytest
-from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vector_data import INVALID_REQUESTS, VALID_REQUESTS, build_request, vector_id
+from support.cases import each
+from support.vector_data import INVALID_REQUESTS, VALID_REQUESTS, build_request, vector_id
 
 from gateway360_async import InvalidRequest, PinParams, PinRequest, PinType
 from gateway360_async._models import request_from

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from examples import EXAMPLES, PAGES, README
 from ruff import find_ruff_bin
+from support.examples import EXAMPLES, PAGES, README
 
 from gateway360_async.cli._examples import EXAMPLES as EXAMPLES_OF_COMMANDS
 

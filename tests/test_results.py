@@ -5,7 +5,7 @@ import pickle
 
 import attrs
 import pytest
-from cases import each
+from support.cases import each
 
 from gateway360_async import (
     ApiError,

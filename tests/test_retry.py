@@ -9,9 +9,9 @@ from email.utils import format_datetime
 
 import attrs
 import pytest
-from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.cases import each
 
 from gateway360_async import (
     ApiError,

@@ -8,9 +8,9 @@ import pprint
 import traceback
 
 import pytest
-from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.cases import each
 
 from gateway360_async._redaction import Secret, SecretBytes, mask_msisdn, mask_msisdn_in
 

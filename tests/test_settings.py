@@ -6,7 +6,7 @@ import math
 import httpx
 import httpx2
 import pytest
-from cases import each
+from support.cases import each
 
 from gateway360_async import InvalidConfiguration, RetryPolicy
 from gateway360_async._config import (

@@ -7,7 +7,7 @@ import contextlib
 import random
 
 import pytest
-from loopback import Received, Server, ok, silence
+from support.loopback import Received, Server, ok, silence
 
 from gateway360_async import (
     Disposition,

@@ -6,7 +6,7 @@ import asyncio
 import sys
 
 import pytest
-from loopback import Server, ok, silence
+from support.loopback import Server, ok, silence
 
 from gateway360_async import FailureKind, Gateway360Client
 

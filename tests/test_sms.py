@@ -3,9 +3,9 @@
 import unicodedata
 
 import pytest
-from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.cases import each
 
 from gateway360_async import InvalidRequest, PinParams, PinRequest, autofill_text
 from gateway360_async._models import checked_sender

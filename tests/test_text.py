@@ -1,6 +1,6 @@
 """Characters that people type: digits of any script, invisible ones, dashes, and their names."""
 
-from cases import each
+from support.cases import each
 
 from gateway360_async._numbers._characters import (
     ascii_digit,

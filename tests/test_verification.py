@@ -7,9 +7,9 @@ import pickle
 import re
 
 import pytest
-from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.cases import each
 
 from gateway360_async import (
     ApiError,

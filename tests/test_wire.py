@@ -8,11 +8,11 @@ import sys
 
 import attrs
 import cattrs
-from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
-from vector_data import RESPONSES, VALID_REQUESTS, build_body, build_headers, build_request, vector_id
+from support.cases import each
+from support.vector_data import RESPONSES, VALID_REQUESTS, build_body, build_headers, build_request, vector_id
 
 from gateway360_async import (
     ApiError,

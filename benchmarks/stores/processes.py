@@ -158,7 +158,7 @@ async def site(kind: str) -> AsyncGenerator[Site, None]:
         with tempfile.TemporaryDirectory(prefix="gateway360-bench-") as folder:
             yield Site(f"{folder}/bench.db", None, lambda: 0.0)
     elif kind == "redis":
-        import redis_process
+        from support import redis_process
 
         redis_process.put_on_path()
         with redis_process.RedisProcess(durable=True) as redis:
@@ -169,7 +169,7 @@ async def site(kind: str) -> AsyncGenerator[Site, None]:
 
             yield Site(redis.url, restart, lambda: _cpu_seconds({redis.pid}))
     else:
-        import postgres_process
+        from support import postgres_process
 
         from gateway360_async.stores import PostgresStore
 

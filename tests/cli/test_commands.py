@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 import typer
-from cli_helpers import invoke_here, lines_of, numbers, one_line
-from loopback import free_port
+from support.cli_helpers import invoke_here, lines_of, numbers, one_line
+from support.loopback import free_port
 
 from gateway360_async import cli as cli_package
 from gateway360_async.cli import _app, _batch, _demo, _problems, _sandbox

@@ -7,7 +7,7 @@ import os
 import sys
 
 import pytest
-from cli_helpers import invoke_here, lines_of, numbers, one_line
+from support.cli_helpers import invoke_here, lines_of, numbers, one_line
 
 from gateway360_async.cli._app import app
 from gateway360_async.cli._batch import Gateway360Client

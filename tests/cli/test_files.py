@@ -8,7 +8,7 @@ import shlex
 from contextlib import ExitStack
 
 import pytest
-from cli_helpers import lines_of, numbers, one_line
+from support.cli_helpers import lines_of, numbers, one_line
 
 from gateway360_async.cli._app import app
 from gateway360_async.cli._files import create, open_input, rows_of

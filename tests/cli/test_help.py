@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_helpers import lines_of, numbers
+from support.cli_helpers import lines_of, numbers
 from typer.testing import CliRunner
 
 from gateway360_async import Gateway360Client

@@ -14,9 +14,9 @@ import time
 from collections.abc import Awaitable, Callable
 
 import pytest
-from cli_helpers import invoke_here, lines_of, numbers
-from loopback import Received, Server
 from rich.console import Console
+from support.cli_helpers import invoke_here, lines_of, numbers
+from support.loopback import Received, Server
 
 from gateway360_async.cli._batch import _Run, _Told, batch
 from gateway360_async.cli._interrupts import Interrupts

@@ -6,8 +6,8 @@ import json
 import sys
 
 import pytest
-from cli_helpers import numbers, one_line
-from loopback import Server, status
+from support.cli_helpers import numbers, one_line
+from support.loopback import Server, status
 
 from gateway360_async import cli as cli_package
 from gateway360_async.cli import _app

@@ -14,8 +14,8 @@ import termios
 from collections import Counter
 
 import pytest
-from cli_helpers import numbers
 from rich.console import Console
+from support.cli_helpers import numbers
 
 from gateway360_async.cli._console import console_on
 from gateway360_async.cli._progress import Live

@@ -9,8 +9,8 @@ import subprocess
 import sys
 
 import pytest
-from cli_helpers import lines_of, numbers, one_line
-from postgres_process import ABSENT, PostgresProcess, is_installed
+from support.cli_helpers import lines_of, numbers, one_line
+from support.postgres_process import ABSENT, PostgresProcess, is_installed
 
 from gateway360_async import StoreError
 from gateway360_async.cli import main

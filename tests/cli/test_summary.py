@@ -9,9 +9,9 @@ import subprocess
 
 import attrs
 import pytest
-from cli_helpers import numbers
-from loopback import Server, status
 from rich.console import Console
+from support.cli_helpers import numbers
+from support.loopback import Server, status
 
 from gateway360_async import ApiError, Disposition, FailureKind, Ok, Skipped, SkipReason, TransportFailure
 from gateway360_async.cli._app import app

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from cli_helpers import one_line
+from support.cli_helpers import one_line
 
 from gateway360_async.cli._app import app
 from gateway360_async.cli._options import BatchOptions

@@ -10,8 +10,8 @@ import signal
 import sys
 
 import pytest
-from cli_helpers import one_line
-from loopback import Server, status
+from support.cli_helpers import one_line
+from support.loopback import Server, status
 
 from gateway360_async import Gateway360Client
 from gateway360_async.cli import _problems, _verify

@@ -12,7 +12,7 @@ from datetime import datetime
 
 import attrs
 import pytest
-from leaks import reported
+from support.leaks import reported
 
 from gateway360_async import Gateway360Error, InvalidConfiguration, InvalidRequest
 from gateway360_async.delivery import (

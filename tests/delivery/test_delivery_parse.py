@@ -8,10 +8,10 @@ from datetime import datetime
 
 import attrs
 import pytest
-from cases import each
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from leaks import carried, reported, shown
+from support.cases import each
+from support.leaks import carried, reported, shown
 
 from gateway360_async import Gateway360Error
 from gateway360_async.delivery import (

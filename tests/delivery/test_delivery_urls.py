@@ -6,10 +6,10 @@ import re
 import traceback
 
 import pytest
-from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from leaks import reachable, reported, shown
+from support.cases import each
+from support.leaks import reachable, reported, shown
 
 from gateway360_async import InvalidConfiguration, InvalidRequest, PinRequest
 from gateway360_async.delivery import DeliveryReport, DeliveryReports, ForgedReport, dump_delivery_reports

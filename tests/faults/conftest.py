@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 import pytest
-from scenes import LAYERS, TRANSPORTS
+from support.faults.scenes import LAYERS, TRANSPORTS
 
 _MARKS = {"passed": "+", "failed": "F", "error": "F"}
 _LEFT_OUT = "-"

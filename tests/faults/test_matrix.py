@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import rows_answered
-import rows_ready
-import rows_sent
-import rows_surplus
-import rows_unreadable
-import rows_unsent
-from matrix import Row, run
-from scenes import LAYERS, TRANSPORTS
+from support.faults import rows_answered, rows_ready, rows_sent, rows_surplus, rows_unreadable, rows_unsent
+from support.faults.matrix import Row, run
+from support.faults.scenes import LAYERS, TRANSPORTS
 
 GROUPS: dict[str, tuple[Row, ...]] = {
     "not sent, tried again": rows_unsent.RETRIED,

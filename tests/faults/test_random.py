@@ -19,11 +19,11 @@ from typing import Any
 
 import httpx
 import pytest
-from certificates import server_context
-from loopback import OPEN_FILES, Received, open_files
-from matrix import check_sms
-from scenes import KEY, TRANSPORTS, Scene, transport_of
-from storm import FAULTS, FAULTS_OF_TLS, Storm
+from support.certificates import server_context
+from support.faults.matrix import check_sms
+from support.faults.scenes import KEY, TRANSPORTS, Scene, transport_of
+from support.faults.storm import FAULTS, FAULTS_OF_TLS, Storm
+from support.loopback import OPEN_FILES, Received, open_files
 
 from gateway360_async import (
     Disposition,

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from redis_restarts import RestartingRedis
+from support.redis_restarts import RestartingRedis
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import os
 from collections import Counter
 
 import pytest
-from postgres_process import ABSENT, PostgresProcess, is_installed
-from task_queues import ENGINES
+from support.postgres_process import ABSENT, PostgresProcess, is_installed
+from support.task_queues import ENGINES
 
 from gateway360_async import PinRequest
 from gateway360_async.integrations.worker import task_of

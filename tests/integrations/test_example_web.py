@@ -11,7 +11,7 @@ from types import ModuleType, SimpleNamespace
 import httpx
 import pytest
 import uvicorn
-from examples import example_with
+from support.examples import example_with
 
 from gateway360_async.sandbox import Sandbox
 
@@ -116,7 +116,7 @@ async def test_a_pin_is_verified(shop):
         assert await verify(shop.gateway.last_pin(NUMBER)) == (200, {"verified": True})
         assert (await verify("wrong", "12"))[0] == 422
         shop.gateway.fail_next()
-        assert await verify("wrong") == (503, {"detail": "nobody knows: try again later"})
+        assert await verify("wrong") == (503, {"detail": "not known: try again later"})
 
 
 async def test_what_may_have_been_sent_is_known_once_its_report_comes(shop):

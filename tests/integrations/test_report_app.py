@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from leaks import reported
+from support.leaks import reported
 
 from gateway360_async import InvalidConfiguration
 from gateway360_async.delivery import MAX_BODY_BYTES, DeliveryReport, DeliveryReports, dump_delivery_reports

@@ -9,10 +9,10 @@ import json
 import httpx
 import pytest
 from fastapi import FastAPI
-from serving import serving
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
+from support.serving import serving
 
 from gateway360_async import InvalidConfiguration
 from gateway360_async.delivery import MAX_BODY_BYTES, DeliveryReport, DeliveryReports, dump_delivery_reports

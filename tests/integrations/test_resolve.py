@@ -7,9 +7,9 @@ import asyncio
 import httpx
 import pytest
 from fastapi import FastAPI
-from serving import serving
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from support.serving import serving
 
 from gateway360_async import (
     Disposition,

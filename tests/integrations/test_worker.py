@@ -7,8 +7,8 @@ import contextlib
 import os
 
 import pytest
-from leaks import reported
-from scripted_store import AWAY, BROKEN, ScriptedStore, failing
+from support.leaks import reported
+from support.scripted_store import AWAY, BROKEN, ScriptedStore, failing
 
 from gateway360_async import (
     ClientClosed,

@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from cases import each
-from made_events import LOST, OK, attempt, finished, progress, started, waiting
+from support.cases import each
+from support.made_events import LOST, OK, attempt, finished, progress, started, waiting
 
 from gateway360_async import InvalidConfiguration
 from gateway360_async.observers import LoggingObserver

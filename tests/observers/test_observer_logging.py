@@ -10,7 +10,7 @@ from pathlib import Path
 
 import attrs
 import pytest
-from made_events import (
+from support.made_events import (
     LOST,
     NO_FUNDS,
     OK,
@@ -276,12 +276,12 @@ def test_wrong_environment_level_is_refused(monkeypatch, bare):
 
 def test_environment_shows_lines_in_a_real_program():
     code = (
-        "from made_events import call, tell\n"
+        "from support.made_events import call, tell\n"
         "from gateway360_async.observers._logging import observer_from_environment\n"
         "tell(observer_from_environment(), call())"
     )
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     env = {"GATEWAY360_LOG": "info", "PYTHONPATH": str(here)}
     program = [sys.executable, "-c", code]
-    shown = subprocess.run(program, capture_output=True, text=True, check=True, env=env, cwd=here.parents[1])
+    shown = subprocess.run(program, capture_output=True, text=True, check=True, env=env, cwd=here.parent)
     assert shown.stderr.count("sent (1 attempt") == 1

@@ -7,7 +7,9 @@ import weakref
 
 import attrs
 import pytest
-from made_events import (
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from support.made_events import (
     LOST,
     NO_FUNDS,
     REFUSED,
@@ -21,8 +23,6 @@ from made_events import (
     started,
     tell,
 )
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, generate_latest
-from prometheus_client.parser import text_string_to_metric_families
 
 from gateway360_async import ErrorId, FailureKind, InvalidConfiguration
 from gateway360_async.observers import _measurements

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from sites import RECIPES, environment, prove, served
+from support.sites import RECIPES, environment, prove, served
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -7,7 +7,7 @@ import time
 import urllib.parse
 
 import pytest
-from sites import post, prove, running, served
+from support.sites import post, prove, running, served
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from sandbox_account import KEY, NUMBER, OTHER, Account, ask, fields, http_of, until
 from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
+from support.sandbox_account import KEY, NUMBER, OTHER, Account, ask, fields, http_of, until
 
 from gateway360_async import sandbox as sandbox_package
 from gateway360_async.sandbox import Sandbox, _phone, _phone_view

@@ -7,7 +7,7 @@ import gc
 import threading
 
 import pytest
-from sandbox_account import NUMBER, OTHER, Account, ask
+from support.sandbox_account import NUMBER, OTHER, Account, ask
 
 from gateway360_async.sandbox import Change, Sandbox, Watch, _changes
 from gateway360_async.sandbox._changes import Changes

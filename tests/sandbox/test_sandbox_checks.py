@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cases import each
-from sandbox_account import KEY, LEFT_OUT, Account, fields
+from support.cases import each
+from support.sandbox_account import KEY, LEFT_OUT, Account, fields
 
 from gateway360_async.sandbox import HLR_FAIL_PREFIX
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sandbox_account import NUMBER, PATH, fields, http_of
+from support.sandbox_account import NUMBER, PATH, fields, http_of
 
 from gateway360_async import Disposition, Gateway360Client, Ok, RetryPolicy, TransportFailure
 from gateway360_async.sandbox import Faults, Sandbox

@@ -8,7 +8,7 @@ import string
 from random import Random
 
 import pytest
-from sandbox_account import KEY, LEFT_OUT, NUMBER, OTHER, PATH, Account, ask, fields, http_of
+from support.sandbox_account import KEY, LEFT_OUT, NUMBER, OTHER, PATH, Account, ask, fields, http_of
 
 from gateway360_async import Gateway360Client, Ok
 from gateway360_async.sandbox import Sandbox

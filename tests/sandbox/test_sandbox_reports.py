@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 import trustme
-from sandbox_account import LEFT_OUT, NUMBER, ask, until
+from support.sandbox_account import LEFT_OUT, NUMBER, ask, until
 
 from gateway360_async.sandbox import Message, PostedReport, Sandbox, _reporter
 

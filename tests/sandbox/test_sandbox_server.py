@@ -15,8 +15,8 @@ from typing import Any
 
 import httpx
 import pytest
-from loopback import open_files
-from sandbox_account import NUMBER, PATH, ask, fields, http_of, until
+from support.loopback import open_files
+from support.sandbox_account import NUMBER, PATH, ask, fields, http_of, until
 
 from gateway360_async.sandbox import Message, ReceivedRequest, Sandbox, _http_server
 from gateway360_async.sandbox._app import MAX_BODY_BYTES

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from postgres_process import ABSENT, PostgresProcess, is_installed
+from support.postgres_process import ABSENT, PostgresProcess, is_installed
 
 from gateway360_async.stores._postgres_schema import SCHEMA
 

@@ -7,8 +7,8 @@ import contextlib
 
 import attrs
 import pytest
-from loopback import Server, in_turn, ok, silence, status
-from scripted_store import AWAY, BROKEN, Gate, ScriptedStore, failing
+from support.loopback import Server, in_turn, ok, silence, status
+from support.scripted_store import AWAY, BROKEN, Gate, ScriptedStore, failing
 
 from gateway360_async import (
     ClientClosed,

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from served_store import ServedHooks, Server
+from support.served_store import ServedHooks, Server
 
 from gateway360_async.testing import FakeClock
 from gateway360_async.testing.stores import Memory, MemoryStore, StoreConformance

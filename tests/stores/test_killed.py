@@ -31,7 +31,7 @@ from gateway360_async.stores import SqliteStore
 KILLS = int(os.environ.get("GATEWAY360_KILLS", "6"))
 COUNT = KILLS * 10 if KILLS >= 200 else KILLS * 20
 CONCURRENCY = 10
-PROGRAM = Path(__file__).with_name("killed.py")
+PROGRAM = Path(__file__).parents[1] / "support" / "killed.py"
 
 
 class Run:

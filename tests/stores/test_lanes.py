@@ -6,7 +6,7 @@ import asyncio
 import math
 
 import pytest
-from scripted_store import AWAY, BROKEN, Gate
+from support.scripted_store import AWAY, BROKEN, Gate
 
 from gateway360_async import InvalidConfiguration, StoreError
 from gateway360_async._runner import _lanes

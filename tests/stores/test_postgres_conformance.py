@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from lossy_proxy import LossyProxy
+from support.lossy_proxy import LossyProxy
 
 from gateway360_async.stores import PostgresStore
 from gateway360_async.testing.stores import StoreConformance

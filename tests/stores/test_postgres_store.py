@@ -10,9 +10,9 @@ import traceback
 
 import psycopg
 import pytest
-from leaks import reported
-from postgres_process import ABSENT, PgBouncerProcess, PostgresProcess, is_installed
 from psycopg_pool import AsyncConnectionPool
+from support.leaks import reported
+from support.postgres_process import ABSENT, PgBouncerProcess, PostgresProcess, is_installed
 
 from gateway360_async import InvalidConfiguration, StoreError
 from gateway360_async.stores import Claim, Completion, Count, PostgresStore, Record, State

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from lossy_proxy import LossyProxy
+from support.lossy_proxy import LossyProxy
 
 from gateway360_async.stores import RedisStore
 from gateway360_async.testing.stores import StoreConformance

@@ -8,12 +8,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import attrs
 import pytest
-from certificates import authority, server_context
-from leaks import reported, shown
 from redis import Redis, exceptions
 from redis import asyncio as redis_asyncio
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from support.certificates import authority, server_context
+from support.leaks import reported, shown
 
 from gateway360_async import InvalidConfiguration
 from gateway360_async._exceptions import StoreError

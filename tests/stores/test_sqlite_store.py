@@ -23,7 +23,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from sqlite_process import claim_of
+from support.sqlite_process import claim_of
 
 from gateway360_async import InvalidConfiguration, WrongEventLoop
 from gateway360_async.stores import Answer, Completion, Count, Record, SqliteStore, State, StoreError
@@ -31,7 +31,7 @@ from gateway360_async.stores import _sqlite_file as file_module
 from gateway360_async.stores import _sqlite_transaction as transaction_module
 from gateway360_async.stores._sqlite_file import SqliteFile
 
-PROGRAM = Path(__file__).with_name("sqlite_process.py")
+PROGRAM = Path(__file__).parents[1] / "support" / "sqlite_process.py"
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from leaks import reported
+from support.leaks import reported
 
 from gateway360_async import InvalidConfiguration, stores
 from gateway360_async.stores import RedisStore, SqliteStore, store_at

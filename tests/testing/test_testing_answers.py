@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 import respx
-from vector_data import RESPONSES
+from support.vector_data import RESPONSES
 
 from gateway360_async import ApiError, ErrorId, Gateway360Client, NotVerified, Ok, RetryPolicy, Verified
 from gateway360_async.sandbox._checks import Refusal

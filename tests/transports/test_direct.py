@@ -13,9 +13,9 @@ import httpx
 import httpx2
 import pytest
 import uvloop
-from certificates import authority, client_context, server_context
-from loopback import OK, Received, Server, free_port, ok, silence, status
-from posting import BODY, failed_post, post
+from support.certificates import authority, client_context, server_context
+from support.loopback import OK, Received, Server, free_port, ok, silence, status
+from support.posting import BODY, failed_post, post
 
 from gateway360_async import ClientClosed, FailureKind, Gateway360Client, Ok, RetryPolicy, TransportFailure
 from gateway360_async.transports import DirectTransport, Exchange, Phase, TransportError
@@ -305,7 +305,9 @@ async def test_tls_asks_for_the_name_and_for_http1(verify, monkeypatch, tmp_path
         chosen.append(received.writer.get_extra_info("ssl_object").selected_alpn_protocol())
         await received.answer()
 
-    transport = DirectTransport(verify=client_context() if verify == "given" else None)
+    # A context of its own: httpcore asks for ALPN on the one that other tests give it.
+    given = client_context.__wrapped__() if verify == "given" else None
+    transport = DirectTransport(verify=given)
     async with Server(note, tls=context) as server:
         resolving(monkeypatch, ("127.0.0.1", server.port))
         assert (await post(transport, "https://gateway.test.")).body == OK

@@ -10,11 +10,11 @@ import httpx2
 import pytest
 import respx
 import vcr
-from loopback import Server
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from support.loopback import Server
 
 from gateway360_async import Disposition, Gateway360Client, Ok, RetryPolicy, TransportFailure
 from gateway360_async.transports import DirectTransport, _environment

@@ -7,7 +7,7 @@ import ssl
 
 import httpx
 import pytest
-from leaks import reported
+from support.leaks import reported
 
 from gateway360_async import Gateway360Client, InvalidConfiguration
 from gateway360_async.transports import HttpxTransport

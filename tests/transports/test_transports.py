@@ -11,9 +11,9 @@ import h2.connection
 import h2.events
 import httpx
 import pytest
-from certificates import authority, server_context
-from loopback import OK, Server, close, ok, raw, silence, status
-from posting import BODY, OURS, READY, failed_post, post, transport_of
+from support.certificates import authority, server_context
+from support.loopback import OK, Server, close, ok, raw, silence, status
+from support.posting import BODY, OURS, READY, failed_post, post, transport_of
 
 from gateway360_async import ClientClosed, FailureKind, InvalidConfiguration
 from gateway360_async.transports import Exchange, HttpxTransport, Phase, scrubbed

@@ -15,7 +15,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-RECIPES = Path(__file__).parent.parent / ".docs" / "recipes"
+RECIPES = Path(__file__).parents[2] / ".docs" / "recipes"
 
 
 def free_port():

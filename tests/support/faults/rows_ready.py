@@ -6,11 +6,11 @@ import asyncio
 from types import ModuleType
 from typing import Any
 
-from engines import over_wrapped_streams, retrying_over_streams
-from loopback import Behaviour, ok, rst, status
-from matrix import Row
-from rows_surplus import KINDS, in_its_own_record, in_one_segment, placed
-from scenes import OTHER, REQUEST, Scene, Setting, no_listener, pass_by, second_call, serving
+from support.faults.engines import over_wrapped_streams, retrying_over_streams
+from support.faults.matrix import Row
+from support.faults.rows_surplus import KINDS, in_its_own_record, in_one_segment, placed
+from support.faults.scenes import OTHER, REQUEST, Scene, Setting, no_listener, pass_by, second_call, serving
+from support.loopback import Behaviour, ok, rst, status
 
 from gateway360_async import Disposition, FailureKind, Ok, PinResult
 from gateway360_async.transports import Phase

@@ -16,8 +16,8 @@ from types import ModuleType
 from typing import Any
 
 import attrs
-from loopback import OK, Received, ok
-from scenes import KEY, LAST, LAYERS, REQUEST, Act, Scene, Setting, send, transport_of
+from support.faults.scenes import KEY, LAST, LAYERS, REQUEST, Act, Scene, Setting, send, transport_of
+from support.loopback import OK, Received, ok
 
 from gateway360_async import (
     Disposition,

@@ -18,7 +18,7 @@ from typing import Any
 
 from gateway360_async.transports import chain
 
-_TESTS = str(Path(__file__).parent)
+_TESTS = str(Path(__file__).parents[1])
 
 
 def shown(value: object) -> Iterator[str]:

@@ -9,11 +9,11 @@ from functools import cache
 from typing import Any
 
 import attrs
-from loopback import OK, Behaviour, Received, raw, status
-from matrix import PLAIN, TLS, Row
-from rows_sent import HEAD_OR_NOT, SHORT, past_its_deadline, past_its_timeout
-from rows_surplus import NO_RECORD, http
-from scenes import Act, send, serving, unheard
+from support.faults.matrix import PLAIN, TLS, Row
+from support.faults.rows_sent import HEAD_OR_NOT, SHORT, past_its_deadline, past_its_timeout
+from support.faults.rows_surplus import NO_RECORD, http
+from support.faults.scenes import Act, send, serving, unheard
+from support.loopback import OK, Behaviour, Received, raw, status
 
 from gateway360_async import Disposition, FailureKind
 from gateway360_async.transports import Phase

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gateway360_async import PinParams, PinRequest
 
-_FOLDER = Path(__file__).parent / "vectors"
+_FOLDER = Path(__file__).parents[1] / "vectors"
 
 REQUESTS = json.loads((_FOLDER / "requests.json").read_text(encoding="utf-8"))
 VALID_REQUESTS = [vector for vector in REQUESTS if vector["valid"]]

@@ -14,9 +14,9 @@ from typing import Any, Final
 import attrs
 import httpx
 import httpx2
-from certificates import client_context, server_context
-from forward_proxy import ForwardProxy
-from loopback import Behaviour, Received, Server, free_port, ok
+from support.certificates import client_context, server_context
+from support.faults.forward_proxy import ForwardProxy
+from support.loopback import Behaviour, Received, Server, free_port, ok
 
 from gateway360_async import Gateway360Client, Ok, PinRequest, PinResult, Skipped
 from gateway360_async.transports import DirectTransport, HttpxTransport, Transport

@@ -6,11 +6,10 @@ import asyncio
 from typing import Any
 
 import httpx
-from certificates import asking_for_a_certificate, handshake
-from loopback import OK, Behaviour, Received, close, raw, rst, silence
-from matrix import Row
-from rows_answered import LARGE
-from scenes import (
+from support.certificates import asking_for_a_certificate, handshake
+from support.faults.matrix import Row
+from support.faults.rows_answered import LARGE
+from support.faults.scenes import (
     PASSES,
     InScene,
     Scene,
@@ -24,6 +23,7 @@ from scenes import (
     serving,
     small_buffer,
 )
+from support.loopback import OK, Behaviour, Received, close, raw, rst, silence
 
 from gateway360_async import Disposition, FailureKind
 from gateway360_async.transports import Phase

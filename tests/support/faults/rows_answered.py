@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from loopback import OK, Behaviour, Received, close, in_turn, ok, rst, status
-from matrix import PLAIN, TLS, Row
-from scenes import REQUEST, InScene, Scene, Setting, asked, pass_by, second_call, serving, small_buffer
+from support.faults.matrix import PLAIN, TLS, Row
+from support.faults.scenes import (
+    REQUEST,
+    InScene,
+    Scene,
+    Setting,
+    asked,
+    pass_by,
+    second_call,
+    serving,
+    small_buffer,
+)
+from support.loopback import OK, Behaviour, Received, close, in_turn, ok, rst, status
 
 from gateway360_async import Disposition, FailureKind, PinResult
 from gateway360_async.transports import Phase

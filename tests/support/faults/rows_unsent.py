@@ -12,11 +12,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
-from certificates import asking_for_a_certificate, handshake, server_context
-from loopback import OK, Behaviour, Received, Server, close, linger_none, rst, silence, status
-from matrix import PLAIN, TLS, Row
-from rows_surplus import IN_THE_PROXY, http
-from scenes import (
+from support.certificates import asking_for_a_certificate, handshake, server_context
+from support.faults.matrix import PLAIN, TLS, Row
+from support.faults.rows_surplus import IN_THE_PROXY, http
+from support.faults.scenes import (
     OTHER,
     REQUEST,
     Act,
@@ -33,6 +32,7 @@ from scenes import (
     reached,
     serving,
 )
+from support.loopback import OK, Behaviour, Received, Server, close, linger_none, rst, silence, status
 
 import gateway360_async
 from gateway360_async import ClientClosed, Disposition, FailureKind, Ok, PinResult, WrongEventLoop

@@ -9,9 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from loopback import OK, Received
-from matrix import TLS, Row
-from scenes import LAYERS, OTHER, PASSES, REQUEST, Scene, Setting, pass_by, second_call, serving, unheard
+from support.faults.matrix import TLS, Row
+from support.faults.scenes import (
+    LAYERS,
+    OTHER,
+    PASSES,
+    REQUEST,
+    Scene,
+    Setting,
+    pass_by,
+    second_call,
+    serving,
+    unheard,
+)
+from support.loopback import OK, Received
 
 from gateway360_async import Disposition, Ok, PinResult
 from gateway360_async.transports import Phase

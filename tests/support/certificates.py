@@ -6,7 +6,7 @@ import ssl
 from functools import cache
 
 import trustme
-from loopback import Behaviour, Received
+from support.loopback import Behaviour, Received
 
 _VERSIONS = {"TLS 1.2": ssl.TLSVersion.TLSv1_2, "TLS 1.3": ssl.TLSVersion.TLSv1_3}
 

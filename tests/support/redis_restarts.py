@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 
 from redis.asyncio import Redis
-from redis_process import RedisProcess
+from support.redis_process import RedisProcess
 
 
 class RestartingRedis:

@@ -11,7 +11,8 @@ from pytest_examples import CodeExample, find_examples
 
 import gateway360_async
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
+PACKAGE = Path(gateway360_async.__file__).parent
 README = ROOT / "README.md"
 GUIDE = ROOT / ".docs" / "guide"
 NAMES = re.findall(r"'([\w/-]+\.md)'", str(tomllib.loads((ROOT / ".docs" / "zensical.toml").read_text())))
@@ -20,7 +21,7 @@ PAGES = [README, *(GUIDE / name for name in NAMES)]
 INCLUDED = "--8<--"
 EXAMPLES = [
     example
-    for example in find_examples(*PAGES, Path(gateway360_async.__file__).parent)
+    for example in find_examples(*PAGES, PACKAGE)
     if INCLUDED not in example.source  # a recipe, which has its own test
 ]
 

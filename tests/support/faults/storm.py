@@ -17,7 +17,7 @@ import re
 from collections import Counter
 from random import Random
 
-from loopback import OK, Received, Server
+from support.loopback import OK, Received, Server
 
 NO_FUNDS = b'{"status":"error","error_id":"NOT_ENOUGH_BALANCE"}'
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
