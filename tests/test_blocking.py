@@ -448,7 +448,7 @@ print(client.request_pin("34666666111").disposition)
     assert (ran.returncode, ran.stdout, errors) == (0, "sent\n", [])
 
 
-async def test_the_async_client_of_another_loop_names_the_blocking_one(gateway):
+async def test_async_client_of_another_loop_names_the_blocking_one(gateway):
     async with gateway360_async.Gateway360Client(
         gateway.api_key, base_url=gateway.base_url, sender="P"
     ) as client:

@@ -30,7 +30,7 @@ RUNS = [
 
 
 @pytest.mark.parametrize(("group", "row", "mode", "layer"), RUNS)
-async def test_what_is_said_of_a_fault(group, row, mode, layer, later, record_property):
+async def test_fault_is_reported_as_its_row_says(group, row, mode, layer, later, record_property):
     phase = "/".join(phase.name for phase in sorted(row.phase))
     said = row.disposition.__name__ if isinstance(row.disposition, type) else str(row.disposition)
     record_property("row", [group, row.fault, phase, said, mode, layer])

@@ -62,7 +62,7 @@ async def chosen_by_httpx(url: httpx.URL) -> str | None:
 @pytest.mark.parametrize(
     "environment", ENVIRONMENTS, ids=lambda env: " ".join(f"{k}={v}" for k, v in env.items()) or "none"
 )
-async def test_the_proxy_is_the_one_that_httpx_takes(environment, url, monkeypatch):
+async def test_proxy_is_the_one_that_httpx_takes(environment, url, monkeypatch):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     theirs = await chosen_by_httpx(httpx.URL(url))
