@@ -1,4 +1,4 @@
-"""When to try again: pure policy.
+"""When to send: the retry policy, its budget, and the rate. Pure.
 
 Invariants:
 
@@ -29,6 +29,12 @@ _TRANSIENT: Final = frozenset({FailureKind.CONNECT, FailureKind.TLS, FailureKind
 
 _OVER: Final = frozenset({FailureKind.DEADLINE, FailureKind.CANCELLED})
 """Kinds of calls that no caller waits for any more."""
+
+HORIZON: Final = 0.05
+"""Seconds of permits that are granted ahead."""
+
+CATCH_UP: Final = 0.05
+"""Seconds of permits that may be made up for: a timer is always late, and a fast rate would lose that each time."""
 
 _SECONDS: Final = re.compile(r"[0-9]+(\.[0-9]*)?")
 _LIST_COMMA: Final = re.compile(r"(?<![A-Za-z]),|(?<=[A-Za-z]),(?! *[0-9]{1,2}[ -][A-Za-z])")
@@ -204,3 +210,48 @@ def _parse_wait(text: str, now: float) -> float:
         return max(0.0, date.timestamp() - now)
     except (ValueError, OverflowError):
         return math.inf
+
+
+def next_permits(
+    at: float, now: float, count: int, interval: float, *, tick: float = 0.0
+) -> tuple[int, float, float]:
+    """Grant permits by the generic cell rate algorithm (ITU-T I.371): the next is one interval after the last.
+
+    Args:
+        at: When the next permit is, in seconds on the caller's clock; `now` before the first one.
+        now: The time on that clock.
+        count: Permits wanted.
+        interval: Seconds between two permits.
+        tick: Seconds that the clock is exact to.
+
+    Returns:
+        How many; in how many seconds the first one is (less than 0: it was), or where there is none, in how many seconds
+        to ask again; and when the next permit is then.
+    """
+    first = max(at - now, -CATCH_UP)
+    if first > HORIZON + interval + 1.0:
+        first = 0.0  # the clock was set back, or the rate was a much lower one
+    if first > HORIZON:
+        return 0, first - HORIZON, at
+    granted = min(count, math.floor((HORIZON - first + tick) / interval) + 1)
+    return granted, first, now + first + granted * interval
+
+
+class Gcra:
+    """A rate limiter of one process; see `next_permits`.
+
+    Args:
+        interval: Seconds between two permits.
+    """
+
+    __slots__ = ("_interval", "_next")
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._next: float | None = None
+
+    def grant(self, now: float, count: int) -> tuple[int, float]:
+        """Grant permits: how many, and the seconds until the first one, or until it is worth asking again."""
+        at = now if self._next is None else self._next
+        granted, seconds, self._next = next_permits(at, now, count, self._interval)
+        return granted, seconds

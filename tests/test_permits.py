@@ -8,7 +8,7 @@ import contextvars
 import pytest
 
 from gateway360_async import ClientClosed, StoreError
-from gateway360_async._rates import Gcra
+from gateway360_async._retry import Gcra
 from gateway360_async._runner import _permits as permits_module
 from gateway360_async._runner._permits import HOLDS, Permits
 

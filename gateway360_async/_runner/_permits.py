@@ -22,7 +22,7 @@ from typing import Final
 import attrs
 
 from .._exceptions import ClientClosed, StoreError
-from .._rates import HORIZON, Gcra
+from .._retry import HORIZON, Gcra
 
 __all__ = ["HOLDS", "Permits"]
 

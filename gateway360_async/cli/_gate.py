@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 
-from .. import _rates
+from .. import _config
 from ._problems import UsageProblem
 from ._rows import Row
 
@@ -17,7 +17,7 @@ def seconds_apart(rate: str | None) -> float | None:
     if rate is None:
         return None
     try:
-        return _rates.seconds_apart(rate, "--rate")
+        return _config.seconds_apart(rate, "--rate")
     except ValueError as exc:
         raise UsageProblem(str(exc)) from None
 

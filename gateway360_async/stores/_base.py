@@ -23,7 +23,7 @@ import attrs
 from .._aio import LoopAffinity
 from .._config import checked_seconds
 from .._exceptions import InvalidConfiguration, StoreError
-from .._rates import CATCH_UP, HORIZON
+from .._retry import CATCH_UP, HORIZON
 
 __all__ = [
     "CATCH_UP",

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
-from .._rates import next_permits
+from .._retry import next_permits
 from ._base import WITHDRAWN_TTL, Answer, Claim, Completion, Count, Record, State
 from ._sqlite_transaction import Transaction, micros
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from .._exceptions import StoreError
-from .._rates import next_permits
+from .._retry import next_permits
 from ..stores._base import (
     WITHDRAWN_TTL,
     Answer,
