@@ -40,6 +40,7 @@ from ._exceptions import (
 from ._guard import SpendGuard
 from ._models import PinParams, PinRequest, PinType, autofill_text
 from ._numbers import parse_msisdn
+from ._operations import NotVerified, Verified, VerifyResult
 from ._results import (
     ApiError,
     BatchResult,
@@ -49,7 +50,6 @@ from ._results import (
     FailureKind,
     MaybeSentError,
     NotSentError,
-    NotVerified,
     Ok,
     PinResult,
     RejectedError,
@@ -57,8 +57,6 @@ from ._results import (
     Skipped,
     SkipReason,
     TransportFailure,
-    Verified,
-    VerifyResult,
 )
 from ._retry import RetryBudget, RetryPolicy
 from ._version import __version__

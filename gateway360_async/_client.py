@@ -23,8 +23,8 @@ from ._exceptions import InvalidConfiguration, InvalidRequest, wrong_type
 from ._guard import SpendGuard
 from ._models import SENDER_EXPECTED, PinParams, PinRequest, request_from
 from ._numbers import LineTypes, checked_line_types, checked_region, number_reader, read_number
-from ._operations import REQUEST_PIN, VERIFY_PIN, PinCheck, checked_pin
-from ._results import BatchResult, ErrorId, PinResult, VerifyResult
+from ._operations import REQUEST_PIN, VERIFY_PIN, PinCheck, VerifyResult, checked_pin
+from ._results import BatchResult, ErrorId, PinResult
 from ._retry import RetryPolicy
 from ._runner._core import ClientCore
 from .transports import Transport

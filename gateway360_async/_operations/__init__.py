@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import attrs
 
 from .._models import PinRequest
 from .._redaction import Secret, SecretBytes
-from .._results import AnyResult
+from .._results import PinResult
 from ._json import UnreadableError, read_json
 from ._request_pin import MAX_ANSWER_BYTES, REQUEST_HEADERS, canonical, decode, encoder
 from ._verify_pin import (
+    NotVerified,
     PinCheck,
+    Verified,
+    VerifyResult,
     blanked,
     checked_pin,
     decode_verification,
@@ -26,11 +29,16 @@ __all__ = [
     "REQUEST_HEADERS",
     "REQUEST_PIN",
     "VERIFY_PIN",
+    "AnyResult",
     "Endpoint",
+    "NotVerified",
     "Operation",
     "OperationName",
+    "Payload",
     "PinCheck",
     "UnreadableError",
+    "Verified",
+    "VerifyResult",
     "blanked",
     "canonical",
     "checked_pin",
@@ -40,7 +48,20 @@ __all__ = [
     "read_json",
 ]
 
-_Request = TypeVar("_Request", bound=PinRequest | PinCheck)
+
+class Payload(Protocol):
+    """The payload of an operation, whatever else it holds."""
+
+    @property
+    def msisdn(self) -> str:
+        """The number that the request is about."""
+        ...
+
+
+_Request = TypeVar("_Request", bound=Payload)
+
+AnyResult: TypeAlias = PinResult | VerifyResult
+"""The result of any operation."""
 
 OperationName: TypeAlias = Literal["request_pin", "verify_pin"]
 """The name of an operation for observers."""

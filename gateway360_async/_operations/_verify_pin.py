@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, TypeVar, cast
+from typing import Any, ClassVar, Final, Literal, TypeAlias, TypeVar, cast
 
 import attrs
 
@@ -31,13 +31,70 @@ from .._results import (
     Disposition,
     ErrorId,
     FailureKind,
-    NotVerified,
     Ok,
     TransportFailure,
-    Verified,
-    VerifyResult,
 )
 from ._request_pin import decode, dump, read_fields, storable
+
+
+@attrs.frozen(kw_only=True)
+class _Judged:
+    label: ClassVar[str]
+    """The outcome for metrics and traces."""
+
+    verified_before: bool | None = None
+    message: str | None = None
+    raw: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False, eq=False)
+    attempts: int = 1
+    elapsed: float = 0.0
+
+    @property
+    def disposition(self) -> Literal[Disposition.SENT]:
+        """Always `SENT`: the gateway has judged the PIN."""
+        return Disposition.SENT
+
+
+@attrs.frozen(kw_only=True)
+class Verified(_Judged):
+    """The PIN is right: it is the number's last one, and neither expired nor used up. Provisional.
+
+    Args:
+        verified_before: Whether it had been verified before this; `None` if the answer does not say.
+        message: The gateway's text, for debugging only.
+        raw: The answer's JSON object, with secrets blanked out. It does not count in comparisons.
+        attempts: Attempts that were made.
+        elapsed: Seconds from the call to its result.
+    """
+
+    label: ClassVar = "verified"
+
+    def __str__(self) -> str:
+        before = ", as it was before" if self.verified_before else ""
+        return f"verified{before} ({self.elapsed:.3f} s)"
+
+
+@attrs.frozen(kw_only=True)
+class NotVerified(_Judged):
+    """The PIN is wrong, or not valid any more. The gateway has counted this try. Provisional.
+
+    Args:
+        tries_remaining: Tries until the PIN is void for good; `None` if the answer does not say.
+
+    The other fields are those of `Verified`.
+    """
+
+    label: ClassVar = "not_verified"
+
+    tries_remaining: int | None = None
+
+    def __str__(self) -> str:
+        left = "" if self.tries_remaining is None else f", tries remaining: {self.tries_remaining}"
+        return f"not verified{left} ({self.elapsed:.3f} s)"
+
+
+VerifyResult: TypeAlias = Verified | NotVerified | ApiError | TransportFailure
+"""The result of `verify_pin`. In the last two, `.disposition` is about the try: `NOT_SENT`, it was not counted;
+`MAYBE_SENT`, it may have been, as with any error id that is not published."""
 
 _PIN_EXPECTED: Final = "the PIN of the SMS: 4 to 16 characters, each 0 to 9 or A to Z"
 _LONGEST_COUNT: Final = 64  # digits of a count in an answer

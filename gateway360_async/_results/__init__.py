@@ -2,14 +2,12 @@
 
 from ._error_ids import ErrorId, ErrorScope, known_error_id
 from ._outcomes import (
-    AnyResult,
     ApiError,
     BatchResult,
     Disposition,
     FailureKind,
     MaybeSentError,
     NotSentError,
-    NotVerified,
     Ok,
     PinResult,
     RejectedError,
@@ -17,12 +15,9 @@ from ._outcomes import (
     Skipped,
     SkipReason,
     TransportFailure,
-    Verified,
-    VerifyResult,
 )
 
 __all__ = [
-    "AnyResult",
     "ApiError",
     "BatchResult",
     "Disposition",
@@ -31,7 +26,6 @@ __all__ = [
     "FailureKind",
     "MaybeSentError",
     "NotSentError",
-    "NotVerified",
     "Ok",
     "PinResult",
     "RejectedError",
@@ -39,7 +33,5 @@ __all__ = [
     "SkipReason",
     "Skipped",
     "TransportFailure",
-    "Verified",
-    "VerifyResult",
     "known_error_id",
 ]

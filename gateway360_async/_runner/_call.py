@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 
 from .._config import httpx
-from .._models import PinRequest
-from .._operations import Endpoint, PinCheck
+from .._operations import AnyResult, Endpoint, Payload
 from .._redaction import Secret
-from .._results import AnyResult, ApiError, Disposition, TransportFailure
+from .._results import ApiError, Disposition, TransportFailure
 from ..transports import Exchange
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ class InFlightCall:
     """The state of one call, from its arguments to its outcome. Times are the event loop's, in seconds."""
 
     endpoint: Endpoint
-    request: PinRequest | PinCheck
+    request: Payload
     loop: asyncio.AbstractEventLoop
     started: float
     seconds: float

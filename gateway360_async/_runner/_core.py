@@ -23,8 +23,8 @@ from .._config import (
 )
 from .._exceptions import ClientClosed, InvalidConfiguration, InvalidRequest, wrong_type
 from .._guard import SpendGuard
-from .._models import PinRequest, checked_idempotency_key
-from .._operations import OPERATIONS, REQUEST_PIN, Operation, PinCheck
+from .._models import checked_idempotency_key
+from .._operations import OPERATIONS, REQUEST_PIN, Operation, Payload
 from .._redaction import Secret
 from .._results import ApiError, BatchResult, Disposition, Ok, Skipped, TransportFailure
 from .._retry import RetryPolicy
@@ -45,7 +45,7 @@ else:
 
 __all__ = ["ClientCore"]
 
-_Request = TypeVar("_Request", bound=PinRequest | PinCheck)
+_Request = TypeVar("_Request", bound=Payload)
 
 
 class ClientCore:

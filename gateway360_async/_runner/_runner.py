@@ -27,9 +27,9 @@ import attrs
 
 from .._exceptions import StoreError
 from .._models import PinRequest
-from .._operations import MAX_ANSWER_BYTES, REQUEST_HEADERS, blanked
+from .._operations import MAX_ANSWER_BYTES, REQUEST_HEADERS, AnyResult, blanked
 from .._redaction import Secret, SecretBytes, mask_msisdn_in
-from .._results import AnyResult, ApiError, Disposition, FailureKind, Ok, TransportFailure
+from .._results import ApiError, Disposition, FailureKind, Ok, TransportFailure
 from .._retry import BudgetAccount, RetryPolicy, parse_retry_after
 from .._version import __version__
 from ..transports import Answer, Phase, Transport, TransportError, chain, scrubbed

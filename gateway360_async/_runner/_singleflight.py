@@ -25,8 +25,9 @@ import attrs
 
 from .._aio import shield_until_done
 from .._models import PinRequest
+from .._operations import AnyResult
 from .._redaction import mask_msisdn
-from .._results import AnyResult, Disposition, FailureKind, PinResult, TransportFailure
+from .._results import Disposition, FailureKind, PinResult, TransportFailure
 from ._call import InFlightCall, Outcome
 from ._runner import CallRunner
 

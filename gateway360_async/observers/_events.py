@@ -22,9 +22,9 @@ from typing import Final, Protocol, TypeAlias, cast
 import attrs
 
 from .._exceptions import InvalidConfiguration
-from .._operations import OperationName
+from .._operations import AnyResult, OperationName
 from .._redaction import mask_msisdn
-from .._results import AnyResult, Disposition
+from .._results import Disposition
 
 __all__ = [
     "AttemptFinished",

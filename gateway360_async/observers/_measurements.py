@@ -10,7 +10,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias, TypeVar
 
-from .._results import ApiError, Disposition, ErrorId, NotVerified, TransportFailure, Verified
+from .._results import ApiError, Disposition, ErrorId, TransportFailure
 from ._events import (
     AttemptFinished,
     BatchProgress,
@@ -35,9 +35,12 @@ _Reason: TypeAlias = Callable[[CallResult | None, type[BaseException] | None], s
 
 def disposition_of(result: CallResult | None) -> str:
     """Return a `Disposition`, `verified` or `not_verified` of a PIN, or `unknown`."""
-    if isinstance(result, (Verified, NotVerified)):
-        return "verified" if isinstance(result, Verified) else "not_verified"
-    return "unknown" if result is None else result.disposition.value
+    if result is None:
+        return "unknown"
+    label: str | None = getattr(
+        result, "label", None
+    )  # of a result that says more than that the gateway answered
+    return result.disposition.value if label is None else label
 
 
 def kind_of(result: CallResult | None, error: type[BaseException] | None) -> str:

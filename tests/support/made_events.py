@@ -9,10 +9,11 @@ from gateway360_async import (
     Disposition,
     ErrorId,
     FailureKind,
+    NotVerified,
     Ok,
     TransportFailure,
+    Verified,
 )
-from gateway360_async._results import NotVerified, Verified
 from gateway360_async.observers import (
     AttemptFinished,
     AttemptStarted,
