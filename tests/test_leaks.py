@@ -249,4 +249,4 @@ async def test_walk_finds_the_text_of_an_attribute():
     transport.planted = [{"key": KEY.encode()}]
     found = [path for path, text in reachable(Gateway360Client(KEY, transport=transport)) if KEY in text]
     assert found
-    assert found[0].endswith(".transport.planted[0]['key']")
+    assert found[0].endswith("transport.planted[0]['key']")
