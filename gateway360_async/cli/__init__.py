@@ -1,6 +1,6 @@
-"""The command `gateway360`: `demo`, `request`, `verify`, `batch`, `sandbox`, `store`.
+"""The command `gateway360`.
 
-Rules of this package:
+Invariants:
 
 - The API key comes from the environment or from a prompt, and a PIN from stdin or a prompt, never from an
   argument: arguments show in process lists and shell histories.
@@ -29,14 +29,10 @@ def main() -> None:
     except ImportError as exc:
         if exc.name is not None and exc.name.startswith("gateway360_async"):
             raise
+        code = 2
         problem = (
             str(exc) if exc.name is None else f"{exc.name} is not installed: install gateway360-async[all]"
         )
-        code = 2
-        told = (
-            json.dumps({"problem": problem, "exit_code": code})
-            if "--json" in sys.argv
-            else f"gateway360: {problem}"
-        )
-        print(told, file=sys.stderr)  # noqa: T201
+        as_json = json.dumps({"problem": problem, "exit_code": code})
+        print(as_json if "--json" in sys.argv else f"gateway360: {problem}", file=sys.stderr)  # noqa: T201
     raise SystemExit(code)

@@ -1,56 +1,79 @@
-"""`gateway360 batch`: a file in, a JSON line a result out."""
+"""`gateway360 batch`: a file in, a JSON line a result out.
+
+Invariants of a signal:
+
+- Ctrl-C begins nothing more, and waits for the answers that are outstanding: each of them is an SMS that is known
+  of rather than one that may have been sent. A call ends with its deadline, so this wait ends as well.
+- A second Ctrl-C, and a SIGTERM, wait no longer: what is in flight is cancelled, and becomes a result.
+- When the batch has ended, neither does anything: its summary and its page are written to their end, and the
+  process ends with the code that says what became of the batch. The event loop undoes its handlers when it is
+  closed, and a signal would be deadly again; so the process itself ignores both from then on.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
-from collections.abc import AsyncIterable, Iterable
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import Callable
+from contextlib import AsyncExitStack, ExitStack, suppress
 from datetime import datetime
-from typing import Final, TextIO, cast
+from types import TracebackType
+from typing import Final, Self, TextIO, cast
 
 import attrs
 import typer
 from rich.console import Console
 
-from gateway360_async import Gateway360Client, StoreError
+from gateway360_async import Batch, Gateway360Client, StoreError
 from gateway360_async._redaction import printable
 
-from ._console import console_on
+from ._audit import Outcome
+from ._batch_options import BatchOptions, resolved
 from ._dry_run import dry_run
-from ._files import create, free_files, is_regular, open_input, rows_of
-from ._gate import Gate, seconds_apart
-from ._interrupts import Interrupts
-from ._options import BatchOptions
-from ._page import write_page
-from ._problems import FAILED, HALTED, INTERRUPTED, OK, FileProblem, api_key, complain
-from ._progress import Live
-from ._results import Results
-from ._rows import Row, from_thread
-from ._stats import Fate
-from ._store import Warnings, store_of, with_name
-from ._summary import Ending, advice, show_summary, summary_object
+from ._problems import FAILED, HALTED, INTERRUPTED, OK, TERMINATED, FileProblem, api_key, complain
+from ._progress import Live, console_on
+from ._report import write_page
+from ._results import Results, create
+from ._rows import Input, open_input
+from ._store import Warnings, store_of
+from ._summary import Summary, advice, show_summary, summary_object
 
-__all__ = ["batch"]
+__all__ = ["Interrupts", "batch"]
 
 _SHOWN: Final = 20
 """Rows that a terminal shows after the summary, where no results are kept."""
 
 
 async def batch(options: BatchOptions) -> int:
-    """Send the file's requests, or only look at them. Gives the exit code."""
-    options = free_files(with_name(options))
+    """Send a PIN to every number of a file.
+
+    Columns of a CSV: msisdn, sender, hlr_lookup, sms_text, report_url,
+    and pin_params.type, .length, .expires_in, .max_tries. Others are not read.
+
+    Ctrl-C begins nothing more, waits for the answers that are on their way,
+    and says how to go on; a second one gives up on them. With --store, the same
+    command goes on by itself; --dry-run says what the store knows, and a
+    --report of it is about that.
+
+    Exit code: 0 all were sent, 1 some were not, 2 usage, 3 halted by an error
+    of the whole account, or by the same refusal of each of the first ten rows,
+    130 interrupted, 143 terminated.
+    With --dry-run: 0 all rows are valid, 1 some are not.
+    """
+    options = resolved(options)
     if options.dry_run:
         return await dry_run(options)
-    apart = seconds_apart(options.rate)
+    interval = options.interval
     store = None if options.store is None else store_of(options.store)
-    told = _Told(options)
-    with ExitStack() as files, Warnings(told.warn):
-        file = open_input(options.file, files)
-        rows, total = await rows_of(file, options)
-        if rows.header is not None and rows.header.notice is not None:
-            told.warn(f"{options.input}: {rows.header.notice}")
+    warnings: list[str] = []  # with --json they are in the object at the end
+    warn = warnings.append if options.json else complain
+    with ExitStack() as files, Warnings(warn):
+        given = await open_input(options.file, options.column, options.sender, files)
+        header = given.rows.header
+        if header is not None and header.notice is not None:
+            warn(f"{options.input}: {header.notice}")
         client = Gateway360Client(
             api_key(),
             sender=options.sender,
@@ -59,7 +82,7 @@ async def batch(options: BatchOptions) -> int:
             base_url=options.base_url,
             path_prefix=options.path_prefix,
             concurrency=options.concurrency,
-            rate=None if apart is None else 1 / apart,
+            rate=None if interval is None else 1 / interval,
             store=store,
         )
         async with AsyncExitStack() as stack:
@@ -67,153 +90,160 @@ async def batch(options: BatchOptions) -> int:
                 await stack.enter_async_context(store)  # its trouble is known before a file is made
             out = None if options.out is None else create(options.out, files)
             page = None if options.report is None else create(options.report, files)
-            run = _Run(options, Results(out, options.out or ""), console_on(stderr=True), told)
-            # A pipe or a terminal may keep its reader waiting; a file does not.
-            regular = is_regular(file)
+            began = datetime.now().astimezone()
             async with client:
-                ending = await run.send(client, rows if regular else from_thread(iter(rows)), total)
-                # A pipe cannot be read twice.
-                ending = attrs.evolve(
-                    ending, headed_by=rows.headed_by, can_be_cut=regular and not rows.bare_cr
+                batch = client.batch(
+                    given.reader or given.rows,
+                    name=options.name,
+                    on_duplicate=options.on_duplicate,
+                    resend_maybe_sent=options.resend_maybe_sent,
                 )
-                return run.close(ending, page)
+                stderr = console_on(stderr=True)
+                results = Results(out, options.out or "")
+                summary = await _send(batch, options, given, results, stderr)
+                if page is not None:
+                    summary = _write_page(page, options, results, summary, began)
+                if options.json:
+                    told = summary_object(results.audit, summary, options) | {"warnings": warnings}
+                    typer.echo(json.dumps(told), err=True)
+                else:
+                    _show(options, results, summary, stderr)
+                return summary.code
 
 
-class _Told:
-    """What is told while a batch runs: a line each, or with --json in the object at its end."""
+async def _send(
+    batch: Batch, options: BatchOptions, given: Input, results: Results, stderr: Console
+) -> Summary:
+    """Send the rows, and write each result down. Says how it ended."""
+    audit = results.audit
+    problems: list[str] = []
 
-    def __init__(self, options: BatchOptions) -> None:
-        self.kept: list[str] = []
-        self._json = options.json
+    def stop() -> None:
+        batch.stop()
+        if given.reader is not None:
+            given.reader.stop()
 
-    def warn(self, text: str) -> None:
-        if self._json:
-            self.kept.append(text)
-        else:
-            complain(text)
+    with Interrupts(stop, say=not options.json) as interrupts:
+        try:
+            # A bar would stand in the way of results that run over the terminal.
+            shown = not options.json and not (options.out == "-" and sys.stdout.isatty())
+            async with batch:
+                with Live(stderr, "sending", given.total, audit.counts, shown=shown) as live:
+                    async for item in batch:
+                        results.write(item)
+                        live.tick()
+                        if results.refused_alike is not None:
+                            stop()
+                    live.end()
+        except (FileProblem, StoreError) as exc:
+            if not batch.report.total:  # nothing was begun
+                raise
+            problems.append(str(exc))
+        except asyncio.CancelledError:
+            interrupts.take_back()  # what is known is written down and shown
+        finally:
+            results.write_unconsumed(batch)
+    report = batch.report
+    halted_by = report.halted_by or results.refused_alike
+    all_sent = not problems and audit.outcomes[Outcome.SENT] == report.total
+    code = HALTED if halted_by is not None else OK if all_sent else FAILED
+    return Summary(
+        code=interrupts.code or code,
+        elapsed=report.elapsed,
+        halted_by=halted_by,
+        problems=[*problems, *results.lost],
+        completed_to=results.completed_to,
+        headed_by=given.rows.headed_by,
+        can_be_cut=given.reader is None and not given.rows.bare_cr,  # a pipe cannot be read twice
+    )
 
 
-class _Run:
-    """One run of a batch."""
+def _show(options: BatchOptions, results: Results, summary: Summary, stderr: Console) -> None:
+    """Say how it ended and how to go on."""
+    show_summary(stderr, results.audit, summary.elapsed)
+    if summary.halted_by is not None:
+        alike = "each of the first rows got the same answer: " if results.refused_alike else ""
+        complain(f"halted: {alike}{summary.halted_by}")
+    for problem in summary.problems:
+        complain(problem)
+    if summary.interrupted:
+        complain("interrupted" if summary.code == INTERRUPTED else "terminated")
+    for line in advice(options, results.audit, summary):
+        typer.echo(line, err=True)
+    if summary.report is not None:
+        typer.echo(f"The report is in {printable(summary.report)}", err=True)
+    entries = results.audit.entries[:_SHOWN] if options.out is None else []
+    for entry in entries:  # no results are kept
+        why = f"{entry.why}: {entry.detail}" if entry.detail else entry.why
+        typer.echo(printable(f"  line {entry.line}: {entry.outcome}, {why}"), err=True)
+    if entries:
+        typer.echo("With --out FILE the result of every row is kept.", err=True)
 
-    def __init__(
-        self,
-        options: BatchOptions,
-        results: Results,
-        stderr: Console,
-        told: _Told,
+
+def _write_page(
+    page: TextIO, options: BatchOptions, results: Results, summary: Summary, began: datetime
+) -> Summary:
+    try:
+        write_page(page, options, results.audit, summary, began)
+    except OSError as exc:
+        return summary.with_problem(f"{options.report}: {exc.strerror}; the page is not whole")
+    return attrs.evolve(summary, report=options.report)
+
+
+class Interrupts:
+    """Handles the signals while it is entered.
+
+    On Windows, the event loop cannot: Ctrl-C cancels at once.
+
+    Args:
+        stop: Lets nothing more begin.
+        say: Whether to tell a person at the first Ctrl-C.
+    """
+
+    def __init__(self, stop: Callable[[], None], *, say: bool) -> None:
+        self.code: int | None = None
+        """The exit code, if a signal ended the batch."""
+        self._stop = stop
+        self._say = say
+        self._task = cast("asyncio.Task[object]", asyncio.current_task())
+        self._over = False
+
+    def __enter__(self) -> Self:
+        with suppress(NotImplementedError):
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGINT, self._interrupt)
+            loop.add_signal_handler(signal.SIGTERM, self._terminate)
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._options = options
-        self._told = told
-        self._results = results
-        self._stderr = stderr
-        self._began = datetime.now().astimezone()
+        self._over = True
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with suppress(NotImplementedError):
+                asyncio.get_running_loop().remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
 
-    async def send(
-        self,
-        client: Gateway360Client,
-        rows: Iterable[Row] | AsyncIterable[Row],
-        total: int | None,
-    ) -> Ending:
-        """Send the rows, and write each result down. Says how it ended."""
-        options, results = self._options, self._results
-        gate = Gate()
-        batch = client.batch(
-            gate.rows(rows),
-            name=options.name,
-            on_duplicate=options.on_duplicate,
-            resend_maybe_sent=options.resend_maybe_sent,
-        )
+    def _interrupt(self) -> None:
+        if self.code is None and not self._over:
+            self.code = INTERRUPTED
+            self._stop()
+            if self._say:
+                complain(
+                    "stopping: nothing more is begun. Waiting for what is on its way; "
+                    "another Ctrl-C gives up on it, and it may have been sent"
+                )
+        elif not self._over:
+            self._task.cancel()
 
-        def stop() -> None:
-            gate.shut()
-            batch.stop()
+    def _terminate(self) -> None:
+        if not self._over:
+            self.code = TERMINATED
+            self._stop()
+            self._task.cancel()
 
-        problems: list[str] = []
-        with Interrupts(stop, self._say_stopping) as interrupts:
-            try:
-                async with batch:
-                    results.begin()
-                    # Where the results themselves run over the terminal, a bar would stand in their way.
-                    shown = not options.json and not (options.out == "-" and sys.stdout.isatty())
-                    counts = results.statistics.counts
-                    with Live(self._stderr, "sending", total, counts, shown=shown) as live:
-                        async for item in batch:
-                            results.write(item)
-                            live.tick()
-                            if results.refused_alike is not None and not gate.is_shut:
-                                stop()
-                        if not gate.is_shut:
-                            live.end()
-            except (FileProblem, StoreError) as exc:
-                if not batch.report.total:  # nothing was begun
-                    raise
-                problems.append(str(exc))
-            except asyncio.CancelledError:
-                # By a signal, or by whoever runs this. Either way what is known is written down and shown.
-                task = cast("asyncio.Task[object]", asyncio.current_task())
-                while task.uncancel():
-                    pass
-                interrupts.code = interrupts.code or INTERRUPTED
-            finally:
-                results.write_unread(batch)
-        report = batch.report
-        code = OK if not problems and results.statistics.fates[Fate.SENT] == report.total else FAILED
-        halted_by = report.halted_by or results.refused_alike
-        if halted_by is not None:
-            code = HALTED
-        return Ending(
-            code=interrupts.code or code,
-            elapsed=report.elapsed,
-            halted_by=halted_by,
-            problems=[*problems, *results.lost],
-            completed_to=results.completed_to,
-        )
-
-    def _say_stopping(self) -> None:
-        if not self._options.json:
-            complain(
-                "stopping: nothing more is begun. Waiting for what is on its way; "
-                "another Ctrl-C gives up on it, and it may have been sent"
-            )
-
-    def close(self, ending: Ending, page: TextIO | None) -> int:
-        """Write the page, say how it ended and how to go on. Gives the exit code."""
-        options, statistics = self._options, self._results.statistics
-        written = page is not None
-        if page is not None:
-            try:
-                write_page(page, options, statistics, self._results.notable, ending, self._began)
-            except OSError as exc:
-                written = False
-                ending = ending.with_problem(f"{options.report}: {exc.strerror}; the page is not whole")
-        if options.json:
-            summary = summary_object(statistics, ending, options)
-            summary["report"] = options.report if written else None
-            summary["warnings"] = self._told.kept
-            typer.echo(json.dumps(summary), err=True)
-            return ending.code
-        show_summary(self._stderr, statistics, ending)
-        if ending.halted_by is not None:
-            alike = "each of the first rows got the same answer: " if self._results.refused_alike else ""
-            complain(f"halted: {alike}{ending.halted_by}")
-        for problem in ending.problems:
-            complain(problem)
-        if ending.interrupted:
-            complain("interrupted" if ending.code == INTERRUPTED else "terminated")
-        for line in advice(options, statistics, ending):
-            typer.echo(line, err=True)
-        if written:
-            typer.echo(f"The report is in {printable(options.report or '')}", err=True)
-        if options.out is None:
-            self._say_rows()
-        return ending.code
-
-    def _say_rows(self) -> None:
-        """Name rows that were not sent, or may have been, where no results are kept."""
-        entries = self._results.notable.entries[:_SHOWN]
-        for entry in entries:
-            why = f"{entry.why}: {entry.detail}" if entry.detail else entry.why
-            typer.echo(printable(f"  line {entry.line}: {entry.fate}, {why}"), err=True)
-        if entries:
-            typer.echo("With --out FILE the result of every row is kept.", err=True)
+    def take_back(self) -> None:
+        """Go on after a cancellation, by a signal or by the task that runs the batch."""
+        while self._task.uncancel():
+            pass
+        self.code = self.code or INTERRUPTED

@@ -1,22 +1,45 @@
-"""Read a CSV strictly: each cell as it was meant, or the line where it cannot be read.
+"""Read a CSV strictly: each cell as it was meant, or the line that cannot be read.
 
-Rules of this module:
+Invariants:
 
 - A quote in the wrong place moves cells of one row into another: one customer's SMS then holds another's number. So
-  nothing is guessed: one such place refuses the file. The `csv` module cannot say on which line a quote opens.
+  one such place refuses the file. The `csv` module cannot say on which line a quote opens.
 - Only the text of an SMS may hold a line break; there, too, a line that looks like a row is refused.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import SequenceMatcher
 from functools import cache
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 
-from ._problems import FileProblem
+import attrs
 
-__all__ = ["CsvRows", "MalformedCell", "cells_of"]
+from gateway360_async._numbers._characters import is_format
+from gateway360_async._redaction import printable
+
+from ._problems import FileProblem, UsageProblem
+
+__all__ = [
+    "FIELDS",
+    "Cells",
+    "Header",
+    "MalformedCell",
+    "cells_of",
+    "csv_rows",
+    "delimiter_of",
+    "header_of",
+    "renamed_columns",
+    "unaccented",
+    "visible",
+]
+
+Cells: TypeAlias = tuple[int, int, list[str]]
+"""A row: its first and its last line, and its cells."""
 
 _NO_ESCAPES: Final = 'a backslash escapes nothing in a CSV: put the cell in quotes, and write "" for a quote'
 _AFTER_QUOTE: Final = 'there is text after the closing quote: write "" for a quote within a cell'
@@ -29,16 +52,32 @@ _BREAK: Final = re.compile(r"\r\n|\r|\n")
 _INSIDE: Final = re.compile(r'(?:[^"]|"")*+')
 _NUMBER: Final = re.compile(r"[\s'+(=]*(?:\d[\s().'/-]*){7,}")
 
+_USUAL: Final[Mapping[str, str]] = {
+    "msisdn": "phone telephone tel telf mobile cell cellphone number telefono tlf movil celular numero whatsapp",
+    "sender": "from remitente emisor",
+    "hlr_lookup": "hlr",
+    "sms_text": "text message body sms texto mensaje",
+    "report_url": "url callback webhook",
+    "pin_params.type": "type tipo",
+    "pin_params.length": "length longitud",
+    "pin_params.expires_in": "expires expiry caducidad validez",
+    "pin_params.max_tries": "tries attempts intentos",
+}
+"""The words by which people call the columns, in English and in Spanish."""
+FIELDS: Final = tuple(_USUAL)
+_DELIMITERS: Final = ",;\t"
+_SEPARATOR_LINE: Final = re.compile(r'"?sep=([,;\t|])"?\1*', re.IGNORECASE)
+
 
 class MalformedCell(Exception):
-    """A cell that cannot be read: why, its place in the row from 0, and where it begins and ends in the text."""
+    """A cell that cannot be read: why, its place in the row, its start and its end."""
 
     def __init__(self, problem: str, index: int, start: int, end: int) -> None:
         super().__init__(problem)
         self.index = index
         self.start = start
-        self.end = end
         self.is_open = problem == _OPEN
+        self.end = start if self.is_open else end
 
 
 @cache
@@ -51,13 +90,7 @@ def _cell(delimiter: str) -> re.Pattern[str]:
 def cells_of(row: str, delimiter: str, text: int | None = None) -> list[str]:
     """Split a row, without the line break at its end, into its cells.
 
-    Args:
-        row: The row.
-        delimiter: The character between two cells.
-        text: The place of the cell that may hold line breaks; `None`: none may.
-
-    Raises:
-        MalformedCell: The first cell that cannot be read.
+    Only the cell at the place `text` may hold line breaks. Raises `MalformedCell`.
     """
     if '"' not in row and "\\" not in row:
         return row.split(delimiter)
@@ -81,65 +114,155 @@ def cells_of(row: str, delimiter: str, text: int | None = None) -> list[str]:
     return cells
 
 
-class CsvRows:
-    """The rows of a CSV below its header: of each its first and its last line, and its cells.
+def csv_rows(
+    name: str, lines: Iterator[tuple[int, str]], delimiter: str, columns: Sequence[str], text: int | None
+) -> Iterator[Cells]:
+    """Read the rows of a CSV below its header, from numbered lines.
 
-    Args:
-        name: What to call the file in an error.
-        lines: Its lines, with their numbers.
-        delimiter: The character between two cells.
-        columns: The columns' names.
-        text: The place of the column that may hold line breaks; `None`: no column may.
+    Only the cell at the place `text` may hold line breaks. Raises `FileProblem`.
     """
-
-    def __init__(
-        self,
-        name: str,
-        lines: Iterator[tuple[int, str]],
-        delimiter: str,
-        columns: Sequence[str],
-        text: int | None,
-    ) -> None:
-        self._name = name
-        self._lines = lines
-        self._delimiter = delimiter
-        self._columns = columns
-        self._text = text
-        # A line of a text may hold some commas, and hardly two of another delimiter.
-        self._delimiters_of_a_row = max(len(columns) - 1, 4 if delimiter == "," else 2)
-
-    def __iter__(self) -> Iterator[tuple[int, int, list[str]]]:
-        for first, line in self._lines:
-            yield self._row(first, line)
-
-    def _row(self, first: int, row: str) -> tuple[int, int, list[str]]:
-        """Read a row to its end, which may be some lines below."""
+    # A line of a text may hold some commas, and hardly two of another delimiter.
+    delimiters = max(len(columns) - 1, 4 if delimiter == "," else 2)
+    for first, row in lines:
         last = first
-        while True:
+        cells: list[str] | None = None
+        while cells is None:
             try:
-                return first, last, cells_of(row.rstrip("\r\n"), self._delimiter, self._text)
+                cells = cells_of(row.rstrip("\r\n"), delimiter, text)
             except MalformedCell as exc:
                 goes_on = exc.is_open and len(row) - exc.start < _LONGEST
-                following = next(self._lines, None) if goes_on else None
-                if following is None or self._is_row(following[1]):
-                    raise self._problem(first, row, exc, following) from None
+                following = next(lines, None) if goes_on else None
+                if following is None or _looks_like_a_row(following[1], delimiter, delimiters):
+                    found = "" if following is None else f": line {following[0]} looks like a row"
+                    raise FileProblem(f"{name}, {_place(first, row, exc, columns)}: {exc}{found}") from None
                 last, more = following
-                row += more
+                row += more  # noqa: PLW2901  # the row ends some lines below
+        yield first, last, cells
 
-    def _is_row(self, line: str) -> bool:
-        """Whether what an open quote would take of a line looks like a row."""
-        taken = cast("re.Match[str]", _INSIDE.match(line))[0].split(self._delimiter)
-        return len(taken) > self._delimiters_of_a_row or any(map(_NUMBER.fullmatch, taken))
 
-    def _problem(
-        self, first: int, row: str, exc: MalformedCell, following: tuple[int, str] | None
-    ) -> FileProblem:
-        opens, closes = (
-            first + len(_BREAK.findall(row, 0, at))
-            for at in (exc.start, exc.start if exc.is_open else exc.end)
+def _looks_like_a_row(line: str, delimiter: str, delimiters: int) -> bool:
+    taken = cast("re.Match[str]", _INSIDE.match(line))[0].split(delimiter)  # by the open quote
+    return len(taken) > delimiters or any(map(_NUMBER.fullmatch, taken))
+
+
+def _place(first: int, row: str, exc: MalformedCell, columns: Sequence[str]) -> str:
+    opens, closes = (first + len(_BREAK.findall(row, 0, at)) for at in (exc.start, exc.end))
+    column = (columns[exc.index] if exc.index < len(columns) else "") or f"column {exc.index + 1}"
+    return f"line {opens}, {column}" if opens == closes else f"lines {opens} to {closes}, {column}"
+
+
+@attrs.frozen
+class Header:
+    """The columns of a file: their names, and the fields of a request that they hold.
+
+    The name or the field that a column does not have is an empty text.
+    """
+
+    delimiter: str
+    names: Sequence[str]
+    fields: Sequence[str]
+
+    @property
+    def notice(self) -> str | None:
+        """The columns that are not read, and the fields that they may be meant for."""
+        unread = [name for name, field in zip(self.names, self.fields, strict=True) if name and not field]
+        if not unread:
+            return None
+        missing = [field for field in FIELDS if field not in self.fields]
+        likely = [_option(field, name) for field in missing if (name := _likely(field, unread))]
+        asked = f"; perhaps you meant {' '.join(likely)}" if likely else ""
+        return printable(f"columns that are not read: {', '.join(dict.fromkeys(unread))}{asked}")
+
+
+def visible(text: str) -> str:
+    """Leave out the format characters, such as a second byte-order mark."""
+    return text if text.isascii() else "".join(char for char in text if not is_format(char))
+
+
+def unaccented(text: str) -> str:
+    """Leave out the accents, however they are written."""
+    return "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+
+
+def renamed_columns(options: Iterable[str]) -> dict[str, str]:
+    """Read `--column FIELD=NAME`, names by fields. Raises `UsageProblem`."""
+    renamed: dict[str, str] = {}
+    for option in options:
+        field, _, name = (part.strip() for part in option.partition("="))
+        if not name or field not in FIELDS or field in renamed:
+            raise UsageProblem(
+                f"--column {option}: write FIELD=NAME, such as msisdn=phone, once for each FIELD; "
+                f"the fields are {', '.join(FIELDS)}"
+            )
+        renamed[field] = name
+    return renamed
+
+
+def delimiter_of(line: str) -> str | None:
+    """Give the delimiter that a spreadsheet's line `sep=;` sets, if it is one."""
+    match = _SEPARATOR_LINE.fullmatch(visible(line).strip("\r\n "))
+    return None if match is None else match[1]
+
+
+def header_of(line: str, delimiter: str | None, renamed: Mapping[str, str]) -> Header | None:
+    """Read the first line; `None`: it is no header, but the first of numbers.
+
+    Args:
+        line: The line.
+        delimiter: The delimiter, if the file says it.
+        renamed: The columns' names by the fields, if they differ.
+
+    Raises:
+        UsageProblem: No column holds the numbers, or two hold the same field.
+    """
+    # Spreadsheets write a semicolon where the comma is the decimal point, as in Spain.
+    delimiter = delimiter or max(_DELIMITERS, key=line.count)
+    try:
+        names = [cell.strip() for cell in cells_of(visible(line).rstrip("\r\n"), delimiter)]
+    except MalformedCell as exc:
+        raise UsageProblem(f"the first line, column {exc.index + 1}: {exc}") from None
+    keys = [name.lower() for name in names]
+    fields = [key if key in FIELDS and key not in renamed else "" for key in keys]
+    for field, name in renamed.items():
+        if name.lower() not in keys:
+            raise UsageProblem(f"--column {field}={name}: the first line names no column {name}")
+        fields = [field if key == name.lower() else of for key, of in zip(keys, fields, strict=True)]
+    if "msisdn" not in fields:
+        named = [name for name in names if name]
+        likely = _likely("msisdn", named)
+        if likely is None and len(names) == 1:
+            return None
+        raise UsageProblem(_no_numbers(named, likely))
+    twice = next((field for field, number in Counter(fields).items() if field and number > 1), None)
+    if twice is not None:
+        raise UsageProblem(f"the first line names the column {names[fields.index(twice)]} twice")
+    return Header(delimiter, names, fields)
+
+
+def _no_numbers(names: Sequence[str], likely: str | None) -> str:
+    if likely is None and any(sum(map(str.isdecimal, name)) >= 7 for name in names):
+        return (
+            "the first line holds a number, not the columns' names: put a line such as msisdn,sender above it"
         )
-        lines = f"line {opens}" if opens == closes else f"lines {opens} to {closes}"
-        column = self._columns[exc.index] if exc.index < len(self._columns) else ""
-        like_a_row = "" if following is None else f": line {following[0]} looks like a row"
-        where = f"{lines}, {column or f'column {exc.index + 1}'}"
-        return FileProblem(f"{self._name}, {where}: {exc}{like_a_row}")
+    if likely is None:
+        cure = f"{', '.join(names)}: say which one holds the numbers, with --column msisdn=NAME"
+        return f"the first line names no column msisdn, but {cure}"
+    add = _option("msisdn", likely)
+    return f"the first line names no column msisdn; if {likely} holds the numbers, add {add}"
+
+
+def _option(field: str, name: str) -> str:
+    named = f"{field}={name}"
+    return f"--column {named}" if re.fullmatch(r"[\w.=-]+", named) else f'--column "{named}"'
+
+
+def _likely(field: str, names: Iterable[str]) -> str | None:
+    """Find the name that is most likely a field's, the shortest of some."""
+    usual = set(_USUAL[field].split())
+    likely = [
+        name
+        for name in names
+        if usual.intersection(re.findall(r"[a-z]+", unaccented(name.lower())))
+        or SequenceMatcher(None, name.lower(), field).ratio() > 0.8
+    ]
+    return min(likely, key=len, default=None)

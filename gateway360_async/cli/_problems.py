@@ -1,4 +1,4 @@
-"""What a person got wrong, as one line on stderr."""
+"""Run a command to its exit code; what a person got wrong is one line on stderr."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class UsageProblem(Exception):
 
 
 class FileProblem(UsageProblem):
-    """The input cannot be read on from a line, or the results not be written. What came before it was sent."""
+    """The input cannot be read on, or results not be written; earlier rows were sent."""
 
 
 def complain(problem: object) -> None:
@@ -92,14 +92,6 @@ def in_words(text: str) -> str:
     return text
 
 
-def _of_options(error: Gateway360Error) -> str:
-    text = in_words(str(error))
-    if isinstance(error, (InvalidRequest, InvalidConfiguration)):
-        field = error.field if isinstance(error, InvalidRequest) else error.setting
-        text = _OPTIONS.get(field, field) + text.removeprefix(field)
-    return text
-
-
 def run(command: Coroutine[object, object, int], *, json: bool = False) -> NoReturn:
     """Run a command to its exit code. With `json`, why it fails is an object, too."""
     try:
@@ -111,15 +103,19 @@ def run(command: Coroutine[object, object, int], *, json: bool = False) -> NoRet
     except UsageProblem as exc:
         code = tell(exc, USAGE, json=json)
     except Gateway360Error as exc:
-        code = tell(_of_options(exc), USAGE, json=json)
+        text = in_words(str(exc))
+        if isinstance(exc, (InvalidRequest, InvalidConfiguration)):
+            field = exc.field if isinstance(exc, InvalidRequest) else exc.setting
+            text = _OPTIONS.get(field, field) + text.removeprefix(field)
+        code = tell(text, USAGE, json=json)
     except OSError as exc:
-        where = f"{exc.filename}: " if exc.filename else ""
-        code = tell(f"{where}{exc.strerror or exc}", USAGE, json=json)
+        place = f"{exc.filename}: " if exc.filename else ""
+        code = tell(f"{place}{exc.strerror or exc}", USAGE, json=json)
     raise SystemExit(code)
 
 
 async def _interruptible(command: Coroutine[object, object, int]) -> int:
-    """Let a SIGTERM end a command as Ctrl-C does: what is in flight is cancelled and written down first."""
+    """Let a SIGTERM end a command as Ctrl-C does: with its results written down."""
     task = cast("asyncio.Task[object]", asyncio.current_task())
     with suppress(NotImplementedError):  # Windows has no such signal to handle
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
@@ -127,8 +123,8 @@ async def _interruptible(command: Coroutine[object, object, int]) -> int:
 
 
 def ask(prompt: str) -> str:
-    """Ask somebody at a terminal for a secret, which is not shown. Nothing, if there is no more input."""
-    # The event loop would keep a Ctrl-C for later, and nobody would hear it before the next Enter.
+    """Ask for a secret at a terminal, which does not show it; empty at its end."""
+    # The event loop would keep a Ctrl-C for later, and it would not be heard before the next Enter.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return getpass(prompt).strip()
@@ -139,7 +135,7 @@ def ask(prompt: str) -> str:
 
 
 def api_key() -> str:
-    """Take the key from the environment, or ask for it where somebody can answer."""
+    """Take the key from the environment, or ask for it at a terminal."""
     key = os.environ.get("GATEWAY360_API_KEY", "")
     if not key and sys.stdin.isatty():
         key = ask("API key: ")

@@ -6,47 +6,45 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from rich.console import Console, RenderableType
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from ._stats import Fate
+from ._audit import Outcome
 from ._words import a_second, count
 
-__all__ = ["FATE_STYLES", "Live"]
+__all__ = ["STYLES", "Live", "console_on"]
 
-FATE_STYLES: Final[Mapping[str, str]] = {
-    Fate.SENT: "green",
-    Fate.NOT_SENT: "yellow",
-    Fate.MAYBE_SENT: "red",
-    Fate.SKIPPED: "bright_black",
+STYLES: Final[Mapping[str, str]] = {
+    Outcome.SENT: "green",
+    Outcome.NOT_SENT: "yellow",
+    Outcome.MAYBE_SENT: "red",
+    Outcome.SKIPPED: "bright_black",
 }
 _EVERY: Final = 0.1
-"""Seconds between two looks at the counts: what is shown need not be told of every entry."""
+"""Seconds between two looks at the counts."""
+_WIDE: Final = 200
 
 
-class Live:
+def console_on(*, stderr: bool) -> Console:
+    """Make a console; if it is no terminal, nothing is cut or wrapped to fit one."""
+    console = Console(stderr=stderr, highlight=False)
+    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=_WIDE)
+
+
+class Live(Progress):
     """Shows a bar, the rate, the time that is left, and below them the counts.
 
     Args:
-        console: Where to; nothing is shown where it is no terminal.
-        doing: What is going on, in a word.
-        total: How many entries there are about; `None`: nobody knows.
+        console: If it is no terminal, nothing is shown.
+        doing: The activity, in a word.
+        total: About how many entries there are; `None`: not known.
         counts: Gives the counts by a word for them.
-        beside: Gives counts that are shown, and are no part of what is done.
         shown: Whether to show anything.
         passing: Whether it goes away at the end.
-        clock: Seconds since any moment.
+        clock: Gives seconds since any moment.
     """
 
     def __init__(
@@ -56,20 +54,18 @@ class Live:
         total: int | None,
         counts: Callable[[], Counter[str]],
         *,
-        beside: Callable[[], Counter[str]] | None = None,
         shown: bool = True,
         passing: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._counts = counts
-        self._beside = beside
         self._clock = clock
         self._next = 0.0
-        self._progress = _Progress(
+        super().__init__(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
-            _Done(),
-            _Rate(),
+            TextColumn("{task.fields[done]}", style="progress.download"),
+            TextColumn("{task.fields[rate]}", style="progress.data.speed"),
             TimeElapsedColumn(),
             TextColumn("ETA", style="progress.remaining"),
             TimeRemainingColumn(),
@@ -79,57 +75,38 @@ class Live:
             transient=passing,
             expand=True,
         )
-        self._bar = self._progress.add_task(doing, total=total)
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
+        self._bar = self.add_task(doing, total=total, done="", rate="")
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._show()
-        self._progress.stop()
+        self._look()
+        self.stop()
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Give the bar, and the counts in a line of their own, where they are not cut."""
+        yield self.make_tasks_table(self.tasks)
+        yield Text(" · ").join(
+            Text(f"{count(number)} {word}", style=STYLES.get(word, "") if number else "bright_black")
+            for word, number in self._counts().items()
+        )
 
     def tick(self) -> None:
         """Look at the counts, if it is time."""
         now = self._clock()
         if now >= self._next:
             self._next = now + _EVERY
-            self._show()
+            self._look()
 
     def end(self) -> None:
-        """Say that this was all: the total was about right, or unknown."""
-        self._progress.update(self._bar, total=self._counts().total())
+        """Say that this was all, where the total is not known."""
+        if self.tasks[0].total is None:
+            self.update(self._bar, total=self._counts().total())
 
-    def _show(self) -> None:
-        counts = self._counts()
-        self._progress.counts = Counter({**counts, **(self._beside() if self._beside else {})})
-        self._progress.update(self._bar, completed=counts.total())
-
-
-class _Progress(Progress):
-    """With the counts in a line of their own, where they are not cut."""
-
-    counts: Counter[str] | None = None
-
-    def get_renderables(self) -> Iterable[RenderableType]:
-        yield self.make_tasks_table(self.tasks)
-        line = Text(" · ").join(
-            Text(f"{count(number)} {word}", style=FATE_STYLES.get(word, "") if number else "bright_black")
-            for word, number in (self.counts or {}).items()
-        )
-        yield line
-
-
-class _Done(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        total = "" if task.total is None else f"/{count(int(task.total))}"
-        return Text(f"{count(int(task.completed))}{total}", style="progress.download")
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
+    def _look(self) -> None:
+        done, task = self._counts().total(), self.tasks[0]
+        of = "" if task.total is None else f"/{count(int(task.total))}"
         # Of less than a second a rate says nothing.
         speed = (task.finished_speed or task.speed) if (task.elapsed or 0.0) >= 1 else None
-        return Text("" if speed is None else f"{a_second(speed)}/s", style="progress.data.speed")
+        rate = "" if speed is None else f"{a_second(speed)}/s"
+        self.update(self._bar, completed=done, done=f"{count(done)}{of}", rate=rate)

@@ -1,10 +1,10 @@
-"""Read requests from a file: a CSV with the API's field names as columns, or one number a line.
+"""Read requests from a file: a CSV of the API's fields, or one number a line.
 
-Rules of this module:
+Invariants:
 
-- What makes it doubtful where a row begins or ends, and bytes that are not UTF-8, refuse the file: see `_csv`.
-- A row is never dropped: a cell that fits no column, or cannot be read, makes its row invalid, in the words of a person
-  with a spreadsheet; the rows around it are sent.
+- A place where it is doubtful where a row begins or ends, and bytes that are not UTF-8, refuse the file: see `_csv`.
+- A row is never dropped: a cell that fits no column, or cannot be read, makes its row invalid; the rows around it are
+  sent.
 - An empty cell means that the field is not given. A whole number may have a tail of `.0` or `,0`, as spreadsheets
   write it.
 """
@@ -12,22 +12,40 @@ Rules of this module:
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import stat
+import sys
 import threading
 from collections.abc import AsyncIterator, ItemsView, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from io import TextIOWrapper
 from itertools import chain
-from typing import Final, TextIO
+from pathlib import Path
+from typing import Final, TextIO, TypeVar, cast
+
+import attrs
 
 from gateway360_async import InvalidRequest, PinType
 from gateway360_async._numbers._characters import has_lone_surrogate
 from gateway360_async._redaction import printable
 
-from ._columns import FIELDS, Header, delimiter_of, header_of, unaccented, visible
-from ._csv import CsvRows
+from ._csv import (
+    FIELDS,
+    Cells,
+    Header,
+    csv_rows,
+    delimiter_of,
+    header_of,
+    renamed_columns,
+    unaccented,
+    visible,
+)
 from ._problems import FileProblem, UsageProblem
 
-__all__ = ["Row", "Rows", "from_thread"]
+__all__ = ["Input", "Row", "Rows", "ThreadReader", "open_input", "taking_turns"]
+
+_T = TypeVar("_T")
 
 _EXPECTED: Final = {
     "hlr_lookup": "yes, no, 1 or 0",
@@ -54,12 +72,14 @@ _KINDS: Final = {
 _LONGEST: Final = 100_000  # characters of a line
 _ESCAPED: Final = re.compile(r"\\[nrt]")
 _SHOWN: Final = 20  # characters of a cell in an error
+_AHEAD: Final = 64  # rows that are read from a pipe before they are wanted
+_AT_A_TIME: Final = 500  # rows between two looks at whether Ctrl-C was pressed
 
 
 class Row(dict[str, object]):
-    """The fields of one request, and where they stand in the file: from which line, to which.
+    """The fields of one request, and the lines of the file that they stand in.
 
-    Where a cell cannot be read, taking the fields raises `InvalidRequest`, as building the request would.
+    If a cell cannot be read, taking the fields raises `InvalidRequest`, as building the request would.
     """
 
     def __init__(
@@ -82,12 +102,12 @@ class Row(dict[str, object]):
 
 
 class Rows:
-    """The rows of an open file.
+    """The rows of a file, open with `newline=""` and `errors="surrogateescape"`.
 
     Args:
-        file: The file, opened with `newline=""` and `errors="surrogateescape"`.
-        name: What to call it in an error.
-        renamed: The columns' names by the fields of a request, where they are not the fields' own.
+        file: The file.
+        name: Its name in errors.
+        renamed: The columns' names by the fields of a request, if they differ.
 
     Raises:
         UsageProblem: The file is no text, or its first line names no column with the numbers.
@@ -116,7 +136,6 @@ class Rows:
             self._lines = chain([(line, first)], self._lines)
 
     def has(self, field: str) -> bool:
-        """Whether a column holds a field."""
         return self.header is not None and field in self.header.fields
 
     def __iter__(self) -> Iterator[Row]:
@@ -126,14 +145,14 @@ class Rows:
             else:
                 yield _row(line, last, self.header, cells)
 
-    def cells(self) -> Iterator[tuple[int, int, list[str]]]:
-        """Give the rows that are not empty, without a look into their cells: the first and the last line of each."""
-        rows: Iterable[tuple[int, int, list[str]]]
+    def cells(self) -> Iterator[Cells]:
+        """Give the rows that are not empty, without a look into their cells."""
+        rows: Iterable[Cells]
         if (header := self.header) is None:
             rows = ((line, line, [text]) for line, text in self._lines)
         else:
             text = header.fields.index("sms_text") if "sms_text" in header.fields else None
-            rows = CsvRows(self._name, self._lines, header.delimiter, header.names, text)
+            rows = csv_rows(self._name, self._lines, header.delimiter, header.names, text)
         empty = True
         for row in rows:
             if visible("".join(row[2])).strip():
@@ -143,10 +162,13 @@ class Rows:
             raise FileProblem(f"{self._name}: there are no numbers in it")
 
     def _checked(self, file: TextIO) -> Iterator[tuple[int, str]]:
-        """Number the lines, and refuse what is no text in UTF-8."""
+        """Give the lines with their numbers, and refuse what is no text in UTF-8."""
         for number, line in enumerate(file, 1):
             if number == 1:
-                self._refuse_other_kinds(line)
+                start = line.encode("utf-8", "surrogateescape")
+                kind = next((kind for magic, kind in _KINDS.items() if start.startswith(magic)), None)
+                if kind is not None:
+                    raise UsageProblem(f"{self._name}: this is {kind}, not a CSV: {_SAVE}")
             if not line.isascii() and has_lone_surrogate(line):
                 raise FileProblem(f"{self._name}, line {number}: {_NOT_UTF_8}")
             if "\0" in line or len(line) > _LONGEST:
@@ -154,12 +176,6 @@ class Rows:
             if line.endswith("\r"):
                 self.bare_cr = True
             yield number, line
-
-    def _refuse_other_kinds(self, line: str) -> None:
-        start = line.encode("utf-8", "surrogateescape")
-        kind = next((kind for magic, kind in _KINDS.items() if start.startswith(magic)), None)
-        if kind is not None:
-            raise UsageProblem(f"{self._name}: this is {kind}, not a CSV: {_SAVE}")
 
 
 def _row(line: int, last: int, header: Header, cells: list[str]) -> Row:
@@ -188,7 +204,7 @@ def _row(line: int, last: int, header: Header, cells: list[str]) -> Row:
 
 
 def _value(column: str, cell: str) -> object:
-    """Read a cell, or raise `InvalidRequest` in the words of the person who filled it in."""
+    """Read a cell, or raise `InvalidRequest` in the words of a spreadsheet's user."""
     if column == "sms_text":
         if _ESCAPED.search(cell):
             raise InvalidRequest(
@@ -199,9 +215,9 @@ def _value(column: str, cell: str) -> object:
         raise InvalidRequest(
             column, "the first line has no name for it", "a text that holds the separator to be in quotes"
         )
-    text = visible(cell).strip()
     if column not in _EXPECTED:
         return cell.strip()
+    text = visible(cell).strip()
     number = _INTEGER.fullmatch(text)
     value: object = int(number[1]) if number else None
     if column == "hlr_lookup":
@@ -210,39 +226,99 @@ def _value(column: str, cell: str) -> object:
     elif column == "pin_params.type":
         value = text.lower() if text.lower() in list(PinType) else None
     if value is None:
-        raise InvalidRequest(column, f"{_shown(text)} is not {_EXPECTED[column]}", _EXPECTED[column])
+        # A person's number or text in the wrong column is not shown.
+        harmless = len(text) <= _SHOWN and sum(map(str.isdecimal, text)) < 7
+        shown = printable(text) if harmless else "the cell"
+        raise InvalidRequest(column, f"{shown} is not {_EXPECTED[column]}", _EXPECTED[column])
     return value
 
 
-def _shown(text: str) -> str:
-    """Show a cell in an error, but for one that may be a person's number or text in the wrong column."""
-    digits = sum(map(str.isdecimal, text))
-    return printable(text) if len(text) <= _SHOWN and digits < 7 else "the cell"
+@attrs.frozen
+class Input:
+    """The input of a batch: its rows, with their number or the thread that reads them."""
+
+    rows: Rows
+    reader: ThreadReader | None = None
+    total: int | None = None
 
 
-async def from_thread(rows: Iterator[Row]) -> AsyncIterator[Row]:
-    """Read rows in a thread: a pipe or a terminal may keep its reader waiting, and the event loop must go on.
+async def open_input(name: str, columns: Iterable[str] | None, sender: str | None, files: ExitStack) -> Input:
+    """Open the input and read its first line, and all of a file.
 
-    A daemon thread, so that an interrupted command does not wait for a line that nobody types.
+    So nothing is sent of a file that is broken.
+
+    Args:
+        name: The file; `-` is stdin.
+        columns: Fields and the columns that hold them: `msisdn=phone`.
+        sender: The sender of rows that name none.
+        files: Closes the file.
+
+    Raises:
+        UsageProblem: The input cannot be read, or no row can have a sender.
     """
-    loop = asyncio.get_running_loop()
-    queue: asyncio.Queue[Row | Exception | None] = asyncio.Queue()
-    ahead = threading.Semaphore(64)
+    if name == "-":
+        file, called = cast("TextIOWrapper", sys.stdin), "stdin"
+        file.reconfigure(encoding="utf-8-sig", errors="surrogateescape", newline="")
+    else:
+        path, called = Path(name), name
+        file = files.enter_context(path.open(encoding="utf-8-sig", errors="surrogateescape", newline=""))
+    regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    start = file.tell() if regular else 0
+    renamed = renamed_columns(columns or ())
+    rows = Rows(file, called, renamed)
+    if sender is None and not rows.has("sender"):
+        raise UsageProblem(f"{called}: no sender: give --sender, or a column named sender")
+    if not regular:
+        return Input(rows, ThreadReader(iter(rows)))
+    total = 0
+    async for _ in taking_turns(rows.cells()):
+        total += 1
+    file.seek(start)
+    return Input(Rows(file, called, renamed), total=total)
 
-    def read() -> None:
+
+async def taking_turns(rows: Iterable[_T]) -> AsyncIterator[_T]:
+    """Give the rows, and let the event loop hear Ctrl-C on the way."""
+    for index, row in enumerate(rows):
+        if not index % _AT_A_TIME:
+            await asyncio.sleep(0)
+        yield row
+
+
+class ThreadReader:
+    """Reads rows of a pipe or a terminal in a thread, as the event loop must go on.
+
+    A daemon thread, so that a command does not wait at its end for a line that is never typed.
+    """
+
+    def __init__(self, rows: Iterator[Row]) -> None:
+        self._rows = rows
+        self._queue: asyncio.Queue[Row | Exception | None] = asyncio.Queue()
+        self._ahead = threading.Semaphore(_AHEAD)
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End the rows, for a waiting reader, too."""
+        self._stopped = True
+        self._queue.put_nowait(None)
+
+    async def __aiter__(self) -> AsyncIterator[Row]:
+        """Give the rows, or raise what their source raised."""
+        read = (asyncio.get_running_loop(),)
+        threading.Thread(target=self._read, args=read, name="gateway360-rows", daemon=True).start()
+        while (row := await self._queue.get()) is not None and not self._stopped:
+            if isinstance(row, Exception):
+                raise row
+            self._ahead.release()
+            yield row
+
+    def _read(self, loop: asyncio.AbstractEventLoop) -> None:
         end: Exception | None = None
         try:
-            for row in rows:
-                ahead.acquire()
-                loop.call_soon_threadsafe(queue.put_nowait, row)
+            for row in self._rows:
+                self._ahead.acquire()
+                loop.call_soon_threadsafe(self._queue.put_nowait, row)
         except Exception as exc:  # noqa: BLE001  # raised again where the rows are awaited
             end = exc
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(queue.put_nowait, end)
-
-    threading.Thread(target=read, name="gateway360-rows", daemon=True).start()
-    while (row := await queue.get()) is not None:
-        if isinstance(row, Exception):
-            raise row
-        ahead.release()
-        yield row
+        with suppress(RuntimeError):  # the loop is closed, and no reader waits any more
+            loop.call_soon_threadsafe(self._queue.put_nowait, end)

@@ -1,6 +1,6 @@
-"""The store of a batch, and `gateway360 store`: set one up, check it, give it a new epoch.
+"""The store of a batch, and `gateway360 store`.
 
-Rules of this module:
+Invariants:
 
 - A store's URL may hold a password: no text shows it.
 - An empty `--store` is refused: a shell writes one where a variable is not set, and the batch would keep no record.
@@ -16,68 +16,44 @@ from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Final, Self
 
-import attrs
 import typer
 
-from gateway360_async import InvalidConfiguration, InvalidRequest
+from gateway360_async import InvalidConfiguration
 from gateway360_async._config import LOG_VARIABLE, STORE_VARIABLE
-from gateway360_async._models import checked_idempotency_key
 from gateway360_async.stores import Store, store_at
 
+from ._batch_options import file_of
 from ._examples import examples_of
-from ._options import BatchOptions, file_of
 from ._problems import FAILED, OK, UsageProblem, complain, run
 
-__all__ = ["Warnings", "store_of", "stores", "with_name"]
+__all__ = ["Warnings", "store_of", "stores"]
 
 _TIMEOUT: Final = 30.0
 """Seconds that a batch waits for a store that is away: a server that is started anew is back by then."""
+_LOGGER: Final = logging.getLogger("gateway360_async")
 
 
-def with_name(options: BatchOptions) -> BatchOptions:
-    """Give a batch with a store its name: the file's, where there is none.
+def store_of(url: str, *, present: bool = False) -> Store:
+    """Make the store of a URL or a file, not connected. Raises `UsageProblem`.
 
-    Raises:
-        UsageProblem: An option is wrong, or wants a store.
+    With `present`, a file has to be there already.
     """
-    if options.store is None:
-        for option, given in {
-            "--name": options.name,
-            "--resend-maybe-sent": options.resend_maybe_sent,
-        }.items():
-            if given or given == "":
-                raise UsageProblem(f"{option}: needs a store; give --store, or {STORE_VARIABLE}")
-        return options
-    name = options.name
-    if name is None:
-        if options.file == "-":
-            raise UsageProblem("--name: stdin has no name; give the batch one, which goes with --store")
-        name = Path(options.file).name
-    try:
-        return attrs.evolve(options, name=checked_idempotency_key(name))
-    except InvalidRequest as exc:
-        raise UsageProblem(f"--name: {exc.problem}; expected {exc.expected}") from None
-
-
-def store_of(url: str) -> Store:
-    """Make the store of a URL or a file; it is not connected yet. Raises `UsageProblem`."""
     if not url:
         raise UsageProblem(f"--store: is empty; give a file or a URL, or none and unset {STORE_VARIABLE}")
+    file = file_of(url)
+    if present and file is not None and not Path(file).exists():
+        raise UsageProblem(f"{file}: there is no such file")
     try:
         return store_at(url, timeout=_TIMEOUT)
     except InvalidConfiguration as exc:
         # The settings of ours are right: it is the URL, whatever the store calls it.
         problem = f"--store: {exc.problem}; expected {exc.expected}"
-    del url
+    del url, file
     raise UsageProblem(problem)
 
 
 class Warnings(logging.Handler):
-    """Passes on each of the library's warnings once, while it is entered.
-
-    Args:
-        say: Tells a person.
-    """
+    """Passes on each of the library's warnings once, while it is entered."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
@@ -85,7 +61,6 @@ class Warnings(logging.Handler):
         self._told: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass on a warning's text, once."""
         text = record.getMessage()
         if text not in self._told:
             self._told.add(text)
@@ -93,55 +68,13 @@ class Warnings(logging.Handler):
 
     def __enter__(self) -> Self:
         if not os.environ.get(LOG_VARIABLE):  # otherwise they are lines of the log
-            logging.getLogger("gateway360_async").addHandler(self)
+            _LOGGER.addHandler(self)
         return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        logging.getLogger("gateway360_async").removeHandler(self)
-
-
-def _present(url: str) -> Store:
-    """Make a store that is there already: a file is not made."""
-    file = file_of(url)
-    if file is not None and not Path(file).exists():
-        raise UsageProblem(f"{file}: there is no such file")
-    return store_of(url)
-
-
-async def init(url: str, *, sql: bool) -> int:
-    """Make the tables of a store in PostgreSQL, or show the SQL that does. Gives the exit code."""
-    store: Any = store_of(url)
-    if not hasattr(store, "init"):
-        typer.echo("Nothing is needed: this store sets itself up.")
-    elif sql:
-        typer.echo(import_module("gateway360_async.stores._postgres").SCHEMA)
-    else:
-        await store.init()
-        typer.echo("The store is ready.")
-    return OK
-
-
-async def check(url: str) -> int:
-    """Say what of the promise is lost by how a store is set up. Gives the exit code: 1 if anything is."""
-    async with _present(url) as store:
-        warnings = await store.check()
-    for warning in warnings:
-        complain(warning)
-    if not warnings:
-        typer.echo("Nothing is wrong with how the store is set up.")
-    return FAILED if warnings else OK
-
-
-async def new_epoch(url: str) -> int:
-    """Set a store's new epoch. Gives the exit code."""
-    async with _present(url) as store:
-        await store.new_epoch()
-    typer.echo(
-        "The store has a new epoch: programs that were connected before send nothing until they are restarted."
-    )
-    return OK
+        _LOGGER.removeHandler(self)
 
 
 _Url = Annotated[
@@ -157,6 +90,19 @@ stores = typer.Typer(
 )
 
 
+async def init(url: str, *, sql: bool) -> int:
+    """Make the tables of a store in PostgreSQL, or show the SQL. Gives the exit code."""
+    store: Any = store_of(url)
+    if not hasattr(store, "init"):
+        typer.echo("Nothing is needed: this store sets itself up.")
+    elif sql:
+        typer.echo(import_module("gateway360_async.stores._postgres").SCHEMA)
+    else:
+        await store.init()
+        typer.echo("The store is ready.")
+    return OK
+
+
 @stores.command("init")
 def _init(
     url: _Url,
@@ -164,6 +110,17 @@ def _init(
 ) -> None:
     """Make the tables of a store in PostgreSQL. The others set themselves up."""
     run(init(url, sql=sql))
+
+
+async def check(url: str) -> int:
+    """Say what of the promise a store's set-up loses. Gives the exit code: 1 if any."""
+    async with store_of(url, present=True) as store:
+        warnings = await store.check()
+    for warning in warnings:
+        complain(warning)
+    if not warnings:
+        typer.echo("Nothing is wrong with how the store is set up.")
+    return FAILED if warnings else OK
 
 
 @stores.command("check")
@@ -175,13 +132,23 @@ def _check(url: _Url) -> None:
     run(check(url))
 
 
+async def new_epoch(url: str) -> int:
+    """Set a store's new epoch. Gives the exit code."""
+    async with store_of(url, present=True) as store:
+        await store.new_epoch()
+    typer.echo(
+        "The store has a new epoch: programs that were connected before send nothing until they are restarted."
+    )
+    return OK
+
+
 @stores.command("new-epoch")
 def _new_epoch(url: _Url, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Give a store a new epoch, after a backup of it was restored.
 
-    What was sent after the backup is not in it. Programs that are still
-    connected would go on with it; after this they send nothing until they are
-    restarted.
+    It does not know the SMS that were sent after the backup. Programs that are
+    still connected would go on with it; after this they send nothing until they
+    are restarted.
     """
     if not yes:
         typer.confirm(

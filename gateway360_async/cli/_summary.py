@@ -1,16 +1,16 @@
-"""What a batch ends with: a table for people, an object for programs, and how to go on.
+"""Say how a batch ended, by a table or an object, and how to go on.
 
-Rules of this module:
+Invariants:
 
 - What the gateway said is printed as it is: never as markup, and never as a terminal's command.
-- How to go on is a command that can be pasted, and true: it leaves out nothing that has no result. Where
-  none is certain to be right, none is given: a wrong one sends a second SMS, or none.
+- How to go on is a command that can be pasted, and true: it leaves out nothing that has no result. If no
+  command is certain to be right, none is given: a wrong one sends a second SMS, or none.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Final
+from typing import Any
 
 import attrs
 from rich import box
@@ -18,38 +18,35 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gateway360_async import ApiError, Disposition, TransportFailure
+from gateway360_async import ApiError, TransportFailure
 from gateway360_async._config import STORE_VARIABLE
 from gateway360_async._redaction import printable
 
-from ._options import BatchOptions, argument, free_name, quoted
+from ._audit import Audit, Outcome, outcome_of
+from ._batch_options import BatchOptions, argument, free_name, quoted
 from ._problems import FAILED, HALTED, INTERRUPTED, TERMINATED
-from ._show import as_json
-from ._stats import Fate, Histogram, Outcomes, Statistics
+from ._progress import STYLES
+from ._results import as_json
 from ._words import a_second, count, duration, share
 
-__all__ = ["Ending", "advice", "counts_object", "latencies", "show_summary", "summary_object", "table_of"]
+__all__ = ["Summary", "advice", "counts_object", "show_summary", "summary_object"]
 
-_STYLES: Final = {
-    Disposition.SENT: "green",
-    Disposition.NOT_SENT: "yellow",
-    Disposition.MAYBE_SENT: "red",
-}
-_QUANTILES: Final = (("median", 0.5), ("p95", 0.95), ("p99", 0.99))
+_WITH_STORE = "With --store FILE, the same command goes on by itself."
 
 
 @attrs.frozen
-class Ending:
+class Summary:
     """How a batch ended.
 
     Args:
         code: The exit code.
         elapsed: Seconds that it took.
         halted_by: The error that halted it, or `None`.
-        problems: What broke it off, the input or the store say, and what could not be written, a line each.
+        problems: The reasons why it broke off, and the results that could not be written, a line each.
         completed_to: The last line of the input that has its result, with all before it; 0: none.
         headed_by: The lines at the top of the input that are no entries.
         can_be_cut: Whether `head` and `tail` count the input's lines as they were counted here, and find them again.
+        report: The page that was written, or `None`.
     """
 
     code: int
@@ -59,53 +56,25 @@ class Ending:
     completed_to: int = 0
     headed_by: int = 0
     can_be_cut: bool = False
+    report: str | None = None
 
     @property
     def interrupted(self) -> bool:
-        """Whether somebody ended it."""
+        """Whether a signal ended it."""
         return self.code in (INTERRUPTED, TERMINATED)
 
-    def with_problem(self, problem: str) -> Ending:
-        """The same, with one more problem; it is not all well then."""
+    def with_problem(self, problem: str) -> Summary:
+        """Add a problem; it is not all well then."""
         return attrs.evolve(self, code=self.code or FAILED, problems=[*self.problems, problem])
 
 
-def latencies(histogram: Histogram) -> dict[str, float]:
-    """Name the durations that say most, in seconds; nothing where there was no call."""
-    if not histogram.total:
-        return {}
-    named = {"least": histogram.least}
-    named |= {name: histogram.quantile(fraction) for name, fraction in _QUANTILES}
-    return named | {"most": histogram.most}
-
-
-def show_summary(console: Console, statistics: Statistics, ending: Ending) -> None:
-    """Print the table, and the times below it."""
-    console.print(table_of(statistics.outcomes, title(statistics, ending.elapsed), console))
-    if statistics.sent_before:
-        console.print(f"{count(statistics.sent_before)} of these SMS were sent before this run")
-    named = latencies(statistics.all_latencies)
-    if named:
-        times = (
-            f"time to a result: median {duration(named['median'])}, 95 % within {duration(named['p95'])}, "
-            f"the slowest {duration(named['most'])}"
-        )
-        repeated = f"; {count(statistics.repeated)} were tried more than once" if statistics.repeated else ""
-        console.print(f"{times}{repeated}", highlight=False, soft_wrap=True)
-
-
-def title(statistics: Statistics, elapsed: float) -> str:
-    """Say how many there were, how long it took, and the rate of this run's calls, which says nothing of a second."""
-    calls = statistics.all_latencies.total
+def show_summary(console: Console, audit: Audit, elapsed: float) -> None:
+    """Print a table with a row for each reason, and the times below it."""
+    # The rate is of this run's calls; of less than a second it says nothing.
+    calls = audit.durations.total
     rate = f" ({a_second(calls / elapsed)} calls a second)" if calls and elapsed >= 1 else ""
-    return f"{count(statistics.total)} entries in {duration(elapsed)}{rate}"
-
-
-def table_of(outcomes: Outcomes, title: str, console: Console) -> Table:
-    """Make the summary: one row an outcome, the sum below; without a frame where no terminal is."""
-    total = outcomes.total()
     table = Table(
-        title=title,
+        title=f"{count(audit.total)} entries in {duration(elapsed)}{rate}",
         title_justify="left",
         title_style="bold" if console.is_terminal else "",
         show_footer=True,
@@ -115,155 +84,115 @@ def table_of(outcomes: Outcomes, title: str, console: Console) -> Table:
     table.add_column("result", footer="total", no_wrap=True)
     table.add_column("why")
     table.add_column("the SMS", no_wrap=True)
-    table.add_column("entries", justify="right", footer=count(total), no_wrap=True)
+    table.add_column("entries", justify="right", footer=count(audit.total), no_wrap=True)
     table.add_column("share", justify="right", no_wrap=True)
-    for (name, reason, disposition), number in sorted(outcomes.items()):
-        happened = str(disposition).replace("_", " ")
-        cells = (name, printable(reason), happened, count(number), share(number, total))
-        table.add_row(*(Text(cell) for cell in cells), style=_STYLES[disposition])
-    return table
+    for reason, number in sorted(audit.reasons.items()):
+        name, why, disposition = reason
+        happened = disposition.replace("_", " ")
+        cells = (name, printable(why), happened, count(number), share(number, audit.total))
+        table.add_row(*map(Text, cells), style=STYLES[outcome_of(*reason)])
+    console.print(table)
+    if audit.sent_before:
+        console.print(f"{count(audit.sent_before)} of these SMS were sent before this run")
+    if named := audit.durations.named():
+        times = (
+            f"time to a result: median {duration(named['median'])}, 95 % within {duration(named['p95'])}, "
+            f"the slowest {duration(named['most'])}"
+        )
+        repeated = f"; {count(audit.repeated)} were tried more than once" if audit.repeated else ""
+        console.print(f"{times}{repeated}", highlight=False, soft_wrap=True)
 
 
-def counts_object(statistics: Statistics, ending: Ending) -> dict[str, Any]:
+def counts_object(audit: Audit, elapsed: float) -> dict[str, Any]:
     """Make an object of the counts, for a program; durations in seconds."""
     by: dict[str, Counter[str]] = {"ApiError": Counter(), "TransportFailure": Counter(), "Skipped": Counter()}
-    for (name, reason, _), number in statistics.outcomes.items():
+    for (name, why, _), number in audit.reasons.items():
         if name in by:
-            by[name][reason] += number
-    elapsed = ending.elapsed
+            by[name][why] += number
     return {
-        "entries": statistics.total,
-        **{fate.name.lower(): statistics.fates[fate] for fate in Fate},
-        "sent_before": statistics.sent_before,
+        "entries": audit.total,
+        **{outcome.name.lower(): audit.outcomes[outcome] for outcome in Outcome},
+        "sent_before": audit.sent_before,
         "by_error_id": by["ApiError"],
         "by_kind": by["TransportFailure"],
         "by_reason": by["Skipped"],
         "elapsed": round(elapsed, 6),
-        "per_second": round(statistics.total / elapsed, 3) if elapsed > 0 else None,
-        "latency": {name: round(value, 6) for name, value in latencies(statistics.all_latencies).items()},
-        "tried_more_than_once": statistics.repeated,
+        "per_second": round(audit.total / elapsed, 3) if elapsed > 0 else None,
+        "latency": {name: round(value, 6) for name, value in audit.durations.named().items()},
+        "tried_more_than_once": audit.repeated,
     }
 
 
-def summary_object(statistics: Statistics, ending: Ending, options: BatchOptions) -> dict[str, Any]:
+def summary_object(audit: Audit, summary: Summary, options: BatchOptions) -> dict[str, Any]:
     """Make the summary of a batch, for a program."""
-    return counts_object(statistics, ending) | {
-        "interrupted": ending.interrupted,
-        "halted_by": None if ending.halted_by is None else as_json(ending.halted_by),
-        "problems": ending.problems,
-        "completed_to_line": ending.completed_to,
-        "go_on_with": _goes_on(options, ending),
+    goes_on = options.store is not None and (summary.interrupted or summary.code == HALTED)
+    return counts_object(audit, summary.elapsed) | {
+        "interrupted": summary.interrupted,
+        "halted_by": None if summary.halted_by is None else as_json(summary.halted_by),
+        "problems": summary.problems,
+        "completed_to_line": summary.completed_to,
+        "go_on_with": options.command() if goes_on else None,
         "results": None if options.out == "-" else options.out,
-        "report": options.report,
-        "exit_code": ending.code,
+        "report": summary.report,
+        "exit_code": summary.code,
     }
 
 
-def _goes_on(options: BatchOptions, ending: Ending) -> str | None:
-    """The command that goes on with a batch that was not finished, if a store makes one possible."""
-    unfinished = ending.interrupted or ending.code == HALTED
-    return options.command() if unfinished and options.store is not None else None
-
-
-def advice(options: BatchOptions, statistics: Statistics, ending: Ending) -> list[str]:
+def advice(options: BatchOptions, audit: Audit, summary: Summary) -> list[str]:
     """Say how to go on, in lines; none for a batch that was finished."""
-    command = _goes_on(options, ending)
-    if ending.code == HALTED:
-        return _after_halt(options, statistics, ending, command)
-    if not ending.interrupted:
+    halted, maybe = summary.code == HALTED, audit.outcomes[Outcome.MAYBE_SENT]
+    if not halted and not summary.interrupted:
         return []
-    if command is None:
-        return _without_store(options, statistics, ending)
-    same = ", with the same input" if options.file == "-" else ""
-    return [
-        *_maybe_sent(statistics),
-        f"To go on where it stopped{same}:",
-        f"  {command}",
-        *_of_store(options),
-    ]
-
-
-def _of_store(options: BatchOptions) -> list[str]:
-    """Say what the command leaves out."""
-    return (
-        [f"{STORE_VARIABLE} stands for the store's URL, which is not shown."]
-        if options.store_is_secret
-        else []
-    )
-
-
-def _maybe_sent(statistics: Statistics) -> list[str]:
-    number = statistics.fates[Fate.MAYBE_SENT]
-    if not number:
-        return []
-    return [
-        (
-            f"{count(number)} may have been sent. Going on leaves them alone; with --resend-maybe-sent it sends them "
-            "again, a second SMS each."
-        )
-    ]
-
-
-def _after_halt(
-    options: BatchOptions, statistics: Statistics, ending: Ending, command: str | None
-) -> list[str]:
-    if command is None and not (statistics.fates[Fate.SENT] or statistics.fates[Fate.MAYBE_SENT]):
+    if options.store is not None:
+        lines: list[str] = []
+        if maybe:
+            lines.append(
+                f"{count(maybe)} may have been sent. Going on leaves them alone; with --resend-maybe-sent it sends "
+                "them again, a second SMS each."
+            )
+        same = ", with the same input" if options.file == "-" else ""
+        after = "When that is put right, go on with:" if halted else f"To go on where it stopped{same}:"
+        lines += [after, f"  {options.command()}"]
+        if options.store_is_secret:
+            lines.append(f"{STORE_VARIABLE} stands for the store's URL, which is not shown.")
+        return lines
+    if halted and not audit.outcomes[Outcome.SENT] and not maybe:
         return ["Nothing was sent. When that is put right, give the same command again."]
-    if command is None:
-        return _without_store(options, statistics, ending)
-    return [
-        *_maybe_sent(statistics),
-        "When that is put right, go on with:",
-        f"  {command}",
-        *_of_store(options),
-    ]
-
-
-def _without_store(options: BatchOptions, statistics: Statistics, ending: Ending) -> list[str]:
-    if not statistics.total:
+    if not audit.total:
         return ["Nothing was begun: the same command begins anew."]
-    last = ending.completed_to
+    return _without_store(options, maybe, summary)
+
+
+def _without_store(options: BatchOptions, maybe: int, summary: Summary) -> list[str]:
+    last = summary.completed_to
+    place = " in the output" if options.out == "-" else f" in {printable(options.out or '')}"
+    kept = ", which only --out FILE keeps" if options.out is None else place
     lines = [
         (
-            f"No store was given, so the same command would send to everybody again. Every line up to {last} has its "
-            f"result{_place(options)}; nothing after it was begun."
+            f"No store was given, so the same command would send to every number again. Every line up to {last} has its "
+            f"result{kept}; nothing after it was begun."
         )
     ]
-    if statistics.fates[Fate.MAYBE_SENT]:
+    if maybe:
         lines.append(
-            f"{count(statistics.fates[Fate.MAYBE_SENT])} of them may have been sent (maybe_sent): another PIN "
-            "would void the first."
+            f"{count(maybe)} of them may have been sent (maybe_sent): another PIN would void the first."
         )
     if options.file == "-":
-        lines.append("With --store FILE, the same command goes on by itself.")
-    elif ending.can_be_cut:
-        name = free_name("rest.csv" if ending.headed_by else "rest.txt")
-        rest = attrs.evolve(options, file=name, store=free_name("rest.db"))
-        lines += ["To go on with the rest:", f"  {_tail(options.file, name, ending)}", f"  {rest.command()}"]
-        if options.on_duplicate == "skip":
-            lines.append(
-                f"A number of the rest that is in the lines up to {last}, too, would get a second SMS."
-            )
-        lines.append("With --store FILE, the same command goes on by itself.")
-    else:
+        return [*lines, _WITH_STORE]
+    if not summary.can_be_cut:
         lines.append(
             f"Line {last} is the last one with a result, where each line break counts, a carriage return alone, too: "
             "head and tail may count otherwise. Take what comes after it from the file by hand. "
             "With --store FILE from the start, the same command goes on by itself."
         )
-    return lines
-
-
-def _place(options: BatchOptions) -> str:
-    if options.out is None:
-        return ", which only --out FILE keeps"
-    return " in the output" if options.out == "-" else f" in {printable(options.out)}"
-
-
-def _tail(file: str, rest: str, ending: Ending) -> str:
-    """The shell's way to leave out the lines that have their results."""
-    name = quoted(argument(file))
-    after = f"tail -n +{ending.completed_to + 1} {name}"
-    if ending.headed_by:
-        after = f"{{ head -n {ending.headed_by} {name}; {after}; }}"
-    return f"{after} > {quoted(rest)}"
+        return lines
+    rest = free_name("rest.csv" if summary.headed_by else "rest.txt")
+    name = quoted(argument(options.file))
+    tail = f"tail -n +{last + 1} {name}"
+    if summary.headed_by:
+        tail = f"{{ head -n {summary.headed_by} {name}; {tail}; }}"
+    command = attrs.evolve(options, file=rest, store=free_name("rest.db")).command()
+    lines += ["To go on with the rest:", f"  {tail} > {quoted(rest)}", f"  {command}"]
+    if options.on_duplicate == "skip":
+        lines.append(f"A number of the rest that is in the lines up to {last}, too, would get a second SMS.")
+    return [*lines, _WITH_STORE]

@@ -8,11 +8,10 @@ from datetime import UTC, datetime
 import pytest
 
 from gateway360_async import ApiError, Disposition, FailureKind, Ok, Skipped, SkipReason, TransportFailure
-from gateway360_async.cli._notable import Notable
-from gateway360_async.cli._options import BatchOptions
-from gateway360_async.cli._page import write_page
-from gateway360_async.cli._stats import Statistics
-from gateway360_async.cli._summary import Ending
+from gateway360_async.cli._audit import Audit
+from gateway360_async.cli._batch_options import BatchOptions
+from gateway360_async.cli._report import write_page
+from gateway360_async.cli._summary import Summary
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -34,14 +33,13 @@ def results(number: int):
 
 @pytest.mark.parametrize("number", [0, 1, 2, 500])
 async def test_report_at_any_width_cuts_nothing(context, shots, tmp_path, number):
-    statistics, notable = Statistics(), Notable()
+    audit = Audit()
     for index, result in enumerate(results(number)):
-        statistics.add(result, index / 30)
-        notable.add(index + 2, f"346{index:08}", result)
+        audit.add(result, index / 30, index + 2, f"346{index:08}")
     options = BatchOptions("customers-of-a-rather-long-name-for-a-file.csv", out="results.jsonl", rate="30/s")
     with (tmp_path / "report.html").open("w") as file:
         began = datetime(2026, 11, 23, 13, 7, 22, tzinfo=UTC)
-        write_page(file, options, statistics, notable, Ending(0, max(number / 30, 0.1)), began)
+        write_page(file, options, audit, Summary(0, max(number / 30, 0.1)), began)
     page = await context.new_page()
     trouble: list[str] = []
     page.on("console", lambda message: trouble.append(message.text))

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from typer.testing import CliRunner
+
+from gateway360_async.cli._app import app
 
 
 @pytest.fixture(autouse=True)
@@ -19,3 +21,14 @@ def signals_as_before() -> Iterator[None]:
 @pytest.fixture
 def cli() -> CliRunner:
     return CliRunner()
+
+
+@pytest.fixture
+def run_batch(cli, tmp_path) -> Callable[..., object]:
+    """Write a file, and invoke a batch of it with the sender X."""
+
+    def invoke(text: str, *options: str) -> object:
+        (tmp_path / "in.csv").write_text(text, encoding="utf-8")
+        return cli.invoke(app, ["batch", str(tmp_path / "in.csv"), "--sender", "X", *options])
+
+    return invoke

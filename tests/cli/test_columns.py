@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway360_async.cli._columns import FIELDS, header_of, renamed_columns
+from gateway360_async.cli._csv import FIELDS, header_of, renamed_columns
 from gateway360_async.cli._problems import UsageProblem
 
 
@@ -84,7 +84,7 @@ def test_column_option_that_is_wrong_is_refused(option):
         renamed_columns([option])
 
 
-def test_column_option_for_a_field_twice_or_a_column_that_is_not_there_is_refused():
+def test_column_option_that_does_not_fit_the_header_is_refused():
     with pytest.raises(UsageProblem, match="once for each FIELD"):
         renamed_columns(["msisdn=a", "msisdn=b"])
     with pytest.raises(UsageProblem, match="--column msisdn=b: the first line names no column b"):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway360_async.cli._csv import CsvRows, MalformedCell, cells_of
+from gateway360_async.cli._csv import MalformedCell, cells_of, csv_rows
 from gateway360_async.cli._problems import FileProblem
 
 
@@ -17,7 +17,7 @@ def read(*lines: str, columns: str = "msisdn,sms_text,sender", delimiter: str = 
     names = columns.split(",")
     text = names.index("sms_text") if "sms_text" in names else None
     numbered = enumerate(io.StringIO("\n".join(lines), newline=""), 2)
-    return list(CsvRows("FILE", numbered, delimiter, names, text))
+    return list(csv_rows("FILE", numbered, delimiter, names, text))
 
 
 def refused(*lines: str, **how: str) -> str:
@@ -89,7 +89,7 @@ def test_csv_as_the_standard_library_writes_it_is_read_as_it_was(rows, delimiter
 
 
 @given(st.text(st.sampled_from(["a", '"', ",", "\\", "="]), max_size=12))
-def test_what_is_read_at_all_is_read_as_the_standard_library_does(line):
+def test_line_that_is_read_is_read_as_by_the_csv_module(line):
     try:
         cells = cells_of(line, ",")
     except MalformedCell:

@@ -82,7 +82,7 @@ def test_every_example_does_what_it_says(example, cli, sandbox, tmp_path, monkey
         assert len(sandbox.messages) == (0 if "--dry-run" in example else 3)
 
 
-def test_the_example_for_many_machines_shares_the_work_in_real_shells(sandbox, make_redis, tmp_path):
+def test_example_for_many_machines_shares_the_work(sandbox, make_redis, tmp_path):
     (tmp_path / "customers.csv").write_text("msisdn\n" + numbers(3))
     (example,) = (line for _, line in EXAMPLES["batch"] if REDIS in line)
     with make_redis(durable=True) as redis:
@@ -96,7 +96,7 @@ def test_the_example_for_many_machines_shares_the_work_in_real_shells(sandbox, m
     assert len(sandbox.messages) == 3
 
 
-def test_the_stores_examples_are_understood(monkeypatch):
+def test_stores_examples_are_understood(monkeypatch):
     taken = []
     for name in ("init", "check", "new_epoch"):
         monkeypatch.setattr(f"gateway360_async.cli._store.{name}", lambda url, **more: taken.append(url))
@@ -107,22 +107,20 @@ def test_the_stores_examples_are_understood(monkeypatch):
     assert len(taken) == len(EXAMPLES["store"])
 
 
-def test_the_sandboxs_examples_are_understood(monkeypatch):
+def test_sandboxs_examples_are_understood(monkeypatch):
     taken = []
-    monkeypatch.setattr(
-        "gateway360_async.cli._sandbox.sandbox", lambda *args, **more: taken.append((args, more))
-    )
-    monkeypatch.setattr("gateway360_async.cli._app.run", lambda _, json: None)
+    monkeypatch.setattr("gateway360_async.cli._sandbox.sandbox", taken.append)
+    monkeypatch.setattr("gateway360_async.cli._options.run", lambda _, json: None)
     for _, example in EXAMPLES["sandbox"]:
         app(shlex.split(example)[1:], standalone_mode=False)
-    assert [more["json"] for _, more in taken] == [False, True]
+    assert [(options.open_page, options.json) for options in taken] == [(True, False), (False, True)]
 
 
 # --- Completion ------------------------------------------------------------------------------------------
 
 
 def completed(cli: CliRunner, shell: str, line: str) -> list[str]:
-    """What a shell is told about a line, by the protocol of the completion script."""
+    """The answer to a shell about a line, by the protocol of the completion script."""
     if shell == "bash":
         words = line.split(" ")
         environment = {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
@@ -149,7 +147,7 @@ def test_commands_options_and_values_are_completed(shell, cli):
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_completion_script_is_shown_and_installed(shell, tmp_path):
+def test_completion_script_is_shown_and_installed(shell, tmp_path):
     """Below a shell of that name, which is how it knows which one to make it for."""
     if shutil.which(shell) is None:
         pytest.skip(f"no {shell}: install Debian's package `{shell}`")

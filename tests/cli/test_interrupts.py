@@ -14,14 +14,11 @@ import time
 from collections.abc import Awaitable, Callable
 
 import pytest
-from rich.console import Console
 from support.cli_helpers import invoke_here, lines_of, numbers
 from support.loopback import Received, Server
 
-from gateway360_async.cli._batch import _Run, _Told, batch
-from gateway360_async.cli._interrupts import Interrupts
-from gateway360_async.cli._options import BatchOptions
-from gateway360_async.cli._results import Results
+from gateway360_async.cli._batch import Interrupts, batch
+from gateway360_async.cli._batch_options import BatchOptions
 
 COMMAND = [sys.executable, "-m", "gateway360_async.cli"]
 
@@ -53,7 +50,7 @@ async def started(arguments: list[str], url: str) -> asyncio.subprocess.Process:
 # --- Real processes ----------------------------------------------------------------------------------------
 
 
-async def test_ctrl_c_waits_for_the_answers_and_the_command_that_it_names_goes_on(tmp_path):
+async def test_ctrl_c_waits_for_answers_and_names_the_next_command(tmp_path):
     gateway = Held()
     file, out, store = tmp_path / "numbers.txt", tmp_path / "out.jsonl", tmp_path / "batch.db"
     page = tmp_path / "report.html"
@@ -87,7 +84,7 @@ async def test_ctrl_c_waits_for_the_answers_and_the_command_that_it_names_goes_o
     assert (tmp_path / "report-2.html").stat().st_size
 
 
-async def test_a_second_ctrl_c_gives_up_on_the_answers_and_each_may_have_been_sent(tmp_path):
+async def test_second_ctrl_c_gives_up_on_the_answers(tmp_path):
     file, out = tmp_path / "customers.csv", tmp_path / "out.jsonl"
     file.write_text("\nmsisdn,sms_text\n" + "".join(f'346{n:08},"a\n{{PIN}}"\n' for n in range(20)))
     arguments = ["batch", str(file), "--sender", "X", "--out", str(out), "--concurrency", "4"]
@@ -124,7 +121,7 @@ async def test_a_second_ctrl_c_gives_up_on_the_answers_and_each_may_have_been_se
     ],
     ids=["a header, CR only", "CR only", "a CR in a cell"],
 )
-async def test_where_tail_would_count_otherwise_no_command_is_given(data, tmp_path, monkeypatch, capsys):
+async def test_advice_for_bare_carriage_returns_names_no_command(data, tmp_path, monkeypatch, capsys):
     """It would leave people out, or send them a second SMS."""
     file = tmp_path / "in.csv"
     file.write_bytes(data)
@@ -143,7 +140,7 @@ async def test_where_tail_would_count_otherwise_no_command_is_given(data, tmp_pa
     assert "by hand. With --store FILE from the start" in captured.err
 
 
-async def test_with_json_an_interrupted_batch_ends_with_one_object_and_nothing_else(tmp_path):
+async def test_interrupted_batch_with_json_ends_with_one_object(tmp_path):
     file = tmp_path / "numbers.txt"
     file.write_text(numbers(20))
     arguments = ["batch", str(file), "--sender", "X", "--concurrency", "4", "--json", "--store"]
@@ -236,7 +233,7 @@ async def a_sigterm(server: Server, held: Held, stderr: io.StringIO) -> None:
     ids=["Ctrl-C", "Ctrl-C twice", "SIGTERM"],
 )
 @pytest.mark.parametrize("options", [[], ["--rate", "1000/s"]], ids=["unpaced", "paced"])
-def test_what_is_in_flight_has_its_result_written_down(
+def test_interrupted_call_has_its_result_written_down(
     steps, code, says, dispositions, options, tmp_path, monkeypatch
 ):
     file, out = tmp_path / "numbers", tmp_path / "out.jsonl"
@@ -265,7 +262,7 @@ def stdin_pipe(monkeypatch):
             no_reader_is_left()
 
 
-def test_a_batch_that_reads_a_pipe_stops_while_it_waits_for_a_line(stdin_pipe, monkeypatch):
+def test_batch_of_a_pipe_stops_while_it_waits_for_a_line(stdin_pipe, monkeypatch):
     async def steps(server: Server, held: Held, stderr: io.StringIO) -> None:
         await server.wait(lambda: server.posts == 1)
         os.kill(os.getpid(), signal.SIGINT)
@@ -280,7 +277,7 @@ def test_a_batch_that_reads_a_pipe_stops_while_it_waits_for_a_line(stdin_pipe, m
     assert "rest" not in stderr
 
 
-def test_nothing_begun_is_nothing_to_go_on_with(stdin_pipe, monkeypatch):
+def test_batch_interrupted_before_its_first_row_says_so(stdin_pipe, monkeypatch):
     """Interrupted while it waits for the first line."""
 
     async def steps(server: Server, held: Held, stderr: io.StringIO) -> None:
@@ -298,7 +295,7 @@ def test_nothing_begun_is_nothing_to_go_on_with(stdin_pipe, monkeypatch):
     assert "Nothing was begun" in stderr
 
 
-async def test_a_cancellation_that_is_no_signal_ends_it_all_the_same(tmp_path, monkeypatch, capsys):
+async def test_cancellation_that_is_no_signal_ends_it_all_the_same(tmp_path, monkeypatch, capsys):
     """As Ctrl-C is, where the event loop handles no signals."""
     file = tmp_path / "numbers"
     file.write_text(numbers(5))
@@ -315,9 +312,9 @@ async def test_a_cancellation_that_is_no_signal_ends_it_all_the_same(tmp_path, m
     assert "gateway360: interrupted" in captured.err
 
 
-async def test_when_the_batch_has_ended_a_signal_does_nothing_more():
+async def test_signal_after_the_batch_does_nothing_more():
     told: list[str] = []
-    with Interrupts(lambda: told.append("stopped"), lambda: told.append("stopping")) as interrupts:
+    with Interrupts(lambda: told.append("stopped"), say=True) as interrupts:
         pass
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(os.getpid(), number)
@@ -328,11 +325,11 @@ async def test_when_the_batch_has_ended_a_signal_does_nothing_more():
     assert (interrupts.code, told) == (None, [])
 
 
-def test_a_signal_after_the_end_is_not_deadly_even_when_the_loop_is_closed():
+def test_signal_after_the_loop_is_closed_is_ignored():
     """It took the exit code away: the loop undoes its handlers."""
 
     async def run() -> None:
-        with Interrupts(lambda: None, lambda: None):
+        with Interrupts(lambda: None, say=True):
             pass
 
     asyncio.run(run())
@@ -341,7 +338,7 @@ def test_a_signal_after_the_end_is_not_deadly_even_when_the_loop_is_closed():
         os.kill(os.getpid(), number)
 
 
-async def test_what_a_killed_run_left_open_does_not_wait_for_the_rate(tmp_path, monkeypatch, capsys):
+async def test_row_left_by_a_killed_run_waits_for_no_rate(tmp_path, monkeypatch, capsys):
     """At one an hour."""
     file, store = tmp_path / "numbers.txt", tmp_path / "batch.db"
     file.write_text(numbers(4))
@@ -358,9 +355,7 @@ async def test_what_a_killed_run_left_open_does_not_wait_for_the_rate(tmp_path, 
     assert [line["kind"] for line in lines_of(capsys.readouterr().out)] == ["interrupted"] * 4
 
 
-async def test_a_dry_run_knows_what_another_run_is_at_and_what_one_that_is_gone_had(
-    tmp_path, monkeypatch, capsys
-):
+async def test_dry_run_tells_running_from_killed_runs_apart(tmp_path, monkeypatch, capsys):
     file, store = tmp_path / "numbers.txt", tmp_path / "batch.db"
     file.write_text(numbers(4))
     async with Server(Held()) as server:
@@ -379,7 +374,7 @@ async def test_a_dry_run_knows_what_another_run_is_at_and_what_one_that_is_gone_
         assert server.posts == 4
 
 
-async def test_a_second_ctrl_c_leaves_rows_in_doubt_and_the_command_that_it_names_goes_on(tmp_path):
+async def test_second_ctrl_c_with_store_leaves_rows_in_doubt(tmp_path):
     gateway = Held()
     file, out, store = tmp_path / "numbers.txt", tmp_path / "out.jsonl", tmp_path / "batch.db"
     file.write_text(numbers(50))
@@ -415,7 +410,7 @@ async def test_a_second_ctrl_c_leaves_rows_in_doubt_and_the_command_that_it_name
     assert {line["result"] for line in lines_of((tmp_path / "out-2.jsonl").read_text())} == {"Ok"}
 
 
-async def test_a_store_that_is_started_anew_costs_no_row_and_no_sms(restarting, tmp_path):
+async def test_store_that_is_started_anew_costs_no_row_and_no_sms(restarting, tmp_path):
     gateway = Held()
     file = tmp_path / "numbers.txt"
     file.write_text(numbers(50))
@@ -454,10 +449,9 @@ async def test_at_a_slow_rate_ctrl_c_ends_the_batch_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("json", [False, True])
-def test_that_it_stops_is_said_to_people(json, capsys):
-    options = BatchOptions("numbers", json=json)
-    run = _Run(options, Results(io.StringIO(), "out"), Console(), _Told(options))
-    run._say_stopping()
+async def test_first_ctrl_c_is_told_to_people(json, capsys):
+    with Interrupts(lambda: None, say=not json) as interrupts:
+        interrupts._interrupt()
     assert ("stopping" in capsys.readouterr().err) is not json
 
 
@@ -466,7 +460,7 @@ def test_that_it_stops_is_said_to_people(json, capsys):
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
     ids=["Ctrl-C", "SIGTERM"],
 )
-def test_a_dry_run_that_waits_for_a_line_just_ends(number, code, says, stdin_pipe):
+def test_dry_run_that_waits_for_a_line_just_ends(number, code, says, stdin_pipe):
     os.write(stdin_pipe, b"34600000001\n")
 
     def stop() -> None:

@@ -17,8 +17,7 @@ import pytest
 from rich.console import Console
 from support.cli_helpers import numbers
 
-from gateway360_async.cli._console import console_on
-from gateway360_async.cli._progress import Live
+from gateway360_async.cli._progress import Live, console_on
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*(?:3[0-7]|9[0-7]|38;5;\d+)[0-9;]*m")
 
@@ -35,12 +34,12 @@ def terminal(out: io.StringIO) -> Console:
 
 
 def lines(text: str) -> list[str]:
-    """What was drawn, in its order, without the commands to the terminal."""
+    """The lines that were drawn, in their order, without the commands to the terminal."""
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-ln-z]|\r", "\n", re.sub(r"\x1b\[[0-9;]*m", "", text))
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def test_a_terminal_shows_how_far_it_is_how_fast_and_how_long_it_takes_on():
+def test_live_shows_progress_rate_and_time_left():
     out, clock = io.StringIO(), Clock()
     counts = Counter({"sent": 0, "maybe sent": 0})
     with Live(terminal(out), "sending", 4000, lambda: counts, clock=clock) as live:
@@ -48,13 +47,13 @@ def test_a_terminal_shows_how_far_it_is_how_fast_and_how_long_it_takes_on():
             clock.now += 1
             counts["sent"] += 100
             live.tick()
-        live._progress.refresh()
+        live.refresh()
         drawn = lines(out.getvalue())
         assert any("1,000/4,000 100/s 0:00:10 ETA 0:00:30" in line for line in drawn)
         assert "1,000 sent · 0 maybe sent" in drawn
         counts["maybe sent"] += 3
         live.tick()  # too early for another look
-        assert live._progress.tasks[0].completed == 1000
+        assert live.tasks[0].completed == 1000
     # When it is left it shows what is, not what it last looked at.
     assert lines(out.getvalue())[-1] == "1,000 sent · 3 maybe sent"
 
@@ -66,25 +65,16 @@ def test_two_rows_in_no_time_have_no_rate():
         for _ in range(2):
             clock.now += 0.0004
             counts["sent"] += 1
-            live._show()
+            live._look()
         live.end()
     assert "/s" not in out.getvalue()
 
 
-def test_what_stands_beside_is_shown_and_not_counted():
-    out = io.StringIO()
-    counts, beside = Counter({"sent": 3}), Counter({"in the queue": 7})
-    with Live(terminal(out), "sending", 10, lambda: counts, beside=lambda: beside) as live:
-        live.tick()
-        assert live._progress.tasks[0].completed == 3
-    assert lines(out.getvalue())[-1] == "3 sent · 7 in the queue"
-
-
-def test_when_all_is_done_the_total_is_what_there_was():
+def test_live_without_total_ends_with_what_there_was():
     out = io.StringIO()
     counts = Counter({"sent": 12})
     with Live(terminal(out), "sending", None, lambda: counts) as live:
-        live._progress.refresh()
+        live.refresh()
         assert "12/" not in out.getvalue()
         live.end()
     assert any("12/12" in line for line in lines(out.getvalue()))
@@ -93,7 +83,7 @@ def test_when_all_is_done_the_total_is_what_there_was():
 @pytest.mark.parametrize(
     ("force", "shown"), [(False, True), (True, False)], ids=["no terminal", "not asked for"]
 )
-def test_elsewhere_nothing_is_shown(force, shown):
+def test_live_without_terminal_shows_nothing(force, shown):
     out = io.StringIO()
     console = Console(file=out, force_terminal=force)
     with Live(console, "sending", 10, Counter, shown=shown) as live:
@@ -102,13 +92,13 @@ def test_elsewhere_nothing_is_shown(force, shown):
     assert out.getvalue() == ""
 
 
-def test_where_no_terminal_is_nothing_is_cut_to_the_width_of_one(monkeypatch, capsys):
+def test_console_without_terminal_cuts_nothing(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "20")
     console_on(stderr=True).print("x" * 150)
     assert capsys.readouterr().err == "x" * 150 + "\n"
 
 
-def test_a_terminals_own_width_counts(monkeypatch):
+def test_terminals_own_width_counts(monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "77")
     assert console_on(stderr=True).width == 77
@@ -141,7 +131,7 @@ def on_a_terminal(arguments: list[str], code: int = 0, *, out: bool = False, **e
     return drawn.decode()
 
 
-def test_a_batch_on_a_terminal_is_drawn_in_colours_and_without_them_if_asked(sandbox, tmp_path):
+def test_batch_on_a_terminal_is_drawn_in_colours(sandbox, tmp_path):
     file = tmp_path / "numbers.csv"
     file.write_text("msisdn\n" + numbers(30))
     arguments = ["batch", str(file), "--sender", "X", "--on-duplicate", "send"]
@@ -156,7 +146,7 @@ def test_a_batch_on_a_terminal_is_drawn_in_colours_and_without_them_if_asked(san
     assert len(sandbox.messages) == 60
 
 
-def test_a_batch_whose_results_go_nowhere_shows_how_far_it_is_and_no_row(sandbox, tmp_path):
+def test_batch_without_results_shows_progress_and_no_row(sandbox, tmp_path):
     file = tmp_path / "numbers.csv"
     file.write_text("msisdn\n" + numbers(30) + "12\n")
     drawn = on_a_terminal(["batch", str(file), "--sender", "X"], 1, out=True)
@@ -174,7 +164,7 @@ def test_a_batch_whose_results_go_nowhere_shows_how_far_it_is_and_no_row(sandbox
     assert "--out FILE" not in drawn
 
 
-def test_a_dry_run_on_a_terminal_shows_how_far_it_is(tmp_path):
+def test_dry_run_on_a_terminal_shows_how_far_it_is(tmp_path):
     file = tmp_path / "numbers"
     file.write_text(numbers(30))
     drawn = on_a_terminal(["batch", str(file), "--sender", "X", "--dry-run"])

@@ -11,7 +11,7 @@ import pytest
 from gateway360_async import InvalidRequest
 from gateway360_async._models import request_from
 from gateway360_async.cli._problems import FileProblem, UsageProblem
-from gateway360_async.cli._rows import Row, Rows, from_thread
+from gateway360_async.cli._rows import Row, Rows, ThreadReader
 
 
 def rows_of(text: str) -> Rows:
@@ -40,7 +40,7 @@ def test_one_number_a_line(text, expected):
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"], ids=["comma", "semicolon", "tab"])
-def test_a_csv_with_the_apis_names(delimiter):
+def test_csv_with_the_apis_names(delimiter):
     header = ["MSISDN", " sender ", "hlr_lookup", "sms_text", "pin_params.type", "pin_params.length"]
     cells = ["34600000001", "GOOD PIZZA", "0", "Code: {PIN} ", "alpha", "8"]
     text = f"{delimiter.join(header)}\r\n{delimiter.join(cells)}\r\n"
@@ -58,7 +58,7 @@ def test_a_csv_with_the_apis_names(delimiter):
     ]
 
 
-def test_empty_cells_are_fields_that_are_not_given_and_blank_rows_are_no_rows():
+def test_empty_cells_and_blank_rows_are_left_out():
     text = "msisdn,sender,pin_params.length\n34600000001,,\n\n,,\n34600000002,X, \n"
     assert listed(text) == [(2, {"msisdn": "34600000001"}), (5, {"msisdn": "34600000002", "sender": "X"})]
 
@@ -72,6 +72,8 @@ def test_empty_cells_are_fields_that_are_not_given_and_blank_rows_are_no_rows():
         ("hlr_lookup", "Yes", True),
         ("hlr_lookup", "no", False),
         ("hlr_lookup", "1.0", True),
+        ("hlr_lookup", "0.00", False),
+        ("pin_params.max_tries", "0.0", 0),
         ("hlr_lookup", "VERDADERO", True),
         ("hlr_lookup", "Sí", True),
         ("hlr_lookup", "si\u0301", True),
@@ -90,7 +92,7 @@ def test_empty_cells_are_fields_that_are_not_given_and_blank_rows_are_no_rows():
         ("pin_params.max_tries", "²", "²"),
     ],
 )
-def test_numbers_and_booleans_are_read_and_anything_else_is_left_to_the_requests_check(column, cell, value):
+def test_cell_is_read_or_left_to_the_requests_check(column, cell, value):
     ((_, fields),) = listed(f"msisdn,{column}\n34600000001,{cell}\n")
     group, _, field = column.partition(".")
     assert (fields[group][field] if field else fields[group]) == value
@@ -196,24 +198,50 @@ async def test_rows_from_a_thread_come_in_order_and_not_far_ahead():
             read.append(line)
             yield Row(line, {})
 
-    rows = from_thread(source())
+    rows = aiter(ThreadReader(source()))
     assert (await anext(rows)).line == 0
     assert len(read) <= 64 + 2
     assert [row.line async for row in rows] == list(range(1, 1000))
 
 
-async def test_an_error_of_the_file_is_raised_where_the_rows_are_awaited():
+async def test_thread_reader_raises_the_error_of_its_source():
     def source():
         yield Row(1, {})
         raise FileProblem("broken")
 
-    rows = from_thread(source())
+    rows = aiter(ThreadReader(source()))
     assert (await anext(rows)).line == 1
     with pytest.raises(FileProblem, match="broken"):
         await anext(rows)
 
 
-def test_a_reader_that_still_waits_when_the_loop_is_gone_ends_quietly():
+async def test_wait_for_a_row_that_does_not_come_ends_when_stopped():
+    never = threading.Event()
+
+    def source():
+        yield Row(1, {})
+        never.wait(5)
+        yield Row(2, {})
+
+    reader = ThreadReader(source())
+    rows = aiter(reader)
+    assert (await anext(rows)).line == 1
+    waiting = asyncio.ensure_future(anext(rows, None))
+    await asyncio.sleep(0)
+    reader.stop()
+    assert await waiting is None
+    never.set()
+
+
+async def test_row_that_comes_as_the_reader_stops_is_left():
+    reader = ThreadReader(iter([]))
+    waiting = asyncio.ensure_future(anext(aiter(reader), None))
+    reader._queue.put_nowait(Row(1, {}))
+    reader.stop()
+    assert await waiting is None
+
+
+def test_thread_reader_without_a_loop_ends_quietly():
     release = threading.Event()
 
     def source():
@@ -221,7 +249,7 @@ def test_a_reader_that_still_waits_when_the_loop_is_gone_ends_quietly():
         release.wait(5)
 
     async def first() -> Row:
-        return await anext(from_thread(source()))
+        return await anext(aiter(ThreadReader(source())))
 
     assert asyncio.run(first()).line == 1
     release.set()

@@ -39,7 +39,7 @@ def batch(file, store, *more) -> list[str]:
 # --- Going on ----------------------------------------------------------------------------------------------
 
 
-def test_the_same_command_with_the_same_store_goes_on(cli, sandbox, file, store):
+def test_same_command_with_the_same_store_goes_on(cli, sandbox, file, store):
     assert cli.invoke(app, batch(file, store)).exit_code == 0
     file.write_text(numbers(8))
     again = cli.invoke(app, batch(file, store))
@@ -60,7 +60,7 @@ def test_rows_that_are_completed_do_not_wait_for_the_rate(cli, sandbox, file, st
     assert len(sandbox.messages) == 3
 
 
-def test_the_name_is_the_files_wherever_it_lies_or_what_is_given(cli, sandbox, file, store, tmp_path):
+def test_name_is_the_files_wherever_it_lies_or_what_is_given(cli, sandbox, file, store, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     assert cli.invoke(app, batch(file, store)).exit_code == 0
@@ -74,7 +74,7 @@ def test_the_name_is_the_files_wherever_it_lies_or_what_is_given(cli, sandbox, f
     assert len(sandbox.messages) == 10
 
 
-def test_the_environment_names_the_store_and_an_empty_one_is_none(cli, sandbox, file, store, monkeypatch):
+def test_store_from_the_environment_is_used_unless_empty(cli, sandbox, file, store, monkeypatch):
     monkeypatch.setenv("GATEWAY360_STORE", str(store))
     command = ["batch", str(file), "--sender", "X"]
     for _ in range(2):
@@ -85,7 +85,7 @@ def test_the_environment_names_the_store_and_an_empty_one_is_none(cli, sandbox, 
     assert len(sandbox.messages) == 10  # nothing is on record here
 
 
-def test_a_halt_says_how_to_go_on(cli, sandbox, file, store):
+def test_halt_says_how_to_go_on(cli, sandbox, file, store):
     sandbox.balance = 0
     result = cli.invoke(app, batch(file, store))
     assert result.exit_code == 3
@@ -96,7 +96,7 @@ def test_a_halt_says_how_to_go_on(cli, sandbox, file, store):
     assert len(sandbox.messages) == 5
 
 
-def test_what_may_have_been_sent_is_left_alone_or_sent_again_as_asked(cli, sandbox, file, store):
+def test_row_in_doubt_is_left_alone_or_sent_again_as_asked(cli, sandbox, file, store):
     sandbox.faults.lose_answers = True
     assert {line["disposition"] for line in lines_of(cli.invoke(app, batch(file, store)).stdout)} == {
         "maybe_sent"
@@ -115,7 +115,7 @@ def test_what_may_have_been_sent_is_left_alone_or_sent_again_as_asked(cli, sandb
 # --- What is said ------------------------------------------------------------------------------------------
 
 
-def test_a_contradiction_is_one_line_once_and_with_json_in_the_object(cli, sandbox, file, store, monkeypatch):
+def test_warning_is_a_line_once_or_in_the_object(cli, sandbox, file, store, monkeypatch):
     assert cli.invoke(app, batch(file, store)).exit_code == 0
     said = (
         "gateway360: the client before this one had rate=None, and this one has 1000.0: each keeps to its own"
@@ -143,9 +143,7 @@ def test_warnings_of_the_store_are_a_line_each(cli, sandbox, file, store, monkey
     assert (result.exit_code, result.stderr.count("gateway360: it may forget"), result.stdout) == (1, 2, "")
 
 
-def test_a_store_that_fails_on_the_way_ends_the_batch_with_what_is_known(
-    cli, sandbox, file, store, monkeypatch
-):
+def test_store_that_fails_on_the_way_ends_the_batch(cli, sandbox, file, store, monkeypatch):
     claim = SqliteStore.claim
 
     async def refuse(self, claims):
@@ -162,7 +160,7 @@ def test_a_store_that_fails_on_the_way_ends_the_batch_with_what_is_known(
     assert len(sent) == len(sandbox.messages) < 200
 
 
-def test_a_batch_whose_rows_are_forgotten_is_refused(cli, sandbox, file, store, monkeypatch):
+def test_batch_whose_rows_are_forgotten_is_refused(cli, sandbox, file, store, monkeypatch):
     assert cli.invoke(app, batch(file, store)).exit_code == 0
     now = SqliteStore.now
 
@@ -198,7 +196,9 @@ def test_a_batch_whose_rows_are_forgotten_is_refused(cli, sandbox, file, store, 
     ids=["name", "empty name", "resend", "empty", "url", "no name", "long name", "gone", "gone, too"],
 )
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["", "dry"])
-def test_what_is_wrong_is_refused(sandbox, file, options, says, dry, monkeypatch, tmp_path, capsys):
+def test_store_options_that_are_wrong_are_refused(
+    sandbox, file, options, says, dry, monkeypatch, tmp_path, capsys
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["gateway360", "batch", str(file), "--sender", "X", *options, *dry])
     with pytest.raises(SystemExit) as caught:
@@ -217,7 +217,7 @@ def test_stdin_has_no_name(cli, sandbox, store):
     assert "--name: stdin has no name" in one_line(result.stderr)
 
 
-def test_a_driver_that_is_not_installed_is_named(file):
+def test_driver_that_is_not_installed_is_named(file):
     program = "import sys; sys.modules['redis'] = None; from gateway360_async.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", program, *batch(file, "redis://localhost:1")],
@@ -228,7 +228,7 @@ def test_a_driver_that_is_not_installed_is_named(file):
     assert "install gateway360-async[" in done.stderr
 
 
-def test_a_server_that_is_away_is_one_line_and_no_file(cli, sandbox, file, tmp_path):
+def test_server_that_is_away_is_one_line_and_no_file(cli, sandbox, file, tmp_path):
     out = tmp_path / "out.jsonl"
     result = cli.invoke(app, batch(file, "redis://:secret@127.0.0.1:1/0", "--out", str(out)))
     assert result.exit_code == 2
@@ -237,7 +237,7 @@ def test_a_server_that_is_away_is_one_line_and_no_file(cli, sandbox, file, tmp_p
     assert not out.exists()
 
 
-def test_a_file_that_is_no_store_is_one_line(cli, sandbox, file, tmp_path):
+def test_file_that_is_no_store_is_one_line(cli, sandbox, file, tmp_path):
     for store in (tmp_path, file):
         result = cli.invoke(app, batch(file, store))
         assert result.exit_code == 2
@@ -249,7 +249,7 @@ def test_a_file_that_is_no_store_is_one_line(cli, sandbox, file, tmp_path):
 # --- Looking without sending -------------------------------------------------------------------------------
 
 
-def test_a_dry_run_makes_no_store(cli, file, store):
+def test_dry_run_makes_no_store(cli, file, store):
     result = cli.invoke(app, batch(file, store, "--dry-run", "--json"))
     assert result.exit_code == 0
     assert json.loads(result.stderr)["store"] == {
@@ -261,9 +261,7 @@ def test_a_dry_run_makes_no_store(cli, file, store):
     assert not store.exists()
 
 
-def test_a_dry_run_says_what_the_store_knows_and_needs_no_key(
-    cli, sandbox, file, store, tmp_path, monkeypatch
-):
+def test_dry_run_says_what_the_store_knows_and_needs_no_key(cli, sandbox, file, store, tmp_path, monkeypatch):
     file.write_text(numbers(3) + f"{HLR_FAIL_PREFIX}000001\n")
     assert cli.invoke(app, batch(file, store)).exit_code == 1
     sandbox.faults.lose_answers = True
@@ -290,7 +288,7 @@ def test_a_dry_run_says_what_the_store_knows_and_needs_no_key(
 # --- gateway360 store --------------------------------------------------------------------------------------
 
 
-def test_a_store_in_a_file_needs_no_init_and_is_checked(cli, sandbox, file, store):
+def test_store_in_a_file_needs_no_init_and_is_checked(cli, sandbox, file, store):
     assert "Nothing is needed" in cli.invoke(app, ["store", "init", str(store)]).stdout
     missing = cli.invoke(app, ["store", "check", str(store)])
     assert (missing.exit_code, one_line(missing.stderr)) == (2, f"gateway360: {store}: there is no such file")
@@ -301,7 +299,7 @@ def test_a_store_in_a_file_needs_no_init_and_is_checked(cli, sandbox, file, stor
     assert result.stdout == "Nothing is wrong with how the store is set up.\n"
 
 
-def test_a_new_epoch_is_asked_for_and_forgets_nothing(cli, sandbox, file, store, monkeypatch):
+def test_new_epoch_is_asked_for_and_forgets_nothing(cli, sandbox, file, store, monkeypatch):
     monkeypatch.setenv("GATEWAY360_STORE", str(store))
     assert cli.invoke(app, ["batch", str(file), "--sender", "X"]).exit_code == 0
     refused = cli.invoke(app, ["store", "new-epoch"], input="n\n")
@@ -315,7 +313,7 @@ def test_a_new_epoch_is_asked_for_and_forgets_nothing(cli, sandbox, file, store,
     assert len(sandbox.messages) == 5
 
 
-def test_the_tables_of_a_store_in_postgresql_are_made_or_shown(cli, sandbox, file):
+def test_tables_of_a_store_in_postgresql_are_made_or_shown(cli, sandbox, file):
     if not is_installed():
         pytest.skip(ABSENT)
     with PostgresProcess() as server:

@@ -29,7 +29,7 @@ from gateway360_async.cli._words import a_second, count, duration, share
         (7_200_000, "2,000 h 0 min"),
     ],
 )
-def test_a_duration_is_in_the_unit_that_fits_it(seconds, text):
+def test_duration_is_in_the_unit_that_fits_it(seconds, text):
     assert duration(seconds) == text
 
 
@@ -44,20 +44,20 @@ def test_a_duration_is_in_the_unit_that_fits_it(seconds, text):
         (0, 0, "-"),
     ],
 )
-def test_what_is_there_is_never_a_share_of_0_and_what_is_not_all_never_100(part, whole, text):
+def test_share_is_0_only_of_nothing_and_100_only_of_all(part, whole, text):
     assert share(part, whole) == text
 
 
 @pytest.mark.parametrize(
     ("rate", "text"), [(0.346, "0.35"), (0.999, "1.0"), (8.14, "8.1"), (9.96, "10"), (1234.4, "1,234")]
 )
-def test_a_rate_has_no_digits_that_say_nothing(rate, text):
+def test_rate_has_no_digits_that_say_nothing(rate, text):
     assert a_second(rate) == text
 
 
-def test_a_count_has_its_thousands_apart():
+def test_count_has_its_thousands_apart():
     assert count(1234567) == "1,234,567"
 
 
-def test_what_a_terminal_would_obey_is_escaped():
+def test_printable_escapes_what_a_terminal_obeys():
     assert printable("\x1b[2J café \ud800\n") == "\\x1b[2J café \\ud800\\n"

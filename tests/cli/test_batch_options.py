@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import io
 import json
 import os
 import shlex
@@ -11,12 +13,14 @@ import pytest
 from support.cli_helpers import lines_of, numbers, one_line
 
 from gateway360_async.cli._app import app
-from gateway360_async.cli._files import create, open_input, rows_of
-from gateway360_async.cli._options import BatchOptions, free_name
+from gateway360_async.cli._batch_options import BatchOptions, free_name
+from gateway360_async.cli._problems import UsageProblem
+from gateway360_async.cli._results import create
+from gateway360_async.cli._rows import open_input
 from gateway360_async.sandbox import HLR_FAIL_PREFIX
 
 
-def test_a_name_that_holds_something_gets_a_number(tmp_path):
+def test_name_that_holds_something_gets_a_number(tmp_path):
     name = tmp_path / "out.v1.jsonl"
     assert free_name(str(name)) == str(name)
     name.touch()
@@ -36,12 +40,16 @@ def test_a_name_that_holds_something_gets_a_number(tmp_path):
     [
         (BatchOptions("numbers.txt"), "gateway360 batch numbers.txt"),
         (BatchOptions("-", json=True), "gateway360 batch - --json"),
+        (
+            BatchOptions("numbers.txt", region="ES", line_types="any"),
+            "gateway360 batch numbers.txt --region ES --line-types any",
+        ),
         (BatchOptions("-n.csv", sender="-X"), "gateway360 batch ./-n.csv --sender=-X"),
         (
             BatchOptions(
                 "my file.csv",
                 out="out.jsonl",
-                columns=["msisdn=tel", "sms_text=my text"],
+                column=["msisdn=tel", "sms_text=my text"],
                 sender="GOOD PIZZA",
                 base_url="http://127.0.0.1:1",
                 path_prefix="/api/3.0",
@@ -54,32 +62,59 @@ def test_a_name_that_holds_something_gets_a_number(tmp_path):
                 report="r.html",
             ),
             (
-                "gateway360 batch 'my file.csv' --out out.jsonl --sender 'GOOD PIZZA' --rate 30/s --concurrency 7 "
-                "--on-duplicate send --name welcome --report r.html --base-url http://127.0.0.1:1 "
-                "--path-prefix /api/3.0 --column msisdn=tel --column 'sms_text=my text' --resend-maybe-sent "
+                "gateway360 batch 'my file.csv' --out out.jsonl --sender 'GOOD PIZZA' --column msisdn=tel "
+                "--column 'sms_text=my text' --rate 30/s --concurrency 7 --name welcome --resend-maybe-sent "
+                "--on-duplicate send --report r.html --base-url http://127.0.0.1:1 --path-prefix /api/3.0 "
                 "--store a.db"
             ),
         ),
     ],
-    ids=["bare", "stdin", "dashes", "all"],
+    ids=["bare", "stdin", "numbers", "dashes", "all"],
 )
-def test_the_command_that_goes_on_says_all_that_was_said(options, command, tmp_path, monkeypatch):
+def test_command_that_goes_on_says_all_that_was_said(options, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert options.command() == command
     # And it is understood as it was meant.
     taken = []
-    monkeypatch.setattr("gateway360_async.cli._app.batch", taken.append)
-    monkeypatch.setattr("gateway360_async.cli._app.run", lambda _, json: None)
+
+    def take(coroutine, *, json):
+        taken.append(inspect.getcoroutinelocals(coroutine)["options"])
+        coroutine.close()
+
+    monkeypatch.setattr("gateway360_async.cli._options.run", take)
     app(shlex.split(command)[1:], standalone_mode=False)
     assert taken[0].command() == command
+
+
+@pytest.mark.parametrize(
+    ("rate", "seconds"),
+    [("30/s", 1 / 30), ("30", 1 / 30), ("1000/m", 0.06), ("7200/h", 0.5), (" 0.5/s ", 2.0), (None, None)],
+)
+def test_rate_gives_the_seconds_between_two_requests(rate, seconds):
+    expected = None if seconds is None else pytest.approx(seconds)
+    assert BatchOptions("numbers", rate=rate).interval == expected
+
+
+NO_RATES = ["fast", "0/s", "0.0", "-1/s", "30/d", "30/", "1e3/s", ""]
+EXTREMES = ["1" + "0" * 400, "1000001/s", "0." + "0" * 320 + "1", "0.00001", "0.04/h"]
+
+
+@pytest.mark.parametrize(
+    ("rate", "says"),
+    [
+        *((rate, f"--rate {rate}: give a number above 0") for rate in NO_RATES),
+        *((rate, "--rate: give a rate from one a day, 0.042/h, to 1000000/s") for rate in EXTREMES),
+    ],
+)
+def test_rate_that_is_none_or_not_sensible_is_refused(rate, says):
+    with pytest.raises(UsageProblem, match=says):
+        BatchOptions("numbers", rate=rate).interval  # noqa: B018
 
 
 # --- Through the command -----------------------------------------------------------------------------------
 
 
-def test_the_page_is_never_written_over_anything_and_is_found_out_before_anything_is_sent(
-    cli, sandbox, tmp_path
-):
+def test_report_that_cannot_be_written_is_refused(cli, sandbox, tmp_path):
     file, page = tmp_path / "numbers", tmp_path / "report.html"
     file.write_text(numbers(3))
     page.write_text("the page of the run before")
@@ -101,7 +136,7 @@ def test_the_page_is_never_written_over_anything_and_is_found_out_before_anythin
     assert sandbox.requests == []
 
 
-def test_with_a_store_the_same_command_goes_on_and_writes_over_nothing(cli, sandbox, tmp_path, monkeypatch):
+def test_same_command_with_store_writes_to_next_free_names(cli, sandbox, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "numbers").write_text(numbers(3))
     command = ["batch", "numbers", "--sender", "X", "--store", "l", "--out", "o.jsonl", "--report", "r.html"]
@@ -138,7 +173,7 @@ def test_with_a_store_the_same_command_goes_on_and_writes_over_nothing(cli, sand
     assert "--report r-4.html: --out names the same file" in result.stderr
 
 
-def test_a_folder_is_no_file_for_results(cli, sandbox, tmp_path):
+def test_folder_is_no_file_for_results(cli, sandbox, tmp_path):
     (tmp_path / "numbers").write_text(numbers(3))
     result = cli.invoke(
         app,
@@ -157,7 +192,7 @@ def test_a_folder_is_no_file_for_results(cli, sandbox, tmp_path):
     assert "this is a folder; name a file in it" in one_line(result.stderr)
 
 
-def test_results_hold_whole_numbers_and_are_for_their_owner_alone(cli, sandbox, tmp_path):
+def test_results_file_is_for_its_owner_alone(cli, sandbox, tmp_path):
     file, out = tmp_path / "numbers", tmp_path / "out.jsonl"
     file.write_text(numbers(1))
     before = os.umask(0)
@@ -168,17 +203,18 @@ def test_results_hold_whole_numbers_and_are_for_their_owner_alone(cli, sandbox, 
     assert oct(out.stat().st_mode & 0o777) == "0o600"
 
 
-async def test_input_that_was_read_from_before_is_read_from_there(tmp_path):
+async def test_input_that_was_read_from_before_is_read_from_there(tmp_path, monkeypatch):
     file = tmp_path / "in.csv"
     file.write_text("a title\nmsisdn\n1\n2\n")
-    with ExitStack() as files:
-        opened = open_input(str(file), files)
-        assert opened.readline() == "a title\n"
-        rows, total = await rows_of(opened, BatchOptions(str(file), sender="X"))
-        assert ([row["msisdn"] for row in rows], total) == (["1", "2"], 2)
+    with file.open("rb", buffering=0) as opened:
+        assert opened.readline() == b"a title\n"
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(opened))
+        with ExitStack() as files:
+            given = await open_input("-", None, "X", files)
+            assert ([row["msisdn"] for row in given.rows], given.total) == (["1", "2"], 2)
 
 
-def test_what_was_put_there_since_we_looked_stays(tmp_path):
+def test_create_appends_to_what_another_run_wrote(tmp_path):
     name = tmp_path / "out"
     name.write_text("another run's\n")
     with ExitStack() as files:
@@ -186,7 +222,7 @@ def test_what_was_put_there_since_we_looked_stays(tmp_path):
     assert name.read_text() == "another run's\nours\n"
 
 
-def test_a_page_that_cannot_be_written_takes_no_result_with_it(cli, sandbox, tmp_path):
+def test_page_that_cannot_be_written_takes_no_result_with_it(cli, sandbox, tmp_path):
     file, out = tmp_path / "numbers", tmp_path / "out.jsonl"
     file.write_text(numbers(3))
     result = cli.invoke(
@@ -198,7 +234,7 @@ def test_a_page_that_cannot_be_written_takes_no_result_with_it(cli, sandbox, tmp
     assert [line["result"] for line in lines_of(out.read_text())] == ["Ok"] * 3
 
 
-def test_the_page_shows_the_run_and_no_whole_number(cli, sandbox, tmp_path):
+def test_page_shows_the_run_and_no_whole_number(cli, sandbox, tmp_path):
     file, page = tmp_path / "numbers-34600000001.csv", tmp_path / "report.html"
     bad = f"{HLR_FAIL_PREFIX}000001"
     file.write_text(f"msisdn,sender\n34600000001,X\n34600000001,X\n{bad},X\n12,X\n")

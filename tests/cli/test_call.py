@@ -1,4 +1,4 @@
-"""`gateway360 verify`: a PIN that is right, one that is wrong, and one that nobody sees."""
+"""`gateway360 verify`: a PIN that is right, one that is wrong, and one that is not shown."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from support.cli_helpers import one_line
 from support.loopback import Server, status
 
 from gateway360_async import Gateway360Client
-from gateway360_async.cli import _problems, _verify
+from gateway360_async.cli import _call, _problems
 from gateway360_async.cli._app import app
-from gateway360_async.cli._verify import VerifyOptions, verify
+from gateway360_async.cli._options import VerifyOptions
 
 NUMBER = "34666666111"
 
@@ -37,7 +37,7 @@ def wrong(pin: str) -> str:
     return "".join(str(9 - int(digit)) for digit in pin)
 
 
-def test_the_right_pin_is_verified_once(cli, pin):
+def test_right_pin_is_verified_once(cli, pin):
     result = cli.invoke(app, ["verify", "+34 666 666 111"], input=f"{pin}\n")
     assert result.exit_code == 0
     assert result.stdout.startswith("verified (")
@@ -46,7 +46,7 @@ def test_the_right_pin_is_verified_once(cli, pin):
     assert one_line(again.stderr).startswith("gateway360: not verified")
 
 
-def test_a_wrong_pin_is_not_verified_and_says_how_many_tries_remain(cli, pin):
+def test_verify_with_wrong_pin_says_tries_remaining(cli, pin):
     result = cli.invoke(app, ["verify", NUMBER], input=wrong(pin))
     assert result.exit_code == 1
     assert one_line(result.stderr).startswith("gateway360: not verified, tries remaining: 2")
@@ -86,7 +86,7 @@ def test_no_command_takes_a_pin_as_an_argument(cli, sandbox):
     ],
     ids=["no PIN", "an empty PIN", "a long PIN", "number", "url"],
 )
-def test_what_is_wrong_is_one_line_before_anything_is_asked(cli, sandbox, arguments, typed, says):
+def test_verify_with_wrong_argument_is_one_line(cli, sandbox, arguments, typed, says):
     result = cli.invoke(app, ["verify", *arguments], input=typed)
     assert result.exit_code == 2
     assert says in one_line(result.stderr)
@@ -109,12 +109,11 @@ def test_what_is_wrong_is_one_line_before_anything_is_asked(cli, sandbox, argume
     ids=["no envelope", "an error", "an error without a text"],
 )
 @pytest.mark.parametrize("as_json", [False, True], ids=["for people", "for programs"])
-async def test_where_nobody_knows_it_says_whether_the_try_counted(answer, says, as_json, monkeypatch, capsys):
+async def test_verify_without_answer_says_whether_the_try_counted(answer, says, as_json, monkeypatch, capsys):
     monkeypatch.setenv("GATEWAY360_API_KEY", "key")
-    monkeypatch.setattr(_verify, "_pin", lambda: "123456")
+    monkeypatch.setattr(_call, "_pin", lambda: "123456")
     async with Server(answer) as server:
-        options = VerifyOptions(NUMBER, None, "sms", 5.0, server.url, "/api", as_json)
-        assert await verify(options) == 1
+        assert await _call.verify(VerifyOptions(NUMBER, base_url=server.url, json=as_json)) == 1
     captured = capsys.readouterr()
     if as_json:
         assert json.loads(captured.out)["verified"] is None
@@ -126,7 +125,7 @@ def test_without_a_detail_the_kind_says_it(monkeypatch):
     from gateway360_async import Disposition, FailureKind, TransportFailure
 
     failure = TransportFailure(FailureKind.POOL, Disposition.NOT_SENT)
-    assert _verify._line(failure) == "not known, and the try was not counted: pool"
+    assert _call._text(failure) == "not known, and the try was not counted: pool"
 
 
 # --- Asked for at a terminal -------------------------------------------------------------------------------
@@ -136,11 +135,11 @@ def test_at_a_terminal_the_pin_is_asked_for(monkeypatch):
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(_problems, "getpass", lambda prompt: " 123456 ")
     before = signal.getsignal(signal.SIGINT)
-    assert _verify._pin() == "123456"
+    assert _call._pin() == "123456"
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_the_end_of_the_input_is_no_answer(monkeypatch):
+def test_end_of_the_input_is_no_answer(monkeypatch):
     def end(prompt):
         raise EOFError
 
@@ -168,7 +167,7 @@ def at_a_terminal(typed: bytes) -> tuple[int, str]:
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_terminal_does_not_show_what_is_typed(sandbox, pin):
+def test_terminal_does_not_show_what_is_typed(sandbox, pin):
     code, seen = at_a_terminal(f"{pin}\n".encode())
     assert code == 0
     assert "verified (" in seen
