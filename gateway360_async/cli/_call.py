@@ -30,6 +30,7 @@ from gateway360_async._numbers import checked_region, number_reader, parse_msisd
 from gateway360_async._redaction import printable
 
 from ._audit import why
+from ._csv import FIELDS, nested
 from ._options import RequestOptions, VerifyOptions
 from ._problems import FAILED, OK, UsageProblem, api_key, ask, complain
 from ._results import as_json
@@ -45,14 +46,9 @@ async def request(options: RequestOptions) -> int:
     Exit code: 0 sent, 1 not sent or perhaps, 2 usage.
     """
     reader = number_reader(checked_region(options.region), options.line_types)
-    fields = {
-        name: getattr(options, name) for name in ("msisdn", "sender", "hlr_lookup", "sms_text", "report_url")
-    }
-    pin_params = {
-        name: getattr(options, f"pin_{name}") for name in ("type", "length", "expires_in", "max_tries")
-    }
-    given = {name: value for name, value in pin_params.items() if value is not None}
-    pin_request = request_from({**fields, "pin_params": given or None}, reader=reader)
+    given = {column: getattr(options, column.replace("_params.", "_")) for column in FIELDS}
+    columns = {column: value for column, value in given.items() if value is not None}
+    pin_request = request_from(nested(columns), reader=reader)
     async with _client(options) as client:
         result = await client.send(pin_request)
     return _say(options, as_json(result), str(result), good=isinstance(result, Ok))

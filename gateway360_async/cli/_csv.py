@@ -12,19 +12,21 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from functools import cache
 from typing import Final, TypeAlias, cast
 
 import attrs
 
+from gateway360_async import PinType
 from gateway360_async._numbers._characters import is_format
 from gateway360_async._redaction import printable
 
 from ._problems import FileProblem, UsageProblem
 
 __all__ = [
+    "CELLS",
     "FIELDS",
     "Cells",
     "Header",
@@ -33,6 +35,7 @@ __all__ = [
     "csv_rows",
     "delimiter_of",
     "header_of",
+    "nested",
     "renamed_columns",
     "unaccented",
     "visible",
@@ -65,8 +68,24 @@ _USUAL: Final[Mapping[str, str]] = {
 }
 """The words by which people call the columns, in English and in Spanish."""
 FIELDS: Final = tuple(_USUAL)
+_INTEGER: Final = re.compile(r"(-?[0-9]{1,19})(?:\.0+|,00?)?")
+_YES: Final = ("1", "yes", "y", "true", "si", "s", "verdadero")
+_NO: Final = ("0", "no", "n", "false", "falso")
 _DELIMITERS: Final = ",;\t"
 _SEPARATOR_LINE: Final = re.compile(r'"?sep=([,;\t|])"?\1*', re.IGNORECASE)
+
+
+def nested(columns: Mapping[str, object]) -> dict[str, object]:
+    """Make the fields of a request of its columns: `pin_params.length` is a field of `pin_params`."""
+    fields: dict[str, object] = {}
+    groups: dict[str, dict[str, object]] = {}
+    for column, value in columns.items():
+        group, dot, name = column.partition(".")
+        if dot:
+            groups.setdefault(group, {})[name] = value
+        else:
+            fields[column] = value
+    return fields | groups
 
 
 class MalformedCell(Exception):
@@ -182,6 +201,31 @@ def visible(text: str) -> str:
 def unaccented(text: str) -> str:
     """Leave out the accents, however they are written."""
     return "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+
+
+def _whole_number(text: str) -> int | None:
+    number = _INTEGER.fullmatch(text)
+    return int(number[1]) if number else None
+
+
+def _yes_or_no(text: str) -> bool | None:
+    number = _INTEGER.fullmatch(text)
+    word = number[1] if number else unaccented(text.lower())
+    return word in _YES if word in (*_YES, *_NO) else None
+
+
+def _pin_type(text: str) -> str | None:
+    return text.lower() if text.lower() in list(PinType) else None
+
+
+CELLS: Final[Mapping[str, tuple[Callable[[str], object], str]]] = {
+    "hlr_lookup": (_yes_or_no, "yes, no, 1 or 0"),
+    "pin_params.type": (_pin_type, "numeric, alpha or alphanumeric"),
+    "pin_params.length": (_whole_number, "a whole number from 4 to 16"),
+    "pin_params.expires_in": (_whole_number, "a whole number of seconds, 0 or more"),
+    "pin_params.max_tries": (_whole_number, "a whole number, 0 or more"),
+}
+"""The columns that do not hold any text: a function that reads a cell (`None`: it cannot), and what they may hold."""
 
 
 def renamed_columns(options: Iterable[str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json as jsonlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Coroutine
@@ -39,19 +40,8 @@ HALTED: Final = 3
 INTERRUPTED: Final = 130
 TERMINATED: Final = 143
 
-_OPTIONS: Final = {
-    "msisdn": "the number",
-    "api_key": "GATEWAY360_API_KEY",
-    "pin_params.type": "--pin-type",
-    "pin_params.length": "--pin-length",
-    "pin_params.expires_in": "--pin-expires-in",
-    "pin_params.max_tries": "--pin-max-tries",
-    **{
-        name: f"--{name.replace('_', '-')}"
-        for name in ("sender", "sms_text", "report_url", "region", "deadline", "base_url", "path_prefix")
-    },
-}
-"""The options by the fields and settings of the library."""
+_NAMES: Final = {"msisdn": "the number", "api_key": "GATEWAY360_API_KEY"}
+"""The fields and settings of the library that are no options."""
 _WORDS: Final = {
     '(region="ES", --region ES)': "(--region ES)",
     'line_types="any" (--line-types any)': "--line-types any",
@@ -61,6 +51,10 @@ _WORDS: Final = {
     "given as `api_key` or in the environment as GATEWAY360_API_KEY": "without anything around it",
 }
 """The library's words for the same in Python."""
+
+
+def _option(field: str) -> str:
+    return _NAMES.get(field) or "--" + re.sub(r"_params\.|_", "-", field)
 
 
 class UsageProblem(Exception):
@@ -106,7 +100,7 @@ def run(command: Coroutine[object, object, int], *, json: bool = False) -> NoRet
         text = in_words(str(exc))
         if isinstance(exc, (InvalidRequest, InvalidConfiguration)):
             field = exc.field if isinstance(exc, InvalidRequest) else exc.setting
-            text = _OPTIONS.get(field, field) + text.removeprefix(field)
+            text = _option(field) + text.removeprefix(field)
         code = tell(text, USAGE, json=json)
     except OSError as exc:
         place = f"{exc.filename}: " if exc.filename else ""

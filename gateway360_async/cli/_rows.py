@@ -26,19 +26,20 @@ from typing import Final, TextIO, TypeVar, cast
 
 import attrs
 
-from gateway360_async import InvalidRequest, PinType
+from gateway360_async import InvalidRequest
 from gateway360_async._numbers._characters import has_lone_surrogate
 from gateway360_async._redaction import printable
 
 from ._csv import (
+    CELLS,
     FIELDS,
     Cells,
     Header,
     csv_rows,
     delimiter_of,
     header_of,
+    nested,
     renamed_columns,
-    unaccented,
     visible,
 )
 from ._problems import FileProblem, UsageProblem
@@ -47,17 +48,6 @@ __all__ = ["Input", "Row", "Rows", "ThreadReader", "open_input", "taking_turns"]
 
 _T = TypeVar("_T")
 
-_EXPECTED: Final = {
-    "hlr_lookup": "yes, no, 1 or 0",
-    "pin_params.type": "numeric, alpha or alphanumeric",
-    "pin_params.length": "a whole number from 4 to 16",
-    "pin_params.expires_in": "a whole number of seconds, 0 or more",
-    "pin_params.max_tries": "a whole number, 0 or more",
-}
-"""The columns that do not hold any text, and what their cells may hold."""
-_INTEGER: Final = re.compile(r"(-?[0-9]{1,19})(?:\.0+|,00?)?")
-_YES: Final = ("1", "yes", "y", "true", "si", "s", "verdadero")
-_NO: Final = ("0", "no", "n", "false", "falso")
 _SAVE: Final = 'open it in the spreadsheet, and save it as "CSV UTF-8"'
 _NOT_UTF_8: Final = f"this is not UTF-8, but Windows-1252 or another encoding: {_SAVE}"
 _NO_TEXT: Final = f"this is no text: {_SAVE}"
@@ -179,8 +169,7 @@ class Rows:
 
 
 def _row(line: int, last: int, header: Header, cells: list[str]) -> Row:
-    fields: dict[str, object] = {}
-    pin_params: dict[str, object] = {}
+    columns: dict[str, object] = {}
     problem: InvalidRequest | None = None
     for index, cell in enumerate(cells):
         if not visible(cell).strip():
@@ -193,14 +182,9 @@ def _row(line: int, last: int, header: Header, cells: list[str]) -> Row:
         except InvalidRequest as exc:
             problem = problem or exc.with_traceback(None)
             value = cell.strip()
-        group, dot, field = column.partition(".")
-        if dot:
-            pin_params[field] = value
-        elif group:
-            fields[group] = value
-    if pin_params:
-        fields["pin_params"] = pin_params
-    return Row(line, fields, last, problem)
+        if column:
+            columns[column] = value
+    return Row(line, nested(columns), last, problem)
 
 
 def _value(column: str, cell: str) -> object:
@@ -215,21 +199,16 @@ def _value(column: str, cell: str) -> object:
         raise InvalidRequest(
             column, "the first line has no name for it", "a text that holds the separator to be in quotes"
         )
-    if column not in _EXPECTED:
+    if column not in CELLS:
         return cell.strip()
     text = visible(cell).strip()
-    number = _INTEGER.fullmatch(text)
-    value: object = int(number[1]) if number else None
-    if column == "hlr_lookup":
-        word = number[1] if number else unaccented(text.lower())
-        value = word in _YES if word in (*_YES, *_NO) else None
-    elif column == "pin_params.type":
-        value = text.lower() if text.lower() in list(PinType) else None
+    read, expected = CELLS[column]
+    value = read(text)
     if value is None:
         # A person's number or text in the wrong column is not shown.
         harmless = len(text) <= _SHOWN and sum(map(str.isdecimal, text)) < 7
         shown = printable(text) if harmless else "the cell"
-        raise InvalidRequest(column, f"{shown} is not {_EXPECTED[column]}", _EXPECTED[column])
+        raise InvalidRequest(column, f"{shown} is not {expected}", expected)
     return value
 
 
