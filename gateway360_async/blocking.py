@@ -3,8 +3,8 @@
     with Gateway360Client(sender="GOOD PIZZA") as client:
         result = client.request_pin("34666666111")
 
-It is the async client on one event loop in a background thread (anyio's blocking portal). Any number of threads share it, and
-with it its connections, its cooldown and its guard. Any event loop awaits it: `await client.aio.request_pin("34666666111")`.
+It is the async client on an event loop in a background thread. All threads share it, and any event loop awaits it:
+`await client.aio.request_pin("34666666111")`.
 
 Invariants:
 
@@ -22,16 +22,14 @@ import asyncio
 import atexit
 import os
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Generator, Iterable, Mapping
 from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager, suppress
 from functools import wraps
 from operator import itemgetter
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
-from anyio.from_thread import start_blocking_portal
-
-from ._batch import Batch as AsyncBatch
 from ._batch import BatchItem, BatchReport, InputReader
 from ._client import Gateway360Client as AsyncClient
 from ._config import Lazy
@@ -60,43 +58,41 @@ class BackgroundLoop:
         self._at_end = at_end
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: Callable[..., object] = lambda *_: None
-        self._thread = self._pid = 0
+        self._thread: threading.Thread | None = None
+        self._pid = 0
         self._closed = False
 
     def submit(self, coroutine: Coroutine[Any, Any, _T], *, blocks: bool = True) -> Future[_T]:
-        """Run a coroutine on the loop, in the caller's context; close it where it cannot run.
+        """Run a coroutine on the loop, in the caller's context; close it if it cannot run.
 
         Args:
             coroutine: The coroutine.
-            blocks: Whether this thread then waits for it.
+            blocks: Whether this thread waits for its result.
 
         Raises:
             ClientClosed: The loop was closed.
             WrongEventLoop: It was used before a fork, or would wait for itself.
         """
-        try:
-            self._require_process(blocks=blocks)  # before the lock: it may have been held at the fork
-            with self._lock:
-                if self._closed:
-                    raise ClientClosed  # noqa: TRY301
-                return asyncio.run_coroutine_threadsafe(coroutine, self._loop or self._start())
-        except BaseException:
-            coroutine.close()
-            raise
+        with self._take(coroutine, blocks=blocks) as loop:
+            return asyncio.run_coroutine_threadsafe(coroutine, loop)
 
     def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         """Run a coroutine on the loop and wait for its result. Raises its error, or as `submit` does."""
-        future = self.submit(coroutine)
+        ended: SimpleQueue[asyncio.Task[_T]] = SimpleQueue()  # in C: half the cost of a `Future`
+        with self._take(coroutine, blocks=True) as loop:
+            loop.call_soon_threadsafe(_create_task, coroutine, ended.put)
         try:
-            return future.result()
-        except CancelledError:
-            raise ClientClosed from None  # while it waited
+            task = ended.get()
         except BaseException:
-            future.cancel()
+            with suppress(RuntimeError):  # the loop was closed, and ended it
+                loop.call_soon_threadsafe(_cancel_task, coroutine)
             raise
+        try:
+            return task.result()
+        except asyncio.CancelledError:
+            raise ClientClosed from None  # while it waited
         finally:
-            del future  # or it would keep the error, and its frames, alive
+            del task  # or it would keep the error, and its frames, alive
 
     async def wait(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         """Run a coroutine on the loop and await its result, in any event loop of asyncio. Raises as `run` does."""
@@ -113,36 +109,65 @@ class BackgroundLoop:
         """Run `at_end` and stop the thread. Does nothing after a fork: the thread is the parent's."""
         if self._pid not in (0, os.getpid()):
             return
-        self._require_process(blocks=True)
+        self._require_other_thread()
         with self._lock:
-            closed, self._closed = self._closed, True
-        if closed or self._loop is None:
+            loop, self._closed = None if self._closed else self._loop, True
+        if loop is None or self._thread is None:
             return
         try:
-            asyncio.run_coroutine_threadsafe(self._at_end(), self._loop).result()
+            asyncio.run_coroutine_threadsafe(self._at_end(), loop).result()
         finally:
             atexit.unregister(self.close)
-            self._stop(None, None, None)
-            self._thread = 0
+            loop.call_soon_threadsafe(loop.stop)
+            self._thread.join()
 
-    def _start(self) -> asyncio.AbstractEventLoop:
-        portal = start_blocking_portal("asyncio", name="gateway360")
-        self._stop = portal.__exit__
-        self._loop, self._thread = portal.__enter__().call(_running_loop)
-        self._pid = os.getpid()
-        atexit.register(self.close)
-        return self._loop
+    @contextmanager
+    def _take(
+        self, coroutine: Coroutine[Any, Any, object], *, blocks: bool
+    ) -> Generator[asyncio.AbstractEventLoop]:
+        try:
+            if self._pid not in (0, os.getpid()):  # before the lock: it may have been held at the fork
+                problem = "this client was used before a fork: make one in each process; nothing was sent"
+                raise WrongEventLoop(problem)  # noqa: TRY301
+            if blocks:
+                self._require_other_thread()
+            with self._lock:
+                if self._closed:
+                    raise ClientClosed  # noqa: TRY301
+                yield self._loop or self._start()
+        except BaseException:
+            coroutine.close()
+            raise
 
-    def _require_process(self, *, blocks: bool) -> None:
-        if self._pid not in (0, os.getpid()):
-            problem = "this client was used before a fork: make one in each process; nothing was sent"
-            raise WrongEventLoop(problem)
-        if blocks and threading.get_ident() == self._thread:
+    def _require_other_thread(self) -> None:
+        if threading.current_thread() is self._thread:
             raise WrongEventLoop("this thread runs the client's own event loop: await `client.aio` there")
 
+    def _start(self) -> asyncio.AbstractEventLoop:
+        self._pid = os.getpid()
+        loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=_serve, args=(loop,), name="gateway360", daemon=True)
+        self._thread.start()
+        self._loop = loop
+        atexit.register(self.close)
+        return loop
 
-async def _running_loop() -> tuple[asyncio.AbstractEventLoop, int]:
-    return asyncio.get_running_loop(), threading.get_ident()
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    with asyncio.Runner(
+        loop_factory=lambda: loop
+    ) as runner:  # in the end, it cancels the tasks that are left
+        runner.get_loop().run_forever()
+
+
+def _create_task(coroutine: Coroutine[Any, Any, _T], ended: Callable[[asyncio.Task[_T]], object]) -> None:
+    asyncio.get_running_loop().create_task(coroutine).add_done_callback(ended)
+
+
+def _cancel_task(coroutine: Coroutine[Any, Any, object]) -> None:
+    for task in asyncio.all_tasks():
+        if task.get_coro() is coroutine:
+            task.cancel()
 
 
 def _with_arguments(
@@ -155,15 +180,12 @@ def _with_arguments(
 def _waits(
     method: Callable[Concatenate[AsyncClient, _P], Coroutine[Any, Any, _T]],
 ) -> Callable[Concatenate[Gateway360Client, _P], _T]:
-    """Make the blocking form of a method."""
-
     @wraps(method)
     def call(self: Gateway360Client, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         try:
-            coroutine = method(self._client, *args, **kwargs)
+            return self._loop.run(method(self._client, *args, **kwargs))
         finally:
             del args, kwargs  # or a traceback with local variables would show the number
-        return self._loop.run(coroutine)
 
     return cast("Callable[Concatenate[Gateway360Client, _P], _T]", call)
 
@@ -171,17 +193,28 @@ def _waits(
 def _awaits(
     method: Callable[Concatenate[AsyncClient, _P], Coroutine[Any, Any, _T]],
 ) -> Callable[Concatenate[AnyLoop, _P], Coroutine[Any, Any, _T]]:
-    """Make the form of a method that any event loop can await."""
-
     @wraps(method)
     async def call(self: AnyLoop, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         try:
-            coroutine = method(self._client, *args, **kwargs)
+            return await self._loop.wait(method(self._client, *args, **kwargs))
         finally:
             del args, kwargs
-        return await self._loop.wait(coroutine)
 
     return cast("Callable[Concatenate[AnyLoop, _P], Coroutine[Any, Any, _T]]", call)
+
+
+async def _run(
+    _client: AsyncClient,
+    function: Callable[_P, Coroutine[Any, Any, _T]],
+    /,
+    *args: _P.args,
+    **kwargs: _P.kwargs,
+) -> _T:
+    """Run an async function on the client's event loop, such as `DeliveryReports.receive`."""
+    try:
+        return await function(*args, **kwargs)
+    finally:
+        del args, kwargs
 
 
 class AnyLoop:
@@ -196,16 +229,7 @@ class AnyLoop:
     verify_pin = _awaits(AsyncClient.verify_pin)
     resolve = _awaits(AsyncClient.resolve)
     connect = _awaits(AsyncClient.connect)
-
-    async def run(
-        self, function: Callable[_P, Coroutine[Any, Any, _T]], *args: _P.args, **kwargs: _P.kwargs
-    ) -> _T:
-        """Await an async function on the client's event loop, such as `DeliveryReports.receive`."""
-        try:
-            coroutine = function(*args, **kwargs)
-        finally:
-            del args, kwargs
-        return await self._loop.wait(coroutine)
+    run = _awaits(_run)
 
 
 class Gateway360Client:
@@ -237,10 +261,7 @@ class Gateway360Client:
         self.close()
 
     def close(self) -> None:
-        """Refuse new calls, wait for those in flight (each has its deadline), and stop the thread.
-
-        The interpreter's exit does the same.
-        """
+        """Refuse new calls, wait for those in flight, and stop the thread, as the interpreter's exit does."""
         self._loop.close()
 
     @property
@@ -253,25 +274,18 @@ class Gateway360Client:
     verify_pin = _waits(AsyncClient.verify_pin)
     resolve = _waits(AsyncClient.resolve)
     connect = _waits(AsyncClient.connect)
-
-    def run(self, function: Callable[_P, Coroutine[Any, Any, _T]], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Run an async function on the client's event loop, such as `DeliveryReports.receive`."""
-        try:
-            coroutine = function(*args, **kwargs)
-        finally:
-            del args, kwargs
-        return self._loop.run(coroutine)
+    run = _waits(_run)
 
     @_with_arguments(AsyncClient.batch)
     def batch(self, rows: Iterable[object] | AsyncIterable[object], **settings: Any) -> Batch:
-        """Send many requests, and get each result as it comes.
+        """Send many requests, and get each result as it comes. The thread that iterates reads the rows.
+
+        The arguments are those of `gateway360_async.Gateway360Client.batch`.
 
             with client.batch(rows) as batch:
                 for item in batch:
                     print(item.index, item.result)
             print(batch.report)
-
-        The arguments are those of `gateway360_async.Gateway360Client.batch`. The thread that iterates reads the rows.
         """
         try:
             return Batch(self._client, self._loop, InputReader(rows), settings)
@@ -298,19 +312,14 @@ class Batch:
     """
 
     def __init__(
-        self,
-        client: AsyncClient,
-        loop: BackgroundLoop,
-        source: InputReader,
-        settings: Mapping[str, Any],
+        self, client: AsyncClient, loop: BackgroundLoop, source: InputReader, settings: Mapping[str, Any]
     ) -> None:
         self._loop = loop
+        self._source = source
+        rows = self._read() if source.is_at_hand else cast("AsyncIterable[object]", source)
+        self._batch = client.batch(rows, **settings)
         self._steps: SimpleQueue[Future[Any]] = SimpleQueue()
         """The rows that the batch wants read, and then the next item."""
-        self._source = source
-        self._batch = client.batch(
-            self._read() if source.is_at_hand else cast("AsyncIterable[object]", source), **settings
-        )
         self._next: Future[BatchItem] | None = None
 
     @property
@@ -319,8 +328,12 @@ class Batch:
         return self._batch.report
 
     def stop(self) -> None:
-        """Begin nothing more. The results of what is on its way come as before; entries that were not begun do not."""
-        self._loop.run(_stop(self._batch))
+        """Begin nothing more. Results of calls on their way come as before; rows that were not begun do not."""
+
+        async def stop() -> None:
+            self._batch.stop()
+
+        self._loop.run(stop())
 
     def __enter__(self) -> Self:
         self._loop.run(self._batch.__aenter__())
@@ -337,12 +350,14 @@ class Batch:
             self._next = self._loop.submit(self._batch.__anext__())
             self._next.add_done_callback(self._steps.put)
         while (step := self._steps.get()) is not self._next:
+            if not step.set_running_or_notify_cancel():
+                continue  # the batch has ended meanwhile
             try:
                 step.set_result(self._source.read_now())
             except Exception as exc:  # noqa: BLE001  # the batch raises it, once it has settled its calls
                 step.set_exception(exc)
             except BaseException:
-                step.cancel()  # Ctrl-C is for this thread
+                step.set_exception(CancelledError())  # Ctrl-C is for this thread
                 raise
         self._next = None
         try:
@@ -363,7 +378,3 @@ class Batch:
             if read is None:
                 return
             yield read[1]
-
-
-async def _stop(batch: AsyncBatch) -> None:
-    batch.stop()

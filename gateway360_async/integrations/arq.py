@@ -36,14 +36,21 @@ def pin_task(make_client: Callable[[], Gateway360Client], *, name: str = "send_p
     """
     worker = PinWorker(make_client)
 
+    def mask(record: logging.LogRecord) -> bool:
+        """Keep the arguments out of arq's log."""
+        args = record.args
+        if isinstance(args, tuple) and len(args) == 4 and str(args[1]).endswith(f":{name}"):
+            record.args = (*args[:2], "…", args[3])
+        return True
+
     def add(settings: _T) -> _T:
         own: Any = settings
         begin, end = getattr(own, "on_startup", None), getattr(own, "on_shutdown", None)
         begun: list[object] = []
 
         async def on_startup(ctx: dict[Any, Any]) -> None:
-            logging.getLogger("arq.worker").addFilter(_without_arguments(name))
-            await worker.start(ctx)
+            logging.getLogger("arq.worker").addFilter(mask)
+            await worker.start()
             if begin is not None:
                 await begin(ctx)
             begun.append(ctx)
@@ -53,7 +60,7 @@ def pin_task(make_client: Callable[[], Gateway360Client], *, name: str = "send_p
                 if end is not None and begun:  # arq ends as well what has not begun
                     await end(ctx)
             finally:
-                await worker.stop(ctx)
+                await worker.stop()
 
         own.functions = [*getattr(own, "functions", ()), func(worker.send_pin, name=name)]
         own.on_startup, own.on_shutdown = on_startup, on_shutdown
@@ -62,13 +69,3 @@ def pin_task(make_client: Callable[[], Gateway360Client], *, name: str = "send_p
         return settings
 
     return add
-
-
-def _without_arguments(name: str) -> Callable[[logging.LogRecord], bool]:
-    def keep(record: logging.LogRecord) -> bool:
-        args = record.args
-        if isinstance(args, tuple) and len(args) == 4 and str(args[1]).endswith(f":{name}"):
-            record.args = (*args[:2], "…", args[3])
-        return True
-
-    return keep

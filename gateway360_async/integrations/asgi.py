@@ -12,8 +12,8 @@ It answers:
 - 413 longer than 1 MiB
 - 500 the inbox's store or `on_report` has failed, as the framework answers what is raised
 
-The content type is ignored: the gateway publishes none for its reports. A body is read only where the token could be one of
-ours, and never past its bound. An error carries no whole number in the frames of this module.
+A body is read only where the token could be one of ours, and never past its bound; its content type is ignored, as the
+gateway publishes none. An error carries no whole number in the frames of this module.
 """
 
 from __future__ import annotations
@@ -80,22 +80,16 @@ class ReportApp:
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
         """Serve one request, as ASGI has it."""
         if scope["type"] != "http":
-            # What ASGI wants of an application that does not know a protocol; a server then goes on without.
+            # As ASGI wants of an application that does not know a protocol; a server then goes on without.
             raise RuntimeError(f"ReportApp serves HTTP only, not {scope['type']!r}")
         token: str = scope["path"].rstrip("/").rpartition("/")[2]  # Litestar's mounts add a slash
-        answer = self._refusal(scope, token)
-        if answer is None:
-            body = await _read_body(receive)
-            if body is None:
-                return  # the client is gone
-            taken, answer = await self._take(token, body)
-            await self._hand_over(taken)
-        await _send(send, *answer)  # to a HEAD, a server leaves the body out
+        answer = self._refusal(scope, token) or await self._take(token, receive)
+        if answer is not None:  # the client is there
+            await _send(send, *answer)  # to a HEAD, a server leaves the body out
 
     def _refusal(self, scope: _Message, token: str) -> _Answer | None:
-        """Answer without a look at the body, where that is possible."""
-        if scope["method"] in ("GET", "HEAD"):
-            # With any token: it tells no true ones apart.
+        """Answer without a look at the body, if that is possible."""
+        if scope["method"] in ("GET", "HEAD"):  # with any token: it tells no true ones apart
             return 200, "Delivery reports are taken here, by POST."
         if scope["method"] != "POST":
             return 405, "Method Not Allowed"
@@ -104,35 +98,41 @@ class ReportApp:
             return _FORGED
         return _TOO_LARGE if _announced(scope["headers"]) > MAX_BODY_BYTES else None
 
-    async def _take(self, token: str, body: SecretBytes) -> tuple[list[DeliveryReport], _Answer]:
+    async def _take(self, token: str, receive: _Receive) -> _Answer | None:
+        body = await _read_body(receive)
+        if body is None:
+            return None
         if len(body) > MAX_BODY_BYTES:
-            return [], _TOO_LARGE
+            return _TOO_LARGE
+        answer = 204, ""
         try:
-            return await self._reports.receive(token, body), (204, "")
+            taken = await self._reports.receive(token, body)
         except ForgedReport:
-            return [], _FORGED
+            return _FORGED
         except InvalidReports as exc:
-            return exc.reports, (400, f"{len(exc.reports)} taken; {exc}")
+            taken, answer = exc.reports, (400, f"{len(exc.reports)} taken; {exc}")
+        await self._hand_over(taken)
+        return answer
 
     async def _hand_over(self, taken: Iterable[DeliveryReport]) -> None:
         if self._on_report is None:
             return
         raised: list[Exception] = []
         for report in taken:
-            # Without its longest texts, as it is remembered.
-            said = attrs.evolve(report, sender=None, custom=None)
             told = self._told.get(report.report_id)
-            if report.superseded or (told is not None and (said == told or not report.supersedes(told))):
+            short = attrs.evolve(report, sender=None, custom=None)  # without its longest texts
+            if report.superseded or (told is not None and (short == told or not report.supersedes(told))):
                 continue
             try:
                 result = self._on_report(report)
                 if inspect.isawaitable(result):
                     await result
-                self._told[report.report_id] = said
-                if len(self._told) > _REMEMBERED:
-                    self._told.popitem(last=False)
             except Exception as exc:  # noqa: BLE001  # raised below: the other reports are not lost by it
                 raised.append(exc)
+                continue
+            self._told[report.report_id] = short
+            if len(self._told) > _REMEMBERED:
+                self._told.popitem(last=False)
         try:
             if len(raised) == 1:
                 raise raised[0]  # as it is, so that a framework's handler for its type gets it
@@ -153,15 +153,16 @@ def _announced(headers: Iterable[tuple[bytes, bytes]]) -> int:
 async def _read_body(receive: _Receive) -> SecretBytes | None:
     """Read the body, or one chunk past the bound; `None`: the client went away."""
     body = bytearray()
-    while len(body) <= MAX_BODY_BYTES:
+    more = True
+    while more and len(body) <= MAX_BODY_BYTES:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
         body += message.get("body", b"")
-        if not message.get("more_body", False):
-            break
-    # It holds whole numbers, and a crash reporter shows the locals of the frames above.
-    return SecretBytes(body)
+        more = message.get("more_body", False)
+    return SecretBytes(
+        body
+    )  # it holds whole numbers, and a crash reporter shows the locals of the frames above
 
 
 async def _send(send: _Send, status: int, text: str) -> None:

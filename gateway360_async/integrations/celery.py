@@ -56,18 +56,14 @@ def pin_task(
             raise Reject(str(exc), requeue=True) from None
 
     def check(sender: Any = None, **_: Any) -> None:
-        if sender.app is app:
-            try:
+        try:
+            if sender.app is app:
                 worker.check()
-            except Gateway360Error as exc:
-                # Celery logs any other error of a signal's receiver, and goes on.
-                raise SystemExit(f"gateway360: {exc}") from None
-
-    def stop(**_: Any) -> None:
-        worker.stop()
+        except Gateway360Error as exc:  # Celery logs any other error of a signal's receiver, and goes on
+            raise SystemExit(f"gateway360: {exc}") from None
 
     worker_init.connect(check, weak=False)
     for ended in (worker_process_shutdown, worker_shutdown):
-        ended.connect(stop, weak=False)
-    late = {"acks_late": True, "reject_on_worker_lost": True}
-    return app.task(name=name, base=_PinTask, **{**late, **options})(send_pin)
+        ended.connect(lambda **_: worker.stop(), weak=False)
+    settings = {"acks_late": True, "reject_on_worker_lost": True, **options}
+    return app.task(name=name, base=_PinTask, **settings)(send_pin)

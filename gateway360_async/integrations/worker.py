@@ -5,6 +5,8 @@
 Invariants:
 
 - It imports no engine.
+- Tasks and outcomes are plain JSON, with their version as `v`. A reader refuses a version that it does not know.
+- A task holds the whole number, and never the account's key. It is checked like any other input.
 - A task returns when its result is on record, so an engine may acknowledge it then. A task that cannot begin because the
   store is away does not return: an engine would take it for done.
 - A task's whole number is in no frame of ours when an error is raised.
@@ -16,24 +18,86 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
-from typing import Any, Final
+from contextlib import closing
+from typing import Any, Final, cast
 
 from .._client import Gateway360Client
-from .._exceptions import ClientClosed, InvalidConfiguration, StoreError
-from .._results import FailureKind, TransportFailure
+from .._exceptions import (
+    ClientClosed,
+    InvalidConfiguration,
+    InvalidRequest,
+    StoreError,
+    without_arguments,
+    wrong_type,
+)
+from .._models import PinRequest, checked_idempotency_key, request_from
+from .._operations import canonical
+from .._results import FailureKind, PinResult, TransportFailure
+from .._runner._records import result_from_fields, result_to_fields
 from ..blocking import BackgroundLoop
-from ._tasks import outcome_of, request_of, result_of, task_of
 
 __all__ = ["BlockingPinWorker", "PinWorker", "outcome_of", "request_of", "result_of", "task_of"]
 
 _logger = logging.getLogger("gateway360_async")
 
+_VERSION: Final = 1
 _PAUSE: Final = 1.0
 """Seconds between two tries to begin a task while the store is away, each of which waits for it as well."""
 
-_EXPECTED: Final = "a function that makes a Gateway360Client"
+
+@without_arguments
+def task_of(request: PinRequest, idempotency_key: str) -> dict[str, Any]:
+    """Make the task of a request.
+
+    Args:
+        request: The request.
+        idempotency_key: The name of this SMS: tasks with the same key are one.
+
+    Raises:
+        InvalidRequest: An argument is wrong.
+    """
+    if not isinstance(request, PinRequest):
+        raise wrong_type("request", request, "a PinRequest")
+    fields: dict[str, Any] = json.loads(canonical(request))
+    if request.line_types != "sms":
+        fields["line_types"] = request.line_types
+    return {"v": _VERSION, "key": checked_idempotency_key(idempotency_key), "request": fields}
+
+
+@without_arguments
+def request_of(task: Mapping[str, Any]) -> tuple[PinRequest, str]:
+    """Read a task: its request, and its idempotency key. Raises `InvalidRequest`."""
+    version: object = task.get("v") if isinstance(task, Mapping) else None
+    if isinstance(version, int) and version != _VERSION:
+        expected = f"version {_VERSION}: update the worker before the web application"
+        raise InvalidRequest("task", f"is of version {version}", expected)
+    fields: object = None if version is None else task.get("request")
+    if version != _VERSION or not isinstance(fields, Mapping):
+        raise InvalidRequest("task", "is no task of a PIN request", "a task that task_of() made")
+    request = request_from(cast("Mapping[object, object]", fields), checked=True)
+    return request, checked_idempotency_key(task.get("key"))
+
+
+def outcome_of(result: PinResult) -> dict[str, Any]:
+    """Make the outcome of a task: the result's fields, its class in `result`, and its `disposition`."""
+    return {"v": _VERSION, "disposition": result.disposition.value, **result_to_fields(result)}
+
+
+def result_of(outcome: Mapping[str, Any]) -> PinResult:
+    """Read the outcome of a task. Raises `ValueError` for anything else."""
+    try:
+        # Of all results, only a failure has its disposition as a field.
+        derived = {"v"} if outcome["result"] == "TransportFailure" else {"v", "disposition"}
+        fields = {name: value for name, value in outcome.items() if name not in derived}
+        result = result_from_fields(fields) if outcome["v"] == _VERSION else None
+    except Exception as exc:  # of any kind: an error of cattrs
+        raise ValueError("that is no outcome of a task: outcome_of() makes them") from exc
+    if result is None:
+        raise ValueError(f"that is an outcome of another version than {_VERSION}: update this side as well")
+    return result
 
 
 class PinWorker:
@@ -50,7 +114,7 @@ class PinWorker:
 
     def __init__(self, make_client: Callable[[], Gateway360Client]) -> None:
         if not callable(make_client):
-            raise InvalidConfiguration("make_client", f"is of type {type(make_client).__name__}", _EXPECTED)
+            raise _wrong_client(f"is of type {type(make_client).__name__}")
         self._make_client = make_client
         self._client: Gateway360Client | None = None
         self._life: AsyncGenerator[None] | None = None
@@ -63,7 +127,7 @@ class PinWorker:
     def __repr__(self) -> str:
         return f"<PinWorker {self._client!r}>"
 
-    async def start(self, context: object = None) -> None:  # noqa: ARG002  # engines give what is theirs
+    async def start(self, context: object = None) -> None:  # noqa: ARG002  # engines give a context of theirs
         """Open the client, unless it is open.
 
         Raises:
@@ -80,13 +144,13 @@ class PinWorker:
         """Open the client, and close it in the end: an event loop that ends closes its generators."""
         client = self._make_client()
         if not isinstance(client, Gateway360Client):
-            raise InvalidConfiguration("make_client", f"gives a {type(client).__name__}", _EXPECTED)
+            raise _wrong_client(f"gives a {type(client).__name__}")
         try:
             if client.store is None:
                 problem = (
                     "makes a client without a store, which would send again what its queue delivers again"
                 )
-                raise InvalidConfiguration("make_client", problem, "Gateway360Client(store=…)")
+                raise _wrong_client(problem, "Gateway360Client(store=…)")
             try:
                 await client.connect()
             except StoreError as exc:
@@ -99,17 +163,10 @@ class PinWorker:
             await client.aclose()
 
     async def stop(self, context: object = None) -> None:  # noqa: ARG002
-        """Wait for what is in flight, which ends with the client's deadline, and close the client."""
+        """Wait for calls in flight, which end with the client's deadline, and close the client."""
         self._stopped, life, self._life = True, self._life, None
         if life is not None:
             await life.aclose()
-
-    async def _opened(self) -> Gateway360Client:
-        if self._client is None and not self._stopped:
-            await self.start()
-        if self._client is None:
-            raise ClientClosed("this worker has stopped: nothing was sent")
-        return self._client
 
     async def send_pin(self, ctx: object = None, *, task: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         """Send a task's request, once: the task function. `ctx` is the context of an engine that gives one.
@@ -126,7 +183,11 @@ class PinWorker:
             ClientClosed: The worker has stopped. Nothing was sent.
         """
         try:
-            client = await self._opened()
+            if self._client is None and not self._stopped:
+                await self.start()
+            client = self._client
+            if client is None:
+                raise ClientClosed("this worker has stopped: nothing was sent")
             request, key = request_of(task)
         finally:
             del task  # a traceback with local variables does not show the number
@@ -152,6 +213,10 @@ class PinWorker:
                 self._open.set()
 
 
+def _wrong_client(problem: str, expected: str = "a function that makes a Gateway360Client") -> Exception:
+    return InvalidConfiguration("make_client", problem, expected)
+
+
 class BlockingPinWorker:
     """A `PinWorker` for plain functions: on an event loop in the background, which the first task starts.
 
@@ -170,11 +235,8 @@ class BlockingPinWorker:
     def check(self) -> None:
         """Open a client and close it, as an engine's parent does before it forks. Raises as `PinWorker.start`."""
         worker = PinWorker(self._make_client)
-        loop = BackgroundLoop(worker.stop)
-        try:
+        with closing(BackgroundLoop(worker.stop)) as loop:
             loop.run(worker.start())
-        finally:
-            loop.close()
 
     def send_pin(self, task: Mapping[str, Any]) -> dict[str, Any]:
         """Send a task's request, once, and wait for its outcome. See `PinWorker.send_pin`."""
@@ -183,5 +245,5 @@ class BlockingPinWorker:
         return self._loop.run(coroutine)
 
     def stop(self) -> None:
-        """Wait for what is in flight, which ends with the client's deadline, and close the client."""
+        """Wait for calls in flight, which end with the client's deadline, and close the client."""
         self._loop.close()

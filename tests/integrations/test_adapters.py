@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import sys
+from unittest.mock import Mock
 
 import pytest
 from arq.connections import RedisSettings, create_pool
@@ -19,9 +20,9 @@ from procrastinate import App
 from procrastinate.testing import InMemoryConnector
 from taskiq import InMemoryBroker
 
-from gateway360_async import ClientClosed, Gateway360Client, InvalidConfiguration, PinRequest
+from gateway360_async import Gateway360Client, InvalidConfiguration, PinRequest
 from gateway360_async.integrations import arq, celery, procrastinate, taskiq
-from gateway360_async.integrations.worker import BlockingPinWorker, PinWorker, task_of
+from gateway360_async.integrations.worker import PinWorker, task_of
 from gateway360_async.stores import SqliteStore
 from gateway360_async.testing import sandbox_in_thread
 
@@ -64,39 +65,23 @@ def test_celery_message_shows_no_number_to_logs_and_monitors(celery_app):
     assert (headers["argsrepr"], headers["kwargsrepr"]) == ("(…)", "{…}")
 
 
-def test_celery_task_that_cannot_begin_as_its_worker_stops_is_requeued(celery_app, monkeypatch):
-    def stopped(self, task):
-        raise ClientClosed
-
-    monkeypatch.setattr(BlockingPinWorker, "send_pin", stopped)
-    with pytest.raises(Reject) as caught:
-        celery.pin_task(celery_app, without_a_store).run(TASK)
-    assert caught.value.requeue
-
-
 def test_celery_worker_with_wrong_settings_does_not_start(celery_app):
-    class Worker:
-        app = celery_app
-
     celery.pin_task(celery_app, without_a_store)
-    with Celery("other", set_as_current=False) as Worker.app:
-        worker_init.send(sender=Worker)
-    Worker.app = celery_app
+    with Celery("other", set_as_current=False) as other:
+        worker_init.send(sender=Mock(app=other))
     with pytest.raises(SystemExit, match="gateway360: make_client: makes a client without a store"):
-        worker_init.send(sender=Worker)
+        worker_init.send(sender=Mock(app=celery_app))
 
 
-def test_celery_worker_that_ends_closes_its_client(celery_app, gateway, make_client, monkeypatch):
-    stopped = []
-    stop = BlockingPinWorker.stop
-    monkeypatch.setattr(BlockingPinWorker, "stop", lambda worker: stopped.append(stop(worker)))
+def test_celery_worker_closes_its_client_as_it_ends(celery_app, make_client):
     send_pin = celery.pin_task(celery_app, make_client)
     assert send_pin.run(TASK)["disposition"] == "sent"
     worker_shutdown.send(sender=None)
-    assert stopped
+    with pytest.raises(Reject, match="closed"):
+        send_pin.run(TASK)
 
 
-async def test_taskiq_task_runs_with_the_worker_s_client(gateway, make_client):
+async def test_taskiq_task_sends_with_the_workers_client(gateway, make_client):
     broker = InMemoryBroker()
     send_pin = taskiq.pin_task(broker, make_client)
     broker.is_worker_process = True
@@ -175,7 +160,7 @@ async def procrastinate_app():
         yield app
 
 
-async def test_procrastinate_task_sends_with_the_worker_s_client_and_logs_no_number(make_client, caplog):
+async def test_procrastinate_task_sends_and_logs_no_number(make_client, caplog):
     caplog.set_level(logging.DEBUG, logger="procrastinate")
     async with procrastinate_app() as app:
         send_pin = procrastinate.pin_task(app, make_client)
@@ -194,7 +179,7 @@ async def test_procrastinate_task_sends_with_the_worker_s_client_and_logs_no_num
     assert "other[2](msisdn='34666666112') ended with status: Success" in told
 
 
-async def test_procrastinate_worker_with_wrong_settings_ends_and_its_task_goes_back(caplog):
+async def test_procrastinate_worker_with_wrong_settings_ends(caplog):
     async with procrastinate_app() as app:
         await procrastinate.pin_task(app, without_a_store).defer_async(task=TASK)
         await app.run_worker_async(install_signal_handlers=False)
@@ -203,7 +188,7 @@ async def test_procrastinate_worker_with_wrong_settings_ends_and_its_task_goes_b
 
 
 @pytest.mark.parametrize("ended_by", ["shutdown", "abort"])
-async def test_procrastinate_task_that_waits_as_its_worker_stops_goes_back(ended_by, monkeypatch):
+async def test_procrastinate_task_interrupted_by_a_stop_goes_back(ended_by, monkeypatch):
     waiting = asyncio.Event()
 
     async def wait(self, ctx=None, *, task):
@@ -226,7 +211,7 @@ async def test_procrastinate_task_that_waits_as_its_worker_stops_goes_back(ended
             assert app.connector.jobs[job]["status"] == "aborted"
 
 
-async def test_procrastinate_task_with_an_error_of_its_own_is_not_retried(make_client):
+async def test_procrastinate_task_that_is_malformed_is_not_retried(make_client):
     async with procrastinate_app() as app:
         send_pin = procrastinate.pin_task(app, make_client)
         await send_pin.defer_async(task={})
@@ -242,7 +227,7 @@ def django_tasks():
     return django_tasks
 
 
-def test_django_task_runs_with_the_process_s_client(django_tasks, make_client, monkeypatch):
+def test_django_task_sends_with_the_client_of_its_process(django_tasks, make_client, monkeypatch):
     send_pin = django_tasks.pin_task(__name__, make_client)
     monkeypatch.setattr(sys.modules[__name__], "send_pin", send_pin, raising=False)
     assert send_pin.module_path == f"{__name__}.send_pin"

@@ -74,7 +74,7 @@ def sms(engine):
     return Counter(message.msisdn for message in engine.gateway.messages)
 
 
-def test_tasks_delivered_twice_at_once_are_one_sms_each_also_where_a_worker_stops(engine):
+def test_tasks_delivered_twice_across_a_stop_are_one_sms_each(engine):
     twice = [task for task in tasks() for _ in range(2)]
     engine.on_message = after(TASKS // 2, engine.stop)
     sent = engine.enqueue(twice)
@@ -87,7 +87,7 @@ def test_tasks_delivered_twice_at_once_are_one_sms_each_also_where_a_worker_stop
     assert str(FIRST)[:8] not in engine.log()
 
 
-def test_worker_that_is_killed_sends_no_task_twice_and_each_has_an_outcome(engine):
+def test_worker_killed_sends_no_task_twice_and_tells_each_outcome(engine):
     engine.on_message = after(TASKS // (2 * KILLS + 2), engine.kill, KILLS)
     sent = engine.enqueue(tasks())
     for _ in range(KILLS):

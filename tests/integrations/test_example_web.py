@@ -53,7 +53,7 @@ async def sign_up(shop, msisdn=NUMBER):
     return answer.status_code, next(iter(answer.json().values()))
 
 
-async def test_the_three_outcomes_of_a_sign_up_are_told_apart(shop):
+async def test_sign_up_tells_the_three_outcomes_apart(shop):
     async with shop(FASTAPI) as shop:
         assert await sign_up(shop, "+34 666 666 111") == (202, "type the PIN of the SMS")
         shop.gateway.lose_next_answer()
@@ -67,13 +67,13 @@ async def test_the_three_outcomes_of_a_sign_up_are_told_apart(shop):
         assert [message.msisdn for message in shop.gateway.messages] == [NUMBER, "34666666112"]
 
 
-async def test_a_second_click_is_no_second_sms(shop):
+async def test_second_click_is_no_second_sms(shop):
     async with shop(FASTAPI) as shop:
         assert await sign_up(shop) == await sign_up(shop)
         assert len(shop.gateway.messages) == 1
 
 
-async def test_a_number_that_nobody_has_is_the_persons_matter(shop):
+async def test_sign_up_with_unassigned_number_says_so(shop):
     async with shop(FASTAPI) as shop:
         assert await sign_up(shop, "34744666111") == (422, "no SMS can be sent to this number")
 
@@ -104,7 +104,7 @@ async def test_sign_up_with_national_number_is_understood(shop):
         assert [message.msisdn for message in shop.gateway.messages] == [NUMBER]
 
 
-async def test_a_pin_is_verified(shop):
+async def test_pin_is_verified(shop):
     async with shop(FASTAPI) as shop:
 
         async def verify(pin, msisdn=NUMBER):
@@ -119,7 +119,7 @@ async def test_a_pin_is_verified(shop):
         assert await verify("wrong") == (503, {"detail": "not known: try again later"})
 
 
-async def test_what_may_have_been_sent_is_known_once_its_report_comes(shop):
+async def test_lost_answer_is_known_once_its_report_comes(shop):
     async with shop(FASTAPI) as shop:
         changes = shop.gateway.watch()
         shop.gateway.lose_next_answer()

@@ -1,10 +1,10 @@
-"""The route in applications of Starlette and FastAPI, and the plain application, over real HTTP."""
+"""The route for delivery reports in applications, over real HTTP: a lost answer becomes a known one."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import socket
 
 import httpx
 import pytest
@@ -12,11 +12,12 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
-from support.serving import serving
 
-from gateway360_async import InvalidConfiguration
+from gateway360_async import Disposition, Gateway360Client, Ok, RetryPolicy, TransportFailure
 from gateway360_async.delivery import MAX_BODY_BYTES, DeliveryReport, DeliveryReports, dump_delivery_reports
 from gateway360_async.integrations.asgi import ReportApp
+from gateway360_async.sandbox import Sandbox
+from gateway360_async.sandbox._http_server import HttpServer
 
 NUMBER = "34666666111"
 
@@ -25,8 +26,17 @@ def body(status="DELIVRD", number=NUMBER):
     return dump_delivery_reports([DeliveryReport(sms_id="7", msisdn=number, status=status)])
 
 
+async def home(request):
+    return PlainTextResponse("home")
+
+
+async def not_yet(request, error):
+    return PlainTextResponse("later", 503)
+
+
 def starlette_app(reports, **settings):
-    return Starlette(routes=[Route("/", home), Mount(reports.path, ReportApp(reports, **settings))])
+    routes = [Route("/", home), Mount(reports.path, ReportApp(reports, **settings))]
+    return Starlette(routes=routes, exception_handlers={LookupError: not_yet})
 
 
 def fastapi_app(reports, **settings):
@@ -35,138 +45,169 @@ def fastapi_app(reports, **settings):
     return app
 
 
-def mounted_app(reports, **settings):
+def nested_app(reports, **settings):
     return Starlette(routes=[Mount("/hooks", routes=[Mount("/sms", ReportApp(reports, **settings))])])
 
 
-APPS = [starlette_app, fastapi_app, mounted_app, ReportApp]
-
-
-FOUND = body()
-
-
-async def home(request):
-    return PlainTextResponse("home")
+apps = pytest.mark.parametrize("make", [starlette_app, fastapi_app, nested_app, ReportApp])
 
 
 @contextlib.asynccontextmanager
-async def asking(make, **settings):
-    """Serve an application on loopback, and give its inbox and a client."""
-    async with serving(make, **settings) as reports:
-        base_url = reports.url.removesuffix(reports.path)
-        async with httpx.AsyncClient(base_url=base_url, trust_env=False) as client:
-            yield reports, client
+async def asking(make=starlette_app, **settings):
+    """Serve an application on loopback, and give its inbox and an HTTP client."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    reports = DeliveryReports(f"{base_url}/hooks/sms", "a-s3cret-of-the-tests")
+    server = HttpServer(make(reports, **settings), keep_alive=5.0)
+    await server.start(listener)
+    async with httpx.AsyncClient(base_url=base_url, trust_env=False) as browser:
+        try:
+            yield reports, browser
+        finally:
+            await server.aclose()
 
 
-@pytest.mark.parametrize("make", APPS)
-async def test_a_report_wakes_who_waits(make):
+@contextlib.asynccontextmanager
+async def sending(reports, *, concurrency=100, **settings):
+    """Give a sandbox, and a client with the inbox that tries once."""
+    async with (
+        Sandbox(**settings) as gateway,
+        Gateway360Client(
+            gateway.api_key,
+            base_url=gateway.base_url,
+            sender="GOOD PIZZA",
+            reports=reports,
+            retry=RetryPolicy(max_attempts=1),
+            concurrency=concurrency,
+        ) as client,
+    ):
+        yield gateway, client
+
+
+def maybe_sent(result):
+    assert isinstance(result, TransportFailure)
+    assert result.disposition is Disposition.MAYBE_SENT
+    return result
+
+
+@apps
+async def test_lost_answer_becomes_a_known_one(make):
     called = []
-    async with asking(make, on_report=called.append) as (reports, client):
-        report_id = reports.new_id()
-        waiting = asyncio.create_task(reports.wait(report_id, 5))
-        answer = await client.post(reports.url_for(report_id, NUMBER), content=body())
-        assert (answer.status_code, answer.content) == (204, b"")
-        report = await waiting
-        assert (report.report_id, report.sms_id, report.delivered) == (report_id, "7", True)
-        assert called == [report]
+    async with asking(make, on_report=called.append) as (reports, _), sending(reports) as (gateway, client):
+        gateway.lose_next_answer()
+        failure = maybe_sent(await client.request_pin(NUMBER))
+        known = await client.resolve(failure, timeout=5)
+        (message,) = gateway.messages
+        assert isinstance(known, Ok)
+        assert (known.sms_id, known.report_id) == (message.sms_id, failure.report_id)
+        ((report),) = called
+        assert (report.sms_id, report.report_id, report.delivered) == (known.sms_id, known.report_id, True)
+        assert await client.resolve(failure, timeout=5) == known  # as often as one likes
 
 
-@pytest.mark.parametrize("make", APPS)
-async def test_what_is_not_taken(make):
-    async with asking(make) as (reports, client):
+async def test_waiter_is_woken_by_the_report_that_comes():
+    async with asking() as (reports, _), sending(reports, delivery=()) as (gateway, client):
+        gateway.lose_next_answer()
+        failure = maybe_sent(await client.request_pin(NUMBER))
+        resolving = asyncio.create_task(client.resolve(failure, timeout=5))
+        await asyncio.sleep(0)
+        assert (await gateway.report(gateway.messages[0], "ACCEPTD")).http_status == 204
+        assert (await resolving).sms_id == gateway.messages[0].sms_id
+
+
+async def test_accepted_request_is_followed_to_its_delivery():
+    async with (
+        asking() as (reports, _),
+        sending(reports, delivery=("ACCEPTD", "UNDELIV")) as (gateway, client),
+    ):
+        result = await client.request_pin(NUMBER)
+        report = await reports.wait(result.report_id, 5, final=True)
+        assert (report.status, report.delivered, report.msisdn) == ("UNDELIV", False, NUMBER)
+        assert (await gateway.report(gateway.messages[0], "ACCEPTD")).http_status == 204
+        assert await reports.get(result.report_id) == report  # an old status does not come back
+
+
+async def test_report_of_another_request_resolves_nothing():
+    async with asking() as (reports, _), sending(reports) as (gateway, client):
+        gateway.fail_next()  # a bare 500: for the client it may have been sent
+        unsent = maybe_sent(await client.request_pin(NUMBER))
+        sent = await client.request_pin(NUMBER)
+        assert (await reports.wait(sent.report_id, 5)).sms_id == gateway.messages[0].sms_id
+        assert await client.resolve(unsent, timeout=0.01) is unsent
+
+
+async def test_forged_report_resolves_nothing():
+    async with asking() as (reports, attacker), sending(reports, delivery=()) as (gateway, client):
+        gateway.lose_next_answer(2)
+        mine = maybe_sent(await client.request_pin("34666666222"))
+        failure = maybe_sent(await client.request_pin(NUMBER))
+        (for_mine, message) = gateway.messages
+        # The attacker even has a true URL, of a request for a number of theirs.
+        for url in (for_mine.report_url, f"{reports.url}/{'A' * 54}", message.report_url[:-8] + "AAAAAAAA"):
+            assert (await attacker.post(url, content=body())).status_code == 403
+        assert await client.resolve(failure, timeout=0.01) is failure
+        assert await client.resolve(mine, timeout=0.01) is mine
+        await gateway.report(message)
+        assert (await client.resolve(failure, timeout=5)).sms_id == message.sms_id
+
+
+async def test_entries_of_a_batch_are_resolved_to_their_messages():
+    numbers = [f"346666660{index:02}" for index in range(20)]
+    async with asking() as (reports, _), sending(reports, concurrency=5) as (gateway, client):
+        gateway.faults.lose_answers = True
+        results = await client.send_all(numbers)
+        known = [await client.resolve(maybe_sent(result), timeout=5) for result in results]
+        sent = {message.msisdn: message.sms_id for message in gateway.messages}
+        assert len(gateway.messages) == len(numbers)
+        assert [result.sms_id for result in known] == [sent[number] for number in numbers]
+
+
+@apps
+async def test_requests_over_http_are_answered_by_their_status(make):
+    async def pieces(count):
+        yield body()
+        for _ in range(count):
+            yield b" " * 65536
+
+    async with asking(make) as (reports, browser):
         report_id = reports.new_id()
         url = reports.url_for(report_id, NUMBER)
-        other = reports.url_for(report_id, "34666666222")
-        stranger = DeliveryReports(reports.url, "another-s3cret-of-mine").url_for(report_id, NUMBER)
 
-        async def post(url, content=FOUND):
-            return (await client.post(url, content=content)).status_code
+        async def post(url, content):
+            return (await browser.post(url, content=content)).status_code
 
-        assert await post(other) == 403
-        assert await post(stranger) == 403
-        assert await post(f"{reports.url}/{'A' * 54}") == 403
-        assert await post(f"{reports.url}/x") == 403
-        assert await post(url, body(number="34666666222")) == 403
-        assert await post(url, b"{") == 400
-        assert await post(url, b"") == 400
+        assert await post(reports.url_for(report_id, "34666666222"), body()) == 403
+        assert await post(f"{reports.url}/{'A' * 54}", body()) == 403
+        assert await post(url, b"{") == await post(url, b"") == 400
         assert await post(url, b" " * MAX_BODY_BYTES + b"[]") == 413
-        for ping in (await client.get(url), await client.head(url)):
+        with contextlib.suppress(httpx.WriteError, httpx.RemoteProtocolError):
+            # It is answered in the middle of the body, which the server then does not want to the end.
+            assert await post(url, pieces(20)) == 413
+        for ping in (await browser.get(url), await browser.head(url)):
             assert (ping.status_code, bool(ping.text)) == (200, ping.request.method == "GET")
         assert await reports.get(report_id) is None
-        assert await post(url) == 204
-        assert await post(url, body("ACCEPTD")) == 204  # replayed out of order
+        assert (
+            await post(url, pieces(1)) == await post(url, body()) == await post(url, body("ACCEPTD")) == 204
+        )
         assert (await reports.get(report_id)).delivered
 
 
-@pytest.mark.parametrize("make", APPS)
-async def test_a_body_without_an_announced_length(make):
-    async def pieces(size):
-        yield body()
-        for _ in range(size):
-            yield b" " * 65536
-
-    async with asking(make) as (reports, client):
-        report_id = reports.new_id()
-        url = reports.url_for(report_id, NUMBER)
-        assert (await client.post(url, content=pieces(0))).status_code == 204
-        with contextlib.suppress(httpx.WriteError, httpx.RemoteProtocolError):
-            # It is answered in the middle of the body, which the server then does not want to the end.
-            assert (await client.post(url, content=pieces(20))).status_code == 413
-        assert (await client.post(url, content=pieces(1))).status_code == 204
-
-
-@pytest.mark.parametrize("make", APPS)
-async def test_what_on_report_raises_is_a_500_and_the_inbox_has_the_report(make, caplog):
+@apps
+async def test_error_of_on_report_is_answered_as_any_other(make, caplog):
     def broken(report):
         raise LookupError("no such user")
 
-    async with asking(make, on_report=broken) as (reports, client):
+    async with asking(make, on_report=broken) as (reports, browser):
         report_id = reports.new_id()
-        answer = await client.post(reports.url_for(report_id, NUMBER), content=body())
-        assert answer.status_code == 500
+        answer = await browser.post(reports.url_for(report_id, NUMBER), content=body())
+        assert answer.status_code == (503 if make is starlette_app else 500)
         assert (await reports.wait(report_id, 5)).delivered
-    assert "no such user" in caplog.text
+    assert ("no such user" in caplog.text) is (make is not starlette_app)  # its handler has taken it
     assert NUMBER not in caplog.text
 
 
-async def test_a_framework_answers_what_on_report_raises_as_it_does_any_other():
-    def broken(report):
-        raise LookupError("no such user")
-
-    async def not_yet(request, error):
-        return PlainTextResponse("later", 503)
-
-    def make(reports):
-        return Starlette(
-            routes=[Mount(reports.path, ReportApp(reports, on_report=broken))],
-            exception_handlers={LookupError: not_yet},
-        )
-
-    async with asking(make) as (reports, client):
-        answer = await client.post(reports.url_for(reports.new_id(), NUMBER), content=body())
-        assert (answer.status_code, answer.text) == (503, "later")
-
-
-async def test_the_applications_other_routes_stay_as_they_are():
-    async with asking(starlette_app) as (_, client):
-        assert (await client.get("/")).text == "home"
-        assert (await client.post("/hooks", content=body())).status_code == 404
-        assert (await client.post("/hooks/sms/a/b", content=body())).status_code == 403
-
-
-def test_a_setting_of_another_type():
-    with pytest.raises(InvalidConfiguration):
-        ReportApp("https://example.com")
-
-
-async def test_the_vendors_example_with_any_content_type():
-    raw = json.dumps([{"sms_id": "a" * 32, "from": "X", "to": NUMBER, "custom": "", "status": "UNDELIV"}])
-    async with asking(starlette_app) as (reports, client):
-        for content_type in ("application/json", "application/x-www-form-urlencoded", "text/html", ""):
-            report_id = reports.new_id()
-            answer = await client.post(
-                reports.url_for(report_id, NUMBER), content=raw, headers={"content-type": content_type}
-            )
-            assert answer.status_code == 204
-            report = await reports.get(report_id)
-            assert (report.final, report.delivered, report.custom) == (True, False, None)
+async def test_other_routes_of_an_application_stay_as_they_are():
+    async with asking() as (_, browser):
+        assert (await browser.get("/")).text == "home"
+        assert (await browser.post("/hooks", content=body())).status_code == 404
+        assert (await browser.post("/hooks/sms/a/b", content=body())).status_code == 403

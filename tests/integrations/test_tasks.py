@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 
 import pytest
 
@@ -54,18 +53,18 @@ def test_task_holds_the_key_and_the_fields():
     assert task_of(PLAIN, "k") == {"v": 1, "key": "k", "request": request}
 
 
-@pytest.mark.parametrize("request_", ["34666666111", None, {"msisdn": "34666666111"}])
-def test_task_of_anything_but_a_request_is_refused(request_):
-    with pytest.raises(InvalidRequest, match="a PinRequest") as caught:
-        task_of(request_, "k")
-    assert caught.value.field == "request"
+@pytest.mark.parametrize(
+    ("request_", "key", "field"),
+    [
+        *((request_, "k", "request") for request_ in ("34666666111", None, {"msisdn": "34666666111"})),
+        *((PLAIN, key, "idempotency_key") for key in ("", "x" * 201, "sign-up\n4711")),
+    ],
+)
+def test_task_of_wrong_arguments_is_refused(request_, key, field):
+    with pytest.raises(InvalidRequest) as caught:
+        task_of(request_, key)
+    assert caught.value.field == field
     assert "34666666111" not in str(caught.value)
-
-
-@pytest.mark.parametrize("key", ["", "x" * 201, "sign-up\n4711"])
-def test_task_without_a_fit_key_is_refused(key):
-    with pytest.raises(InvalidRequest, match="1 to 200 printable characters"):
-        task_of(PLAIN, key)
 
 
 @pytest.mark.parametrize(
@@ -80,20 +79,18 @@ def test_task_without_a_fit_key_is_refused(key):
         ({"v": "34666666111", "key": "k", "request": {}}, "task"),
         ({"v": 1, "key": "k", "request": None}, "task"),
         ({"v": 1, "key": "k", "request": "34666666111"}, "task"),
-        ({"v": 1, "key": "k", "request": {}}, "sender|msisdn"),
-        ({"v": 1, "key": "k", "request": {"msisdn": "34666666111"}}, "sender"),
-        (
-            {"v": 1, "key": "k", "request": {"msisdn": "34666666111", "sender": "P", "api_key": "s3cret"}},
-            "api_key",
-        ),
-        ({"v": 1, "key": "k", "request": {"msisdn": "34666666111x", "sender": "P"}}, "msisdn"),
+        ({"v": 1, "request": {"msisdn": "34666666111", "sender": "P"}}, "idempotency_key"),
         ({"v": 1, "key": 4711, "request": {"msisdn": "34666666111", "sender": "P"}}, "idempotency_key"),
+        ({"v": 1, "key": "k", "request": {"sender": "P"}}, "msisdn"),
+        ({"v": 1, "key": "k", "request": {"msisdn": "34666666111"}}, "sender"),
+        ({"v": 1, "key": "k", "request": {"msisdn": "34666666111x", "sender": "P"}}, "msisdn"),
+        ({"v": 1, "key": "k", "request": {"msisdn": "34666666111", "api_key": "s3cret"}}, "api_key"),
     ],
 )
 def test_task_from_a_queue_is_checked(task, field):
     with pytest.raises(InvalidRequest) as caught:
         request_of(task)
-    assert re.fullmatch(field, caught.value.field)
+    assert caught.value.field == field
     assert "34666666111" not in str(caught.value)
     assert "s3cret" not in str(caught.value)
 
@@ -104,7 +101,7 @@ def test_outcome_is_plain_json_and_comes_back_as_it_was(result):
     carried = json.loads(json.dumps(outcome))
     assert carried == outcome
     assert (outcome["result"], outcome["disposition"]) == (type(result).__name__, result.disposition.value)
-    assert type(outcome["disposition"]) is str
+    assert {type(value) for value in outcome.values()} <= {str, int, float, bool, type(None)}  # no enums
     assert result_of(carried) == result
 
 

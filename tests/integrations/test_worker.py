@@ -27,6 +27,7 @@ from gateway360_async.testing._memory_store import Memory
 
 NUMBER = "34666666111"
 REQUEST = PinRequest(NUMBER, "GOOD PIZZA")
+TASKS = [task_of(REQUEST, f"sign-up {index}") for index in range(3)]
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +39,7 @@ def short_pauses(monkeypatch):
 async def workers(count=1, *, latency=0.0, **settings):
     """Give a sandbox, and workers whose stores share a place; each worker has its `store`."""
     memory = Memory()
-    async with Sandbox(latency=latency) as gateway:
+    async with Sandbox(latency=latency) as gateway, contextlib.AsyncExitStack() as stack:
         made = []
         for _ in range(count):
             store = ScriptedStore(memory)
@@ -49,32 +50,35 @@ async def workers(count=1, *, latency=0.0, **settings):
             )
             worker.store = store
             await worker.start()
+            stack.push_async_callback(worker.stop)
             made.append(worker)
-        try:
-            yield gateway, *made
-        finally:
-            for worker in made:
-                await worker.stop()
+        yield gateway, *made
 
 
-async def test_task_sends_one_sms_however_often_it_is_delivered():
+async def until(condition):
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+async def test_task_delivered_often_sends_one_sms():
     async with workers(2) as (gateway, one, other):
-        task = task_of(REQUEST, "sign-up 1")
         outcomes = [
-            await one.send_pin(task=task),
-            *await asyncio.gather(other.send_pin(task=task), one.send_pin({"what": "arq gives"}, task=task)),
+            await one.send_pin(task=TASKS[0]),
+            *await asyncio.gather(
+                other.send_pin(task=TASKS[0]), one.send_pin({"a context": "of arq"}, task=TASKS[0])
+            ),
         ]
         assert [outcome["disposition"] for outcome in outcomes] == ["sent"] * 3
         assert [result_of(outcome).replayed for outcome in outcomes] == [False, True, True]
         assert [message.msisdn for message in gateway.messages] == [NUMBER]
 
 
-async def test_outcome_tells_what_happened():
+async def test_outcome_tells_how_the_call_ended():
     async with workers() as (gateway, worker):
         gateway.lose_next_answer()
-        lost = await worker.send_pin(task=task_of(REQUEST, "1"))
+        lost = await worker.send_pin(task=TASKS[0])
         gateway.balance = 0
-        unsent = await worker.send_pin(task=task_of(REQUEST, "2"))
+        unsent = await worker.send_pin(task=TASKS[1])
         assert (lost["result"], lost["disposition"]) == ("TransportFailure", "maybe_sent")
         assert (unsent["result"], unsent["disposition"]) == ("ApiError", "not_sent")
 
@@ -82,7 +86,7 @@ async def test_outcome_tells_what_happened():
 @pytest.mark.parametrize(
     "poison", [None, {}, {"v": 1, "key": "1", "request": {"msisdn": f"{NUMBER}x", "sender": "P"}}]
 )
-async def test_task_that_is_none_is_refused_without_a_word_of_it(poison):
+async def test_task_that_is_none_is_refused_without_its_number(poison):
     async with workers() as (gateway, worker):
         with pytest.raises(InvalidRequest) as caught:
             await worker.send_pin(task=poison)
@@ -100,7 +104,7 @@ async def test_task_with_the_key_of_another_request_is_refused():
 
 @pytest.mark.parametrize("step", ["open", "claim", "permits"])
 @pytest.mark.parametrize("error", [AWAY, BROKEN], ids=str)
-async def test_tasks_wait_for_a_store_that_cannot_be_asked_and_one_tries_for_all(step, error, caplog):
+async def test_tasks_wait_for_their_store_and_one_tries_for_all(step, error, caplog):
     async with workers(rate=1000.0) as (gateway, worker):
         if step == "open":
             await worker.stop()
@@ -115,9 +119,8 @@ async def test_tasks_wait_for_a_store_that_cannot_be_asked_and_one_tries_for_all
             return await send(*args, **settings)
 
         worker._client.send = counted
-        waiting = [asyncio.create_task(worker.send_pin(task=task_of(REQUEST, f"{key}"))) for key in (2, 3)]
-        while len(tries) < 6:
-            await asyncio.sleep(0.001)
+        waiting = [asyncio.create_task(worker.send_pin(task=task)) for task in TASKS[:2]]
+        await until(lambda: len(tries) >= 6)
         assert not any(task.done() for task in waiting)
         worker.store.before.clear()
         assert [outcome["disposition"] for outcome in await asyncio.gather(*waiting)] == ["sent"] * 2
@@ -125,7 +128,7 @@ async def test_tasks_wait_for_a_store_that_cannot_be_asked_and_one_tries_for_all
         assert caplog.text.count("no task is begun") == 1
 
 
-async def test_task_that_waits_when_its_worker_stops_is_not_taken_for_done(caplog):
+async def test_task_that_waits_as_its_worker_stops_never_returns(caplog):
     async with workers() as (gateway, worker):
         worker.store.before["claim"] = failing(AWAY)
         refused = asyncio.Event()
@@ -139,10 +142,9 @@ async def test_task_that_waits_when_its_worker_stops_is_not_taken_for_done(caplo
                 raise
 
         worker._client.send = watched
-        waiting = [asyncio.create_task(worker.send_pin(task=task_of(REQUEST, "2")))]
-        while "no task is begun" not in caplog.text:
-            await asyncio.sleep(0.001)
-        waiting.append(asyncio.create_task(worker.send_pin(task=task_of(REQUEST, "3"))))
+        waiting = [asyncio.create_task(worker.send_pin(task=TASKS[0]))]
+        await until(lambda: "no task is begun" in caplog.text)
+        waiting.append(asyncio.create_task(worker.send_pin(task=TASKS[1])))
         await asyncio.sleep(0)
         await worker.stop()
         await refused.wait()
@@ -154,13 +156,12 @@ async def test_task_that_waits_when_its_worker_stops_is_not_taken_for_done(caplo
         assert gateway.messages == []
 
 
-async def test_task_that_tries_for_all_and_is_cancelled_leaves_it_to_another(caplog):
+async def test_task_that_tries_for_all_leaves_it_to_another(caplog):
     async with workers() as (gateway, worker):
         worker.store.before["claim"] = failing(AWAY)
-        first = asyncio.create_task(worker.send_pin(task=task_of(REQUEST, "2")))
-        while "no task is begun" not in caplog.text:
-            await asyncio.sleep(0.001)
-        second = asyncio.create_task(worker.send_pin(task=task_of(REQUEST, "3")))
+        first = asyncio.create_task(worker.send_pin(task=TASKS[0]))
+        await until(lambda: "no task is begun" in caplog.text)
+        second = asyncio.create_task(worker.send_pin(task=TASKS[1]))
         await asyncio.sleep(0)
         first.cancel()
         await asyncio.wait([first])
@@ -169,25 +170,19 @@ async def test_task_that_tries_for_all_and_is_cancelled_leaves_it_to_another(cap
         assert len(gateway.messages) == 1
 
 
-async def test_stopping_waits_for_what_is_in_flight():
+async def test_stop_waits_for_calls_in_flight_and_refuses_new_ones():
     async with workers(latency=0.1) as (gateway, worker):
-        sending = asyncio.create_task(worker.send_pin(task=task_of(REQUEST, "1")))
-        while not gateway.messages:
-            await asyncio.sleep(0.001)
+        sending = asyncio.create_task(worker.send_pin(task=TASKS[0]))
+        await until(lambda: gateway.messages)
         await worker.stop()
         assert (await sending)["disposition"] == "sent"
-
-
-async def test_worker_that_has_stopped_sends_nothing():
-    async with workers() as (gateway, worker):
-        await worker.stop()
         await worker.stop()
         with pytest.raises(ClientClosed, match="has stopped"):
-            await worker.send_pin(task=task_of(REQUEST, "1"))
-        assert gateway.messages == []
+            await worker.send_pin(task=TASKS[1])
+        assert len(gateway.messages) == 1
 
 
-def test_worker_that_was_not_started_begins_with_its_first_tasks_and_ends_with_the_event_loop(tmp_path):
+def test_worker_opens_with_its_first_task_and_closes_with_its_loop(tmp_path):
     made = []
 
     async def work(gateway):
@@ -197,53 +192,41 @@ def test_worker_that_was_not_started_begins_with_its_first_tasks_and_ends_with_t
             return made[-1]
 
         worker = PinWorker(make_client)
-        tasks = [worker.send_pin(task=task_of(REQUEST, key)) for key in "123"]
-        return [outcome["disposition"] for outcome in await asyncio.gather(*tasks)]
+        return await asyncio.gather(*[worker.send_pin(task=task) for task in TASKS])
 
     with sandbox_in_thread() as gateway:
-        assert asyncio.run(work(gateway)) == ["sent"] * 3
-    assert len(made) == 1
-    assert "closed" in repr(made[0])
+        assert [outcome["disposition"] for outcome in asyncio.run(work(gateway))] == ["sent"] * 3
+    (client,) = made
+    assert "closed" in repr(client)
+
+
+CLUSTER = InvalidConfiguration("url", "is a Redis Cluster", "a single Redis")
 
 
 @pytest.mark.parametrize(
-    "error", [BROKEN, InvalidConfiguration("url", "is a Redis Cluster", "a single Redis")], ids=str
+    ("opening", "text"),
+    [(BROKEN, str(BROKEN)), (CLUSTER, str(CLUSTER)), (None, "make_client: makes a client without a store")],
 )
-async def test_worker_whose_store_refuses_it_does_not_begin(error):
-    made = []
-
-    def make_client():
+async def test_client_that_cannot_open_is_closed(opening, text):
+    store = None
+    if opening is not None:
         store = ScriptedStore()
-        store.before["open"] = failing(error)
-        made.append(Gateway360Client("k3y", sender="PIZZA", store=store))
-        return made[-1]
-
-    with pytest.raises((StoreError, InvalidConfiguration)):
-        await PinWorker(make_client).start()
-    assert "closed" in repr(made[0])
-
-
-async def test_worker_whose_client_has_no_store_does_not_begin():
-    made = []
-
-    def make_client():
-        made.append(Gateway360Client("a-key"))
-        return made[0]
-
-    with pytest.raises(InvalidConfiguration, match="without a store") as caught:
-        await PinWorker(make_client).start({})
-    assert caught.value.setting == "make_client"
-    assert "closed" in repr(made[0])
+        store.before["open"] = failing(opening)
+    client = Gateway360Client("k3y", sender="PIZZA", store=store)
+    with pytest.raises((StoreError, InvalidConfiguration)) as caught:
+        await PinWorker(lambda: client).start({})
+    assert text in str(caught.value)
+    assert "closed" in repr(client)
 
 
 async def test_worker_without_a_client_is_refused():
-    with pytest.raises(InvalidConfiguration, match="gives a NoneType"):
+    with pytest.raises(InvalidConfiguration, match="make_client: gives a NoneType"):
         await PinWorker(lambda: None).start()
     with pytest.raises(InvalidConfiguration, match="is of type Gateway360Client"):
         PinWorker(Gateway360Client("a-key"))
 
 
-async def test_worker_shows_no_key():
+async def test_repr_of_a_worker_shows_no_key():
     async with workers() as (gateway, worker):
         assert "open" in repr(worker)
         assert gateway.api_key not in repr(worker)
@@ -254,49 +237,47 @@ def blocking(tmp_path):
     with sandbox_in_thread() as gateway:
 
         def make_client():
-            return Gateway360Client(
-                gateway.api_key, base_url=gateway.base_url, store=SqliteStore(tmp_path / "pins.db")
-            )
+            store = SqliteStore(tmp_path / "pins.db")
+            return Gateway360Client(gateway.api_key, base_url=gateway.base_url, store=store)
 
         worker = BlockingPinWorker(make_client)
-        worker.gateway = gateway
-        yield worker
+        yield gateway, worker
         worker.stop()
 
 
-def test_blocking_worker_sends_a_task_once_and_nothing_after_a_stop(blocking):
-    blocking.check()
-    task = task_of(REQUEST, "sign-up 1")
-    outcomes = [blocking.send_pin(task), blocking.send_pin(task)]
-    blocking.stop()
-    blocking.stop()
+def test_blocking_worker_sends_once_and_nothing_after_a_stop(blocking):
+    gateway, worker = blocking
+    worker.check()
+    outcomes = [worker.send_pin(TASKS[0]), worker.send_pin(TASKS[0])]
+    worker.stop()
+    worker.stop()
     with pytest.raises(ClientClosed):
-        blocking.send_pin(task)
-    assert [outcome["disposition"] for outcome in outcomes] == ["sent"] * 2
+        worker.send_pin(TASKS[0])
     assert [result_of(outcome).replayed for outcome in outcomes] == [False, True]
-    assert len(blocking.gateway.messages) == 1
+    assert len(gateway.messages) == 1
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_blocking_worker_begins_in_the_child_of_a_fork(blocking):
-    blocking.check()  # as an engine's parent does
+    gateway, worker = blocking
+    worker.check()  # as an engine's parent does
     child = os.fork()
     if not child:
         status = 1
         try:
-            outcome = blocking.send_pin(task_of(REQUEST, "sign-up 1"))
-            blocking.stop()
+            outcome = worker.send_pin(TASKS[0])
+            worker.stop()
             status = 0 if outcome["disposition"] == "sent" else 2
         finally:
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
-    assert blocking.send_pin(task_of(REQUEST, "sign-up 1"))["replayed"]
-    assert [message.msisdn for message in blocking.gateway.messages] == [NUMBER]
+    assert worker.send_pin(TASKS[0])["replayed"]
+    assert [message.msisdn for message in gateway.messages] == [NUMBER]
 
 
-def test_blocking_worker_with_wrong_settings_is_told_so_and_can_be_tried_again():
+def test_blocking_worker_with_wrong_settings_says_so_each_time():
     worker = BlockingPinWorker(lambda: Gateway360Client("a-key"))
-    for begin in (worker.check, lambda: worker.send_pin(task_of(REQUEST, "1"))) * 2:
+    for begin in (worker.check, lambda: worker.send_pin(TASKS[0])) * 2:
         with pytest.raises(InvalidConfiguration, match="without a store"):
             begin()
     worker.stop()

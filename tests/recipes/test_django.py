@@ -35,7 +35,7 @@ def check(gateway, **changed):
     )
 
 
-def test_check_says_that_all_is_there_and_otherwise_which_is_missing(gateway):
+def test_check_names_the_setting_that_is_missing(gateway):
     assert check(gateway).returncode == 0
     missing = check(gateway, GATEWAY360_API_KEY="")
     assert missing.returncode == 1
@@ -54,6 +54,6 @@ assert statuses == [202] * 4, statuses
 """
 
 
-def test_site_in_the_test_client_of_django_sends_one_sms(gateway):
+def test_site_in_djangos_test_client_sends_one_sms(gateway):
     subprocess.run([sys.executable, "-c", TESTS], check=True, cwd=RECIPES, env=environment(gateway, 1))
     assert len(gateway.messages) == 1

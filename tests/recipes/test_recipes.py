@@ -41,7 +41,7 @@ def outcome_of_sign_up(site, msisdn, form):
         time.sleep(0.05)
 
 
-def test_celery_beside_django_sends_one_sms_and_has_an_answer_for_each_outcome(gateway, redis, monkeypatch):
+def test_celery_beside_django_answers_each_outcome(gateway, redis, monkeypatch):
     broker = redis.url.replace("unix://", "redis+socket://")
     monkeypatch.setenv("CELERY_BROKER", broker)
     monkeypatch.setenv("PIN_STORE", redis.url)

@@ -54,7 +54,7 @@ class Engine:
         self.prepare()
 
     def prepare(self):
-        """Make the queue's tables, where it has any."""
+        """Make the queue's tables, if it has any."""
 
     def enqueue(self, tasks):
         """Put tasks into the queue, in order, and give what `outcomes` wants."""
@@ -335,19 +335,12 @@ from psycopg.conninfo import conninfo_to_dict
 SECRET_KEY = "shop"
 INSTALLED_APPS = ["django_tasks_db", "orders"]
 place = conninfo_to_dict(BROKER)
-DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.postgresql",
-        "NAME": place["dbname"],
-        "USER": place["user"],
-        "HOST": place["host"],
-    }
-}
+database = {"NAME": place["dbname"], "USER": place["user"], "HOST": place["host"]}
+DATABASES = {"default": {"ENGINE": "django.db.backends.postgresql", **database}}
 TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
 USE_TZ = True
 """
     TASKS = """
-import sys
 from gateway360_async.integrations.django_tasks import pin_task
 from shop import make_client
 
