@@ -104,7 +104,7 @@ async def all_of_it(store):
 
 
 @pytest.mark.parametrize("options", ["", "?protocol=3", "?protocol=2", "?decode_responses=true&protocol=3"])
-async def test_a_url_works_whatever_it_asks_for(redis, options):
+async def test_url_works_whatever_it_asks_for(redis, options):
     async with RedisStore(redis.url + options) as store:
         await all_of_it(store)
     assert redis.client.keys()
@@ -115,14 +115,14 @@ async def test_a_url_works_whatever_it_asks_for(redis, options):
 @pytest.mark.parametrize(
     "settings", [{}, {"decode_responses": True}, {"encoding": "latin-1", "decode_responses": True}]
 )
-async def test_a_ready_client_works_and_stays_open(redis, protocol, settings):
+async def test_ready_client_works_and_stays_open(redis, protocol, settings):
     async with ready_client(redis_asyncio.Redis, redis.url, protocol=protocol, **settings) as client:
         async with RedisStore(client) as store:
             await all_of_it(store)
         assert await client.ping()
 
 
-async def test_a_tcp_port_works_with_and_without_tls(make_redis, tmp_path):
+async def test_tcp_port_works_with_and_without_tls(make_redis, tmp_path):
     port = free_port()
     with make_redis(port=str(port)) as process:
         async with RedisStore(f"redis://127.0.0.1:{port}/1") as store:
@@ -175,7 +175,7 @@ async def tls_in_front_of(process):
             await asyncio.wait(serving)
 
 
-async def test_a_certificate_of_an_unknown_authority_is_refused_for_good(redis):
+async def test_certificate_of_an_unknown_authority_is_refused_for_good(redis):
     async with tls_in_front_of(redis) as url:
         with pytest.raises(
             StoreError, match=r"a certificate that is not trusted .*\?ssl_ca_certs=FILE"
@@ -186,7 +186,7 @@ async def test_a_certificate_of_an_unknown_authority_is_refused_for_good(redis):
 
 @pytest.mark.parametrize("option", ["ssl_ca_certs", "ssl_certfile"])
 @pytest.mark.parametrize("there", [True, False])
-async def test_a_tls_file_that_cannot_be_read_is_named(tmp_path, option, there):
+async def test_tls_file_that_cannot_be_read_is_named(tmp_path, option, there):
     path = tmp_path / "some.pem"
     if there:
         path.write_text("no certificate")
@@ -195,7 +195,7 @@ async def test_a_tls_file_that_cannot_be_read_is_named(tmp_path, option, there):
     assert not [text for text in reported(caught.value) if PASSWORD in text]
 
 
-async def test_a_plain_server_under_a_tls_url_cannot_be_asked(make_redis):
+async def test_plain_server_under_a_tls_url_cannot_be_asked(make_redis):
     port = free_port()
     with make_redis(port=str(port)):
         with pytest.raises(StoreError, match="cannot be asked"):
@@ -206,19 +206,19 @@ async def test_a_plain_server_under_a_tls_url_cannot_be_asked(make_redis):
     "place",
     [None, 7, f"http://:{PASSWORD}@x", f"redis://:{PASSWORD}@x:port", f"redis://:{PASSWORD}@x?what=1"],
 )
-def test_a_place_that_is_none_is_refused_without_its_password(place):
+def test_place_that_is_none_is_refused_without_its_password(place):
     with pytest.raises(InvalidConfiguration, match=r"redis://…") as caught:
         RedisStore(place)
     assert caught.value.setting == "url"
     assert not [text for text in reported(caught.value) if PASSWORD in text]
 
 
-def test_a_client_that_blocks_is_refused(redis):
+def test_client_that_blocks_is_refused(redis):
     with pytest.raises(InvalidConfiguration, match=r"is of type Redis; .*redis\.asyncio"):
         RedisStore(redis.client)
 
 
-def test_a_wrong_namespace_shows_no_password():
+def test_wrong_namespace_shows_no_password():
     with pytest.raises(InvalidConfiguration, match="namespace") as caught:
         RedisStore(f"redis://:{PASSWORD}@localhost", namespace="{}")
     assert not [text for text in reported(caught.value) if PASSWORD in text]
@@ -267,7 +267,7 @@ def wait_until(done):
         pass
 
 
-async def test_a_cluster_works_by_url_and_by_a_ready_client(cluster):
+async def test_cluster_works_by_url_and_by_a_ready_client(cluster):
     async with RedisStore(cluster.tcp_url, namespace="by-url") as store:
         await all_of_it(store)
     async with ready_client(redis_asyncio.RedisCluster, cluster.tcp_url) as client:
@@ -283,7 +283,7 @@ async def test_a_cluster_works_by_url_and_by_a_ready_client(cluster):
     }
 
 
-async def test_a_node_of_a_cluster_that_holds_other_keys_is_refused_with_the_cure(cluster, make_redis):
+async def test_node_of_a_cluster_that_holds_other_keys_is_refused_with_the_cure(cluster, make_redis):
     slot = cluster.client.execute_command("CLUSTER", "KEYSLOT", f"{PREFIX}identity")
     port, bus = free_port(), free_port()
     with make_redis(port=str(port), cluster_enabled="yes", cluster_port=str(bus)) as other:
@@ -298,7 +298,7 @@ async def test_a_node_of_a_cluster_that_holds_other_keys_is_refused_with_the_cur
         assert not caught.value.passing
 
 
-async def test_a_cluster_that_is_down_may_be_up_in_a_moment(cluster):
+async def test_cluster_that_is_down_may_be_up_in_a_moment(cluster):
     cluster.client.execute_command("CLUSTER", "DELSLOTSRANGE", 0, 16383)
     wait_until(lambda: cluster.client.cluster("info")["cluster_state"] == "fail")
     with pytest.raises(StoreError, match="CLUSTERDOWN") as caught:
@@ -315,7 +315,7 @@ async def test_a_cluster_that_is_down_may_be_up_in_a_moment(cluster):
 
 
 @pytest.mark.parametrize("rights", ["+@all", "+@all -@dangerous -@admin"])
-async def test_a_user_with_few_rights_works(redis, rights):
+async def test_user_with_few_rights_works(redis, rights):
     redis.client.acl_setuser("few", enabled=True, passwords=[f"+{PASSWORD}"], reset=True)
     redis.client.execute_command("ACL", "SETUSER", "few", "~gateway360:*", *rights.split())
     async with RedisStore(redis.url.replace("unix://", f"unix://few:{PASSWORD}@")) as store:
@@ -326,7 +326,7 @@ async def test_a_user_with_few_rights_works(redis, rights):
 @pytest.mark.parametrize(
     "rights", ["~other:* +@all", "~gateway360:* +@all -@scripting", "~gateway360:* +@all -get"]
 )
-async def test_a_user_without_the_rights_is_told_which(redis, rights):
+async def test_user_without_the_rights_is_told_which(redis, rights):
     redis.client.acl_setuser("none", enabled=True, passwords=[f"+{PASSWORD}"], reset=True)
     redis.client.execute_command("ACL", "SETUSER", "none", *rights.split())
     with pytest.raises(StoreError, match=r"refuses \(NOPERM\).*~gateway360:\*") as caught:
@@ -344,7 +344,7 @@ async def begin_again(process):
         await asyncio.sleep(0)
 
 
-async def test_a_redis_that_is_away_may_be_back_and_has_what_it_knew(restarting):
+async def test_redis_that_is_away_may_be_back_and_has_what_it_knew(restarting):
     async with RedisStore(restarting.url) as store:
         assert await states(store, wish()) == [State.CLAIMED]
         restarting.kill()
@@ -360,7 +360,7 @@ async def test_a_redis_that_is_away_may_be_back_and_has_what_it_knew(restarting)
         assert await store.check() == []
 
 
-async def test_a_redis_that_lost_its_data_is_refused_by_those_who_knew_it(restarting):
+async def test_redis_that_lost_its_data_is_refused_by_those_who_knew_it(restarting):
     known = RedisStore(restarting.url)
     async with known:
         await states(known, wish())
@@ -388,7 +388,7 @@ async def test_a_redis_that_lost_its_data_is_refused_by_those_who_knew_it(restar
         await known.connect()
 
 
-async def test_a_new_epoch_keeps_the_secret_and_refuses_those_from_before(redis):
+async def test_new_epoch_keeps_the_secret_and_refuses_those_from_before(redis):
     async with RedisStore(redis.url) as store:
         before = await store.connect()
         await store.aclose()
@@ -429,7 +429,7 @@ async def test_scripts_that_were_flushed_are_handed_in_again(redis):
         assert await states(store, wish("t2")) == [State.COMPLETED]
 
 
-async def test_a_full_memory_refuses_claims_whole_and_takes_their_ends(redis):
+async def test_full_memory_refuses_claims_whole_and_takes_their_ends(redis):
     one, two, three = full("one"), full("two", 2), full("three", 3)
     async with RedisStore(redis.url) as store:
         assert await states(store, one, two) == [State.CLAIMED, State.CLAIMED]
@@ -477,7 +477,7 @@ async def test_too_few_replicas_and_a_script_that_runs_on_are_passing(make_redis
             assert await states(store, wish()) == [State.CLAIMED]
 
 
-async def test_a_replica_refuses_until_it_is_promoted_and_knows_all(make_redis):
+async def test_replica_refuses_until_it_is_promoted_and_knows_all(make_redis):
     port = free_port()
     with (
         make_redis(durable=True, port=str(port), repl_diskless_sync_delay="0") as primary,
@@ -503,7 +503,7 @@ async def test_a_replica_refuses_until_it_is_promoted_and_knows_all(make_redis):
             assert await states(store, *asked) == [State.COMPLETED, State.IN_PROGRESS, State.CLAIMED]
 
 
-async def test_an_answer_that_does_not_come_is_passing_and_the_claim_is_asked_again(restarting):
+async def test_answer_that_does_not_come_is_passing_and_the_claim_is_asked_again(restarting):
     async with RedisStore(restarting.url) as store:
         restarting.pause()
         store._longest = 0.01
@@ -551,7 +551,7 @@ def test_errors_are_told_by_their_names_only(error, said, passing):
 
 
 @pytest.mark.parametrize("ends", ["with an answer", "with an error"])
-async def test_a_cancellation_that_redis_py_swallows_goes_on(redis, ends):
+async def test_cancellation_that_redis_py_swallows_goes_on(redis, ends):
     begun = asyncio.Event()
 
     async def run():
@@ -570,7 +570,7 @@ async def test_a_cancellation_that_redis_py_swallows_goes_on(redis, ends):
     assert asking.cancelled()
 
 
-async def test_a_caller_that_is_cancelled_leaves_a_store_that_works(restarting):
+async def test_caller_that_is_cancelled_leaves_a_store_that_works(restarting):
     async with RedisStore(restarting.url) as store:
         restarting.pause()
         asking = [asyncio.create_task(store.claim([wish(f"t{n}", n)])) for n in range(3)]
@@ -585,7 +585,7 @@ async def test_a_caller_that_is_cancelled_leaves_a_store_that_works(restarting):
         assert [answer.token for answer in await store.peek([at(9)])] == ["new"]
 
 
-async def test_a_store_that_closes_while_its_caller_is_cancelled_closes(redis, monkeypatch):
+async def test_store_that_closes_while_its_caller_is_cancelled_closes(redis, monkeypatch):
     store = RedisStore(redis.url)
     await store.connect()
     pool = store._client.connection_pool
@@ -634,7 +634,7 @@ async def test_check_says_when_redis_goes_away_within(redis, monkeypatch):
 # Counts and records
 
 
-async def test_a_count_holds_its_limit_to_the_end_of_each_window(redis):
+async def test_count_holds_its_limit_to_the_end_of_each_window(redis):
     name = f"{PREFIX}count:{key(901).hex()}"
     async with RedisStore(redis.url) as store:
 
@@ -662,7 +662,7 @@ async def test_a_count_holds_its_limit_to_the_end_of_each_window(redis):
         assert now < redis.client.zscore(name, "b") < now + 60_000_000
 
 
-async def test_a_total_goes_over_to_a_number_and_stays_exact(redis):
+async def test_total_goes_over_to_a_number_and_stays_exact(redis):
     name, total = f"{PREFIX}count:{key(902).hex()}", f"{PREFIX}total:{key(902).hex()}"
     async with RedisStore(redis.url) as store:
 
@@ -681,7 +681,7 @@ async def test_a_total_goes_over_to_a_number_and_stays_exact(redis):
         assert redis.client.ttl(name) == -1
 
 
-async def test_a_resend_returns_to_doubt_with_what_was_known(redis):
+async def test_resend_returns_to_doubt_with_what_was_known(redis):
     first, second = wish("t1", lease=0.001), wish("t2", resend="t1", report_id="r2")
     async with RedisStore(redis.url) as store:
         await states(store, first)
@@ -704,7 +704,7 @@ async def test_a_resend_returns_to_doubt_with_what_was_known(redis):
         assert redis.client.ttl(f"{PREFIX}record:{key(1).hex()}") == -1
 
 
-async def test_a_forced_claim_leaves_the_cooldown_and_its_result_takes_it(redis):
+async def test_forced_claim_leaves_the_cooldown_and_its_result_takes_it(redis):
     cooldown = Record(key(2), 60.0, forgets=True)
     first = Claim(token="t1", lease=30.0, cooldown=cooldown)
     forced = Claim(token="t2", lease=30.0, cooldown=cooldown, force=True)
@@ -730,7 +730,7 @@ async def test_permits_that_the_clock_left_far_ahead_begin_anew(redis):
         assert (await store.permits(key(5), 1, 0.01))[0] == 1
 
 
-async def test_a_namespace_sees_nothing_of_another(redis):
+async def test_namespace_sees_nothing_of_another(redis):
     async with RedisStore(redis.url, namespace="a") as one, RedisStore(redis.url, namespace="b") as two:
         assert await states(one, wish()) == await states(two, wish("t2")) == [State.CLAIMED]
 

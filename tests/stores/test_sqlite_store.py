@@ -127,7 +127,7 @@ def done(claim, state=State.COMPLETED, result="r", **settings):
 # --- files
 
 
-async def test_the_files_are_readable_by_their_owner_only(path):
+async def test_files_are_readable_by_their_owner_only(path):
     before = os.umask(0)
     try:
         async with SqliteStore(path) as store:
@@ -140,7 +140,7 @@ async def test_the_files_are_readable_by_their_owner_only(path):
     assert sorted(file.name for file in path.parent.iterdir()) == ["store", "store-lock"]
 
 
-async def test_a_store_that_is_opened_again_has_its_records_and_identity(path):
+async def test_store_that_is_opened_again_has_its_records_and_identity(path):
     store = SqliteStore(str(path))
     first = await store.connect()
     await claimed(store, "a")
@@ -151,12 +151,12 @@ async def test_a_store_that_is_opened_again_has_its_records_and_identity(path):
     assert repr(store) == f"SqliteStore({str(path)!r}, namespace='gateway360')"
 
 
-async def test_a_path_of_another_type_is_refused():
+async def test_path_of_another_type_is_refused():
     with pytest.raises(InvalidConfiguration, match="path: is of type int"):
         SqliteStore(7)
 
 
-async def test_a_store_that_is_not_connected_says_so(path):
+async def test_store_that_is_not_connected_says_so(path):
     with pytest.raises(StoreError, match="is not connected"):
         await SqliteStore(path).peek([claim_of("a").record])
 
@@ -187,7 +187,7 @@ async def test_another_program_s_database_and_a_later_schema_are_refused_untouch
 
 
 @pytest.mark.parametrize("content", [b"no database" * 500, None])
-async def test_a_damaged_file_is_refused_until_it_is_set_aside(path, content):
+async def test_damaged_file_is_refused_until_it_is_set_aside(path, content):
     async with SqliteStore(path) as store:
         await claimed(store, *(f"n{number}" for number in range(200)))
     if content is None:
@@ -208,7 +208,7 @@ async def test_a_damaged_file_is_refused_until_it_is_set_aside(path, content):
         await store.aclose()
 
 
-async def test_an_index_that_does_not_fit_its_table_takes_no_new_epoch(path):
+async def test_index_that_does_not_fit_its_table_takes_no_new_epoch(path):
     async with SqliteStore(path) as store:
         await claimed(store, "a")
     with closing(sqlite3.connect(path)) as connection:
@@ -220,7 +220,7 @@ async def test_an_index_that_does_not_fit_its_table_takes_no_new_epoch(path):
         await SqliteStore(path).new_epoch()
 
 
-async def test_a_row_that_cannot_be_read_is_damage(path):
+async def test_row_that_cannot_be_read_is_damage(path):
     async with SqliteStore(path) as store:
         await claimed(store, "a")
     with closing(sqlite3.connect(path)) as connection:
@@ -231,7 +231,7 @@ async def test_a_row_that_cannot_be_read_is_damage(path):
         assert await claimed(store, "b") == ["claimed"]
 
 
-async def test_a_folder_that_is_not_there_and_a_path_that_is_a_folder_are_refused(tmp_path):
+async def test_folder_that_is_not_there_and_a_path_that_is_a_folder_are_refused(tmp_path):
     with pytest.raises(StoreError, match="No such file") as caught:
         await SqliteStore(tmp_path / "none" / "store").connect()
     assert not caught.value.passing
@@ -250,7 +250,7 @@ async def test_too_many_open_files_are_passing(path, monkeypatch):
         assert await claimed(store, "a") == ["claimed"]
 
 
-async def test_a_file_system_without_shared_memory_is_refused(path, monkeypatch):
+async def test_file_system_without_shared_memory_is_refused(path, monkeypatch):
     class Connection(sqlite3.Connection):
         def execute(self, statement, *values):
             return super().execute("SELECT 'delete'" if "journal_mode" in statement else statement, *values)
@@ -272,14 +272,14 @@ def mounted_as(monkeypatch, tmp_path, kind):
     monkeypatch.setattr(file_module, "_MOUNTS", mounts)
 
 
-async def test_a_network_file_system_is_refused_by_name(path, monkeypatch, tmp_path):
+async def test_network_file_system_is_refused_by_name(path, monkeypatch, tmp_path):
     mounted_as(monkeypatch, tmp_path, "nfs4")
     with pytest.raises(StoreError, match="network file system .nfs4."):
         await SqliteStore(path).connect()
     assert not path.exists()
 
 
-async def test_an_unknown_file_system_is_taken(path, monkeypatch, tmp_path):
+async def test_unknown_file_system_is_taken(path, monkeypatch, tmp_path):
     monkeypatch.setattr(file_module, "_MOUNTS", tmp_path / "none")
     async with SqliteStore(path) as store:
         assert await store.check() == []
@@ -297,7 +297,7 @@ async def test_without_flock_sqlite_s_own_locks_do(path, monkeypatch):
     assert [file.name for file in path.parent.iterdir()] == ["store"]
 
 
-def test_the_module_is_imported_where_there_is_no_flock(monkeypatch):
+def test_module_is_imported_where_there_is_no_flock(monkeypatch):
     monkeypatch.setitem(sys.modules, "fcntl", None)
     spec = importlib.util.find_spec(file_module.__name__)
     module = importlib.util.module_from_spec(spec)
@@ -309,7 +309,7 @@ def test_the_module_is_imported_where_there_is_no_flock(monkeypatch):
 
 
 @pytest.mark.parametrize("close", ["open", "copy"])
-async def test_a_descriptor_closed_by_the_caller_costs_no_commit(path, close):
+async def test_descriptor_closed_by_the_caller_costs_no_commit(path, close):
     async with SqliteStore(path) as store:
         await claimed(store, "a")
         for name in ("b", "c"):
@@ -347,7 +347,7 @@ async def test_two_stores_of_one_process_survive_the_trap(path):
         assert await states(two, "a", "b", "c", "d", "e", "f") == ["in_progress"] * 6
 
 
-async def test_an_open_other_process_keeps_its_share_of_the_trap(path):
+async def test_open_other_process_keeps_its_share_of_the_trap(path):
     with process(path) as other:
         async with SqliteStore(path) as store:
             for name in "abcd":
@@ -362,7 +362,7 @@ async def test_an_open_other_process_keeps_its_share_of_the_trap(path):
     assert rows(path, "PRAGMA integrity_check") == [("ok",)]
 
 
-async def test_a_wal_deleted_in_mid_run_is_written_in_closing(path):
+async def test_wal_deleted_in_mid_run_is_written_in_closing(path):
     async with SqliteStore(path) as store:
         await claimed(store, "a")
         Path(f"{path}-wal").unlink()
@@ -370,7 +370,7 @@ async def test_a_wal_deleted_in_mid_run_is_written_in_closing(path):
         assert await states(store, "a", "b") == ["in_progress", "claimed"]
 
 
-def test_a_wal_deleted_within_a_transaction_is_no_commit(path):
+def test_wal_deleted_within_a_transaction_is_no_commit(path):
     file = SqliteFile(path, 0.0)
     file.transact((), lambda transaction: transaction.put("k", (None, 1)))
     with pytest.raises(StoreError, match="may not have been written") as caught:
@@ -384,7 +384,7 @@ def test_a_wal_deleted_within_a_transaction_is_no_commit(path):
 
 
 @pytest.mark.parametrize("how", ["delete", "replace"])
-async def test_a_file_that_goes_in_mid_run_is_refused(path, how):
+async def test_file_that_goes_in_mid_run_is_refused(path, how):
     shutil.copy(PROGRAM, f"{path}-old")
     store = SqliteStore(path)
     await store.connect()
@@ -403,7 +403,7 @@ async def test_a_file_that_goes_in_mid_run_is_refused(path, how):
         await store.connect()
 
 
-def test_a_file_that_is_replaced_within_a_transaction_is_no_commit(path):
+def test_file_that_is_replaced_within_a_transaction_is_no_commit(path):
     file = SqliteFile(path, 0.0)
     file.transact((), lambda transaction: transaction.put("k", (None, 1)))
     with pytest.raises(StoreError, match="was deleted or replaced"):
@@ -411,7 +411,7 @@ def test_a_file_that_is_replaced_within_a_transaction_is_no_commit(path):
     file.close()
 
 
-async def test_a_lock_file_that_goes_in_mid_run_is_refused_and_afterwards(path):
+async def test_lock_file_that_goes_in_mid_run_is_refused_and_afterwards(path):
     async with SqliteStore(path) as store:
         await claimed(store, "a")
         Path(f"{path}-lock").unlink()
@@ -427,7 +427,7 @@ async def test_a_lock_file_that_goes_in_mid_run_is_refused_and_afterwards(path):
         assert await states(store, "a") == ["in_progress"]
 
 
-async def test_an_older_copy_in_its_place_is_refused_by_the_next_run(path):
+async def test_older_copy_in_its_place_is_refused_by_the_next_run(path):
     async with SqliteStore(path) as store:
         await claimed(store, "a")
     shutil.copy(path, f"{path}-old")
@@ -449,7 +449,7 @@ async def test_what_a_killed_process_claimed_is_found(path):
 
 
 @pytest.mark.parametrize("damage", ["missing", "first", "middle", "last", "empty", "copy"])
-async def test_a_wal_that_is_lost_after_a_kill_is_refused_until_a_new_epoch(path, damage, tmp_path):
+async def test_wal_that_is_lost_after_a_kill_is_refused_until_a_new_epoch(path, damage, tmp_path):
     killed_after(path, "a", "b", "c")
     wal = Path(f"{path}-wal")
     content = bytearray(wal.read_bytes())
@@ -473,7 +473,7 @@ async def test_a_wal_that_is_lost_after_a_kill_is_refused_until_a_new_epoch(path
         assert await claimed(store, "d") == ["claimed"]
 
 
-async def test_a_checkpoint_broken_off_by_a_kill_is_gone_on_with(path):
+async def test_checkpoint_broken_off_by_a_kill_is_gone_on_with(path):
     killed_after(path, "a")
     mark(path)
     async with SqliteStore(path) as store:
@@ -481,7 +481,7 @@ async def test_a_checkpoint_broken_off_by_a_kill_is_gone_on_with(path):
         assert await states(store, "a") == ["in_progress"]
 
 
-async def test_a_wal_lost_in_the_middle_of_a_checkpoint_is_refused(path):
+async def test_wal_lost_in_the_middle_of_a_checkpoint_is_refused(path):
     killed_after(path, "a")
     rows(
         path, "SELECT count(*) FROM entry"
@@ -537,7 +537,7 @@ async def test_what_is_asked_at_the_same_time_shares_a_commit(path):
         assert number_of_commits(path) - before <= 2
 
 
-async def test_a_stopped_process_that_holds_the_lock_costs_the_timeout_only(path):
+async def test_stopped_process_that_holds_the_lock_costs_the_timeout_only(path):
     with process(path) as other:
         async with SqliteStore(path, timeout=0.0) as store:
             other.order("stop")
@@ -552,7 +552,7 @@ async def test_a_stopped_process_that_holds_the_lock_costs_the_timeout_only(path
             assert await claimed(store, "a") == ["claimed"]
 
 
-async def test_a_store_closes_in_spite_of_a_lock_that_is_kept(path):
+async def test_store_closes_in_spite_of_a_lock_that_is_kept(path):
     store = SqliteStore(path, timeout=0.0)
     await store.connect()
     worker = store._worker
@@ -562,7 +562,7 @@ async def test_a_store_closes_in_spite_of_a_lock_that_is_kept(path):
     await worker._ended
 
 
-async def test_a_cancelled_call_leaves_the_store_usable(path):
+async def test_cancelled_call_leaves_the_store_usable(path):
     async with SqliteStore(path) as store:
         with locked(path):
             task = asyncio.ensure_future(claimed(store, "a"))
@@ -573,7 +573,7 @@ async def test_a_cancelled_call_leaves_the_store_usable(path):
         assert await claimed(store, "b") == ["claimed"]
 
 
-def test_a_program_that_writes_without_the_lock_is_passing(path):
+def test_program_that_writes_without_the_lock_is_passing(path):
     file = SqliteFile(path, 0.0)
     file.transact((), lambda _: None)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -585,7 +585,7 @@ def test_a_program_that_writes_without_the_lock_is_passing(path):
     file.close()
 
 
-def test_a_loop_that_is_closed_before_its_store_leaves_the_file_closed(path):
+def test_loop_that_is_closed_before_its_store_leaves_the_file_closed(path):
     store = SqliteStore(path)
     asyncio.run(store.connect())
     file = store._worker._file
@@ -628,7 +628,7 @@ async def test_after_a_fork_the_child_is_refused_and_keeps_no_lock(path):
 # --- the disk
 
 
-async def test_a_claim_is_answered_when_the_disk_has_it_and_the_lock_is_free_meanwhile(path, monkeypatch):
+async def test_claim_is_answered_when_the_disk_has_it_and_the_lock_is_free_meanwhile(path, monkeypatch):
     reached, go_on = threading.Event(), threading.Event()
 
     def sync(_):
@@ -646,7 +646,7 @@ async def test_a_claim_is_answered_when_the_disk_has_it_and_the_lock_is_free_mea
         assert await task == ["claimed"]
 
 
-async def test_a_disk_that_fails_is_passing(path, monkeypatch):
+async def test_disk_that_fails_is_passing(path, monkeypatch):
     def fail(_):
         raise OSError(5, "Input/output error")
 
@@ -682,9 +682,7 @@ def no_file_larger_than(size):
 
 
 @pytest.mark.parametrize("timing", ["wal", "checkpoint"])
-async def test_a_file_that_cannot_grow_is_passing_and_usable_at_once_with_room_again(
-    path, monkeypatch, timing
-):
+async def test_file_that_cannot_grow_is_passing_and_usable_at_once_with_room_again(path, monkeypatch, timing):
     async with SqliteStore(path) as store:
         await claimed(store, "a")
         monkeypatch.setattr(file_module, "_CHECKPOINT_BYTES", 0 if timing == "checkpoint" else 1 << 30)
@@ -702,7 +700,7 @@ async def test_a_file_that_cannot_grow_is_passing_and_usable_at_once_with_room_a
     assert rows(path, "PRAGMA integrity_check") == [("ok",)]
 
 
-async def test_a_full_disk_is_passing_and_usable_at_once_with_room_again(path):
+async def test_full_disk_is_passing_and_usable_at_once_with_room_again(path):
     async with SqliteStore(path) as store:
         await claimed(store, "a")
         store._worker._file._connection.execute("PRAGMA max_page_count = 1").close()
@@ -712,7 +710,7 @@ async def test_a_full_disk_is_passing_and_usable_at_once_with_room_again(path):
         assert await states(store, "a", "n1") == ["in_progress", "claimed"]
 
 
-async def test_a_checkpoint_that_fails_costs_no_claim(path, monkeypatch):
+async def test_checkpoint_that_fails_costs_no_claim(path, monkeypatch):
     async with SqliteStore(path) as store:
         await claimed(store, *(f"n{number}" for number in range(100)))
         monkeypatch.setattr(file_module, "_CHECKPOINT_BYTES", 0)
@@ -722,7 +720,7 @@ async def test_a_checkpoint_that_fails_costs_no_claim(path, monkeypatch):
         assert await states(store, "a") == ["in_progress"]
 
 
-async def test_a_large_wal_is_copied_and_begun_anew(path, monkeypatch):
+async def test_large_wal_is_copied_and_begun_anew(path, monkeypatch):
     monkeypatch.setattr(file_module, "_CHECKPOINT_BYTES", 100_000)
     async with SqliteStore(path) as store:
         for number in range(30):
@@ -737,7 +735,7 @@ async def test_a_large_wal_is_copied_and_begun_anew(path, monkeypatch):
 # --- time
 
 
-async def test_a_step_back_shortens_nothing_and_stops_nothing(path, clock):
+async def test_step_back_shortens_nothing_and_stops_nothing(path, clock):
     async with SqliteStore(path) as store:
         await store.claim([claim_of("a", lease=10.0)])
         clock.now -= 86_400.0
@@ -749,7 +747,7 @@ async def test_a_step_back_shortens_nothing_and_stops_nothing(path, clock):
         assert (await store.peek([claim_of("a").record]))[0].state == State.IN_DOUBT
 
 
-async def test_a_clock_that_was_far_ahead_stops_neither_permits_nor_windows(path, clock):
+async def test_clock_that_was_far_ahead_stops_neither_permits_nor_windows(path, clock):
     count = Count(key=b"c" * 16, most=1, window=60.0)
     async with SqliteStore(path) as store:
         clock.now += 86_400.0 * 365
@@ -780,7 +778,7 @@ async def end(store, *args, **settings):
     return (await store.complete([done(*args, **settings)]))[0]
 
 
-async def test_a_claim_goes_through_its_states(path, clock):
+async def test_claim_goes_through_its_states(path, clock):
     async with SqliteStore(path) as store:
         claim = claim_of(
             "a", lease=10.0, report_id="id", record=Record(key=b"a", ttl=100.0, fingerprint=b"f")
@@ -842,7 +840,7 @@ async def test_what_is_free_again_can_be_claimed_and_a_resend_returns_to_doubt(p
         assert (await one(store, claim_of("a", token="6", resend="5"))).result == "maybe"
 
 
-async def test_a_cooldown_is_kept_for_its_ttl_and_forced(path, clock):
+async def test_cooldown_is_kept_for_its_ttl_and_forced(path, clock):
     def cold(name, **settings):
         return claim_of(name, cooldown=Record(key=b"number", ttl=30.0, forgets=True), lease=10.0, **settings)
 
@@ -878,7 +876,7 @@ async def test_a_cooldown_is_kept_for_its_ttl_and_forced(path, clock):
         assert (await one(store, cold("i"))).state == State.CLAIMED
 
 
-async def test_a_claim_withdrawn_before_it_came_is_refused(path, clock):
+async def test_claim_withdrawn_before_it_came_is_refused(path, clock):
     async with SqliteStore(path) as store:
         assert await end(store, claim_of("a"), State.FREE, withdrawn=True)
         assert (await one(store, claim_of("a"))).state == State.FREE
@@ -917,7 +915,7 @@ async def test_counts_are_exact_and_given_back_once(path, clock, window):
         assert [answer.state for answer in answers] == [State.CLAIMED, State.LIMITED]
 
 
-async def test_a_lowered_limit_drops_all_that_is_old(path, clock):
+async def test_lowered_limit_drops_all_that_is_old(path, clock):
     def claim(name, most):
         return claim_of(name, counts=(Count(key=b"x", most=most, window=60.0),))
 
@@ -941,7 +939,7 @@ async def test_permits_keep_the_rate(path, clock):
         assert await store.permits(b"p", 1, 0.01) == (1, 0.0)
 
 
-async def test_a_header_is_set_once_or_replaced(path):
+async def test_header_is_set_once_or_replaced(path):
     async with SqliteStore(path) as store:
         assert [await store.header(b"h", value) for value in "ab"] == ["a", "a"]
         assert [await store.header(b"h", value, replace=True) for value in "cd"] == ["a", "c"]
