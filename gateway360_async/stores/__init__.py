@@ -1,4 +1,4 @@
-"""Where idempotency records live: in a file, in Redis, in PostgreSQL.
+"""Stores of idempotency records: in a file, in Redis, in PostgreSQL.
 
 | store | for | extra |
 |---|---|---|

@@ -1,4 +1,4 @@
-"""The contract of a store: idempotency records with leases, and the questions that are asked of them.
+"""The contract of a store: idempotency records with leases, and its operations.
 
 Invariants:
 
@@ -10,7 +10,6 @@ Invariants:
 
 from __future__ import annotations
 
-import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -23,11 +22,8 @@ import attrs
 from .._aio import LoopAffinity
 from .._config import checked_seconds
 from .._exceptions import InvalidConfiguration, StoreError
-from .._retry import CATCH_UP, HORIZON
 
 __all__ = [
-    "CATCH_UP",
-    "HORIZON",
     "WITHDRAWN_TTL",
     "Answer",
     "Claim",
@@ -38,7 +34,6 @@ __all__ = [
     "State",
     "Store",
     "lost",
-    "milliseconds",
 ]
 
 WITHDRAWN_TTL: Final = 600.0
@@ -74,11 +69,10 @@ class Record:
     """A record that a claim wants.
 
     Args:
-        key: What it is called: 16 bytes, made by a `KeyBuilder`.
+        key: 16 bytes, made by a `KeyBuilder`.
         ttl: Seconds that it is kept once it is completed.
-        fingerprint: What tells its payload from another; `b""`: any payload is the same.
-        forgets: Whether it is also kept for no longer than `ttl` after its lease, as a cooldown is. Otherwise it
-            stays in doubt without end.
+        fingerprint: Tells its payload from another; `b""`: any payload is the same.
+        forgets: Whether it expires `ttl` seconds after its lease too, as a cooldown does; else it stays in doubt.
     """
 
     key: bytes
@@ -92,9 +86,9 @@ class Count:
     """A limit that a claim counts on.
 
     Args:
-        key: What is counted: 16 bytes, made by a `KeyBuilder`.
-        most: Claims that there may be.
-        window: Seconds within which, wherever they begin, without their end; `None`: ever.
+        key: 16 bytes, made by a `KeyBuilder`.
+        most: Claims at most.
+        window: Any so many seconds, without their end; `None`: ever.
     """
 
     key: bytes
@@ -104,21 +98,21 @@ class Count:
 
 @attrs.frozen(kw_only=True)
 class Claim:
-    """The wish for the right to send one request.
+    """A request for the right to send.
 
     The records are looked at in their order, then the counts; the first that stands in the way is the answer. Only
     where none does, all are taken.
 
     Args:
-        token: What tells this claim from all others. Asking again with it changes nothing.
+        token: Tells this claim from all others. Asking again with it changes nothing.
         lease: Seconds for which the records are the caller's.
         record: The idempotency record; `None`: the request has no key.
         cooldown: The number's record of the cooldown; `None`: there is none.
         counts: The limits that it counts on.
-        report_id: What ties it to its delivery report.
-        resend: The token of the idempotency record in doubt that is to be sent again all the same (compare and set).
-        force: Whether to go on without the cooldown's record where that one is not free. It is overwritten by a
-            result then, unless another holder's lease runs.
+        report_id: Correlates it with its delivery report.
+        resend: The token of the idempotency record in doubt that is to be sent again (compare and set).
+        force: Whether to go on without the cooldown's record where that one is not free. Its result overwrites that
+            record then, unless another holder's lease runs.
         replace: The token of a completed record that a corrected request replaces (compare and set): its result says
             that the gateway refused it.
     """
@@ -142,11 +136,11 @@ class Answer:
         state: The state. `CLAIMED` only for a claim, whether it was granted now or to the same token before.
         token: The holder's token, as long as there is a record.
         result: The text that completed it; of a claim with `resend`, the one from before.
-        report_id: What ties the holder's request to its delivery report.
-        remaining: Seconds that the holder's lease lasts.
+        report_id: Correlates the holder's request with its delivery report.
+        remaining: Seconds that another holder's lease lasts.
         mismatch: Whether the record has another fingerprint than the claim. A record that is free never has.
         cooldown: Whether this is about the number's record of the cooldown.
-        limit: Which of the claim's counts is at its limit, from 0.
+        limit: The index of the claim's count that is at its limit.
     """
 
     state: State
@@ -163,10 +157,10 @@ class Answer:
 class Completion:
     """The end of a claim.
 
-    The idempotency record changes while its token is the claim's, whatever its lease:
+    The idempotency record changes while its token is the claim's, whatever its lease, and unless it is completed:
 
-    - `COMPLETED`: it has the result, for its `ttl`. One that is completed already stays as it is.
-    - `IN_DOUBT`: it has the result, and stays in doubt. One that is completed already stays as it is.
+    - `COMPLETED`: it has the result, for its `ttl`.
+    - `IN_DOUBT`: it has the result, and stays in doubt.
     - `FREE`: it is deleted; but where the claim was a resend, it is in doubt again, with the result from before.
 
     The cooldown's record gets the result of the first two, for its `ttl`, and is deleted by the third.
@@ -188,10 +182,10 @@ class Completion:
 
 @attrs.frozen
 class Identity:
-    """What a store is known by.
+    """A store's identity.
 
     Args:
-        epoch: What changes when the store loses its data.
+        epoch: Changes when the store loses its data.
         secret: 32 random bytes that the store keeps: its keys are hashed with them.
     """
 
@@ -200,14 +194,14 @@ class Identity:
 
 
 class Store(ABC):
-    """Where idempotency records live. Hand one to `Gateway360Client(store=…)`; the client connects and closes it.
+    """A place for idempotency records. Hand one to `Gateway360Client(store=…)`; the client connects and closes it.
 
     From its first `connect` to its last `aclose`, it belongs to one event loop of one process, and to any number of
     clients there.
 
     Args:
-        namespace: What this store's records are told apart by from others in the same place: letters, digits, `_`,
-            `.` and `-`. Give each account of the gateway its own.
+        namespace: Tells this store's records from others in the same place: letters, digits, `_`, `.` and `-`. Give
+            each account of the gateway its own.
         ttl: Seconds that a result is kept, and within which a batch of a name can be gone on with.
         timeout: Seconds that a call waits for a store that is away, before it is refused: `NOT_SENT`.
 
@@ -274,7 +268,7 @@ class Store(ABC):
         await self.aclose()
 
     def _known(self) -> Identity:
-        """Give the identity of the store, which has to be connected. Raises `StoreError` and `WrongEventLoop`."""
+        """Return the identity of the store, which has to be connected. Raises `StoreError` and `WrongEventLoop`."""
         self._require_owner()
         if not self._users or self._identity is None:
             raise StoreError("is not connected", "`await store.connect()` first")
@@ -287,11 +281,10 @@ class Store(ABC):
 
     @abstractmethod
     async def _open(self, known: Identity | None) -> Identity:
-        """Open what is not open, and give the store's identity. Several calls may be under way.
+        """Open what is not open, and return the store's identity. Several calls may be under way.
 
         Args:
-            known: The identity from before. Where the epoch is another one now, the store has lost its data: raise
-                `StoreError`.
+            known: The identity from before. With another epoch now, the store has lost its data: raise `StoreError`.
         """
 
     @abstractmethod
@@ -302,12 +295,12 @@ class Store(ABC):
     async def claim(self, claims: Sequence[Claim]) -> list[Answer]:
         """Claim many in one round trip, each for itself. Their order is the answers'.
 
-        Raises `StoreError`, as each method: the store is away, refuses, or has another epoch than `connect` gave.
+        Raises `StoreError`, as each method: the store is away, refuses, or has another epoch than `connect` returned.
         """
 
     @abstractmethod
     async def complete(self, completions: Sequence[Completion]) -> list[bool]:
-        """End many claims. Gives for each whether it changed or confirmed its record; a claim without one: `True`.
+        """End many claims. Return for each whether it changed or confirmed its record; a claim without one: `True`.
 
         `False`: another claim has taken the record, or the store has never had this one.
         """
@@ -324,9 +317,8 @@ class Store(ABC):
     async def permits(self, key: bytes, count: int, interval: float) -> tuple[int, float]:
         """Grant permits of a shared rate (GCRA: the next permit is one interval after the one before).
 
-        No permit is granted that is more than `HORIZON` seconds ahead, nor made up for that is older than `CATCH_UP`. A
-        next permit that is further ahead than this can have put it (the clock was set back, or the rate was a much
-        lower one) is reset.
+        No permit is granted more than `HORIZON` seconds ahead, and none older than `CATCH_UP` is made up for. A next
+        permit further ahead than this can have put it (the clock was set back, or the rate was much lower) is reset.
 
         Args:
             key: The rate's.
@@ -334,24 +326,24 @@ class Store(ABC):
             interval: Seconds between two.
 
         Returns:
-            How many, and in how many seconds the first one is (less than 0: it was); or 0, and in how many seconds to
+            How many, and in how many seconds the first one is (negative: it is past); or 0, and in how many seconds to
             ask again.
         """
 
     @abstractmethod
     async def header(self, key: bytes, value: str, *, replace: bool = False) -> str:
-        """Give the header of this key, which never expires; where there is none, set it to `value` and give that.
+        """Return the header of this key, which never expires; where there is none, set it to `value` and return that.
 
-        With `replace` it is set in any case, and the one from before given.
+        With `replace` it is set in any case, and the one from before returned.
         """
 
     @abstractmethod
     async def now(self) -> float:
-        """Give the time on the store's clock, in seconds since the epoch of Unix."""
+        """Return the time on the store's clock, in seconds since the epoch of Unix."""
 
     @abstractmethod
     async def check(self) -> list[str]:
-        """Say in a sentence each what of the promise is lost by how the store is set up."""
+        """Return a sentence for each part of the promise that the store's setup breaks."""
 
     @abstractmethod
     async def new_epoch(self) -> str:
@@ -359,13 +351,8 @@ class Store(ABC):
 
 
 def lost() -> StoreError:
-    """Give the error of a store that has another epoch than when it was connected."""
+    """Return the error of a store that has another epoch than when it was connected."""
     return StoreError(
         "has lost its data since this program connected, was given a new epoch, or is another store",
         "the one from before; or a restart of the program, once it is known what may be forgotten",
     )
-
-
-def milliseconds(seconds: float) -> int:
-    """Give a length of time in whole milliseconds, rounded up, at most a hundred years."""
-    return min(3_155_760_000_000, math.ceil(seconds * 1000))

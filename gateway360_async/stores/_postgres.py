@@ -1,9 +1,10 @@
-"""`PostgresStore`: idempotency records in PostgreSQL, for machines that share one.
+"""Idempotency records in PostgreSQL, for machines that share one.
 
-The driver is psycopg 3, through its interface of libpq (`psycopg.pq`): a step is one statement without a name, and so
-one transaction in one packet, which PgBouncer can give to any connection. A look at 20 records costs the client 92 µs
-of CPU; with psycopg's own `execute` 187; with asyncpg, which sends two packets and so needs a transaction behind
-PgBouncer, 243.
+Invariants:
+
+- A step is one statement without a name, and so one transaction in one packet, which PgBouncer can give to any
+  connection. `psycopg.pq` sends it for half the CPU of psycopg's own `execute`.
+- No error shows the DSN, which may hold a password.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from .._exceptions import InvalidConfiguration, StoreError
 from .._redaction import Secret
-from ._base import CATCH_UP, HORIZON, Answer, Claim, Completion, Identity, Record, State, Store, lost
+from .._retry import CATCH_UP, HORIZON
+from ._base import Answer, Claim, Completion, Identity, Record, State, Store, lost
 from ._postgres_schema import SCHEMA, VERSION
 
 __all__ = ["SCHEMA", "PostgresStore"]
@@ -41,7 +43,7 @@ _PASSING: Final = frozenset(
 _REFUSALS: Final = re.compile(
     "FATAL: .*(authentication|does not exist|pg_hba|permi)|no password supplied|certificate|does not support SSL"
 )
-"""How libpq, which hides the error's code, words that a connection is refused for good."""
+"""Words of libpq, which hides the error's code, for a connection that is refused for good."""
 _TABLES: Final = "the ones that `gateway360 store init URL` makes"
 _RIGHTS: Final = (
     "a user with USAGE on the schema gateway360 and SELECT, INSERT, UPDATE and DELETE on its tables; "
@@ -51,7 +53,7 @@ _EXPECTED: Final = "a DSN (postgresql://… or host=… dbname=…) or an open p
 _PLAIN: Final = frozenset(
     ("n", "key", "ttl", "forgets", "fingerprint", "token", "lease", "report_id", "state", "result")
 )
-"""What an item has that is about one record alone, which it does not release."""
+"""The fields of an item about one record alone, which it does not release."""
 _CHECK: Final = """
 SELECT json_build_array(current_setting('fsync'), current_setting('full_page_writes'),
     (SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state = 'async'),
@@ -60,14 +62,14 @@ SELECT json_build_array(current_setting('fsync'), current_setting('full_page_wri
 
 
 class Pool(Protocol):
-    """What is used of a `psycopg_pool.AsyncConnectionPool`."""
+    """The used part of a `psycopg_pool.AsyncConnectionPool`."""
 
     async def getconn(self, timeout: float | None = None) -> AsyncConnection[Any]: ...
     async def putconn(self, conn: AsyncConnection[Any]) -> None: ...
 
 
 def _checked_dsn(dsn: object) -> Secret | InvalidConfiguration:
-    """Check a DSN, which may hold a password. What is wrong is given, so that the caller can drop the DSN first."""
+    """Return a DSN in a `Secret`, or the error to raise once the DSN, which may hold a password, is dropped."""
     if not isinstance(dsn, str):
         return InvalidConfiguration("dsn", f"is of type {type(dsn).__name__}", _EXPECTED)
     try:
@@ -79,11 +81,11 @@ def _checked_dsn(dsn: object) -> Secret | InvalidConfiguration:
 class PostgresStore(Store):
     """A store in PostgreSQL, for any number of machines. `gateway360 store init URL` makes its tables.
 
-    It works behind PgBouncer in each of its modes. What it has answered survives a crash of the server, also where
-    `synchronous_commit` is off. A store has up to four connections, or shares the pool that is handed in.
+    It works behind PgBouncer in each of its modes. Its answers survive a crash of the server, even with
+    `synchronous_commit` off. A store has up to four connections, or shares the pool that is handed in.
 
     Args:
-        dsn: Where it is; what is missing comes from the environment (`PGHOST`, `PGPASSWORD`). Or an open
+        dsn: Its DSN; missing parts come from the environment (`PGHOST`, `PGPASSWORD`). Or an open
             `psycopg_pool.AsyncConnectionPool`, which the caller closes.
         namespace: As for every `Store`.
         ttl: As for every `Store`.
@@ -192,7 +194,7 @@ class PostgresStore(Store):
         return [trouble for trouble, is_there in troubles.items() if is_there]
 
     async def _ask_all(self, function: str, items: list[dict[str, Any]]) -> list[Any]:
-        """Run a step on a list, and give the answer to each item. Raises `StoreError`."""
+        """Run a step on a list, and return the answer to each item. Raises `StoreError`."""
         if not items:
             await self._ask("start")
             return []
@@ -218,7 +220,7 @@ class PostgresStore(Store):
         return json.loads(answer)
 
     async def _run(self, statement: str, args: Sequence[bytes] = (), *, bound: float = 0.0) -> bytes | None:
-        """Run a statement, and give the first field of its answer. Raises `StoreError`."""
+        """Run a statement, and return the first field of its answer. Raises `StoreError`."""
         bound = bound or self._bound
         try:
             async with asyncio.timeout(bound), self._connection(bound) as connection:
@@ -245,7 +247,7 @@ class PostgresStore(Store):
 
     @asynccontextmanager
     async def _connection(self, bound: float) -> AsyncGenerator[AsyncConnection[Any], None]:
-        """Give a connection for one step. It is closed where the step is cut off."""
+        """Lend a connection for one step. One that a step was cut off on is closed."""
         if self._pool is not None:
             connection = await self._pool.getconn(bound)
             try:
@@ -261,13 +263,14 @@ class PostgresStore(Store):
             try:
                 yield connection
             finally:
-                if _is_idle(connection) and self._places is places:
+                is_idle = connection.pgconn.transaction_status == pq.TransactionStatus.IDLE
+                if is_idle and self._places is places:
                     self._idle.append(connection)
                 else:
                     await connection.close()
 
     async def _kept(self) -> AsyncConnection[Any] | None:
-        """Give a connection that the server has not closed meanwhile, if there is one."""
+        """Return an idle connection that the server has not closed meanwhile, if there is one."""
         while self._idle:
             connection = self._idle.pop()
             try:
@@ -280,12 +283,8 @@ class PostgresStore(Store):
         return None
 
 
-def _is_idle(connection: AsyncConnection[Any]) -> bool:
-    return connection.pgconn.transaction_status == pq.TransactionStatus.IDLE
-
-
 async def _exchange(pgconn: pq.abc.PGconn, statement: bytes, args: Sequence[bytes]) -> pq.abc.PGresult:
-    """Send a statement with its arguments, or several without any, and give the last result."""
+    """Send a statement with its arguments, or several without any, and return the last result."""
     loop = asyncio.get_running_loop()
     if args:
         pgconn.send_query_params(statement, args)
@@ -329,7 +328,7 @@ def _refusal(result: pq.abc.PGresult) -> StoreError | None:
 
 
 def _sent(value: object) -> bytes:
-    """Give an argument as PostgreSQL reads it: an array of keys from a tuple, JSON from a list, and scalars."""
+    """Encode an argument: a tuple of keys as an array, a text as it is, anything else as JSON."""
     if isinstance(value, tuple):
         return f"{{{','.join(cast('tuple[str, ...]', value))}}}".encode()
     return (value if isinstance(value, str) else json.dumps(value)).encode()

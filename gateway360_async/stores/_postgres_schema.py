@@ -2,16 +2,14 @@
 
 Invariants:
 
-- Each function is one step, and is asked in a transaction of its own. It looks at rows of `records` behind their locks,
-  which it takes in the order of the keys, and gives back (a rollback) before it begins anew. The row of a count is its
-  counter, whose lock is that of its entries too.
-- Each statement of a function sees all that was committed before (READ COMMITTED), so also what a lock was waited for.
-- `expires` is put off by more than is needed where a row changes often: a change of what is indexed costs a lookup.
-- What is asked of many rows is asked by `key = ANY (…)`: a join may be planned for a table that was small then.
+- Each function is one step in a transaction of its own. It looks at rows of `records` behind their locks, which it takes
+  in the order of the keys, and gives back (a rollback) before it begins anew. A counter's lock covers its entries.
+- Each statement of a function sees all that was committed before it (READ COMMITTED), also while it waited for a lock.
+- `expires` is put off by more than is needed where a row changes often: a change of an indexed column costs a lookup.
+- Many rows are asked for by `key = ANY (…)`: a join may be planned for a table that was small then.
 
-`records` tells its rows apart by the first letter of their key: `i` identity, `r` record, `n` counter, `p` next permit,
-`h` header, `w` withdrawn token. There is a second table, for an exact window is a set of entries, which are found by
-their age and by their token.
+The first letter of a key in `records` is its kind: `i` identity, `r` record, `n` counter, `p` next permit, `h` header, `w`
+withdrawn token. `entries` holds the tokens in a counter's window, found by their age and by their token.
 """
 
 from __future__ import annotations
@@ -193,11 +191,9 @@ BEGIN
         AND t.key = ANY (p_keys) AND t.token = ANY (refused) AND t.token = ANY (got);
     FOR item IN SELECT * FROM gateway360.items(p_items) AS i
             WHERE i.token <> ALL (got) OR i.token = ANY (refused) ORDER BY i.n LOOP
-        answer := NULL; takes := '{{}}'; again := false;
-        IF item.token = ANY (refused) THEN
-            answers[item.n + 1] := '["free"]';
-            CONTINUE;
-        END IF;
+        answer := NULL; takes := '{{}}';
+        answers[item.n + 1] := CASE WHEN item.token = ANY (refused) THEN '["free"]'::json END;
+        CONTINUE WHEN item.token = ANY (refused);
         SELECT * INTO r FROM gateway360.records AS t
             WHERE t.namespace = p_namespace AND t.key = item.key AND t.expires > now;
         SELECT * INTO c FROM gateway360.records AS t
@@ -207,12 +203,8 @@ BEGIN
         END IF;
         CONTINUE WHEN r.token = item.token AND r.state = 'leased'
             OR item.key IS NULL AND c.token = item.token AND c.state = 'leased';
-        IF r.key IS NULL THEN
-            takes := takes || item.key;
-        ELSIF r.token = item.resend AND r.state <> 'completed' THEN
-            takes := takes || item.key;
-            again := true;
-        ELSIF r.token = item.replace AND r.state = 'completed' THEN
+        again := coalesce(r.token = item.resend AND r.state <> 'completed', false);
+        IF r.key IS NULL OR again OR r.token = item.replace AND r.state = 'completed' THEN
             takes := takes || item.key;
         ELSE
             answer := gateway360.answer(r, now, item.fingerprint, false);
@@ -236,11 +228,8 @@ BEGIN
                 FROM gateway360.records AS t WHERE t.namespace = p_namespace AND t.key = limits->>0
                 AND t.value >= (limits->>1)::float8;
         END LOOP;
-        IF answer IS NULL AND again THEN
-            answers[item.n + 1] := json_build_array('claimed', item.token, r.result);
-        ELSE
-            answers[item.n + 1] := answer;
-        END IF;
+        answers[item.n + 1] := CASE WHEN again AND answer IS NULL
+            THEN json_build_array('claimed', item.token, r.result) ELSE answer END;
         CONTINUE WHEN answer IS NOT NULL;
         UPDATE gateway360.records AS t SET
             token = item.token, state = 'leased', lease_end = now + item.lease, report_id = item.report_id,

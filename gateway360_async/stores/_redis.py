@@ -2,7 +2,7 @@
 
 Invariants:
 
-- A method is one script, which is asked once. Where its answer is lost, the caller asks again: that changes nothing.
+- A method is one script, which is asked once. Its caller asks again where the answer is lost: that changes nothing.
 - All keys begin with `gateway360:{<namespace>}:`. The part in braces decides a cluster's node: all are on one.
 - No error shows the URL, which may hold a password; no text of one shows a script's arguments.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 import secrets
 import ssl
@@ -27,7 +28,7 @@ from redis.backoff import NoBackoff
 from .._aio import shield_until_done
 from .._exceptions import InvalidConfiguration, StoreError
 from .._redaction import Secret, SecretBytes
-from ._base import Answer, Claim, Completion, Identity, Record, State, Store, lost, milliseconds
+from ._base import Answer, Claim, Completion, Identity, Record, State, Store, lost
 from ._redis_scripts import SCRIPT, SHA
 
 __all__ = ["RedisStore"]
@@ -64,7 +65,7 @@ _ERRORS: Final = (exceptions.RedisError, exceptions.RedisClusterException, OSErr
 _AWAY: Final = (exceptions.ConnectionError, exceptions.TimeoutError, *_ERRORS[1:])
 
 _NO_FILE: Final = "Redis keeps no append-only file: its end forgets what was sent. Set `appendonly yes`"
-_NOT_ALWAYS: Final = (
+_LATE: Final = (
     "Redis writes to the disk late: a power failure forgets what was sent. Set `appendfsync always`"
 )
 _EVICTS: Final = (
@@ -80,7 +81,7 @@ class RedisStore(Store):
     """Idempotency records in Redis, for machines that share one.
 
     Args:
-        url: Where it is: `redis://`, `rediss://` (TLS) or `unix://`. Or a ready `redis.asyncio.Redis` (Sentinel's
+        url: Its URL: `redis://`, `rediss://` (TLS) or `unix://`. Or a ready `redis.asyncio.Redis` (Sentinel's
             `master_for` gives one) or `redis.asyncio.RedisCluster`, which stays the caller's to close.
         namespace: As for every `Store`. Its keys begin with `gateway360:{<namespace>}:`.
         ttl: As for every `Store`.
@@ -137,11 +138,19 @@ class RedisStore(Store):
             items.append([*self._item(claim, keys), claim.resend, claim.replace, counts])
             for count in claim.counts:
                 keys.append(self._key("count", count.key))
-                counts.append((count.most, count.window is not None and milliseconds(count.window)))
+                counts.append((count.most, count.window is not None and _milliseconds(count.window)))
                 if count.window is None:
                     keys.append(self._key("total", count.key))
-        found = await self._ask("claim", items, *keys)
-        return [_granted(claim, one) for claim, one in zip(claims, found, strict=True)]
+        answers: list[Answer] = []
+        for claim, found in zip(claims, await self._ask("claim", items, *keys), strict=True):
+            if found == 0 or isinstance(found, list):
+                answers.append(_answer(found))
+            else:
+                before = None if found == 1 else _text(found)
+                answers.append(
+                    Answer(state=State.CLAIMED, token=claim.token, report_id=claim.report_id, result=before)
+                )
+        return answers
 
     async def complete(self, completions: Sequence[Completion]) -> list[bool]:
         keys: list[bytes] = []
@@ -182,22 +191,20 @@ class RedisStore(Store):
     async def check(self) -> list[str]:
         await self.now()
         info = await self._told("info", "everything")
-        replicas, policy = info.get("connected_slaves"), info.get("maxmemory_policy")
-        troubles: list[str] = []
-        if info and not info.get("aof_enabled"):
-            troubles.append(_NO_FILE)
-        elif (
-            info and (await self._told("config_get", "appendfsync")).get("appendfsync", "always") != "always"
-        ):
-            troubles.append(_NOT_ALWAYS)
-        if info.get("maxmemory") and policy != "noeviction":
-            troubles.append(_EVICTS.format(policy))
-        if replicas:
-            troubles.append(_REPLICAS.format(replicas))
-        return troubles
+        if not info:
+            return []
+        syncs = (await self._told("config_get", "appendfsync")).get("appendfsync", "always")
+        policy, replicas = info.get("maxmemory_policy"), info.get("connected_slaves")
+        troubles = {
+            _NO_FILE: not info.get("aof_enabled"),
+            _LATE: info.get("aof_enabled") and syncs != "always",
+            _EVICTS.format(policy): info.get("maxmemory") and policy != "noeviction",
+            _REPLICAS.format(replicas): replicas,
+        }
+        return [trouble for trouble, is_there in troubles.items() if is_there]
 
     async def _told(self, command: str, about: str) -> dict[str, Any]:
-        """Ask what few users may; give nothing, where this one may not: nothing is guessed."""
+        """Run a command that few users may; return nothing where this one may not."""
         node: dict[str, Any] = {}
         if isinstance(self._client, _redis.RedisCluster):
             node["target_nodes"] = self._client.get_node_from_key(self._shared[0].decode())
@@ -209,7 +216,7 @@ class RedisStore(Store):
             return {}
         return {_text(name): _text(value) for name, value in told.items()}
 
-    # --- What the script is given. JSON's `null` would be true in Lua, so nothing is `False`.
+    # JSON's `null` would be true in Lua: in what the script is given, nothing is `False`.
 
     def _key(self, kind: str, key: bytes) -> bytes:
         return b"%s%s:%s" % (self._prefix, kind.encode(), hexlify(key))
@@ -218,15 +225,15 @@ class RedisStore(Store):
         if record is None:
             return False
         keys.append(self._records + hexlify(record.key))
-        return milliseconds(record.ttl), record.forgets, record.fingerprint.hex()
+        return _milliseconds(record.ttl), record.forgets, record.fingerprint.hex()
 
     def _item(self, claim: Claim, keys: list[bytes]) -> list[Any]:
         report_id = False if claim.report_id is None else claim.report_id
         records = self._record(claim.record, keys), self._record(claim.cooldown, keys)
-        return [claim.token, milliseconds(claim.lease), report_id, claim.force, *records]
+        return [claim.token, _milliseconds(claim.lease), report_id, claim.force, *records]
 
     async def _ask(self, step: str, items: Sequence[Any], *keys: bytes) -> Any:
-        """Run a step on a list, and give the answer to each item. Raises `StoreError`."""
+        """Run a step on a list, and return the answer to each item. Raises `StoreError`."""
         answer = await self._run(step, self._known().epoch, _encode(items).encode(), *keys)
         if _text(answer) == "lost":
             raise lost()
@@ -264,7 +271,7 @@ class RedisStore(Store):
 
 
 def _checked(place: object) -> Any:
-    """Check a ready client, or a URL, which is wrapped. Gives what its caller raises: the URL may hold a password."""
+    """Return a ready client, a URL in a `Secret`, or the error to raise once the URL, with its password, is dropped."""
     if isinstance(place, (_redis.Redis, _redis.RedisCluster)):
         return place
     if not isinstance(place, str):
@@ -293,7 +300,7 @@ def _executor(client: Any) -> Callable[..., Awaitable[Any]]:
 
 
 def _trouble_with_tls(options: dict[str, Any]) -> InvalidConfiguration | None:
-    """Read the files that a URL names for TLS: redis-py would only say that it has no connection."""
+    """Check the files that a URL names for TLS: redis-py would only say that it has no connection."""
     authority, certificate = options.get("ssl_ca_certs"), options.get("ssl_certfile")
     key = options.get("ssl_keyfile") or certificate
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -311,7 +318,7 @@ def _trouble_with_tls(options: dict[str, Any]) -> InvalidConfiguration | None:
 
 
 def _explained(error: BaseException) -> StoreError:
-    """Make our error of redis-py's. Its text may quote a command: of that there is the name only (`OOM`)."""
+    """Translate redis-py's error. Its text may quote a command: only the error's name (`OOM`) is shown."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -339,13 +346,6 @@ def _text(value: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _granted(claim: Claim, found: Any) -> Answer:
-    if found == 0 or isinstance(found, list):
-        return _answer(found)
-    before = None if found == 1 else _text(found)
-    return Answer(state=State.CLAIMED, token=claim.token, report_id=claim.report_id, result=before)
-
-
 def _answer(found: Any) -> Answer:
     if not found:
         return Answer(state=State.FREE)
@@ -360,3 +360,8 @@ def _answer(found: Any) -> Answer:
         cooldown=cooldown == 1,
         limit=limit[0] if limit else None,
     )
+
+
+def _milliseconds(seconds: float) -> int:
+    """Return whole milliseconds, rounded up, at most a hundred years."""
+    return min(3_155_760_000_000, math.ceil(seconds * 1000))

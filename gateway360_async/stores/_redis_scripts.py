@@ -20,7 +20,8 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
-from ._base import CATCH_UP, HORIZON, WITHDRAWN_TTL
+from .._retry import CATCH_UP, HORIZON
+from ._base import WITHDRAWN_TTL
 
 __all__ = ["SCRIPT", "SHA"]
 

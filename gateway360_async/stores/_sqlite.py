@@ -3,7 +3,7 @@
 Invariants:
 
 - All that is asked while a transaction runs is in the next one: lists that are asked at the same time share a commit.
-- A call waits for no longer than the store's `timeout`, and what its transaction has not begun by then is dropped.
+- A call waits for no longer than the store's `timeout`; its work is dropped if its transaction runs later than that.
 """
 
 from __future__ import annotations
@@ -13,32 +13,28 @@ import os
 import queue
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
-
-import attrs
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from .._exceptions import InvalidConfiguration, StoreError
-from ._base import Answer, Claim, Completion, Identity, Record, Store
+from .._retry import next_permits
+from ._base import Answer, Claim, Completion, Identity, Record, Store, lost
 from ._sqlite_file import SqliteFile
-from ._sqlite_records import Records
-from ._sqlite_transaction import DAMAGE_CURE, Transaction
+from ._sqlite_rows import DAMAGE_CURE, Records, Transaction, key_of, keys_of
 
 __all__ = ["SqliteStore"]
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
+_Asked: TypeAlias = tuple[Sequence[str], Callable[[Transaction], Any], asyncio.Future[Any]]
+"""The keys of the rows that it looks at, its work, and where its result goes."""
 
 _IDENTITY: Final = "/identity"  # of the file, so of all its namespaces, none of which holds a slash
 _LEAST_TIMEOUT: Final = 1.0  # seconds: a disk that is slow for once is not away
 _REPAIR_TIMEOUT: Final = 60.0  # it reads the whole file
-_LOST: Final = (
-    "has lost its data: its epoch is another one than when this program connected",
-    "a restart of the program, when it is known what was lost",
-)
+_TICK: Final = 1e-6  # seconds: what a time since 1970 is exact to
 
 
 class SqliteStore(Store):
@@ -48,7 +44,7 @@ class SqliteStore(Store):
     moves it takes them along. After a backup was restored, `gateway360 store new-epoch URL`.
 
     Args:
-        path: The file. Where there is none, `connect` makes it.
+        path: The file, which `connect` makes if there is none.
         namespace: As of `Store`.
         ttl: As of `Store`, in seconds.
         timeout: As of `Store`, in seconds; less than 1 is 1.
@@ -71,20 +67,19 @@ class SqliteStore(Store):
         except TypeError:
             problem = f"is of type {type(path).__name__}"
             raise InvalidConfiguration("path", problem, "the path of a file") from None
-        self._records = Records(namespace, self.ttl)
         self._worker: _Worker | None = None
 
     def __repr__(self) -> str:
         return f"SqliteStore({str(self._path)!r}, namespace={self.namespace!r})"
 
     async def _open(self, known: Identity | None) -> Identity:
-        def identify(transaction: Transaction) -> Identity:
-            row = transaction.get(_IDENTITY)
+        def identify(rows: Transaction) -> Identity:
+            row = rows.get(_IDENTITY)
             if known is not None and (row is None or row[1] != known.epoch):
-                raise StoreError(*_LOST)
+                raise lost()
             if row is None:
                 row = (None, secrets.token_hex(8), secrets.token_hex(32))
-                transaction.put(_IDENTITY, row)
+                rows.put(_IDENTITY, row)
             return Identity(row[1], bytes.fromhex(row[2]))
 
         if self._worker is None:
@@ -97,42 +92,63 @@ class SqliteStore(Store):
             await worker.close()
 
     async def claim(self, claims: Sequence[Claim]) -> list[Answer]:
-        return await self._each(self._records.claim, claims, self._records.keys(claims, is_new=True))
+        return await self._each(Records.claim, claims, keys_of(self.namespace, claims, is_new=True))
 
     async def complete(self, completions: Sequence[Completion]) -> list[bool]:
-        claims = [completion.claim for completion in completions]
-        keys = self._records.keys(claims)
-        return await self._each(self._records.complete, completions, keys)
+        keys = keys_of(self.namespace, (completion.claim for completion in completions))
+        return await self._each(Records.complete, completions, keys)
 
     async def renew(self, claims: Sequence[Claim]) -> list[bool]:
-        return await self._each(self._records.renew, claims, self._records.keys(claims))
+        return await self._each(Records.renew, claims, keys_of(self.namespace, claims))
 
     async def peek(self, records: Sequence[Record]) -> list[Answer]:
-        keys = [self._records.key("r", record.key) for record in records]
-        return await self._each(self._records.peek, records, keys)
+        keys = [key_of(self.namespace, "r", record.key) for record in records]
+        return await self._each(Records.peek, records, keys)
 
     async def permits(self, key: bytes, count: int, interval: float) -> tuple[int, float]:
-        work = partial(self._records.permits, count=count, interval=interval)
-        return (await self._each(work, [key], [self._records.key("p", key)]))[0]
+        def grant(records: Records, name: str) -> tuple[int, float]:
+            rows = records.rows
+            _, at = rows.get(name) or (None, rows.now)
+            granted, seconds, following = next_permits(at, rows.now, count, interval, tick=_TICK)
+            if granted:
+                rows.put(name, (None, following))
+            return granted, seconds
+
+        return await self._one(grant, key_of(self.namespace, "p", key))
 
     async def header(self, key: bytes, value: str, *, replace: bool = False) -> str:
-        work = partial(self._records.header, value=value, replace=replace)
-        return (await self._each(work, [key], [self._records.key("h", key)]))[0]
+        def swap(records: Records, name: str) -> str:
+            row = records.rows.get(name)
+            if row is None or replace:
+                records.rows.put(name, (None, value))
+            return value if row is None else str(row[1])
+
+        return await self._one(swap, key_of(self.namespace, "h", key))
 
     async def now(self) -> float:
-        return (await self._each(lambda transaction, _: transaction.now, [None], []))[0]
+        return await self._one(lambda records, _: records.now, _IDENTITY)
 
     async def check(self) -> list[str]:
-        return (await self._each(_warnings, [self._path], []))[0]
+        def warnings(_: Records, __: str) -> list[str]:
+            found: list[str] = []
+            if os.name == "posix" and self._path.stat().st_mode & 0o077:
+                cure = f"`chmod 600 {self._path}`"
+                found.append(f"others can read or write its file, which holds results: {cure}")
+            kind = SqliteFile(self._path, 0.0).file_system()
+            if kind in {"tmpfs", "ramfs"}:
+                found.append(f"its file is in memory ({kind}): the machine's next start forgets all")
+            return found
+
+        return await self._one(warnings, _IDENTITY)
 
     async def new_epoch(self) -> str:
         """Accept the file as it is, and set a new epoch, that of all its namespaces."""
 
-        def renew(transaction: Transaction) -> str:
-            transaction.require_intact()
-            _, _, secret = transaction.get(_IDENTITY) or (None, "", secrets.token_hex(32))
+        def renew(rows: Transaction) -> str:
+            rows.require_intact()
+            _, _, secret = rows.get(_IDENTITY) or (None, "", secrets.token_hex(32))
             epoch = secrets.token_hex(8)
-            transaction.put(_IDENTITY, (None, epoch, secret))
+            rows.put(_IDENTITY, (None, epoch, secret))
             return epoch
 
         self._require_owner()
@@ -142,42 +158,26 @@ class SqliteStore(Store):
         finally:
             await worker.close()
 
+    async def _one(self, work: Callable[[Records, str], _R], key: str) -> _R:
+        return (await self._each(work, [key], [key]))[0]
+
     async def _each(
-        self, work: Callable[[Transaction, _T], _R], items: Sequence[_T], keys: Iterable[str]
+        self, work: Callable[[Records, _T], _R], items: Sequence[_T], keys: Sequence[str]
     ) -> list[_R]:
-        self._require_owner()
-        worker, identity = self._worker, self._identity
-        if worker is None or identity is None:
-            raise StoreError("is not connected", "`await store.connect()` before its use")
+        epoch = self._known().epoch
 
-        def each(transaction: Transaction) -> list[_R]:
-            row = transaction.get(_IDENTITY)
-            if row is None or row[1] != identity.epoch:
-                raise StoreError(*_LOST)
-            return [work(transaction, item) for item in items]
+        def each(rows: Transaction) -> list[_R]:
+            row = rows.get(_IDENTITY)
+            if row is None or row[1] != epoch:
+                raise lost()
+            records = Records(rows, self.namespace, self.ttl)
+            return [work(records, item) for item in items]
 
-        return await worker.ask(each, [_IDENTITY, *keys])
-
-
-def _warnings(_: Transaction, path: Path) -> list[str]:
-    found: list[str] = []
-    if os.name == "posix" and path.stat().st_mode & 0o077:
-        found.append(f"others can read or write its file, which holds results: `chmod 600 {path}`")
-    kind = SqliteFile(path, 0.0).file_system()
-    if kind in {"tmpfs", "ramfs"}:
-        found.append(f"its file is in memory ({kind}): the machine's next start forgets all")
-    return found
-
-
-@attrs.frozen(eq=False)
-class _Asked:
-    keys: Sequence[str]
-    work: Callable[[Transaction], Any]
-    done: asyncio.Future[Any]
+        return await cast("_Worker", self._worker).ask(each, [_IDENTITY, *keys])
 
 
 class _Worker:
-    """The thread that has the file. It waits for the other processes without end; its callers do not."""
+    """The thread that has the file. It waits for other processes without end; its callers do not."""
 
     def __init__(self, path: Path, timeout: float, *, repair: bool = False) -> None:
         self._file = SqliteFile(path, timeout, repair=repair)
@@ -191,7 +191,7 @@ class _Worker:
 
     async def ask(self, work: Callable[[Transaction], _R], keys: Sequence[str]) -> _R:
         done: asyncio.Future[_R] = self._loop.create_future()
-        self._asked.put(_Asked(keys, work, done))
+        self._asked.put((keys, work, done))
         try:
             async with asyncio.timeout(self._timeout):
                 return await done
@@ -215,38 +215,41 @@ class _Worker:
             is_open = None not in asked
             self._transact([each for each in asked if each is not None])
         self._file.close()
-        self._in_loop([self._ended], [None])
+        self._in_loop(self._ended.set_result, None)
 
     def _transact(self, asked: Sequence[_Asked]) -> None:
-        def work(transaction: Transaction) -> list[Any]:
-            # Its caller may have gone while this thread waited for the lock.
-            return [None if each.done.done() else _outcome(each, transaction) for each in asked]
+        def work(rows: Transaction) -> list[Any]:
+            return [_outcome(one, rows) for one in asked]
 
-        keys = [key for each in asked for key in each.keys]
         try:
-            outcomes = self._file.transact(keys, work) if asked else []
+            outcomes = (
+                self._file.transact([key for keys, _, _ in asked for key in keys], work) if asked else []
+            )
         except StoreError as exc:
             outcomes = [StoreError(exc.problem, exc.expected, passing=exc.passing) for _ in asked]
-        except Exception as exc:  # noqa: BLE001  # whatever a text makes json or a tuple raise that this library did not write
+        except Exception as exc:  # noqa: BLE001  # what a row that this library did not write makes json raise
             problem = f"is damaged: what it holds cannot be read ({type(exc).__name__})"
             outcomes = [StoreError(problem, DAMAGE_CURE) for _ in asked]
-        self._in_loop([each.done for each in asked], outcomes)
+        self._in_loop(_deliver, asked, outcomes)
 
-    def _in_loop(self, futures: Sequence[asyncio.Future[Any]], outcomes: Sequence[Any]) -> None:
+    def _in_loop(self, deliver: Callable[..., object], *what: Any) -> None:
         with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._deliver, futures, outcomes)
-
-    def _deliver(self, futures: Sequence[asyncio.Future[Any]], outcomes: Sequence[Any]) -> None:
-        for future, outcome in zip(futures, outcomes, strict=True):
-            if not future.done():
-                if isinstance(outcome, StoreError):
-                    future.set_exception(outcome)
-                else:
-                    future.set_result(outcome)
+            self._loop.call_soon_threadsafe(deliver, *what)
 
 
-def _outcome(asked: _Asked, transaction: Transaction) -> Any:
+def _outcome(asked: _Asked, rows: Transaction) -> Any:
+    _, work, done = asked
+    if done.done():  # its caller has gone while this thread waited for the lock
+        return None
     try:
-        return asked.work(transaction)
+        return work(rows)
     except StoreError as exc:  # before it has changed anything
         return exc
+
+
+def _deliver(asked: Sequence[_Asked], outcomes: Sequence[Any]) -> None:
+    for (_, _, done), outcome in zip(asked, outcomes, strict=True):
+        if isinstance(outcome, StoreError) and not done.done():
+            done.set_exception(outcome)
+        elif not done.done():
+            done.set_result(outcome)

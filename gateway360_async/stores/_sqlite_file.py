@@ -3,16 +3,14 @@
 Invariants:
 
 - A transaction, an opening and a closing hold an `flock` on the file `<path>-lock`. SQLite's own locks are not enough:
-  this process drops them when it closes any other descriptor of the database.
-- The lock file holds the number of commits, written after each. A database with fewer has lost data, as it has when its
-  `-wal` is missing or damaged. It is in WAL mode because SQLite checks each page of a `-wal`, but not of a `-journal`.
-- The disk is waited for without the lock: meanwhile other processes commit, and one write of the disk is for all of them.
-  A commit is answered when it is on the disk; others may have seen it before, and what they commit comes after it.
-- A checkpoint is marked there while it runs: without its `-wal`, a half copied database may show the last number.
+  this process drops them when it closes any other descriptor of the database, so this module never opens one.
+- The lock file holds the number of commits, written after each. A database with fewer has lost data: its `-wal` is
+  missing or damaged, which SQLite checks page by page, unlike a `-journal`. It marks a checkpoint that runs as well.
+- The disk is waited for without the lock, so that one write of the disk is for all processes. A commit is answered when
+  it is on the disk; others may have seen it before, and their commits come after it.
 - A commit counts only if the names of the files still lead to those that are open.
-- This module never opens a descriptor of a database that exists.
-- The clock never goes back: after a step back it goes on from the latest time, at the usual speed. A step ahead is
-  believed. So neither direction stops a lease, a window or a rate.
+- The clock never goes back: after a step back it goes on from the latest time, and a step ahead is believed. So neither
+  direction stops a lease, a window or a rate.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ except ImportError:  # Windows: its locks belong to a handle, and SQLite's own a
     fcntl = None  # type: ignore[assignment]
 
 from .._exceptions import StoreError
-from ._sqlite_transaction import DAMAGE_CURE, Transaction
+from ._sqlite_rows import DAMAGE_CURE, Transaction
 
 __all__ = ["SqliteFile"]
 
@@ -79,7 +77,7 @@ class SqliteFile:
     """The database and its lock file, for one thread. Its first transaction opens it.
 
     Args:
-        path: The database, an absolute path without symbolic links. Where there is none it is made, for its owner only.
+        path: The database, an absolute path without symbolic links. If there is none it is made, for its owner only.
         timeout: Seconds to wait for a program that writes to the database without the lock file.
         repair: Whether to accept the database as it is, whatever it has lost.
     """
@@ -268,7 +266,7 @@ class SqliteFile:
             raise StoreError(problem, "no other program that opens its file", passing=True)
 
     def file_system(self) -> str:
-        """Give the type of the file system, as Linux calls it; empty: unknown."""
+        """Return the type of the file system, as Linux calls it; empty: unknown."""
         with suppress(OSError):
             device = self.path.parent.stat().st_dev
             wanted = f"{os.major(device)}:{os.minor(device)}"

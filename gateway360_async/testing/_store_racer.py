@@ -1,8 +1,8 @@
-"""One process of the conformance suite's races: it says each thing that it was granted, and may be killed anywhere.
+"""One process of the conformance suite's races: it writes a line for each grant, and may be killed anywhere.
 
     python -c "from gateway360_async.testing._store_racer import main; main()" JOB
 
-It says `{"ready": [epoch, secret]}` first, and begins when it is told a line. The last line is `{"done": true}`.
+The first line is `{"ready": [epoch, secret]}`, the last one `{"done": true}`. It begins when it reads a line.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import random
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ import attrs
 from .._exceptions import StoreError
 from ..stores._base import Claim, Completion, Count, Record, State, Store
 
-__all__ = ["Job", "claimed", "hashed", "main", "race", "store_of", "until_there"]
+__all__ = ["Job", "claimed", "hashed", "main", "until_there"]
 
 _PASSES_WITHIN: Final = 20.0
 """Seconds after which a passing trouble is a failure."""
@@ -30,11 +30,11 @@ _PASSES_WITHIN: Final = 20.0
 
 @attrs.frozen(kw_only=True)
 class Job:
-    """What a process does in a race.
+    """The work of a process in a race.
 
     Args:
-        factory: `module:function` and its arguments: what makes the store.
-        seed: The seed of the order of its keys, and of whether it completes a claim.
+        factory: `module:function` and its arguments, which make the store.
+        seed: The seed of the order of its keys, and of which claims it completes.
         keys: Keys to claim, each once.
         lease: Seconds.
         most: The limit that each claim counts on; `None`: there is none.
@@ -52,15 +52,8 @@ class Job:
 
 
 def hashed(name: str) -> bytes:
-    """Give a key of 16 bytes."""
+    """Return a key of 16 bytes."""
     return hashlib.blake2b(name.encode(), digest_size=16).digest()
-
-
-def store_of(factory: Sequence[str]) -> Store:
-    """Make a store as a `module:function` and its arguments say."""
-    module, _, function = factory[0].partition(":")
-    store: Store = getattr(import_module(module), function)(*factory[1:])
-    return store
 
 
 async def until_there(ask: Callable[[], Awaitable[Any]]) -> Any:
@@ -76,13 +69,13 @@ async def until_there(ask: Callable[[], Awaitable[Any]]) -> Any:
 
 
 def claimed(job: Job, number: int, token: str) -> Claim:
-    """Give the claim that a process of this job makes for a key."""
+    """Return the claim that a process of this job makes for a key."""
     counts = () if job.most is None else (Count(hashed("race"), job.most, None),)
     record = Record(hashed(f"race {number}"), 3600.0)
     return Claim(token=token, lease=job.lease, record=record, counts=counts)
 
 
-async def race(store: Store, job: Job, say: Callable[[dict[str, Any]], None]) -> None:
+async def _race(store: Store, job: Job) -> None:
     """Claim all keys in a random order, some at a time; complete half of what was granted; then take permits."""
     rng = random.Random(job.seed)  # noqa: S311  # an order, no secret
     left = list(range(job.keys))
@@ -93,13 +86,13 @@ async def race(store: Store, job: Job, say: Callable[[dict[str, Any]], None]) ->
         answers = await until_there(lambda claims=claims: store.claim(list(claims.values())))  # type: ignore[misc]
         pairs = zip(claims, answers, strict=True)
         granted = [number for number, answer in pairs if answer.state is State.CLAIMED]
-        say({"claimed": granted})
+        _say({"claimed": granted})
         ended = [number for number in granted if rng.random() < 0.5]
         completions = [
             Completion(claim=claims[number], state=State.COMPLETED, result="sent") for number in ended
         ]
         done = await until_there(lambda completions=completions: store.complete(completions))  # type: ignore[misc]
-        say({"completed": ended, "all": all(done)})
+        _say({"completed": ended, "all": all(done)})
     taken = 0
     while taken < job.permits:
         before = await store.now()
@@ -107,18 +100,19 @@ async def race(store: Store, job: Job, say: Callable[[dict[str, Any]], None]) ->
         after = await store.now()
         taken += count
         if count:
-            say({"permits": [count, before + first, after + first]})
+            _say({"permits": [count, before + first, after + first]})
         else:
             await asyncio.sleep(first)
 
 
 async def _run(job: Job) -> None:
-    store = store_of(job.factory)
+    module, _, function = job.factory[0].partition(":")
+    store: Store = getattr(import_module(module), function)(*job.factory[1:])
     identity = await until_there(store.connect)
     try:
         _say({"ready": [identity.epoch, identity.secret.hex()]})
         await asyncio.to_thread(sys.stdin.readline)
-        await race(store, job, _say)
+        await _race(store, job)
         _say({"done": True})
     finally:
         await store.aclose()

@@ -87,7 +87,7 @@ def test_tasks_delivered_twice_across_a_stop_are_one_sms_each(engine):
     assert str(FIRST)[:8] not in engine.log()
 
 
-def test_worker_killed_sends_no_task_twice_and_tells_each_outcome(engine):
+def test_worker_killed_sends_no_task_twice_and_tells_outcomes(engine):
     engine.on_message = after(TASKS // (2 * KILLS + 2), engine.kill, KILLS)
     sent = engine.enqueue(tasks())
     for _ in range(KILLS):

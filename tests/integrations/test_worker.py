@@ -182,7 +182,7 @@ async def test_stop_waits_for_calls_in_flight_and_refuses_new_ones():
         assert len(gateway.messages) == 1
 
 
-def test_worker_opens_with_its_first_task_and_closes_with_its_loop(tmp_path):
+def test_worker_opens_with_a_task_and_closes_with_its_loop(tmp_path):
     made = []
 
     async def work(gateway):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from support.postgres_process import ABSENT, PostgresProcess, is_installed
 
+from gateway360_async import stores
 from gateway360_async.stores._postgres_schema import SCHEMA
 
 
@@ -17,3 +18,24 @@ def server() -> Iterator[PostgresProcess]:
         process.execute("CREATE DATABASE made", "CREATE ROLE app LOGIN")
         process.execute(SCHEMA, dsn=process.dsn("made"))
         yield process
+
+
+@pytest.fixture
+def own_server():
+    """A server of the test's own, to be ended."""
+    if not is_installed():
+        pytest.skip(ABSENT)
+    with PostgresProcess() as process:
+        process.execute(SCHEMA)
+        yield process
+
+
+@pytest.fixture
+def dsn(server):
+    return server.database("made")
+
+
+@pytest.fixture
+async def store(dsn):
+    async with stores.PostgresStore(dsn, timeout=30.0) as store:
+        yield store

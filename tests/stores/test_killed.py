@@ -95,7 +95,7 @@ async def killed_again_and_again(gateway: Sandbox, place: Path) -> tuple[int, di
 
 
 @pytest.mark.timeout(1800)
-async def test_batch_that_is_killed_again_and_again_sends_no_number_two_sms(tmp_path):
+async def test_batch_killed_again_and_again_sends_one_sms_a_number(tmp_path):
     place = tmp_path / "pins.db"
     numbers = [str(34600000000 + index) for index in range(COUNT)]
     async with Sandbox(api_key="k3y") as gateway:

@@ -1,14 +1,21 @@
-"""Another process that uses a store in a file, as the tests order it line by line."""
+"""Another process that uses a store in a file, as the tests order it line by line; and how the tests do."""
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
+import os
 import signal
+import sqlite3
+import struct
+import subprocess
 import sys
 import threading
+from contextlib import closing, contextmanager
+from pathlib import Path
 
-from gateway360_async.stores import Claim, Record, SqliteStore, StoreError
+from gateway360_async.stores import Claim, Completion, Record, SqliteStore, State, StoreError
 
 
 def claim_of(name: str, **settings) -> Claim:
@@ -43,6 +50,84 @@ async def main(path: str) -> None:
 def stop_within(store: SqliteStore) -> None:
     # This thread stops before it goes on; of the process, another thread might have stopped first.
     store._worker._file.transact((), lambda _: signal.pthread_kill(threading.get_ident(), signal.SIGSTOP))
+
+
+class Process:
+    """Another process with a store, which runs this module."""
+
+    def __init__(self, path):
+        self.program = subprocess.Popen(
+            [sys.executable, __file__, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def order(self, line):
+        self.program.stdin.write(f"{line}\n")
+        self.program.stdin.flush()
+
+    def answer(self):
+        return json.loads(self.program.stdout.readline())
+
+    def ask(self, line):
+        self.order(line)
+        return self.answer()
+
+    def kill(self):
+        self.program.kill()
+        self.program.communicate()
+
+
+@contextmanager
+def process(path):
+    other = Process(path)
+    try:
+        assert isinstance(other.ask("connect"), str)
+        yield other
+    finally:
+        other.kill()
+
+
+@contextmanager
+def locked(path):
+    """The lock, as another process would hold it."""
+    side = os.open(f"{path}-lock", os.O_RDWR)
+    try:
+        fcntl.flock(side, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(side)
+
+
+def killed_after(path, *names):
+    """Leave the files as a process does that is killed after these claims."""
+    with process(path) as other:
+        assert other.ask(f"claim {' '.join(names)}") == ["claimed"] * len(names)
+
+
+async def states(store, *names):
+    return [str(answer.state) for answer in await store.claim([claim_of(name, token="x") for name in names])]
+
+
+async def claimed(store, *names):
+    return [str(answer.state) for answer in await store.claim([claim_of(name) for name in names])]
+
+
+def number_of_commits(path):
+    return struct.unpack("<8sQQQ", Path(f"{path}-lock").read_bytes())[1]
+
+
+def mark(path):
+    with Path(f"{path}-lock").open("r+b") as side:
+        side.seek(24)
+        side.write(struct.pack("<Q", 1))
+
+
+def rows(path, query):
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def done(claim, state=State.COMPLETED, result="r", **settings):
+    return Completion(claim=claim, state=state, result=result, **settings)
 
 
 if __name__ == "__main__":

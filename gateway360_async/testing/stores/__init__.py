@@ -1,4 +1,4 @@
-"""The conformance suite of stores: what each has to do, so that one call stays at most one SMS.
+"""The conformance suite of stores: the rules that keep one call at most one SMS.
 
 A store of yours, a fourth beside `SqliteStore`, `RedisStore` and `PostgresStore`, keeps the promise where it passes:
 
@@ -20,7 +20,7 @@ A store of yours, a fourth beside `SqliteStore`, `RedisStore` and `PostgresStore
         def factory(self):  # for the races of real processes
             return ("my_store:MyStore", str(self.path))
 
-Needs pytest; any plugin for asyncio, or none. Where a hook is missing, the tests that need it are skipped and say which:
+Needs pytest; any plugin for asyncio, or none. Tests that need a missing hook are skipped and say which:
 
 | hook | for |
 |---|---|

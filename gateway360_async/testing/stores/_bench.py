@@ -1,4 +1,4 @@
-"""What the conformance suite's tests share: the hooks of a store under test, and the questions that are asked of it."""
+"""The shared part of the conformance suite's tests: the hooks of a store under test, and how it is asked."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .._store_racer import hashed
 __all__ = ["BRIEF", "GRAIN", "LONG", "Bench", "in_loops"]
 
 BRIEF: Final = 0.02
-"""Seconds of what is to be over when `lapse` returns."""
+"""Seconds that are over when `lapse` returns."""
 
 LONG: Final = 3600.0
-"""Seconds of what lasts for longer than a test."""
+"""Seconds for longer than a test."""
 
 GRAIN: Final = 0.002
 """Seconds to which a store's clock, and the times that it keeps, are exact."""
@@ -50,50 +50,33 @@ def _in_a_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
 
 
 class Bench:
-    """The hooks that a store's own test class fills in. Where one is missing, the tests that need it are skipped."""
+    """The hooks that a store's own test class fills in. Tests that need a missing one are skipped."""
 
     _opened: AsyncExitStack
-    """What is closed when the test ends."""
+    """Closed when the test ends."""
 
     _numbers = itertools.count(1)
 
     def make_store(self, *, namespace: str = "gateway360") -> Store:
-        """Make a store that is not connected, each time a new one, all of the same place. The place is new in each test.
-
-        Args:
-            namespace: The store's.
-        """
+        """Make a new store, not connected, of the same place. The place is new in each test."""
         raise NotImplementedError
 
     async def advance(self, store: Store, seconds: float) -> None:
-        """Let so many seconds pass on the store's clock. Without this hook, they are waited for.
-
-        Args:
-            store: A connected store.
-            seconds: How many.
-        """
+        """Let seconds pass on a connected store's clock. Without this hook, they are waited for."""
         until = await store.now() + seconds
         while await store.now() < until:  # noqa: ASYNC110  # no event tells the time of a store
             await asyncio.sleep(BRIEF / 8)
 
     def factory(self) -> tuple[str, ...]:
-        """Say how another process makes a store of the same place, with the namespace `gateway360`.
-
-        Returns:
-            `"module:function"`, then the function's arguments.
-        """
+        """Return `"module:function"` and its arguments: how another process makes a store of the same place."""
         self._skip("factory")
 
     async def restart(self, *, keep_data: bool) -> None:  # noqa: ARG002
-        """End the service and start it again, or have the same effect.
-
-        Args:
-            keep_data: Whether it has its data again.
-        """
+        """End the service and start it again, or have the same effect. `keep_data`: it has its data again."""
         self._skip("restart")
 
     def lose_answers(self) -> AbstractAsyncContextManager[None]:
-        """Give a context in which the store does what it is asked, and its answers are lost: calls raise `StoreError`."""
+        """Return a context in which steps are done, and their answers lost: calls raise `StoreError`."""
         self._skip("lose_answers")
 
     async def fill(self) -> None:
@@ -161,8 +144,13 @@ class Bench:
         (answer,) = await store.peek([Record(hashed(name), LONG)])
         return answer
 
+    async def states(self, store: Store, *names: str) -> list[State]:
+        """Look at the states of the records of these names."""
+        answers = await store.peek([Record(hashed(name), LONG) for name in names])
+        return [answer.state for answer in answers]
+
     async def lapse(self, store: Store) -> None:
-        """Let all pass that is `BRIEF`, and a lease and a ttl after each other too."""
+        """Let all pass that is `BRIEF`, also a lease and then a ttl."""
         await self.advance(store, 2 * BRIEF + 2 * GRAIN)
 
     async def held(self, store: Store, name: str, state: State, **changes: Any) -> Claim:
@@ -178,6 +166,10 @@ class Bench:
         await self.lapse(store)
         return claim
 
+    async def doubtful(self, store: Store, name: str, *, over: bool) -> Claim:
+        """Bring a record in doubt: its lease is `over`, or it has a result."""
+        return await (self.lapsed(store, name) if over else self.held(store, name, State.IN_DOUBT))
+
     async def ends_after(
         self,
         store: Store,
@@ -185,10 +177,7 @@ class Bench:
         begin: Callable[[], Awaitable[Any]],
         there: Callable[[], Awaitable[bool]],
     ) -> None:
-        """Check that what begins now is there for so many seconds, and then no more.
-
-        No moment is expected: what is seen has to agree with the store's clock, as it was before and after.
-        """
+        """Check that a thing that begins now is there for so many seconds by the store's clock, and then no more."""
         begun_after = await store.now()
         await begin()
         begun_before = await store.now()

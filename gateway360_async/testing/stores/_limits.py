@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from ...stores import Completion, Record, State
-from ...stores._base import CATCH_UP, HORIZON
+from ..._retry import CATCH_UP, HORIZON
+from ...stores import Completion, State
 from .._store_racer import hashed
 from ._bench import BRIEF, GRAIN, LONG, Bench, in_loops
 
@@ -18,21 +18,18 @@ __all__ = ["CountRules", "PermitRules"]
 class CountRules(Bench):
     """The rules of counts."""
 
-    async def test_limit_reached_is_told_and_nothing_is_taken(self) -> None:
-        """A count at its limit is the answer, by its index; no record is claimed, and no other count counts."""
+    async def test_limit_that_is_reached_is_answered_and_nothing_taken(self) -> None:
         store, other = await self.open(), await self.open()
         full, room = self.count("full", 1), self.count("room", 1)
         await self.hold(store, counts=(full,))
         asked = await self.ask(other, self.claim("a", cooldown="c", counts=(room, full)))
         assert (asked.state, asked.limit, asked.cooldown) == (State.LIMITED, 1, False)
-        seen = await other.peek([Record(hashed("a"), LONG), Record(hashed("c"), LONG)])
-        assert [answer.state for answer in seen] == [State.FREE] * 2
+        assert await self.states(other, "a", "c") == [State.FREE] * 2
         await self.hold(other, "a", cooldown="c", counts=(room,))
         asked = await self.ask(store, self.claim("b", counts=(room, full)))
         assert (asked.state, asked.limit) == (State.LIMITED, 0)
 
     async def test_records_come_before_the_counts(self) -> None:
-        """A record in the way is the answer, and nothing is counted."""
         store = await self.open()
         one = self.count("n", 1)
         await self.held(store, "a", State.COMPLETED, cooldown="c")
@@ -42,7 +39,6 @@ class CountRules(Bench):
         assert (await self.ask(store, self.claim("a", counts=(one,)))).state is State.COMPLETED
 
     async def test_same_token_again_counts_once(self) -> None:
-        """A claim that is asked again is granted at the limit, and counted no second time."""
         store, other = await self.open(), await self.open()
         two = self.count("n", 2)
         for claim in (await self.hold(store, counts=(two,)), await self.hold(store, "a", counts=(two,))):
@@ -50,7 +46,6 @@ class CountRules(Bench):
         assert (await self.ask(store, self.claim(counts=(two,)))).state is State.LIMITED
 
     async def test_claims_of_one_list_share_a_count(self) -> None:
-        """Later items of a list see what the earlier ones counted."""
         store = await self.open()
         three, five = self.count("n", 3), self.count("m", 5, LONG)
         claims = [self.claim(f"{number}", counts=(five, three)) for number in range(5)]
@@ -60,7 +55,6 @@ class CountRules(Bench):
         assert [answer.limit for answer in answers] == [None, None, 0]
 
     async def test_total_is_for_ever(self) -> None:
-        """A count without a window forgets nothing, and completions do not lower it."""
         store = await self.open()
         total, window = self.count("n", 1), self.count("m", 1, LONG)
         for count in (total, window):
@@ -71,7 +65,6 @@ class CountRules(Bench):
             assert (await self.ask(store, self.claim(counts=(count,)))).state is State.LIMITED
 
     async def test_window_slides_exactly(self) -> None:
-        """In any stretch of the window at most that many, and each is gone exactly one window later."""
         store = await self.open()
         window, most = 6 * BRIEF, 3
         count = self.count("n", most, window)
@@ -91,7 +84,6 @@ class CountRules(Bench):
             await self.advance(store, 0.8 * window if len(granted) == 1 else BRIEF / 4)
 
     async def test_give_back_makes_room_for_one(self) -> None:
-        """A claim that was not sent after all gives back what it is asked to, once, and no more."""
         store, other = await self.open(), await self.open()
         first, second = self.count("n", 2), self.count("m", 2, LONG)
         claims = [await self.hold(store, f"{number}", counts=(first, second)) for number in range(2)]
@@ -104,27 +96,20 @@ class CountRules(Bench):
         await self.hold(store, counts=(second,))
         assert (await self.ask(store, self.claim(counts=(second,)))).state is State.LIMITED
 
-    async def test_give_back_of_a_claim_that_did_not_count_changes_nothing(self) -> None:
-        """Counts are their token's own."""
+    async def test_give_back_is_its_own_token_s(self) -> None:
+        """A claim that did not count has nothing to give back; one that lost its record to a resend has."""
         store = await self.open()
         one = self.count("n", 1)
-        await self.hold(store, counts=(one,))
+        first = await self.hold(store, "a", counts=(one,))
         refused = self.claim(counts=(one,))
         assert (await self.ask(store, refused)).state is State.LIMITED
         assert await self.end(store, refused, State.FREE, give_back=(one,))
         assert (await self.ask(store, self.claim(counts=(one,)))).state is State.LIMITED
-
-    async def test_give_back_after_another_claim_is_given_back(self) -> None:
-        """A holder that lost its record to a resend still gives back its own counts."""
-        store = await self.open()
-        one = self.count("n", 1)
-        first = await self.hold(store, "a", counts=(one,))
         await self.hold(store, "a", resend=first.token)
         assert not await self.end(store, first, State.FREE, give_back=(one,))
         await self.hold(store, counts=(one,))
 
-    async def test_give_back_and_claim_of_one_list_of_many(self) -> None:
-        """Hundreds of counts are given back at a time."""
+    async def test_hundreds_of_counts_are_given_back_at_a_time(self) -> None:
         store = await self.open()
         many = self.count("n", 300, LONG)
         claims = [self.claim(f"{number}", counts=(many,)) for number in range(301)]
@@ -142,7 +127,6 @@ class PermitRules(Bench):
 
     @pytest.mark.parametrize("interval", [0.001, 0.013, 0.06])
     async def test_permits_never_exceed_the_rate(self, interval: float) -> None:
-        """Over any stretch there are no more than the rate and what is made up for; a wait that is told is enough."""
         stores = [await self.open(), await self.open()]
         granted: list[tuple[float, float]] = []
         for turn in range(16):
@@ -168,7 +152,6 @@ class PermitRules(Bench):
                 assert latest - granted[0][0] >= index * interval - GRAIN, "faster than the rate"
 
     async def test_fresh_rate_grants_up_to_the_horizon(self) -> None:
-        """A rate that was never asked for has its horizon at once, and no more."""
         store = await self.open()
         before = await store.now()
         count, first = await store.permits(hashed("rate"), 500, 0.01)
@@ -179,8 +162,7 @@ class PermitRules(Bench):
         assert count + more <= 6 + (after - before + GRAIN) / 0.01
         assert more or 0 < wait <= 0.01 + GRAIN
 
-    async def test_unused_permits_are_made_up_for_and_only_the_last(self) -> None:
-        """After an idle time the last moments' permits are granted, and no older ones."""
+    async def test_only_the_latest_unused_permits_are_made_up_for(self) -> None:
         store = await self.open()
         begun = await store.now()
         await store.permits(hashed("rate"), 1, 0.01)
@@ -194,7 +176,6 @@ class PermitRules(Bench):
         assert count <= 11
 
     async def test_permit_far_ahead_is_reset(self) -> None:
-        """A much lower rate from before does not hold up a higher one; its own next permit stays where it is."""
         store = await self.open()
         assert (await store.permits(hashed("rate"), 1, LONG))[0] == 1
         count, wait = await store.permits(hashed("rate"), 1, LONG)
@@ -205,14 +186,12 @@ class PermitRules(Bench):
         assert abs(first) <= CATCH_UP + GRAIN
 
     async def test_rates_are_told_apart(self) -> None:
-        """Each key has its own permits."""
         store = await self.open()
         for name in ("one", "two"):
             assert (await store.permits(hashed(name), 5, LONG))[0] == 1
             assert (await store.permits(hashed(name), 5, LONG))[0] == 0
 
-    async def test_permits_asked_for_at_once_are_each_granted_once(self) -> None:
-        """Two that ask at the same time share the rate."""
+    async def test_permits_asked_for_at_once_are_granted_once(self) -> None:
         stores = [await self.open(), await self.open()]
         asked = [store.permits(hashed("rate"), 1, LONG) for store in stores for _ in range(4)]
         assert sorted(count for count, _ in await asyncio.gather(*asked)) == [0] * 7 + [1]

@@ -34,10 +34,10 @@ class Step:
 
 @attrs.define
 class Walk:
-    """Makes the questions, and remembers which claims were granted. What no rule decides is not asked.
+    """Makes the questions that a rule decides, and remembers which claims were granted.
 
     Args:
-        rng: Where chance comes from.
+        rng: The source of chance.
         make: Makes a claim of a new token.
         open: The granted claims that have not ended.
         ended: The others with the state that ended them.
@@ -49,7 +49,7 @@ class Walk:
     ended: list[tuple[Claim, State]] = attrs.field(factory=list[tuple[Claim, State]])
 
     def step(self, seen: dict[bytes, Answer]) -> Step:
-        """Make a question. What the records are now decides whether a claim can be a resend."""
+        """Make a question. `seen` is what the records are now."""
         kind = self.rng.random()
         if kind < 0.4:
             claims = [self._claim(seen, brief=False) for _ in range(self.rng.randint(1, 4))]
@@ -121,7 +121,7 @@ class Walk:
 
 
 def comparable(answer: Any) -> Any:
-    """Give what two stores have to agree on: a granted claim may repeat its holder, a running lease what was before."""
+    """Return the part that two stores have to agree on: a granted claim may repeat its holder, a running lease what was before."""
     if isinstance(answer, list):
         return [comparable(one) for one in answer]  # pyright: ignore[reportUnknownVariableType]
     if not isinstance(answer, Answer):
@@ -140,7 +140,6 @@ class ModelRules(Bench):
 
     @pytest.mark.parametrize("seed", range(4))
     async def test_random_walk_agrees_with_the_model(self, seed: int) -> None:
-        """The answers to random questions are those of `MemoryStore`, and so is what is kept after each."""
         store, keys = await self.open(), [*KEYS, *(record.key for record in COOLDOWNS)]
         looked = [Record(key, LONG) for key in keys]
         walk = Walk(random.Random(seed), self.claim)  # noqa: S311  # a walk, no secret

@@ -13,8 +13,8 @@ from typing import Any
 import attrs
 import pytest
 
+from ..._retry import CATCH_UP
 from ...stores import Record, State
-from ...stores._base import CATCH_UP
 from .._store_racer import Job, claimed, hashed
 from ._bench import GRAIN, LONG, Bench, in_loops
 
@@ -25,7 +25,7 @@ PROGRAM = "from gateway360_async.testing._store_racer import main; main()"
 
 @attrs.define
 class Racer:
-    """A process of a race, and what it said."""
+    """A process of a race, and the lines that it wrote."""
 
     process: Process
     job: Job
@@ -64,7 +64,7 @@ class Racer:
         await self.process.communicate()
 
     def said(self, what: str) -> list[Any]:
-        """Give all that it listed under a word."""
+        """Return all that it listed under a word."""
         return [item for line in self.lines for item in line.get(what, ())]
 
 
@@ -93,7 +93,6 @@ class RaceRules(Bench):
 
     @pytest.mark.parametrize("processes", [2, 8])
     async def test_each_key_is_claimed_by_exactly_one_process(self, processes: int) -> None:
-        """Processes that all want the same keys share them, and connect to one identity."""
         factory = self.factory()
         racers = await self._race(*(Job(factory=factory, seed=seed, keys=120) for seed in range(processes)))
         granted: list[int] = [number for one in racers for number in one.said("claimed")]
@@ -107,14 +106,12 @@ class RaceRules(Bench):
             assert {seen[number].state for number in completed} <= {State.COMPLETED}
 
     async def test_processes_never_exceed_a_limit(self) -> None:
-        """A count that processes share is reached and not passed."""
         factory = self.factory()
         jobs = [Job(factory=factory, seed=seed, keys=100, most=37) for seed in range(4)]
         racers = await self._race(*jobs)
         assert sum(len(one.said("claimed")) for one in racers) == 37
 
     async def test_processes_share_a_rate(self) -> None:
-        """Together they take no more permits than the rate, and each is granted once."""
         factory = self.factory()
         racers = await self._race(
             *(Job(factory=factory, seed=seed, permits=150, interval=0.002) for seed in range(3))
@@ -128,7 +125,6 @@ class RaceRules(Bench):
 
     @pytest.mark.parametrize("seed", range(2))
     async def test_killed_processes_leave_in_doubt_what_they_had_claimed(self, seed: int) -> None:
-        """Killed at any moment: each of its keys is in doubt or completed, none is claimed twice, each counts once."""
         factory, rng = self.factory(), random.Random(seed)  # noqa: S311  # moments, no secrets
         job = Job(factory=factory, seed=0, keys=150, lease=0.5, most=100)
         jobs = [attrs.evolve(job, seed=10 * seed + number) for number in range(4)]
