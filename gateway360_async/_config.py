@@ -229,7 +229,7 @@ def seconds_apart(rate: str, name: str) -> float:
 
     Args:
         rate: The rate.
-        name: What it is called where it was given, for the text of an error.
+        name: Its name where it was given, for the text of an error.
 
     Raises:
         ValueError: It is none, or no sensible one.

@@ -166,7 +166,7 @@ async def test_batch_runs_no_more_at_a_time_and_reads_not_ahead():
         send.gate.set()
         first = await anext(batch)
         assert isinstance(first.result, Ok)
-        for _ in range(50):  # nobody takes an item: what waits to be taken bounds what is read
+        for _ in range(50):  # no consumer takes an item: the items that wait bound the rows that are read
             await asyncio.sleep(0)
         assert len(read) <= 1 + 5 + 5 + 5
         rest = [item async for item in batch]
@@ -452,7 +452,7 @@ async def test_consumer_whose_item_was_kept_waits_for_the_end():
         taking = asyncio.create_task(anext(batch, None))
         await asyncio.sleep(0)
         batch._items.put_nowait(BatchItem(7, None, Ok(), None))
-        batch._keep_unconsumed()  # in the same step, before the one who waits comes to take it
+        batch._keep_unconsumed()  # in the same step, before the waiting consumer takes it
     assert await taking is None
     assert 7 in {item.index for item in batch.report.unconsumed}
 

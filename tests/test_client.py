@@ -495,7 +495,7 @@ async def test_limiter_that_swallows_an_exception_gets_a_result():
 
 
 class Fake:
-    """A transport of somebody's own."""
+    """A transport of a user's own."""
 
     def __init__(self, answer: Answer | None = None, raises: BaseException | None = None) -> None:
         self.answer = answer

@@ -57,7 +57,7 @@ async def test_batch_left_ends_its_exchange_with_the_last_waiter():
             await server.wait(lambda: server.posts == 1)
             call = asyncio.create_task(client.request_pin(NUMBERS[0]))
             await asyncio.sleep(0)
-            # Once the batch waits for what is under way, beside whom only this call is left.
+            # Once the batch waits for its calls in flight, and this call alone is left.
             asyncio.get_running_loop().call_later(0.05, call.cancel)
         await asyncio.wait((call,))
 

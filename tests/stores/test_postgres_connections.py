@@ -117,7 +117,7 @@ async def test_password_that_message_quotes_is_blanked(monkeypatch):
     assert "hunter2" not in str(error)
 
 
-# --- who may connect
+# --- rights
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ class RedisProcess:
             shutil.rmtree(self._folder / "appendonlydir", ignore_errors=True)
 
     def pause(self) -> None:
-        """Let it answer nobody until `resume`: what is sent to it waits."""
+        """Stop its answers until `resume`: requests wait meanwhile."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 

@@ -71,7 +71,7 @@ def free_port():
 
 
 async def all_of_it(store):
-    """Ask everything once, as one who uses it would."""
+    """Ask each question once, as a client would."""
     one, two = full("one"), full("two", 2)
     assert await states(store, one, two, full("three")) == [State.CLAIMED, State.CLAIMED, State.IN_PROGRESS]
     assert await store.renew([one, full("three")]) == [True, False]

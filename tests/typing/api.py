@@ -118,7 +118,7 @@ def unwrapped(result: PinResult) -> Ok:
 
 
 class MyTransport:
-    """Somebody's own transport fits the protocol by its shape."""
+    """A transport of a user's own fits the protocol by its shape."""
 
     async def post(
         self,
