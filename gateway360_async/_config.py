@@ -23,7 +23,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from ._exceptions import InvalidConfiguration, InvalidRequest
+from ._exceptions import InvalidConfiguration, InvalidRequest, wrong_setting
 from ._models import checked_sender as checked_request_sender
 from ._redaction import Secret
 
@@ -65,7 +65,7 @@ def is_finite(value: float) -> bool:
 def checked_instance(setting: str, value: object, type_: type | tuple[type, ...], expected: str) -> None:
     """Check that a setting is of a type, or of one of several. A `bool` is no number."""
     if not isinstance(value, type_) or (isinstance(value, bool) and type_ is not bool):
-        raise InvalidConfiguration(setting, f"is of type {type(value).__name__}", expected)
+        raise wrong_setting(setting, value, expected)
 
 
 def checked_seconds(setting: str, value: float, expected: str, *, least: float = 0.0) -> float:
@@ -85,9 +85,8 @@ def checked_count(setting: str, value: int, expected: str, *, least: int) -> int
 
 def checked_collection(setting: str, value: Iterable[Any], expected: str) -> list[Any]:
     """Check that a setting is iterable and no text, and return its items."""
-    problem = f"is of type {type(value).__name__}"
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
-        raise InvalidConfiguration(setting, problem, expected)
+        raise wrong_setting(setting, value, expected)
     return list(value)
 
 

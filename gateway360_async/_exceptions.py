@@ -56,6 +56,11 @@ class InvalidRequest(Gateway360Error, ValueError):
         return f"{self.field}: {self.problem}{'' if said else f'; expected {self.expected}'}"
 
 
+def wrong_setting(setting: str, value: object, expected: str) -> InvalidConfiguration:
+    """Return the error of a setting of another type. Its text holds no part of the value."""
+    return InvalidConfiguration(setting, f"is of type {type(value).__name__}", expected)
+
+
 def wrong_type(field: str, value: object, wanted: str) -> InvalidRequest:
     """Make the error for a value of another type: `msisdn: expected a number as text, not an int`."""
     expected = f"{wanted}, not {kind_of(value)}"

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, Protocol, Self, TypeAlias, cast
 
 from .._aio import shield_until_done
-from .._exceptions import InvalidConfiguration, InvalidRequest, StoreError
+from .._exceptions import InvalidConfiguration, InvalidRequest, StoreError, wrong_setting
 from .._models import PinRequest
 from .._results import (
     ApiError,
@@ -88,9 +88,7 @@ class Batch:
         if on_duplicate not in ("skip", "send"):
             raise InvalidConfiguration("on_duplicate", f"is {on_duplicate!r}", "'skip' or 'send'")
         if isinstance(halt_on, str) or not isinstance(halt_on, Collection):
-            raise InvalidConfiguration(
-                "halt_on", f"is of type {type(halt_on).__name__}", "a collection of error ids"
-            )
+            raise wrong_setting("halt_on", halt_on, "a collection of error ids")
         self._reader = reader
         self._build = build
         self._send = send

@@ -21,7 +21,7 @@ from .._config import (
     httpx,
     read_log_level,
 )
-from .._exceptions import ClientClosed, InvalidConfiguration, InvalidRequest, wrong_type
+from .._exceptions import ClientClosed, InvalidConfiguration, InvalidRequest, wrong_setting, wrong_type
 from .._guard import SpendGuard
 from .._models import checked_idempotency_key
 from .._operations import OPERATIONS, REQUEST_PIN, Operation, Payload
@@ -94,8 +94,7 @@ class ClientCore:
         if guard is not None:
             checked_instance("guard", guard, SpendGuard, "a SpendGuard")
         if reports is not None and not callable(getattr(reports, "url_for", None)):
-            problem = f"is of type {type(reports).__name__}"
-            raise InvalidConfiguration("reports", problem, "a DeliveryReports of gateway360_async.delivery")
+            raise wrong_setting("reports", reports, "a DeliveryReports of gateway360_async.delivery")
         self.reports = reports
         self.notifier = _notifier_of(observer)
         cooldown = None if cooldown is None else checked_cooldown(cooldown)

@@ -26,7 +26,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from .._exceptions import InvalidConfiguration
+from .._exceptions import wrong_setting
 from .._redaction import SecretBytes
 from ..delivery import MAX_BODY_BYTES, DeliveryReport, DeliveryReports, ForgedReport, InvalidReports
 
@@ -68,10 +68,9 @@ class ReportApp:
 
     def __init__(self, reports: DeliveryReports, *, on_report: OnReport | None = None) -> None:
         if not isinstance(reports, DeliveryReports):  # pyright: ignore[reportUnnecessaryIsInstance]  # users without a type checker
-            raise InvalidConfiguration("reports", f"is of type {type(reports).__name__}", "a DeliveryReports")
+            raise wrong_setting("reports", reports, "a DeliveryReports")
         if on_report is not None and not callable(on_report):
-            problem = f"is of type {type(on_report).__name__}"
-            raise InvalidConfiguration("on_report", problem, "a function or a coroutine function, or None")
+            raise wrong_setting("on_report", on_report, "a function or a coroutine function, or None")
         self._reports = reports
         self._on_report = on_report
         self._told: OrderedDict[str | None, DeliveryReport] = OrderedDict()

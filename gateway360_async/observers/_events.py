@@ -21,7 +21,7 @@ from typing import Final, Protocol, TypeAlias, cast
 
 import attrs
 
-from .._exceptions import InvalidConfiguration
+from .._exceptions import InvalidConfiguration, wrong_setting
 from .._operations import AnyResult, OperationName
 from .._redaction import mask_msisdn
 from .._results import Disposition
@@ -246,7 +246,7 @@ def notifier_of(
                 "observer", f"is the class {one.__name__}, not an object of it", _EXPECTED
             )
         if not callable(notify):
-            raise InvalidConfiguration("observer", f"is of type {name}", _EXPECTED)
+            raise wrong_setting("observer", one, _EXPECTED)
         if inspect.iscoroutinefunction(notify):
             problem = f"has a `notify` that is asynchronous ({name})"
             raise InvalidConfiguration("observer", problem, _EXPECTED)

@@ -16,7 +16,7 @@ from typing import Final
 import attrs
 
 from .._config import read_log_level
-from .._exceptions import InvalidConfiguration
+from .._exceptions import wrong_setting
 from .._results import ApiError, Disposition
 from ._events import (
     AttemptFinished,
@@ -73,10 +73,10 @@ class LoggingObserver:
 
     def __init__(self, logger: logging.Logger | None = None, level: int = logging.INFO) -> None:
         if logger is not None and not isinstance(logger, logging.Logger):
-            raise InvalidConfiguration("logger", f"is of type {type(logger).__name__}", "a logging.Logger")
+            raise wrong_setting("logger", logger, "a logging.Logger")
         if not isinstance(level, int) or isinstance(level, bool):
             expected = "a level of logging, such as logging.INFO"
-            raise InvalidConfiguration("level", f"is of type {type(level).__name__}", expected)
+            raise wrong_setting("level", level, expected)
         self._logger = logging.getLogger("gateway360_async.calls") if logger is None else logger
         self._level = level
 

@@ -22,7 +22,7 @@ from typing import Any, Final, Protocol, cast
 from psycopg import AsyncConnection, Error, OperationalError, pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from .._exceptions import InvalidConfiguration, StoreError
+from .._exceptions import InvalidConfiguration, StoreError, wrong_setting
 from .._redaction import Secret
 from .._retry import CATCH_UP, HORIZON
 from ._base import Answer, Claim, Completion, Identity, Record, State, Store, lost
@@ -71,7 +71,7 @@ class Pool(Protocol):
 def _checked_dsn(dsn: object) -> Secret | InvalidConfiguration:
     """Return a DSN in a `Secret`, or the error to raise once the DSN, which may hold a password, is dropped."""
     if not isinstance(dsn, str):
-        return InvalidConfiguration("dsn", f"is of type {type(dsn).__name__}", _EXPECTED)
+        return wrong_setting("dsn", dsn, _EXPECTED)
     try:
         return Secret(make_conninfo(dsn, fallback_application_name="gateway360"))
     except (Error, UnicodeError):

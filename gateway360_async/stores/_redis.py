@@ -26,7 +26,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from .._aio import shield_until_done
-from .._exceptions import InvalidConfiguration, StoreError
+from .._exceptions import InvalidConfiguration, StoreError, wrong_setting
 from .._redaction import Secret, SecretBytes
 from ._base import Answer, Claim, Completion, Identity, Record, State, Store, lost
 from ._redis_scripts import SCRIPT, SHA
@@ -275,7 +275,7 @@ def _checked(place: object) -> Any:
     if isinstance(place, (_redis.Redis, _redis.RedisCluster)):
         return place
     if not isinstance(place, str):
-        return InvalidConfiguration("url", f"is of type {type(place).__name__}", _EXPECTED)
+        return wrong_setting("url", place, _EXPECTED)
     secret = Secret(place)
     try:
         # Nothing connects yet: a URL is taken apart, and a connection made of its parts.

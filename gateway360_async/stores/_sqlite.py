@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
-from .._exceptions import InvalidConfiguration, StoreError
+from .._exceptions import StoreError, wrong_setting
 from .._retry import next_permits
 from ._base import Answer, Claim, Completion, Identity, Record, Store, lost
 from ._sqlite_file import SqliteFile
@@ -65,8 +65,7 @@ class SqliteStore(Store):
         try:
             self._path = Path(path).resolve()
         except TypeError:
-            problem = f"is of type {type(path).__name__}"
-            raise InvalidConfiguration("path", problem, "the path of a file") from None
+            raise wrong_setting("path", path, "the path of a file") from None
         self._worker: _Worker | None = None
 
     def __repr__(self) -> str:

@@ -22,7 +22,7 @@ from typing import Any, Final, Protocol, cast
 import attrs
 
 from .._config import httpx, httpx_library, is_made_by_httpx
-from .._exceptions import Gateway360Error, InvalidConfiguration
+from .._exceptions import Gateway360Error, wrong_setting
 from .._results import FailureKind
 
 __all__ = [
@@ -224,7 +224,7 @@ def checked_ssl_context(verify: ssl.SSLContext | None) -> ssl.SSLContext | None:
     """Check the setting `verify`."""
     if verify is None or isinstance(verify, ssl.SSLContext):
         return verify
-    raise InvalidConfiguration("verify", f"is of type {type(verify).__name__}", "an ssl.SSLContext, or None")
+    raise wrong_setting("verify", verify, "an ssl.SSLContext, or None")
 
 
 def checked_limits(limits: httpx.Limits | None) -> httpx.Limits:
@@ -233,4 +233,4 @@ def checked_limits(limits: httpx.Limits | None) -> httpx.Limits:
         return httpx.Limits(keepalive_expiry=KEEPALIVE_EXPIRY)
     if is_made_by_httpx("Limits", limits):
         return limits
-    raise InvalidConfiguration("limits", f"is of type {type(limits).__name__}", "an httpx.Limits")
+    raise wrong_setting("limits", limits, "an httpx.Limits")

@@ -10,7 +10,7 @@ from collections.abc import Awaitable
 from typing import Any, Final, cast
 
 from .._config import httpx, is_made_by_httpx
-from .._exceptions import InvalidConfiguration
+from .._exceptions import InvalidConfiguration, wrong_setting
 from ._base import KEEPALIVE_EXPIRY, Answer, Transport, checked_limits
 from ._direct import DirectTransport
 from ._environment import ENGINES, environment_proxy, intercepted_by
@@ -68,9 +68,8 @@ def adapted(transport: Transport | httpx.AsyncClient, limits: httpx.Limits | Non
     if is_made_by_httpx("Client", transport) or not all(
         callable(getattr(transport, method, None)) for method in ("post", "aclose")
     ):
-        problem = f"is of type {type(transport).__name__}"
-        raise InvalidConfiguration(
-            "transport", problem, "a Transport, an httpx.AsyncClient or an httpx2.AsyncClient"
+        raise wrong_setting(
+            "transport", transport, "a Transport, an httpx.AsyncClient or an httpx2.AsyncClient"
         )
     if limits is not None:
         raise InvalidConfiguration(

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from .._aio import shield_until_done
 from .._config import httpx, httpx_library
-from .._exceptions import ClientClosed, InvalidConfiguration
+from .._exceptions import ClientClosed, InvalidConfiguration, wrong_setting
 from .._results import FailureKind
 from ._base import (
     Answer,
@@ -91,9 +91,7 @@ class HttpxTransport:
     ) -> None:
         library = httpx if client is None else httpx_library(client)
         if library is None:
-            raise InvalidConfiguration(
-                "client", f"is of type {type(client).__name__}", "an httpx.AsyncClient or httpx2.AsyncClient"
-            )
+            raise wrong_setting("client", client, "an httpx.AsyncClient or httpx2.AsyncClient")
         self._library: ModuleType = library
         self._given = client
         self._client: Any = client
