@@ -22,9 +22,11 @@ import asyncio
 import atexit
 import os
 import threading
+from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Generator, Iterable, Mapping
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
+from contextvars import Context, copy_context
 from functools import wraps
 from operator import itemgetter
 from queue import SimpleQueue
@@ -61,6 +63,8 @@ class BackgroundLoop:
         self._thread: threading.Thread | None = None
         self._pid = 0
         self._closed = False
+        self._pending: deque[tuple[Coroutine[Any, Any, Any], Context, Callable[[Any], object]]] = deque()
+        """Coroutines that were taken and not begun, each with its context and its thread's answer."""
 
     def submit(self, coroutine: Coroutine[Any, Any, _T], *, blocks: bool = True) -> Future[_T]:
         """Run a coroutine on the loop, in the caller's context; close it if it cannot run.
@@ -79,13 +83,16 @@ class BackgroundLoop:
     def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         """Run a coroutine on the loop and wait for its result. Raises its error, or as `submit` does."""
         ended: SimpleQueue[asyncio.Task[_T]] = SimpleQueue()  # in C: half the cost of a `Future`
+        context = copy_context()
         with self._take(coroutine, blocks=True) as loop:
-            loop.call_soon_threadsafe(_create_task, coroutine, ended.put)
-        try:
+            self._pending.append((coroutine, context, ended.put))
+        try:  # no more under the lock: to wake a loop is a system call, and other threads would queue for it
+            with suppress(RuntimeError):  # the loop was closed since, and has begun it before
+                loop.call_soon_threadsafe(self._begin, context=context)
             task = ended.get()
         except BaseException:
-            with suppress(RuntimeError):  # the loop was closed, and ended it
-                loop.call_soon_threadsafe(_cancel_task, coroutine)
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._cancel, coroutine)
             raise
         try:
             return task.result()
@@ -115,6 +122,7 @@ class BackgroundLoop:
         if loop is None or self._thread is None:
             return
         try:
+            loop.call_soon_threadsafe(self._begin)  # the last that were taken
             asyncio.run_coroutine_threadsafe(self._at_end(), loop).result()
         finally:
             atexit.unregister(self.close)
@@ -143,6 +151,18 @@ class BackgroundLoop:
         if threading.current_thread() is self._thread:
             raise WrongEventLoop("this thread runs the client's own event loop: await `client.aio` there")
 
+    def _begin(self) -> None:
+        while self._pending:  # of other threads too, whose turn would come
+            coroutine, context, ended = self._pending.popleft()
+            task = asyncio.get_running_loop().create_task(coroutine, context=context)
+            task.add_done_callback(ended, context=context)
+
+    def _cancel(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        self._begin()
+        for task in asyncio.all_tasks():
+            if task.get_coro() is coroutine:
+                task.cancel()
+
     def _start(self) -> asyncio.AbstractEventLoop:
         self._pid = os.getpid()
         loop = asyncio.new_event_loop()
@@ -154,20 +174,8 @@ class BackgroundLoop:
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
-    with asyncio.Runner(
-        loop_factory=lambda: loop
-    ) as runner:  # in the end, it cancels the tasks that are left
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:  # which cancels the tasks that are left
         runner.get_loop().run_forever()
-
-
-def _create_task(coroutine: Coroutine[Any, Any, _T], ended: Callable[[asyncio.Task[_T]], object]) -> None:
-    asyncio.get_running_loop().create_task(coroutine).add_done_callback(ended)
-
-
-def _cancel_task(coroutine: Coroutine[Any, Any, object]) -> None:
-    for task in asyncio.all_tasks():
-        if task.get_coro() is coroutine:
-            task.cancel()
 
 
 def _with_arguments(

@@ -372,6 +372,29 @@ def test_close_waits_for_calls_in_flight(held, held_client):
         closing.result()
 
 
+def test_call_taken_as_the_client_closes_still_ends(client):
+    client.connect()
+    loop, taken, closed = client._loop._loop, threading.Event(), threading.Event()
+    wake = loop.call_soon_threadsafe
+
+    def wake_late(*args, **settings):
+        if threading.current_thread() is not threading.main_thread():
+            taken.set()
+            assert closed.wait(30)
+        return wake(*args, **settings)
+
+    async def answer():
+        return "an answer"
+
+    with ThreadPoolExecutor(1) as threads:
+        loop.call_soon_threadsafe = wake_late
+        call = threads.submit(client.run, answer)
+        assert taken.wait(30)
+        client.close()
+        closed.set()
+        assert call.result() == "an answer"
+
+
 def test_call_that_waits_as_the_client_closes_ends_closed(client):
     async def wait(waits):
         waits.set()

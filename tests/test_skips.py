@@ -15,8 +15,8 @@ WITHOUT_THE_WHEELS = (
 )
 SOME = [
     "browser",
-    "stores/test_redis_conformance.py",
-    "stores/test_postgres_conformance.py",
+    "stores/test_redis_store.py",
+    "stores/test_postgres_store.py",
     "integrations/test_engines.py",
 ]
 

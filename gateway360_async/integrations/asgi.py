@@ -4,7 +4,7 @@
 
 It answers:
 
-- 200 to a GET or HEAD, as of a gateway that asks whether the URL is there: nothing is read or taken
+- 200 to a GET or HEAD, by which a gateway asks whether the URL is there: nothing is taken
 - 204 taken; reports that were taken before are taken again
 - 400 some reports are malformed: the others were taken
 - 403 no token of ours, or not for these numbers: nothing was taken
@@ -56,11 +56,10 @@ class ReportApp:
 
     Args:
         reports: The inbox, which the client has as well.
-        on_report: Called for every report that is news, in the body's order: neither for one that is `superseded` (an
-            `ACCEPTD` after its `DELIVRD`), nor for one that it has taken. The inbox has the report by then. An error is
-            raised once the other reports were handed over; when the gateway posts the report again, `on_report` is called
-            again. After a restart, or in another process, it can be called twice for a report: key what you store by
-            `report.report_id`.
+        on_report: Called for each report that is news, in the body's order, once the inbox has it: not for one that is
+            `superseded` (an `ACCEPTD` after its `DELIVRD`) or that it has taken. Its error is raised after the other
+            reports were handed over, and the report is news when the gateway posts it again. After a restart, or in
+            another process, a report can come twice: key your records by `report.report_id`.
 
     Raises:
         InvalidConfiguration: An argument is of another type.
@@ -78,8 +77,7 @@ class ReportApp:
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
         """Serve one request, as ASGI has it."""
-        if scope["type"] != "http":
-            # As ASGI wants of an application that does not know a protocol; a server then goes on without.
+        if scope["type"] != "http":  # a server then goes on without this protocol
             raise RuntimeError(f"ReportApp serves HTTP only, not {scope['type']!r}")
         token: str = scope["path"].rstrip("/").rpartition("/")[2]  # Litestar's mounts add a slash
         answer = self._refusal(scope, token) or await self._take(token, receive)
@@ -87,7 +85,7 @@ class ReportApp:
             await _send(send, *answer)  # to a HEAD, a server leaves the body out
 
     def _refusal(self, scope: _Message, token: str) -> _Answer | None:
-        """Answer without a look at the body, if that is possible."""
+        """Answer without a look at the body; `None`: it has to be read."""
         if scope["method"] in ("GET", "HEAD"):  # with any token: it tells no true ones apart
             return 200, "Delivery reports are taken here, by POST."
         if scope["method"] != "POST":

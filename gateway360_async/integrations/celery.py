@@ -27,7 +27,7 @@ __all__ = ["pin_task"]
 
 
 class _PinTask(Task):
-    """Keeps the number out of the text that Celery makes of a task's arguments, for logs and monitors."""
+    """A task whose arguments, and so its number, are in no log or monitor."""
 
     abstract = True
 
@@ -62,8 +62,11 @@ def pin_task(
         except Gateway360Error as exc:  # Celery logs any other error of a signal's receiver, and goes on
             raise SystemExit(f"gateway360: {exc}") from None
 
+    def stop(**_: Any) -> None:
+        worker.stop()
+
     worker_init.connect(check, weak=False)
     for ended in (worker_process_shutdown, worker_shutdown):
-        ended.connect(lambda **_: worker.stop(), weak=False)
+        ended.connect(stop, weak=False)
     settings = {"acks_late": True, "reject_on_worker_lost": True, **options}
     return app.task(name=name, base=_PinTask, **settings)(send_pin)

@@ -141,15 +141,13 @@ class PinWorker:
                 self._life, self._stopped = life, False
 
     async def _lifespan(self) -> AsyncGenerator[None]:
-        """Open the client, and close it in the end: an event loop that ends closes its generators."""
+        # A generator, for an event loop that ends closes those that it has.
         client = self._make_client()
         if not isinstance(client, Gateway360Client):
             raise _wrong_client(f"gives a {type(client).__name__}")
         try:
             if client.store is None:
-                problem = (
-                    "makes a client without a store, which would send again what its queue delivers again"
-                )
+                problem = "makes a client without a store, which would send redelivered tasks again"
                 raise _wrong_client(problem, "Gateway360Client(store=…)")
             try:
                 await client.connect()
