@@ -7,29 +7,21 @@ the tests have a few seconds' worth. It takes up to an hour, most of it in httpx
 test does: at the first false disposition, crossed answer, second SMS or leaked connection.
 """
 
-from __future__ import annotations
-
-import argparse
 import os
 import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
-ROOT = Path(__file__).parent.parent
+from . import ROOT
+from .report import options
 
 
-def main() -> int:
-    """Run the test in a process of its own, and give its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.storm")
-    parser.add_argument("exchanges", nargs="?", type=int, default=40_000, help="for each transport")
-    exchanges = parser.parse_args().exchanges
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "tests/faults/test_random.py"],
-        cwd=ROOT,
-        env={**os.environ, "GATEWAY360_FAULT_EXCHANGES": str(exchanges)},
-        check=False,
-    ).returncode
+def main(words: Sequence[str]) -> int:
+    exchanges = options("benchmarks.storm", __doc__, words, EXCHANGES=40_000).EXCHANGES
+    command = [sys.executable, "-m", "pytest", "-q", "tests/faults/test_random.py"]
+    environment = {**os.environ, "GATEWAY360_FAULT_EXCHANGES": str(exchanges)}
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,28 +1,26 @@
 """CPU time that a task function adds to a request: the async worker, and the one for plain functions.
 
-    python -m benchmarks.task_cpu [--tasks N]
+    python -m benchmarks.task_cpu [--tasks N] [--rounds N]
 
 The client answers at once, so what is measured is the worker's own: reading the task, handing it over to the event loop and
 back, and writing the outcome. The bar is 60 µs.
 """
 
-from __future__ import annotations
-
-import argparse
-import asyncio
-import statistics
+import sys
 import tempfile
-import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from gateway360_async import Gateway360Client, Ok, PinRequest
 from gateway360_async.integrations.worker import BlockingPinWorker, PinWorker, task_of
 from gateway360_async.stores import SqliteStore
 
-from .driver import API_KEY, SENDER
-
-__all__: list[str] = []
+from . import API_KEY, SENDER, number
+from .meter import Clock
+from .process import measure
+from .report import bounded, options, print_bars
 
 
 def _make_client() -> Gateway360Client:
@@ -33,45 +31,50 @@ def _make_client() -> Gateway360Client:
     return Instant(API_KEY, store=SqliteStore(Path(tempfile.mkdtemp()) / "pins.db"))
 
 
-async def _asynchronous(tasks: list[dict[str, object]]) -> float:
+def _made(tasks: int) -> list[dict[str, object]]:
+    return [task_of(PinRequest(number(index), SENDER), f"key {index}") for index in range(tasks)]
+
+
+async def awaited(tasks: int) -> dict[str, Any]:
+    """Send tasks with the async worker."""
     worker = PinWorker(_make_client)
     await worker.start()
-    start = time.process_time()
-    for task in tasks:
-        await worker.send_pin(task=task)
-    spent = time.process_time() - start
+    made = _made(tasks)
+    with Clock() as clock:
+        for task in made:
+            await worker.send_pin(task=task)
     await worker.stop()
-    return spent
+    return clock.per(tasks)
 
 
-def _blocking(tasks: list[dict[str, object]], threads: int) -> float:
+def blocked(tasks: int, threads: int) -> dict[str, Any]:
+    """Send tasks with the worker for plain functions."""
     worker = BlockingPinWorker(_make_client)
-    worker.send_pin(tasks[0])
+    made = _made(tasks)
+    worker.send_pin(made[0])
     with ThreadPoolExecutor(threads) as pool:
-        start = time.process_time()
-        for _ in pool.map(
-            lambda part: [worker.send_pin(task) for task in part], [tasks[i::threads] for i in range(threads)]
-        ):
-            pass
-        spent = time.process_time() - start
+
+        def work(part: list[dict[str, object]]) -> None:
+            for task in part:
+                worker.send_pin(task)
+
+        with Clock() as clock:
+            list(pool.map(work, [made[at::threads] for at in range(threads)]))
     worker.stop()
-    return spent
+    return clock.per(tasks)
 
 
-def main() -> None:
-    """Measure, and print microseconds a task."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--tasks", type=int, default=5_000)
-    count = parser.parse_args().tasks
-    tasks = [task_of(PinRequest(f"346{index:08d}", SENDER), f"key {index}") for index in range(count)]
-    for name, measure in {
-        "async": lambda: asyncio.run(_asynchronous(tasks)),
-        "blocking, 1 thread": lambda: _blocking(tasks, 1),
-        "blocking, 32 threads": lambda: _blocking(tasks, 32),
+def main(words: Sequence[str]) -> int:
+    asked = options("benchmarks.task_cpu", __doc__, words, tasks=5_000, rounds=5)
+    for name, case in {
+        "async": {"function": "task_cpu:awaited"},
+        "blocking, 1 thread": {"function": "task_cpu:blocked", "threads": 1},
+        "blocking, 32 threads": {"function": "task_cpu:blocked", "threads": 32},
     }.items():
-        spent = [measure() / count * 1e6 for _ in range(5)]
-        print(f"{name:22} {statistics.median(spent):6.1f} µs a task   ({min(spent):.1f} to {max(spent):.1f})")
+        found = [measure(**case, tasks=asked.tasks)["cpu_us"] for _ in range(asked.rounds)]
+        print_bars([bounded(f"CPU per task, {name}", 60.0, "µs", found, at_most=True)])
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

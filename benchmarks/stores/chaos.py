@@ -1,147 +1,98 @@
 """Chaos: senders are killed all the time, the server restarts once, and in the end every row is accounted for."""
 
-from __future__ import annotations
-
-import asyncio
-import contextlib
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Any, Final
 
-from gateway360_async import Disposition
+from ..process import Process
+from ..report import Bar
+from .measures import Recorder, Site
 
-from .measures import LATENCY, bar
-from .processes import Gateway, Seen, Sender, Site
-from .rates import WINDOW, rate_of
-from .worker import Job, number
-
-__all__ = ["chaos"]
-
-_DEADLINE: Final = 10.0
-_CONCURRENCY: Final = 25
+_SENDERS: Final = 4
+_JOB: Final = {"name": "chaos", "concurrency": 25, "deadline": 10.0, "timeout": 30.0, "told": True}
 _KILL_EVERY: Final = 1.0
+_WINDOW: Final = 5.0
+"""Seconds that a window is long."""
 _OVER: Final = 0.05
 """The share by which a window may be over the rate."""
 _LIMIT: Final = 120.0
 """Seconds that a run may take beyond thrice the time that its rate asks for: it is given up then."""
 
 
-class _Senders:
-    """The senders: one that is killed is replaced, until the first one has ended by itself."""
-
-    def __init__(self, job: Job, count: int) -> None:
-        self._job = job
-        self._count = count
-        self._random = Random("chaos")  # noqa: S311  # no secret
-        self._running: list[Sender] = []
-        self._ended = asyncio.Event()
-        self.figures: list[dict[str, Any]] = []
-        self.killed = 0
-
-    async def run(self) -> None:
-        """Start the senders, kill one a second, and wait for the others' accounts."""
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self._count):
-                group.create_task(self._one())
-            killing = group.create_task(self._kill())
-            await self._ended.wait()
-            killing.cancel()
-
-    async def _one(self) -> None:
-        while not self.figures:
-            async with Sender(self._job) as sender:
-                await sender.ready()
-                sender.write()
-                self._running.append(sender)
-                figures = await sender.figures()
-                self._running.remove(sender)
-            if figures is not None:
-                self.figures.append(figures)
-                self._ended.set()
-
-    async def _kill(self) -> None:
-        loop = asyncio.get_running_loop()
-        due = loop.time()
-        with contextlib.suppress(asyncio.CancelledError):
-            while True:
-                due += _KILL_EVERY
-                await asyncio.sleep(due - loop.time())
-                if self._running:
-                    self._random.choice(self._running).kill()
-                    self.killed += 1
-
-
-async def chaos(
-    kind: str, here: Site, rows: int, per_second: float, say: Callable[[str], None]
-) -> dict[str, Any]:
-    """Run it. Gives the figures and the bars."""
+def chaos(kind: str, here: Site, rows: int, per_second: float) -> dict[str, Any]:
+    """Run it, and return the figures and the bars. A killed sender is replaced, until the first has ended by itself."""
+    random = Random("chaos")  # noqa: S311  # no secret
     began = time.monotonic()
-    restarted = None
-    async with Gateway(LATENCY) as gateway, asyncio.timeout(3 * rows / per_second + _LIMIT):
-        job = Job(
-            gateway=gateway.url,
-            store=here.store,
-            name="chaos",
-            rows=rows,
-            rate=per_second,
-            concurrency=_CONCURRENCY,
-            deadline=_DEADLINE,
-            timeout=30.0,
-            told=True,
-        )
-        senders = _Senders(job, 4)
-        running = asyncio.create_task(senders.run())
-        if here.restart is not None:
-            await asyncio.wait((running,), timeout=rows / per_second / 2)
-            since = time.monotonic()
-            await asyncio.to_thread(here.restart)
-            restarted = time.monotonic() - since
-        await running
-        seen = await gateway.report()
-    say(f"{kind}, chaos: {time.monotonic() - began:.0f} s, {senders.killed} killed")
-    return _judge(kind, rows, per_second, seen, senders, restarted)
+    limit = 3 * rows / per_second + _LIMIT
+    middle = began + rows / per_second / 2
+    ended = threading.Event()
+    running: list[Process] = []
+    accounts: list[dict[str, Any]] = []
+    killed = 0
+    restarted: float | None = None
+    with Recorder() as gateway, ThreadPoolExecutor(_SENDERS) as threads:
+        gateway.report()
+        job = {**_JOB, "gateway": gateway.url, "rows": rows, "rate": per_second, "limit": limit}
 
+        def send() -> None:
+            while not ended.is_set():
+                with here.sender(**job) as sender:
+                    assert "ready" in (said := sender.result()), f"a sender said {said!r}"
+                    sender.say()
+                    running.append(sender)
+                    account = sender.hear()
+                    running.remove(sender)
+                if account is not None:
+                    accounts.append(account["told"])
+                    return
 
-def _judge(  # noqa: PLR0917
-    kind: str, rows: int, per_second: float, seen: Seen, senders: _Senders, restarted: float | None
-) -> dict[str, Any]:
-    sms = seen.by_number()
-    wrong = 0
-    by_disposition: Counter[str] = Counter()
-    for figures in senders.figures:
-        told = dict(figures["told"])
-        by_disposition = Counter(told.values())
-        for row in range(rows):
-            happened, count = told.get(row), sms[number(row)]
-            right = happened == Disposition.MAYBE_SENT or (happened == Disposition.SENT) == bool(count)
-            wrong += happened is None or not right
-    most = max(sms.values(), default=0)
-    rate = rate_of(seen.stamps)
-    fullest = 0.0 if rate is None else rate.most
+        sending = [threads.submit(send) for _ in range(_SENDERS)]
+        for one in sending:
+            one.add_done_callback(lambda _: ended.set())
+        while not ended.wait(_KILL_EVERY) and time.monotonic() < began + limit:
+            if running:
+                random.choice(running).kill()
+                killed += 1
+            if here.restart is not None and restarted is None and time.monotonic() > middle:
+                since = time.monotonic()
+                here.restart()
+                restarted = time.monotonic() - since
+        ended.set()
+        for one in sending:
+            one.result()
+        seen = gateway.report()
+    print(f"{kind}, chaos: {time.monotonic() - began:.0f} s, {killed} killed", flush=True)
+    wrong = sum(_wrong(account, seen.sms, rows) for account in accounts)
+    by_disposition = Counter(accounts[-1].values()) if accounts else Counter()
+    most = max(seen.sms.values(), default=0)
+    fullest = seen.fullest(_WINDOW)
+    doubt = by_disposition["maybe_sent"]
+    accounted = f"{rows:,} rows, {len(accounts)} accounts, {killed} killed, {doubt} in doubt, {wrong} wrong"
+    rate = f"{fullest:.1f} ({fullest / per_second - 1:+.1%})"
+    over = f"≤ {per_second:g} + {_OVER:.0%}"
+    held = fullest <= per_second * (1 + _OVER)
     return {
         "rows": rows,
         "rate": per_second,
-        "killed": senders.killed,
-        "accounts": len(senders.figures),
+        "killed": killed,
+        "accounts": len(accounts),
         "server_restart_seconds": restarted,
-        "sms": sms.total(),
+        "sms": seen.sms.total(),
         "by_disposition": by_disposition,
         "most_sms_to_a_number": most,
         "most_per_second_in_5_s": fullest,
         "bars": [
-            bar(f"{kind}: SMS per number at most 1", holds=most == 1, found=f"{most}"),
-            bar(
-                f"{kind}: every row accounted for, in each account",
-                holds=not wrong,
-                found=f"{rows:,} rows, {len(senders.figures)} accounts, {senders.killed} killed, "
-                f"{by_disposition['maybe_sent']} in doubt" + (f", {wrong} wrong" if wrong else ""),
-            ),
-            bar(
-                f"{kind}: no {WINDOW:g} s with more than 5 % over {per_second:g}/s",
-                holds=fullest <= per_second * (1 + _OVER),
-                found=f"{fullest:.1f}/s ({fullest / per_second - 1:+.1%})",
-            ),
+            Bar(f"{kind}: SMS per number", most == 1, f"{most}", "≤ 1"),
+            Bar(f"{kind}: every row accounted for, in each account", bool(accounts) and not wrong, accounted),
+            Bar(f"{kind}: requests/s in the fullest {_WINDOW:g} s", held, rate, over),
         ],
     }
+
+
+def _wrong(account: dict[str, str], sms: Counter[int], rows: int) -> int:
+    """Count the rows that an account leaves out, or whose disposition the gateway contradicts."""
+    right = {row: ("maybe_sent", "sent" if sms[row] else "not_sent") for row in range(rows)}
+    return sum(account.get(str(row)) not in words for row, words in right.items())
