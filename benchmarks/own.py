@@ -1,9 +1,6 @@
 """Our own work and memory: a client with everything on, over a transport that answers at once."""
 
 import asyncio
-import cProfile
-import io
-import pstats
 from contextlib import nullcontext
 from typing import Any, Final
 
@@ -65,7 +62,11 @@ async def own_work(requests: int, *, profile: bool = False) -> dict[str, Any]:
     """Return the CPU microseconds per request, one call after the other and in a batch, or where they go."""
     found: dict[str, Any] = {}
     for name, way in (("request_pin", _calls), ("batch", _batch)):
-        profiler = cProfile.Profile() if profile else None
+        profiler: Any = None
+        if profile:
+            import cProfile  # which is no import of a first call
+
+            profiler = cProfile.Profile()
         async with _null_client() as client:
             await way(client, _WARM_UP)
             with Clock() as clock, profiler or nullcontext():
@@ -74,8 +75,11 @@ async def own_work(requests: int, *, profile: bool = False) -> dict[str, Any]:
     return found
 
 
-def profile_text(profiler: cProfile.Profile) -> str:
+def profile_text(profiler: Any) -> str:
     """Return the functions by their own time, without the directories of this machine."""
+    import io
+    import pstats
+
     out = io.StringIO()
     pstats.Stats(profiler, stream=out).strip_dirs().sort_stats("tottime").print_stats(_ROWS)
     return out.getvalue().strip()
