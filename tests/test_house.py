@@ -141,3 +141,11 @@ def test_operation_is_in_at_most_7_files():
     names = "verify_pin|VERIFY_PIN|Verified|NotVerified|VerifyResult|PinCheck|checked_pin|decode_verification"
     assert mentions(names, tokenize.NAME) | {"sandbox/_gateway.py"} == listed("Add an operation")
     assert len(listed("Add an operation")) <= 7
+
+
+def test_guide_names_each_place_of_the_house():
+    text = (GUIDE / "contributing.md").read_text("utf-8").partition("## The house\n")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`([\w/]+(?:\.py|/))`", text.replace("tests/test_house.py", "")))
+    found = {path.name + "/" * path.is_dir() for path in PACKAGE.iterdir()}
+    assert found - named - {"__init__.py", "py.typed", "__pycache__/"} == set()
+    assert named <= found
