@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import inspect
 import json
 import os
@@ -189,6 +190,15 @@ def test_batch_left_early_accounts_for_all_rows_and_ends(client, gateway):
     assert list(batch) == []
     assert batch.report.total == 1 + len(batch.report.unconsumed)
     assert len(gateway.messages) <= batch.report.total
+
+
+def test_batch_passes_over_a_row_that_is_wanted_no_more(client):
+    batch = client.batch(["34666666111"])
+    wanted = concurrent.futures.Future()
+    wanted.cancel()  # by a batch that ended meanwhile
+    batch._steps.put(wanted)
+    with batch:
+        assert [item.index for item in batch] == [0]
 
 
 def test_batch_stopped_begins_nothing_more(client, gateway):

@@ -41,9 +41,9 @@ __all__ = ["HALT_ON", "Batch", "Progress", "Send", "current_task", "halted", "un
 HALT_ON: Final[frozenset[ErrorId | str]] = frozenset({ErrorId.UNAUTHORIZED, ErrorId.NOT_ENOUGH_BALANCE})
 """The errors of the whole account: every other request would get them too."""
 
-Send: TypeAlias = Callable[[PinRequest, Callable[[], bool], float | None], Awaitable[BatchResult]]
-"""Sends a request. Takes the request, a function that says whether the batch has halted, and when a permit was granted.
-Makes a result of a cancellation, and raises only where nothing was sent."""
+Send: TypeAlias = Callable[[PinRequest, Callable[[], bool], Any], Awaitable[BatchResult]]
+"""Sends a request. Takes the request, a function that says whether the batch has halted, and when a permit was granted;
+in a batch with a name, its lease. Makes a result of a cancellation, and raises only where nothing was sent."""
 
 _Row: TypeAlias = tuple[int, object, PinRequest]
 """A row that is to be sent: its index, the row as it came, and its request."""
@@ -216,8 +216,7 @@ class Batch:
             item = await self._items.get()
             if item is not None:
                 return item
-        if self._items.empty():
-            self._items.put_nowait(None)  # for another consumer
+        self._items.put_nowait(None)  # for another consumer
         error, self._error = self._error, None
         if error is not None:
             _drop_frames(error)

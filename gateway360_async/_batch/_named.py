@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import Sequence
+from typing import Any, Final, TypeAlias, cast
 
 from .._exceptions import StoreError
-from .._models import PinRequest
-from .._results import (
-    BatchResult,
-    FailureKind,
-    PinResult,
-    TransportFailure,
-)
+from .._results import BatchResult, FailureKind, PinResult, TransportFailure
 from .._runner._records import not_sent
 from .._runner._session import Lease
 from ._batch import Batch, current_task, halted, unsent
@@ -22,14 +16,11 @@ from ._records import Row
 from ._report import BatchItem
 from ._rows import AHEAD, RowClaims
 
-__all__ = ["NamedBatch", "SendLeased"]
+__all__ = ["NamedBatch"]
 
 _MOST_CLAIMED: Final = 100
 """Rows that are read and claimed at once, at most: more would hold the exchanges up."""
 _OVER: Final = "the batch ended before it was begun"
-
-SendLeased: TypeAlias = Callable[[PinRequest, Callable[[], bool], Lease], Awaitable[PinResult]]
-"""Sends a request on its lease. Makes a result of a cancellation."""
 
 _Recorded: TypeAlias = "asyncio.Future[Sequence[bool]] | None"
 """Done when a result is recorded; `None`: it is, or needs not be."""
@@ -41,7 +32,6 @@ class NamedBatch(Batch):
     Args:
         reader: As of a `Batch`.
         rows: Claims the rows.
-        send_leased: Sends a request that is claimed.
         concurrency: As of a `Batch`.
         settings: The others of a `Batch`.
     """
@@ -53,13 +43,11 @@ class NamedBatch(Batch):
         reader: InputReader,
         *,
         rows: RowClaims,
-        send_leased: SendLeased,
         concurrency: int,
         **settings: Any,
     ) -> None:
-        super().__init__(reader, send=_no_send, concurrency=concurrency, **settings)
+        super().__init__(reader, concurrency=concurrency, **settings)
         self._rows = rows
-        self._send_leased = send_leased
         # Rows that are claimed and not yet given out: so many ahead of the exchanges.
         self._ahead = asyncio.Semaphore(concurrency + AHEAD)
         self._most_readers = 1 if self._permits is None and reader.is_at_hand else concurrency + AHEAD
@@ -186,7 +174,7 @@ class NamedBatch(Batch):
                 self._record(row, *self._rows.release(lease, _OVER))
                 continue
             try:
-                result = await self._send_leased(row.request, self._has_halted, lease)
+                result = cast("PinResult", await self._send(row.request, self._has_halted, lease))
             except Exception as exc:  # noqa: BLE001  # it is raised when all is given out
                 self._rows.recorded(lease, not_sent(FailureKind.UNEXPECTED, ""))  # raised, so not sent
                 self._record(row, unsent(exc))
@@ -194,7 +182,7 @@ class NamedBatch(Batch):
             else:
                 self._record(row, result, self._rows.recorded(lease, result))
             if worker.cancelling():
-                raise asyncio.CancelledError  # `send_leased` made a result of it, and it still stands
+                raise asyncio.CancelledError  # `send` made a result of it, and it still stands
 
     def _record(self, row: Row, result: BatchResult, recorded: _Recorded = None) -> None:
         """Have a row's result given out once it is recorded."""
@@ -234,10 +222,6 @@ class NamedBatch(Batch):
         for _ in range(min(self._rows.freed, self._most_readers - len(self._readers))):
             self._add_reader()
         return bool(known or self._rows.freed)
-
-
-async def _no_send(*_: object) -> BatchResult:
-    raise NotImplementedError
 
 
 def _was_not_begun(result: BatchResult) -> bool:

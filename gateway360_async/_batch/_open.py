@@ -87,4 +87,4 @@ def make_batch(
         resend_maybe_sent=resend_maybe_sent,
         new_report_id=core.runner.new_report_id,
     )
-    return NamedBatch(reader, rows=rows, send_leased=send_leased, **settings)
+    return NamedBatch(reader, rows=rows, send=send_leased, **settings)

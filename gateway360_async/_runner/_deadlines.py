@@ -34,9 +34,7 @@ class Deadlines:
 
     def begin(self, call: InFlightCall) -> None:
         """Bound the current task by the call's deadline. Raise `RuntimeError` outside of a task."""
-        task = call.task
-        if task is None:
-            task = call.task = asyncio.current_task(call.loop)
+        task = call.task = asyncio.current_task(call.loop)
         if task is None:
             raise RuntimeError("a call needs an asyncio task to run in")
         call.cancelling = task.cancelling()

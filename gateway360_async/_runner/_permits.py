@@ -167,11 +167,11 @@ class Permits:
             error = StoreError(
                 f"grants no permits ({type(error).__name__}: {error})", "one that works", passing=False
             )
-        still: deque[_Waiter] = deque()
-        for waiter in self._waiting:
+        waiting = [waiter for waiter in self._waiting if not waiter.permit.done()]
+        self._waiting.clear()
+        for waiter in waiting:
             if error.passing and waiter.until > now:
-                still.append(waiter)
-            elif not waiter.permit.done():
+                self._waiting.append(waiter)
+            else:
                 # Each gets one of its own: tracebacks grow where one is raised often.
                 waiter.permit.set_exception(StoreError(error.problem, error.expected, passing=error.passing))
-        self._waiting = still
