@@ -13,7 +13,6 @@ Invariants:
 - The caller's thread reads the rows of a batch, so they may come from its database connection.
 """
 
-# Functions of this module make methods of its classes.
 # pyright: reportPrivateUsage=false
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ import atexit
 import os
 import threading
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Generator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import CancelledError, Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import wraps
 from operator import itemgetter
@@ -64,7 +63,7 @@ class BackgroundLoop:
         self._pid = 0
         self._closed = False
         self._pending: deque[tuple[Coroutine[Any, Any, Any], Context, Callable[[Any], object]]] = deque()
-        """Coroutines that were taken and not begun, each with its context and its thread's answer."""
+        """Coroutines that were not yet begun, each with its context and its thread's answer."""
 
     def submit(self, coroutine: Coroutine[Any, Any, _T], *, blocks: bool = True) -> Future[_T]:
         """Run a coroutine on the loop, in the caller's context; close it if it cannot run.
@@ -77,22 +76,34 @@ class BackgroundLoop:
             ClientClosed: The loop was closed.
             WrongEventLoop: It was used before a fork, or would wait for itself.
         """
-        with self._take(coroutine, blocks=blocks) as loop:
-            return asyncio.run_coroutine_threadsafe(coroutine, loop)
+        try:
+            self._require_usable(blocks=blocks)
+            with self._lock:
+                return asyncio.run_coroutine_threadsafe(coroutine, self._loop_to_use())
+        except BaseException:
+            coroutine.close()
+            raise
 
     def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         """Run a coroutine on the loop and wait for its result. Raises its error, or as `submit` does."""
         ended: SimpleQueue[asyncio.Task[_T]] = SimpleQueue()  # in C: half the cost of a `Future`
         context = copy_context()
-        with self._take(coroutine, blocks=True) as loop:
-            self._pending.append((coroutine, context, ended.put))
-        try:  # no more under the lock: to wake a loop is a system call, and other threads would queue for it
+        loop = None
+        try:
+            self._require_usable(blocks=True)
+            with self._lock:
+                loop = self._loop_to_use()
+                self._pending.append((coroutine, context, ended.put))
+            # No more under the lock: to wake a loop is a system call, and other threads would queue for it.
             with suppress(RuntimeError):  # the loop was closed since, and has begun it before
                 loop.call_soon_threadsafe(self._begin, context=context)
             task = ended.get()
         except BaseException:
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._cancel, coroutine)
+            if loop is None:
+                coroutine.close()  # no other thread has seen it
+            else:
+                with suppress(RuntimeError):
+                    loop.call_soon_threadsafe(self._cancel, coroutine)
             raise
         try:
             return task.result()
@@ -116,7 +127,7 @@ class BackgroundLoop:
         """Run `at_end` and stop the thread. Does nothing after a fork: the thread is the parent's."""
         if self._pid not in (0, os.getpid()):
             return
-        self._require_other_thread()
+        self._require_usable(blocks=True)
         with self._lock:
             loop, self._closed = None if self._closed else self._loop, True
         if loop is None or self._thread is None:
@@ -126,30 +137,22 @@ class BackgroundLoop:
             asyncio.run_coroutine_threadsafe(self._at_end(), loop).result()
         finally:
             atexit.unregister(self.close)
-            loop.call_soon_threadsafe(loop.stop)
+            with suppress(RuntimeError):  # the thread has ended before
+                loop.call_soon_threadsafe(loop.stop)
             self._thread.join()
 
-    @contextmanager
-    def _take(
-        self, coroutine: Coroutine[Any, Any, object], *, blocks: bool
-    ) -> Generator[asyncio.AbstractEventLoop]:
-        try:
-            if self._pid not in (0, os.getpid()):  # before the lock: it may have been held at the fork
-                problem = "this client was used before a fork: make one in each process; nothing was sent"
-                raise WrongEventLoop(problem)  # noqa: TRY301
-            if blocks:
-                self._require_other_thread()
-            with self._lock:
-                if self._closed:
-                    raise ClientClosed  # noqa: TRY301
-                yield self._loop or self._start()
-        except BaseException:
-            coroutine.close()
-            raise
-
-    def _require_other_thread(self) -> None:
-        if threading.current_thread() is self._thread:
+    def _require_usable(self, *, blocks: bool) -> None:
+        # Before the lock: it may have been held at the fork.
+        if self._pid not in (0, os.getpid()):
+            problem = "this client was used before a fork: make one in each process; nothing was sent"
+            raise WrongEventLoop(problem)
+        if blocks and threading.current_thread() is self._thread:
             raise WrongEventLoop("this thread runs the client's own event loop: await `client.aio` there")
+
+    def _loop_to_use(self) -> asyncio.AbstractEventLoop:
+        if self._closed:
+            raise ClientClosed
+        return self._loop or self._start()
 
     def _begin(self) -> None:
         while self._pending:  # of other threads too, whose turn would come
@@ -162,20 +165,29 @@ class BackgroundLoop:
         for task in asyncio.all_tasks():
             if task.get_coro() is coroutine:
                 task.cancel()
+                return
+        coroutine.close()  # it never began, or has ended
 
     def _start(self) -> asyncio.AbstractEventLoop:
         self._pid = os.getpid()
         loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=_serve, args=(loop,), name="gateway360", daemon=True)
+        self._thread = threading.Thread(target=self._serve, args=(loop,), name="gateway360", daemon=True)
         self._thread.start()
         self._loop = loop
         atexit.register(self.close)
         return loop
 
-
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:  # which cancels the tasks that are left
-        runner.get_loop().run_forever()
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        # Python 3.12 starts no thread at the interpreter's end, and the runner wants one to wait for the executor.
+        with suppress(RuntimeError), asyncio.Runner(loop_factory=lambda: loop) as runner:
+            try:
+                runner.get_loop().run_forever()
+            finally:
+                # A `SystemExit` of a caller's coroutine ends the loop: later calls are refused, and do not wait for ever.
+                with self._lock:
+                    self._closed = True
+                loop.call_soon(self._begin)
+                runner.run(asyncio.sleep(0))
 
 
 def _with_arguments(

@@ -535,3 +535,21 @@ async def test_report_counts_everything_and_can_be_read_on_the_way():
     assert report.elapsed == batch.report.elapsed > 0
     assert "34600000000" not in repr(report)
     gc.collect()
+
+
+async def test_consumer_beside_one_cancelled_at_the_end_does_not_wait():
+    send = Sender(held=True)
+    async with batch_of([number(0)], send, concurrency=1) as batch:
+        consumers = [asyncio.create_task(anext(batch, None)) for _ in range(3)]
+        await asyncio.sleep(0)
+        put = batch._items.put_nowait
+
+        def put_and_cancel(item):
+            put(item)
+            if item is not None:
+                consumers[0].cancel()  # in the step in which the last item comes
+
+        batch._items.put_nowait = put_and_cancel
+        send.gate.set()
+        await asyncio.wait(consumers)
+    assert sum(consumer.cancelled() for consumer in consumers) == 1

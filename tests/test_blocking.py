@@ -511,3 +511,28 @@ async def test_async_client_of_another_loop_names_the_blocking_one(gateway):
                 asyncio.run(client.request_pin(NUMBER))
 
         await asyncio.to_thread(elsewhere)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_client_whose_loop_was_ended_refuses_calls(make):
+    client = make()
+
+    async def leave():
+        raise SystemExit
+
+    with pytest.raises((SystemExit, concurrent.futures.CancelledError, ClientClosed)):
+        client.run(leave)
+    with pytest.raises(ClientClosed):
+        client.request_pin("34666666111")
+
+
+def test_coroutine_that_never_began_is_closed_as_its_call_ends(client):
+    client.run(asyncio.sleep, 0)  # the loop runs
+    background = client._loop
+    never = asyncio.sleep(0)
+
+    async def cancel():
+        background._cancel(never)
+
+    client.run(cancel)
+    assert inspect.getcoroutinestate(never) == inspect.CORO_CLOSED

@@ -883,3 +883,23 @@ async def test_transports_connections_are_gone_when_the_client_is():
             await asyncio.gather(*map(client.send, requests(10)))
             assert server.open
         await server.wait(lambda: not server.open)
+
+
+def test_exit_in_a_transport_at_the_deadline_is_no_result():
+    class Exits:
+        async def post(self, url, *, headers, body, timeout, max_bytes, exchange):
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise SystemExit(7) from None
+
+        async def aclose(self) -> None: ...
+
+    async def main():
+        client = Gateway360Client(
+            "k3y", base_url="http://127.0.0.1:9", sender="PIZZA", transport=Exits(), deadline=0.01
+        )
+        await client.send_all(["34666666111"])
+
+    with pytest.raises(SystemExit):
+        asyncio.run(main())

@@ -5,6 +5,7 @@ import json
 import logging
 import pickle
 import pprint
+import re
 import traceback
 
 import pytest
@@ -135,3 +136,10 @@ def test_mask_msisdn_in_finds_a_number_however_it_is_written(said):
 @each("said", ["1611222333", "6112223334", "611222", "1222333", "12:34:56.789"])
 def test_mask_msisdn_in_leaves_other_digits(said):
     assert mask_msisdn_in(said, "34611222333") == said
+
+
+def test_text_without_a_number_is_masked_without_a_pattern(monkeypatch):
+    """To compile one takes milliseconds, in which the event loop does nothing else."""
+    monkeypatch.setattr(re, "compile", None)
+    text = "ConnectError: all connection attempts failed (port 8360)"
+    assert mask_msisdn_in(text, "34666666111") == text

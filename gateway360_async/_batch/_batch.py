@@ -197,8 +197,7 @@ class Batch:
             self._ended = time.monotonic()
             if self._progress is not None:
                 self._tell(self._progress, finished=True)
-        if not self._items.full():
-            self._items.put_nowait(None)
+        self._wake_consumer()
 
     def _tell(self, progress: Progress, *, finished: bool) -> None:
         counts = self._counters.by_disposition()
@@ -215,8 +214,9 @@ class Batch:
         while self._ended is None or not self._items.empty():
             item = await self._items.get()
             if item is not None:
+                self._wake_consumer()
                 return item
-        self._items.put_nowait(None)  # for another consumer
+        self._wake_consumer()
         error, self._error = self._error, None
         if error is not None:
             _drop_frames(error)
@@ -227,6 +227,11 @@ class Batch:
         if error is not None:
             raise error
         raise StopAsyncIteration
+
+    def _wake_consumer(self) -> None:
+        """Wake a consumer that waits once the batch has ended and the last item is taken."""
+        if self._ended is not None and self._items.empty():
+            self._items.put_nowait(None)
 
     # --- Workers ---------------------------------------------------------------------------------------------------------
 

@@ -121,7 +121,7 @@ class CallRunner:
             if call.report_id is not None:
                 outcome = call.attach_report(outcome)
         except BaseException as exc:
-            expired = self._deadlines.end(call)
+            expired = self._deadlines.end(call) and isinstance(exc, asyncio.CancelledError)
             outcome = exc if isinstance(exc, Exception) else self.known(call, expired=expired)
             if not (expired or isinstance(exc, Exception)):
                 self.completed(call, outcome)

@@ -199,7 +199,8 @@ class ConnectionPool:
         finally:
             if error is not None or self.closed:
                 connection.abort()
-                if not connection.is_connected:
+                # uvloop tells no protocol of a transport that it closes while its `create_connection` is cancelled.
+                if not connection.is_connected or opening.cancelled():
                     self.lost(connection)
         if self.closed:
             raise ClientClosed

@@ -510,3 +510,23 @@ async def test_certificates_that_cannot_be_read_are_one_attempt(monkeypatch):
     assert isinstance(result, TransportFailure)
     assert (result.kind, result.attempts) == (FailureKind.TLS_REFUSED, 1)
     assert "SSL_CERT_FILE" in str(result.detail)
+
+
+def test_call_cancelled_as_it_connects_on_uvloop_leaves_nothing():
+    """uvloop tells no protocol of a transport that it closes while its `create_connection` is cancelled."""
+
+    async def main():
+        async with Server() as server:
+            for passes in range(60):
+                async with (
+                    asyncio.timeout(10),
+                    Gateway360Client("k3y", base_url=server.url, sender="P") as client,
+                ):
+                    call = asyncio.create_task(client.request_pin("34666666111"))
+                    for _ in range(passes % 12):
+                        await asyncio.sleep(0)
+                    call.cancel()
+                    await asyncio.wait([call])
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
