@@ -24,6 +24,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import closing
 from typing import Any, Final, cast
 
+from .._aio import BackgroundLoop
 from .._client import Gateway360Client
 from .._exceptions import (
     ClientClosed,
@@ -37,7 +38,6 @@ from .._models import PinRequest, checked_idempotency_key, request_from
 from .._operations import canonical
 from .._results import FailureKind, PinResult, TransportFailure
 from .._runner._records import result_from_fields, result_to_fields
-from ..blocking import BackgroundLoop
 
 __all__ = ["BlockingPinWorker", "PinWorker", "outcome_of", "request_of", "result_of", "task_of"]
 

@@ -13,12 +13,12 @@ import os
 import ssl
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, Final, TypeVar
 
 import httpx
-from anyio.from_thread import start_blocking_portal
 
+from .._aio import BackgroundLoop
 from .._config import API_KEY_VARIABLE, BASE_URL_VARIABLE
 from ..sandbox import Message, PostedReport, Sandbox
 from ..sandbox._reporter import report_fields
@@ -34,9 +34,9 @@ _LOOK_AGAIN: Final = 0.005  # seconds between two looks whether a condition is t
 class ThreadedSandbox(Sandbox):
     """A `Sandbox` in a thread of its own.
 
-    See `sandbox_in_thread`, and the fixture `gateway360_sandbox`. A method that is no coroutine can be called from any thread, and a coroutine, such as `report`, from any event
-    loop; `watch` belongs to the loop that it is called in. A test without a loop uses these methods instead of the
-    coroutines.
+    See `sandbox_in_thread`, and the fixture `gateway360_sandbox`. A method that is no coroutine can be called from any
+    thread, and a coroutine, such as `report`, from any event loop; `watch` belongs to the loop that it is called in. A
+    test without a loop uses these methods instead of the coroutines.
     """
 
     def post_report(self, message: Message, status: str = "DELIVRD") -> PostedReport:
@@ -108,7 +108,8 @@ def _require_no_loop(instead: str) -> None:
 def sandbox_in_thread(**settings: Any) -> Generator[ThreadedSandbox, None, None]:
     """Run a sandbox in a thread of its own, and let the environment name it.
 
-    The variables are `GATEWAY360_BASE_URL` and `GATEWAY360_API_KEY`. For unittest, Django's tests, and fixtures of your own with a longer life than a test:
+    The variables are `GATEWAY360_BASE_URL` and `GATEWAY360_API_KEY`. For unittest, Django's tests, and fixtures of your
+    own with a longer life than a test:
 
         def setUp(self):
             self.sandbox = self.enterContext(sandbox_in_thread(balance=3))
@@ -144,11 +145,11 @@ def environment(sandbox: Sandbox) -> Mapping[str, str]:
 def serving(sandbox: Sandbox) -> Generator[None, None, None]:
     """Serve in a thread, from when it listens to when all is closed."""
     # asyncio's own loop, whatever policy an application has set.
-    options = {"loop_factory": asyncio.SelectorEventLoop}
-    with (
-        start_blocking_portal("asyncio", options, name="gateway360-sandbox") as portal,
-        portal.wrap_async_context_manager(sandbox),
-    ):
+    background = BackgroundLoop(
+        sandbox.aclose, name="gateway360-sandbox", loop_factory=asyncio.SelectorEventLoop
+    )
+    with closing(background):
+        background.run(sandbox.start())
         yield
 
 
@@ -160,9 +161,8 @@ class OneShotTransport:
     """
 
     def __init__(self) -> None:
-        self._tls = ssl.SSLContext(
-            ssl.PROTOCOL_TLS_CLIENT
-        )  # without the machine's certificates, which take time
+        # Without the machine's certificates, which take time.
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
     async def post(
         self,
