@@ -121,9 +121,10 @@ class CallRunner:
             if call.report_id is not None:
                 outcome = call.attach_report(outcome)
         except BaseException as exc:
-            expired = self._deadlines.end(call) and isinstance(exc, asyncio.CancelledError)
-            outcome = exc if isinstance(exc, Exception) else self.known(call, expired=expired)
-            if not (expired or isinstance(exc, Exception)):
+            # A cancellation beside the deadline's is the caller's.
+            call.expired = self._deadlines.end(call) and isinstance(exc, asyncio.CancelledError)
+            outcome = exc if isinstance(exc, Exception) else self.known(call)
+            if not (call.expired or isinstance(exc, Exception)):
                 self.completed(call, outcome)
                 raise
         else:
@@ -131,15 +132,9 @@ class CallRunner:
         self.completed(call, outcome)
         return outcome
 
-    def known(self, call: InFlightCall, *, expired: bool | None = None) -> Any:
-        """Return the last known result of a call that was cancelled.
-
-        Args:
-            call: The call.
-            expired: Whether its deadline cancelled it, and nothing else; `None`: ask the call.
-        """
-        result = call.final(self.broken_off(call, expired=call.expired if expired is None else expired))
-        return call.attach_report(call.of_lease(result))
+    def known(self, call: InFlightCall) -> Any:
+        """Return the last known result of a call that was cancelled."""
+        return call.attach_report(call.of_lease(call.final(self.broken_off(call))))
 
     def _with_report(self, call: InFlightCall) -> PinRequest:
         request, reports = cast("PinRequest", call.request), cast("DeliveryReports", self.reports)
@@ -192,7 +187,7 @@ class CallRunner:
     def _tell_broken_off(self, call: InFlightCall, error: BaseException) -> None:
         if call.events is not None:
             cancelled = isinstance(error, asyncio.CancelledError)
-            known = self.broken_off(call, expired=call.expired) if cancelled else None
+            known = self.broken_off(call) if cancelled else None
             call.events.attempt_finished(known, error)
 
     def _retry_delay(
@@ -280,9 +275,9 @@ class CallRunner:
             raise
         return self._decoded(call, call.exchange.answer)
 
-    def broken_off(self, call: InFlightCall, *, expired: bool) -> Any:
+    def broken_off(self, call: InFlightCall) -> Any:
         """Return the result of an attempt that was cancelled, by the deadline or by a caller."""
-        if expired:
+        if call.expired:
             detail = f"the deadline of {call.seconds:g} s passed"
             return self._interrupted(call, FailureKind.DEADLINE, detail)
         return self._interrupted(call, FailureKind.CANCELLED, "cancelled before the answer came")

@@ -62,7 +62,7 @@ class StoreAdmission:
             result = await runner.attempt(call, body)
         except asyncio.CancelledError:
             # As it is recorded: the store knows itself that a resend may have been sent before.
-            known = call.attach_report(call.final(runner.broken_off(call, expired=call.expired)))
+            known = call.attach_report(call.final(runner.broken_off(call)))
             recorded = self._session.complete(lease, known)
             if call.expired:  # the call has a result, which is given out when it is recorded
                 await _wait_for(recorded)
