@@ -138,8 +138,14 @@ def test_mask_msisdn_in_leaves_other_digits(said):
     assert mask_msisdn_in(said, "34611222333") == said
 
 
-def test_text_without_a_number_is_masked_without_a_pattern(monkeypatch):
+@pytest.mark.parametrize(
+    "text", ["all connection attempts failed", "[Errno 111] Connect call failed ('127.0.0.1', 50901)"]
+)
+def test_text_without_a_number_is_masked_without_a_pattern(text, monkeypatch):
     """To compile one takes milliseconds, in which the event loop does nothing else."""
-    monkeypatch.setattr(re, "compile", None)
-    text = "ConnectError: all connection attempts failed (port 8360)"
+    monkeypatch.setattr(re, "sub", None)
     assert mask_msisdn_in(text, "34666666111") == text
+
+
+def test_mask_msisdn_in_finds_a_number_behind_a_percent_sign():
+    assert mask_msisdn_in("%20320%204(7", "1203204") == "%12*****204(7"
