@@ -8,7 +8,7 @@ Invariants:
 - In any stretch of `window` seconds, wherever it begins, at most the limit were admitted. A stretch does not hold its end.
 - A refused request counts nowhere. An admitted one counts at once, before it is sent, and may be given back.
 - SMS and attempts count apart: numbers that do not exist use up no SMS.
-- What is kept is bounded by the limits and the window, or by the cooldown.
+- Memory is bounded by the limits and the window, or by the cooldown.
 - No text that is made here holds a whole number.
 """
 

@@ -23,7 +23,7 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(GUIDE.rglob("*.md"))
 
 ROLES = re.compile(r"\b(who|whom|whoever|somebody|someone|nobody|everybody|anybody)\b", re.IGNORECASE)
 """Subjects without a role: caller, worker, leader, waiter, gateway, user, machine."""
-OPENINGS = re.compile(r"(?:^|(?<=[.:!?] ))(What|Who|Whose|Where|Whoever)\b")
+OPENINGS = re.compile(r"(?:^|(?<=[.:!?-] ))(What|Who|Whose|Where|Whoever)\b")
 OLD = re.compile(
     r"\b(fleets?|ledgers?|patience|tall(y|ies)|ceilings?|hasher|doomed|sharing|resend_unknown|left_by_batch)\b",
     re.IGNORECASE,

@@ -4,7 +4,7 @@ Invariants:
 
 - The API key comes from the environment or from a prompt, and a PIN from stdin or a prompt, never from an
   argument: arguments show in process lists and shell histories.
-- What a person got wrong (an option, a file, a port, a key) is one line on stderr and exit code 2, without a
+- A person's mistake (an option, a file, a port, a key) is one line on stderr and exit code 2, without a
   traceback, and before anything is sent.
 - Results go to stdout or a file, everything else to stderr; with --json, each is a JSON object.
 

@@ -4,7 +4,7 @@ Invariants:
 
 - Self-contained: `report.html` has its style in it and no script, and its own policy forbids every fetch.
 - Jinja2 escapes all that is put in; control characters and lone surrogates are made visible first.
-- What came from outside is masked, for it may hold a number.
+- Texts from outside are masked, for they may hold a number.
 - A drawing never says a thing by colour alone: it has a label, a table with its numbers, and a hatching.
 """
 
@@ -227,7 +227,9 @@ def _histogram(bars: Sequence[Bar], latency: Mapping[str, float]) -> Drawing:
     edges = [*(bar.start for bar in bars), bars[-1].end]
     every = math.ceil(len(bars) / 9)
     columns = [
-        Column(index * width, width, _parts(bar, 100 / most), f"{_times(bar.start, bar.end)}: {_told(bar)}")
+        Column(
+            index * width, width, _parts(bar, 100 / most), f"{_times(bar.start, bar.end)}: {_described(bar)}"
+        )
         for index, bar in enumerate(bars)
     ]
     marks = [
@@ -255,7 +257,7 @@ def _timeline(bars: Sequence[Bar], elapsed: float, limit: float | None) -> Drawi
             100 * bar.start / end,
             100 * span / end,
             _parts(bar, 100 / (span * most)),
-            f"{_times(bar.start, bar.start + span)}: {a_second(bar.total / span)} a second, {_told(bar)}",
+            f"{_times(bar.start, bar.start + span)}: {a_second(bar.total / span)} a second, {_described(bar)}",
         )
         for bar, span in zip(bars, spans, strict=True)
     ]
@@ -278,7 +280,7 @@ def _parts(bar: Bar, percent: float) -> list[tuple[Outcome, float]]:
     return [(outcome, bar.counts[outcome] * percent) for outcome in _CALLS if bar.counts[outcome]]
 
 
-def _told(bar: Bar) -> str:
+def _described(bar: Bar) -> str:
     return ", ".join(f"{count(number)} {outcome}" for outcome, number in sorted(bar.counts.items())) or "none"
 
 

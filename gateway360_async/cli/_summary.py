@@ -2,7 +2,7 @@
 
 Invariants:
 
-- What the gateway said is printed as it is: never as markup, and never as a terminal's command.
+- The gateway's texts are printed as they are: never as markup, and never as a terminal's command.
 - How to go on is a command that can be pasted, and true: it leaves out nothing that has no result. If no
   command is certain to be right, none is given: a wrong one sends a second SMS, or none.
 """

@@ -37,7 +37,7 @@ OnReport: TypeAlias = Callable[[DeliveryReport], object]
 
 _logger = logging.getLogger("gateway360_async")
 
-_REMEMBERED: Final = 10_000  # requests: with ids of at most 128 characters, some MiB
+_MAX_ENTRIES: Final = 10_000  # requests: with ids of at most 128 characters, some MiB
 
 _Message: TypeAlias = MutableMapping[str, Any]
 _Receive: TypeAlias = Callable[[], Awaitable[_Message]]
@@ -72,7 +72,7 @@ class ReportApp:
             raise wrong_setting("on_report", on_report, "a function or a coroutine function, or None")
         self._reports = reports
         self._on_report = on_report
-        self._told: OrderedDict[str | None, DeliveryReport] = OrderedDict()
+        self._latest: OrderedDict[str | None, DeliveryReport] = OrderedDict()
         """Of the last requests, by their report ids, the report that `on_report` took last."""
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
@@ -116,9 +116,11 @@ class ReportApp:
             return
         raised: list[Exception] = []
         for report in taken:
-            told = self._told.get(report.report_id)
+            latest = self._latest.get(report.report_id)
             short = attrs.evolve(report, sender=None, custom=None)  # without its longest texts
-            if report.superseded or (told is not None and (short == told or not report.supersedes(told))):
+            if report.superseded or (
+                latest is not None and (short == latest or not report.supersedes(latest))
+            ):
                 continue
             try:
                 result = self._on_report(report)
@@ -127,9 +129,9 @@ class ReportApp:
             except Exception as exc:  # noqa: BLE001  # raised below: the other reports are not lost by it
                 raised.append(exc)
                 continue
-            self._told[report.report_id] = short
-            if len(self._told) > _REMEMBERED:
-                self._told.popitem(last=False)
+            self._latest[report.report_id] = short
+            if len(self._latest) > _MAX_ENTRIES:
+                self._latest.popitem(last=False)
         try:
             if len(raised) == 1:
                 raise raised[0]  # as it is, so that a framework's handler for its type gets it

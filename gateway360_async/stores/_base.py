@@ -252,7 +252,7 @@ class Store(ABC):
 
     async def aclose(self) -> None:
         """Close the store, once each user has. It can be connected again. Raises `WrongEventLoop`."""
-        self._require_owner()
+        self._require_affinity()
         if self._users:
             self._users -= 1
             if not self._users:
@@ -269,12 +269,12 @@ class Store(ABC):
 
     def _known(self) -> Identity:
         """Return the identity of the store, which has to be connected. Raises `StoreError` and `WrongEventLoop`."""
-        self._require_owner()
+        self._require_affinity()
         if not self._users or self._identity is None:
             raise StoreError("is not connected", "`await store.connect()` first")
         return self._identity
 
-    def _require_owner(self) -> None:
+    def _require_affinity(self) -> None:
         """Refuse another event loop or process than the one that has connected the store. Raises `WrongEventLoop`."""
         if self._users:
             self._affinity.require()

@@ -114,7 +114,7 @@ class PostgresStore(Store):
 
     async def init(self) -> None:
         """Make the tables and functions (`SCHEMA`) where there are none. It wants no `connect`. Raises `StoreError`."""
-        self._require_owner()
+        self._require_affinity()
         try:
             if not await self._is_set_up():
                 await self._run(SCHEMA, bound=_SETS_UP_WITHIN)

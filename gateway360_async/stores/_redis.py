@@ -190,10 +190,10 @@ class RedisStore(Store):
 
     async def check(self) -> list[str]:
         await self.now()
-        info = await self._told("info", "everything")
+        info = await self._ask_server("info", "everything")
         if not info:
             return []
-        syncs = (await self._told("config_get", "appendfsync")).get("appendfsync", "always")
+        syncs = (await self._ask_server("config_get", "appendfsync")).get("appendfsync", "always")
         policy, replicas = info.get("maxmemory_policy"), info.get("connected_slaves")
         troubles = {
             _NO_FILE: not info.get("aof_enabled"),
@@ -203,7 +203,7 @@ class RedisStore(Store):
         }
         return [trouble for trouble, is_there in troubles.items() if is_there]
 
-    async def _told(self, command: str, about: str) -> dict[str, Any]:
+    async def _ask_server(self, command: str, about: str) -> dict[str, Any]:
         """Run a command that few users may; return nothing where this one may not."""
         node: dict[str, Any] = {}
         if isinstance(self._client, _redis.RedisCluster):

@@ -150,7 +150,7 @@ class SqliteStore(Store):
             rows.put(_IDENTITY, (None, epoch, secret))
             return epoch
 
-        self._require_owner()
+        self._require_affinity()
         worker = _Worker(self._path, max(self.timeout, _REPAIR_TIMEOUT), repair=True)
         try:
             return await worker.ask(renew, [_IDENTITY])

@@ -242,7 +242,7 @@ async def test_on_report_gets_news_only(app, reports, called, path, bodies, news
 
 
 async def test_on_report_is_remembered_of_so_many_requests(app, reports, called, monkeypatch):
-    monkeypatch.setattr(asgi, "_REMEMBERED", 2)
+    monkeypatch.setattr(asgi, "_MAX_ENTRIES", 2)
     paths = ["/" + reports.url_for(reports.new_id(), NUMBER).rpartition("/")[2] for _ in range(3)]
     for asked in (*paths, *paths):
         await ask(app, asked, body("DELIVRD"))
