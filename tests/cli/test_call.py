@@ -8,6 +8,8 @@ import os
 import pty
 import signal
 import sys
+import time
+from pathlib import Path
 
 import pytest
 from support.cli_helpers import one_line
@@ -147,6 +149,16 @@ def test_end_of_the_input_is_no_answer(monkeypatch):
     assert _problems.ask("PIN: ") == ""
 
 
+def until_it_sleeps(process: int) -> None:
+    """Wait until a process waits for what is typed.
+
+    A signal between Python's last look and the call of `read` is heard at the next one only: a person presses the keys again.
+    """
+    state = Path(f"/proc/{process}/stat")
+    while state.exists() and state.read_text().rpartition(")")[2].split()[0] not in "SZ":  # not on macOS
+        time.sleep(0.001)
+
+
 def at_a_terminal(typed: bytes) -> tuple[int, str]:
     """Run the command at a terminal of its own, and type something when it asks."""
     process, terminal = pty.fork()
@@ -156,6 +168,7 @@ def at_a_terminal(typed: bytes) -> tuple[int, str]:
     try:
         while b"PIN: " not in seen:
             seen += os.read(terminal, 1024)
+        until_it_sleeps(process)
         os.write(terminal, typed)
         while block := os.read(terminal, 1024):
             seen += block
