@@ -12,7 +12,7 @@ import attrs
 import pytest
 from support.faults.scenes import LAYERS, TRANSPORTS
 
-_MARKS = {"passed": "+", "failed": "F", "error": "F"}
+_VERDICTS = ("passed", "failed", "error")
 _LEFT_OUT = "-"
 
 
@@ -27,6 +27,11 @@ class _Line:
     marks: dict[tuple[str, str], str] = attrs.field(factory=dict)
     """By transport and layer."""
 
+    def note(self, mode: str, layer: str, outcome: tuple[int, int] | None) -> None:
+        self.marks[mode, layer] = "F" if outcome is None else "+"
+        if outcome is not None and (self.outcome is None or mode == TRANSPORTS[0]):
+            self.outcome = outcome
+
     def marks_of(self, mode: str) -> str:
         return "".join(self.marks.get((mode, layer), _LEFT_OUT) for layer in LAYERS)
 
@@ -34,17 +39,14 @@ class _Line:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     lines: dict[str, _Line] = {}
     figures: list[str] = []
-    for verdict, mark in _MARKS.items():
-        for report in terminalreporter.stats.get(verdict, ()):
-            properties = dict(getattr(report, "user_properties", ()))
-            if "figures" in properties:
-                figures.append(properties["figures"])
-            if "row" in properties:
-                group, fault, phase, said, mode, layer = properties["row"]
-                line = lines.setdefault(fault, _Line(group, phase, said))
-                line.marks[mode, layer] = mark
-                if "outcome" in properties and (line.outcome is None or mode == TRANSPORTS[0]):
-                    line.outcome = tuple(properties["outcome"])
+    for report in (report for verdict in _VERDICTS for report in terminalreporter.stats.get(verdict, ())):
+        properties = getattr(report, "user_properties", ())
+        figures += [value for name, value in properties if name == "figures"]
+        if properties and properties[0][0] == "row":
+            group, fault, phase, said = properties[0][1]
+            lines[fault] = _Line(group, phase, said)
+            for _, run in properties[1:]:
+                lines[fault].note(*run)
     if not lines and not figures:
         return
     terminalreporter.section("faults")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
+from support.cases import Cases
 from support.faults import rows_answered, rows_ready, rows_sent, rows_surplus, rows_unreadable, rows_unsent
 from support.faults.matrix import Row, run
 from support.faults.scenes import LAYERS, TRANSPORTS
@@ -19,22 +22,23 @@ GROUPS: dict[str, tuple[Row, ...]] = {
     "answered: how an answer ends": rows_answered.ENDS,
     "hooks and engines of a ready client": rows_ready.ROWS,
 }
-RUNS = [
-    pytest.param(group, row, mode, layer, id=f"{row.fault}-{mode}-{layer}")
-    for group, rows in GROUPS.items()
-    for row in rows
-    for mode in TRANSPORTS
-    for layer in LAYERS
-    if row.at(mode, layer) is not None
-]
+ROWS = [pytest.param(group, row, id=row.fault) for group, rows in GROUPS.items() for row in rows]
 
 
-@pytest.mark.parametrize(("group", "row", "mode", "layer"), RUNS)
-async def test_fault_is_reported_as_its_row_says(group, row, mode, layer, later, record_property):
+@pytest.mark.parametrize(("group", "row"), ROWS)
+async def test_fault_is_reported_as_its_row_says(group, row, later, record_property):
     phase = "/".join(phase.name for phase in sorted(row.phase))
     said = row.disposition.__name__ if isinstance(row.disposition, type) else str(row.disposition)
-    record_property("row", [group, row.fault, phase, said, mode, layer])
-    record_property("outcome", await run(row.at(mode, layer), mode, layer, later))
+    record_property("row", [group, row.fault, phase, said])
+    cases = Cases()
+    for mode, layer in itertools.product(TRANSPORTS, LAYERS):
+        here = row.at(mode, layer)
+        if here is not None:
+            outcome = None
+            with cases.case(f"{mode}, {layer}"):
+                outcome = await run(here, mode, layer, later)
+            record_property("run", [mode, layer, outcome])
+    cases.end()
 
 
 def test_every_row_has_a_name_of_its_own():

@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pytest
 
 _FAILURES = (Exception, BaseExceptionGroup, pytest.fail.Exception)
+
+
+class Cases:
+    """The cases of one test: each runs, and `end` raises what went wrong, with the names of the cases."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._failed: list[BaseException] = []
+
+    @contextlib.contextmanager
+    def case(self, name: object) -> Iterator[None]:
+        """Run a case."""
+        self._count += 1
+        try:
+            yield
+        except _FAILURES as exc:
+            exc.add_note(f"Case {name}")
+            self._failed.append(exc)
+
+    def end(self) -> None:
+        if len(self._failed) == 1:
+            raise self._failed[0]
+        if self._failed:
+            raise BaseExceptionGroup(f"{len(self._failed)} of {self._count} cases fail", self._failed)
 
 
 def each(
@@ -31,18 +56,12 @@ def each(
 
         @functools.wraps(check)
         def test(**fixtures: Any) -> None:
-            failed = []
+            cases = Cases()
             for index, value in enumerate(values):
                 case = dict(zip(names, (value,) if len(names) == 1 else value, strict=True))
-                try:
+                with cases.case(ids(value) if callable(ids) else ids[index]):
                     check(**case, **fixtures)
-                except _FAILURES as exc:
-                    exc.add_note(f"Case {ids(value) if callable(ids) else ids[index]}")
-                    failed.append(exc)
-            if len(failed) == 1:
-                raise failed[0]
-            if failed:
-                raise BaseExceptionGroup(f"{len(failed)} of {len(values)} cases fail", failed)
+            cases.end()
 
         rest = [parameter for name, parameter in signature.parameters.items() if name not in names]
         test.__signature__ = signature.replace(parameters=rest)
