@@ -21,13 +21,13 @@ class Cases:
         self._failed: list[BaseException] = []
 
     @contextlib.contextmanager
-    def case(self, name: object) -> Iterator[None]:
-        """Run a case."""
+    def case(self, name: Callable[[], object]) -> Iterator[None]:
+        """Run a case. Its name is made if it fails: the repr of a hostile value may itself fail."""
         self._count += 1
         try:
             yield
         except _FAILURES as exc:
-            exc.add_note(f"Case {name}")
+            exc.add_note(f"Case {name()}")
             self._failed.append(exc)
 
     def end(self) -> None:
@@ -59,7 +59,7 @@ def each(
             cases = Cases()
             for index, value in enumerate(values):
                 case = dict(zip(names, (value,) if len(names) == 1 else value, strict=True))
-                with cases.case(ids(value) if callable(ids) else ids[index]):
+                with cases.case(lambda: ids(value) if callable(ids) else ids[index]):  # noqa: B023  # in this pass
                     check(**case, **fixtures)
             cases.end()
 
