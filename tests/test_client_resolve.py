@@ -218,6 +218,7 @@ async def test_repeat_that_is_resolved_is_still_a_repeat(later):
             known = await client.resolve(again, timeout=5)
     assert server.posts == 1
     assert again.replayed
+    assert (type(known), known.report_id) == (Ok, first.report_id)
     assert known.replayed
 
 

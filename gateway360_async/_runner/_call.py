@@ -125,7 +125,7 @@ class InFlightCall:
         return result
 
     def attach_report(self, result: Any) -> Any:
-        """Attach the id of the delivery report that may still come."""
-        if self.report_id is None or result.disposition is Disposition.NOT_SENT:
+        """Attach the id of the delivery report that may still come; a replayed result keeps that of its SMS."""
+        if self.report_id is None or result.replayed or result.disposition is Disposition.NOT_SENT:
             return result
         return attrs.evolve(result, report_id=self.report_id)
