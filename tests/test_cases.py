@@ -1,5 +1,7 @@
 """`each` fails when a case fails, and says which."""
 
+import asyncio
+
 import pytest
 from support.cases import each
 
@@ -15,6 +17,16 @@ def test_each_with_one_failing_case_raises_its_named_error():
     with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE") as caught:
         each("number", [0, 1, 2], ids=["none", "one", "two"])(refuses)()
     assert caught.value.__notes__ == ["Case none"]
+
+
+async def test_each_of_coroutine_awaits_every_case():
+    async def check(number):
+        await asyncio.sleep(0)
+        refuses(number)
+
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE") as caught:
+        await each("number", [1, 0, 2])(check)()
+    assert caught.value.__notes__ == ["Case 0"]
 
 
 def test_each_with_several_failing_cases_raises_all_errors():

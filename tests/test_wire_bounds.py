@@ -13,6 +13,7 @@ import tracemalloc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.cases import each
 
 from gateway360_async._operations import MAX_ANSWER_BYTES, decode
 from gateway360_async._operations._json import _BRACKET
@@ -78,7 +79,7 @@ HOSTILE = {
     "one key often": lambda size: b"{" + b'"a":0,' * ((size - 8) // 6) + b'"b":0}',
     "a list that is cut off": lambda size: listed(b"{}")(size)[:-1],
 }
-hostile = pytest.mark.parametrize("build", HOSTILE.values(), ids=HOSTILE.keys())
+hostile = each("build", HOSTILE.values(), ids=list(HOSTILE))
 
 
 def sized(build, size):
@@ -88,8 +89,8 @@ def sized(build, size):
     return body
 
 
-@hostile
 @pytest.mark.parametrize("http_status", [200, 404])
+@hostile
 def test_memory_of_a_hostile_answer_is_a_small_multiple(build, http_status):
     body = sized(build, MAX_ANSWER_BYTES)
     decode(200, {}, b'{"status":"error"}')  # what is imported and built once does not count

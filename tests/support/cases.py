@@ -54,17 +54,33 @@ def each(
     def decorate(check: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(check)
 
+        def named() -> Iterator[tuple[Callable[[], object], dict[str, Any]]]:
+            for index, value in enumerate(values):
+                case = dict(zip(names, (value,) if len(names) == 1 else value, strict=True))
+                yield (
+                    functools.partial(ids, value) if callable(ids) else functools.partial(str, ids[index]),
+                    case,
+                )
+
         @functools.wraps(check)
         def test(**fixtures: Any) -> None:
             cases = Cases()
-            for index, value in enumerate(values):
-                case = dict(zip(names, (value,) if len(names) == 1 else value, strict=True))
-                with cases.case(lambda: ids(value) if callable(ids) else ids[index]):  # noqa: B023  # in this pass
+            for name, case in named():
+                with cases.case(name):
                     check(**case, **fixtures)
             cases.end()
 
+        @functools.wraps(check)
+        async def test_of_coroutine(**fixtures: Any) -> None:
+            cases = Cases()
+            for name, case in named():
+                with cases.case(name):
+                    await check(**case, **fixtures)
+            cases.end()
+
+        made = test_of_coroutine if inspect.iscoroutinefunction(check) else test
         rest = [parameter for name, parameter in signature.parameters.items() if name not in names]
-        test.__signature__ = signature.replace(parameters=rest)
-        return test
+        made.__signature__ = signature.replace(parameters=rest)
+        return made
 
     return decorate

@@ -7,6 +7,7 @@ import ssl
 
 import httpx
 import pytest
+from support.cases import each
 from support.leaks import reported
 
 from gateway360_async import Gateway360Client, InvalidConfiguration
@@ -59,16 +60,15 @@ async def chosen_by_httpx(url: httpx.URL) -> str | None:
 
 
 @pytest.mark.parametrize("url", URLS)
-@pytest.mark.parametrize(
-    "environment", ENVIRONMENTS, ids=lambda env: " ".join(f"{k}={v}" for k, v in env.items()) or "none"
-)
-async def test_proxy_is_the_one_that_httpx_takes(environment, url, monkeypatch):
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    theirs = await chosen_by_httpx(httpx.URL(url))
+@each("environment", ENVIRONMENTS)
+async def test_proxy_is_the_one_that_httpx_takes(environment, url):
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        theirs = await chosen_by_httpx(httpx.URL(url))
+        ours = environment_proxy(url)
     if url.startswith(("http://localhost", "http://127.", "http://[::1]")):
         theirs = None  # these proxies are on other machines, and the key would go there in the clear
-    ours = environment_proxy(url)
     assert (None if ours is None else f"{ours.url.scheme}://{ours.url.host}:{ours.url.port}") == theirs
 
 

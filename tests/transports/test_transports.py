@@ -11,6 +11,7 @@ import h2.connection
 import h2.events
 import httpx
 import pytest
+from support.cases import each
 from support.certificates import authority, server_context
 from support.loopback import OK, Server, close, ok, raw, silence, status
 from support.posting import BODY, OURS, READY, failed_post, post, transport_of
@@ -287,7 +288,7 @@ async def test_proxy_of_the_environment_is_used_and_can_be_ignored(monkeypatch):
 
 
 @every
-@pytest.mark.parametrize("passes", range(36))
+@each("passes", range(36))
 async def test_exchange_cancelled_at_any_step_loses_no_connection(mode, passes):
     """Every step of an exchange lies some passes of the event loop away; a pool of two shows what is lost."""
     async with Server() as server, transport_of(mode, connections=2) as transport:
