@@ -1,8 +1,11 @@
-"""One process of the conformance suite's races: it writes a line for each grant, and may be killed anywhere.
+"""The processes of the conformance suite's races: each writes a line for each grant, and may be killed anywhere.
 
-    python -c "from gateway360_async.testing._store_racer import main; main()" JOB
+    python -c "from gateway360_async.testing._store_racer import main; main()" JOBS
 
-The first line is `{"ready": [epoch, secret]}`, the last one `{"done": true}`. It begins when it reads a line.
+The process imports the stores and takes the first job, and forks a process for each of the others: a start of Python
+costs more than the race. Without a fork, it can have one job only. Each line has its job's index as `job`. The
+first line of a job is `{"ready": [epoch, secret], "pid": pid}`, the last one `{"done": true}`. All jobs begin when the
+standard input ends.
 """
 
 from __future__ import annotations
@@ -10,10 +13,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import random
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from importlib import import_module
 from typing import Any, Final
 
@@ -75,7 +80,7 @@ def claimed(job: Job, number: int, token: str) -> Claim:
     return Claim(token=token, lease=job.lease, record=record, counts=counts)
 
 
-async def _race(store: Store, job: Job) -> None:
+async def _race(store: Store, job: Job, say: Callable[[dict[str, Any]], None]) -> None:
     """Claim all keys in a random order, some at a time; complete half of what was granted; then take permits."""
     rng = random.Random(job.seed)  # noqa: S311  # an order, no secret
     left = list(range(job.keys))
@@ -86,13 +91,13 @@ async def _race(store: Store, job: Job) -> None:
         answers = await until_there(lambda claims=claims: store.claim(list(claims.values())))  # type: ignore[misc]
         pairs = zip(claims, answers, strict=True)
         granted = [number for number, answer in pairs if answer.state is State.CLAIMED]
-        _say({"claimed": granted})
+        say({"claimed": granted})
         ended = [number for number in granted if rng.random() < 0.5]
         completions = [
             Completion(claim=claims[number], state=State.COMPLETED, result="sent") for number in ended
         ]
         done = await until_there(lambda completions=completions: store.complete(completions))  # type: ignore[misc]
-        _say({"completed": ended, "all": all(done)})
+        say({"completed": ended, "all": all(done)})
     taken = 0
     while taken < job.permits:
         before = await store.now()
@@ -100,30 +105,44 @@ async def _race(store: Store, job: Job) -> None:
         after = await store.now()
         taken += count
         if count:
-            _say({"permits": [count, before + first, after + first]})
+            say({"permits": [count, before + first, after + first]})
         else:
             await asyncio.sleep(first)
 
 
-async def _run(job: Job) -> None:
-    module, _, function = job.factory[0].partition(":")
-    store: Store = getattr(import_module(module), function)(*job.factory[1:])
+async def _run(index: int, job: Job, make: Callable[[], Store]) -> None:
+    say = partial(_say, index)
+    store = make()
     identity = await until_there(store.connect)
     try:
-        _say({"ready": [identity.epoch, identity.secret.hex()]})
-        await asyncio.to_thread(sys.stdin.readline)
-        await _race(store, job)
-        _say({"done": True})
+        say({"ready": [identity.epoch, identity.secret.hex()], "pid": os.getpid()})
+        await asyncio.to_thread(sys.stdin.read)
+        await _race(store, job, say)
+        say({"done": True})
     finally:
         await store.aclose()
 
 
-def _say(line: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
+def _say(index: int, line: dict[str, Any]) -> None:
+    # The processes of a race have one output, and a pipe does not mix up what is written at once and this short.
+    os.write(1, (json.dumps({"job": index} | line) + "\n").encode())
+
+
+def _maker(job: Job) -> Callable[[], Store]:
+    module, _, function = job.factory[0].partition(":")
+    return partial(getattr(import_module(module), function), *job.factory[1:])
 
 
 def main() -> None:
-    """Run the job that the last argument gives as JSON."""
-    given = json.loads(sys.argv[-1])
-    asyncio.run(_run(Job(**given | {"factory": tuple(given["factory"])})))
+    """Run the jobs that the last argument gives as JSON."""
+    jobs = [Job(**given | {"factory": tuple(given["factory"])}) for given in json.loads(sys.argv[-1])]
+    first, *others = [(index, job, _maker(job)) for index, job in enumerate(jobs)]
+    children: list[int] = []
+    for other in others:
+        if not (child := os.fork()):
+            asyncio.run(_run(*other))
+            return
+        children.append(child)
+    asyncio.run(_run(*first))
+    for child in children:
+        os.waitpid(child, 0)

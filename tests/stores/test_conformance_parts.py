@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 
 import pytest
+from support import shared_memory
 
 from gateway360_async.stores import State, StoreError
 from gateway360_async.testing import FakeClock
@@ -34,16 +36,27 @@ async def test_without_clock_to_move_time_is_waited_for():
         assert await store.now() >= before + 0.01
 
 
-def test_process_of_race_says_what_it_was_granted(monkeypatch, capsys):
+@pytest.mark.parametrize("forked", [None, 0, 1])
+def test_process_of_race_says_what_it_was_granted(monkeypatch, capfd, forked):
+    """It is the only one; or it was forked from the first one; or it is the first one, and waits for the other."""
+    waited = []
+    monkeypatch.setattr(os, "fork", lambda: forked)
+    monkeypatch.setattr(os, "waitpid", lambda *asked: waited.append(asked))
     job = {"factory": ["support.shared_memory:shared"], "seed": 1, "keys": 30, "most": 20, "permits": 60}
-    monkeypatch.setattr(sys, "argv", ["-c", json.dumps(job)])
-    monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
+    jobs = [job] if forked is None else [job | {"permits": 60 * forked}, job | {"permits": 60 - 60 * forked}]
+    monkeypatch.setattr(sys, "argv", ["-c", json.dumps(jobs)])
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    shared_memory.MEMORY.clear()
     racer.main()
-    first, *lines, last = map(json.loads, capsys.readouterr().out.splitlines())
+    first, *lines, last = map(json.loads, capfd.readouterr().out.splitlines())
+    index = int(forked == 0)
     assert [len(part) for part in first["ready"]] == [16, 64]
-    assert last == {"done": True}
+    assert first["pid"] == os.getpid()
+    assert last == {"job": index, "done": True}
+    assert {line["job"] for line in lines} == {index}
     assert sum(len(line.get("claimed", ())) for line in lines) == 20
     assert sum(line["permits"][0] for line in lines if "permits" in line) == 60
+    assert waited == [(1, 0)] * (forked == 1)
 
 
 @pytest.mark.parametrize(("within", "raised"), [(20.0, "refuses"), (0.0, "is away")])
@@ -95,7 +108,10 @@ async def test_store_that_was_never_connected_is_refused():
         ),
     ],
 )
-async def test_process_that_fails_fails_its_race(jobs, problem):
+@pytest.mark.parametrize("forks", [True, False])
+async def test_process_that_fails_fails_its_race(monkeypatch, jobs, problem, forks):
+    if not forks:
+        monkeypatch.delattr(os, "fork")
     with pytest.raises(AssertionError, match=problem):
         await StoreConformance()._race(*jobs)
 

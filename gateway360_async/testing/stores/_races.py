@@ -6,8 +6,10 @@ import asyncio
 import json
 import os
 import random
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -25,47 +27,81 @@ PROGRAM = "from gateway360_async.testing._store_racer import main; main()"
 
 @attrs.define
 class Racer:
-    """A process of a race, and the lines that it wrote."""
+    """A process of a race, and the lines that it wrote.
 
-    process: Process
+    Args:
+        kill_at: The number of lines that it says before it is killed; `None`: it comes to its end.
+    """
+
     job: Job
+    kill_at: int | None = None
     lines: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]])
-
-    @classmethod
-    async def start(cls, job: Job) -> Racer:
-        """Start it."""
-        command = (sys.executable, "-c", PROGRAM, json.dumps(attrs.asdict(job)))
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-        process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=environment)
-        return cls(process, job)
-
-    async def read(self) -> bool:
-        """Read a line. `False`: there is none."""
-        assert self.process.stdout is not None
-        line = await self.process.stdout.readline()
-        if line.endswith(b"\n"):
-            self.lines.append(json.loads(line))
-        return bool(line)
-
-    async def run(self, kill_at: int | None = None) -> None:
-        """Let it begin; kill it when it has said so many lines, or else let it come to its end."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(b"\n")
-        while await self.read():
-            if len(self.lines) == kill_at:
-                self.process.kill()
-        await self.process.wait()
-        assert kill_at is not None or self.lines[-1:] == [{"done": True}], "a process of the race has failed"
-
-    async def stop(self) -> None:
-        """End it, if it has not."""
-        if self.process.returncode is None:
-            self.process.kill()
-        await self.process.communicate()
 
     def said(self, what: str) -> list[Any]:
         """Return all that it listed under a word."""
         return [item for line in self.lines for item in line.get(what, ())]
+
+    def take(self, line: dict[str, Any]) -> None:
+        """Take a line that it wrote."""
+        self.lines.append(line)
+        if len(self.lines) == self.kill_at:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it as a crash does, once it has said that it is there."""
+        for line in self.lines[:1]:
+            with suppress(ProcessLookupError):  # it has ended
+                os.kill(line["pid"], getattr(signal, "SIGKILL", signal.SIGTERM))
+
+
+@attrs.define
+class Group:
+    """A process that was started, and the racers that it is and has forked."""
+
+    process: Process
+    racers: list[Racer]
+
+    @classmethod
+    async def start(cls, racers: list[Racer]) -> Group:
+        """Start them."""
+        jobs = json.dumps([attrs.asdict(racer.job) for racer in racers])
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        command = (sys.executable, "-c", PROGRAM, jobs)
+        process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=environment)
+        return cls(process, racers)
+
+    async def _read(self) -> bool:
+        """Read a line. `False`: there is none."""
+        assert self.process.stdout is not None
+        line = await self.process.stdout.readline()
+        if line.endswith(b"\n"):
+            said: dict[str, Any] = json.loads(line)
+            index: int = said["job"]
+            self.racers[index].take(said)
+        return bool(line)
+
+    async def connect(self) -> None:
+        """Wait until they are connected."""
+        while not all(racer.lines for racer in self.racers):
+            assert await self._read(), "a process of the race cannot connect"
+
+    async def run(self) -> None:
+        """Let them begin, and wait for their ends."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        while await self._read():
+            pass
+        await self.process.wait()
+        for racer in self.racers:
+            assert racer.kill_at is not None or "done" in racer.lines[-1], "a process of the race has failed"
+
+    async def stop(self) -> None:
+        """End it, if it has not, and its children."""
+        if self.process.returncode is None:
+            for racer in self.racers:
+                racer.kill()
+            self.process.kill()
+        await self.process.communicate()
 
 
 @in_loops
@@ -73,20 +109,20 @@ class RaceRules(Bench):
     """The rules among processes."""
 
     async def _race(self, *jobs: Job, kills: dict[int, int] | None = None) -> list[Racer]:
-        racers: list[Racer] = []
+        racers = [Racer(job, (kills or {}).get(job.seed)) for job in jobs]
+        groups: list[Group] = []
         try:
             async with asyncio.timeout(50):
-                for job in jobs:
-                    racers.append(await Racer.start(job))  # noqa: PERF401  # each is stopped, whatever happens
-                begun = await asyncio.gather(*(one.read() for one in racers))
-                assert all(begun), "a process of the race cannot connect"
-                runs = (one.run((kills or {}).get(one.job.seed)) for one in racers)
-                # All come to their ends before the first failure is told: two cannot read from one process.
-                for failure in await asyncio.gather(*runs, return_exceptions=True):
-                    if failure is not None:
-                        raise failure
+                for some in [racers] if hasattr(os, "fork") else [[racer] for racer in racers]:
+                    groups.append(await Group.start(some))  # noqa: PERF401  # each is stopped, whatever happens
+                for step in (Group.connect, Group.run):
+                    # All come to their ends before the first failure is told: two cannot read from one process.
+                    steps = (step(group) for group in groups)
+                    for failure in await asyncio.gather(*steps, return_exceptions=True):
+                        if failure is not None:
+                            raise failure
         finally:
-            await asyncio.gather(*(one.stop() for one in racers))
+            await asyncio.gather(*(group.stop() for group in groups))
         assert len({tuple[str, ...](one.said("ready")) for one in racers}) == 1, "several identities"
         assert all(line.get("all", True) for one in racers for line in one.lines), "a completion was refused"
         return racers
