@@ -64,8 +64,8 @@ class Bench:
     async def advance(self, store: Store, seconds: float) -> None:
         """Let seconds pass on a connected store's clock. Without this hook, they are waited for."""
         until = await store.now() + seconds
-        while await store.now() < until:  # noqa: ASYNC110  # no event tells the time of a store
-            await asyncio.sleep(BRIEF / 8)
+        while (left := until - await store.now()) > 0:  # noqa: ASYNC110  # no event tells the time of a store
+            await asyncio.sleep(left)
 
     def factory(self) -> tuple[str, ...]:
         """Return `"module:function"` and its arguments: how another process makes a store of the same place."""
