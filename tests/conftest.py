@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.postgres_process import share_what_is_made
 from support.redis_process import ABSENT, PROGRAM, RedisProcess, put_on_path
 
 from gateway360_async import RetryPolicy
@@ -23,6 +24,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 put_on_path()
+share_what_is_made()
 
 # Branches are counted in the processes that run tests, and not in those that the tests start.
 if "PYTEST_XDIST_WORKER" in os.environ:

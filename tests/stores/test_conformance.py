@@ -117,8 +117,9 @@ class TestPostgresStore(StoreConformance):
     test_full_place_refuses_and_is_usable_again = None  # `test_postgres_store.py` lets statements fail.
 
     @pytest.fixture(autouse=True)
-    def place(self, server):
-        self.server, self.dsn = server, server.database("made")
+    def place(self, server, one_database):
+        self.server, self.dsn = server, one_database
+        self.empty()
         with tempfile.TemporaryDirectory(prefix="lossy-") as folder:
             name = ".s.PGSQL.5432"
             with LossyProxy(Path(folder, name), Path(server.folder, name)) as self.proxy:
@@ -137,9 +138,12 @@ class TestPostgresStore(StoreConformance):
             self.server.kill()
             self.server.start()
         else:
-            there = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'gateway360'"
-            names = [name for (name,) in self.server.execute(there, dsn=self.dsn)]
-            self.server.execute(*(f"TRUNCATE gateway360.{name}" for name in names), dsn=self.dsn)
+            self.empty()
+
+    def empty(self):
+        there = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'gateway360'"
+        names = [f"gateway360.{name}" for (name,) in self.server.execute(there, dsn=self.dsn)]
+        self.server.execute(f"TRUNCATE {', '.join(names)}", dsn=self.dsn)
 
     def lose_answers(self):
         return self.proxy.losing()

@@ -196,7 +196,8 @@ async def test_init_without_right_names_it(server):
     assert "CREATE on the database" in error.expected
 
 
-async def test_another_isolation_level_is_refused(server, dsn):
+async def test_another_isolation_level_is_refused(server):
+    dsn = server.database("made")
     name = dsn.partition("@/")[2].partition("?")[0]
     server.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'")
     error = await refused(patient(dsn).connect())
@@ -273,8 +274,8 @@ async def test_too_many_connections_are_passing_trouble(server, dsn):
 )
 async def test_error_of_statement_passes_or_not_and_nothing_is_claimed(server, dsn, store, code, passing):
     server.execute(
-        f"CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE SQLSTATE '{code}'; END $$",
-        "CREATE TRIGGER fail BEFORE INSERT ON gateway360.records EXECUTE FUNCTION fail()",
+        f"CREATE FUNCTION gateway360.fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE SQLSTATE '{code}'; END $$",
+        "CREATE TRIGGER fail BEFORE INSERT ON gateway360.records EXECUTE FUNCTION gateway360.fail()",
         dsn=dsn,
     )
     error = await refused(store.claim([claim("a"), claim("b")]))
@@ -284,7 +285,8 @@ async def test_error_of_statement_passes_or_not_and_nothing_is_claimed(server, d
     assert await states(store, claim("a", "another"), claim("b", "one more")) == [State.CLAIMED] * 2
 
 
-async def test_read_only_server_is_passing_trouble(server, dsn):
+async def test_read_only_server_is_passing_trouble(server):
+    dsn = server.database("made")
     server.execute(f"ALTER DATABASE {name_of(dsn)} SET default_transaction_read_only = on")
     error = await refused(patient(dsn).connect())
     assert "25006" in str(error)

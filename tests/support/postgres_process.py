@@ -10,7 +10,6 @@ it runs once, and each server begins with a copy of the folder that it made.
 from __future__ import annotations
 
 import atexit
-import fcntl
 import importlib.util
 import os
 import shutil
@@ -60,6 +59,8 @@ def _owner() -> dict[str, Any]:
 
 def _made() -> tuple[Path, Path]:
     """Make what all servers begin with, unless it is there: the folders of the programs, and of the data of a new server."""
+    import fcntl
+
     share_what_is_made()
     folder, wheel = Path(os.environ[_MADE]), _wheel()
     assert wheel is not None, ABSENT
