@@ -9,7 +9,7 @@ from playwright.async_api import expect
 
 from gateway360_async.sandbox._faults import Fault
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 SIZES = """() => [
   document.documentElement.scrollWidth,
@@ -25,7 +25,7 @@ def send(gateway, number):
 
 
 @pytest.mark.parametrize("number", [0, 1, 500])
-async def test_phone_at_any_width_is_filled_and_cuts_nothing(page, gateway, shots, number):
+async def test_phone_at_any_width_is_filled_and_cuts_nothing(page, gateway, shoot, number):
     for index in range(number):
         send(gateway, index)
     await expect(page.get_by_role("article")).to_have_count(min(number, 200))
@@ -38,4 +38,4 @@ async def test_phone_at_any_width_is_filled_and_cuts_nothing(page, gateway, shot
             wide, below = await page.evaluate(SIZES)
             assert wide <= width
             assert below < 100
-            await page.screenshot(path=shots / f"phone-{number}-{width}-{scheme}.png")
+            await shoot(page, f"phone-{number}-{width}-{scheme}.png")

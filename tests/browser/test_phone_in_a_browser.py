@@ -20,14 +20,14 @@ from gateway360_async import (
 from gateway360_async.sandbox import Sandbox
 
 # The browser, the sandbox and the tests share one event loop.
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 NUMBER = "34666666111"
 OTHER = "34666666112"
 SCRIPT = "<script>document.title='owned'</script><img src=x onerror=alert(1)>"
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="package")
 async def client(gateway):
     once = RetryPolicy(max_attempts=1)
     async with Gateway360Client(
@@ -49,10 +49,17 @@ async def live(page):
     await expect(page.get_by_role("status").filter(has_text="Live")).to_be_visible()
 
 
+# A headless browser shows every page at once: a page is told that it is out of sight.
+SEEN = """(seen) => {
+  Object.defineProperty(document, "visibilityState", { configurable: true, value: seen ? "visible" : "hidden" });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
 # --- The life of a PIN -----------------------------------------------------------------------------------
 
 
-async def test_pin_is_shown_copied_verified_and_void(page, context, client, gateway, shots):
+async def test_pin_is_shown_copied_verified_and_void(page, context, client, gateway, shoot):
     await live(page)
     await expect(page.get_by_text("No SMS yet")).to_be_visible()
     assert isinstance(await client.request_pin(NUMBER, sms_text="Your PIN is {PIN}. Enjoy!"), Ok)
@@ -78,7 +85,7 @@ async def test_pin_is_shown_copied_verified_and_void(page, context, client, gate
     await message.get_by_role("button", name="Verify").click()
     await expect(message.get_by_role("status")).to_have_text("Not verified.")
     await expect(message).to_contain_text("Failed tries: 1 of 3")
-    await page.screenshot(path=shots / "phone-verifying.png")
+    await shoot(page, "phone-verifying.png")
     await field.fill(pin)
     await field.press("Enter")
     await expect(message.get_by_role("status")).to_have_text("Verified.")
@@ -99,18 +106,18 @@ async def test_pin_is_replaced_by_a_newer_one(page, client, gateway):
     await expect(newest.locator(".pin s")).to_have_count(0)
 
 
-async def test_pin_counts_down_and_expires(page, client, clock):
-    await page.clock.install()
-    await page.reload()
+async def test_pin_counts_down_and_expires(own_page, client, clock):
+    await own_page.clock.install()
+    await own_page.reload()
     await client.request_pin(NUMBER, pin_params=PinParams(expires_in=120))
-    await expect(pin_state(sms(page))).to_contain_text("Valid · ")
-    await page.clock.pause_at(await page.evaluate("Date.now() / 1000") + 60)
-    await expect(pin_state(sms(page))).to_have_text(re.compile(r"Valid · (0:5\d|1:00)"))
-    await page.clock.fast_forward(60_000)
-    await expect(pin_state(sms(page))).to_have_text("Void: expired ")
+    await expect(pin_state(sms(own_page))).to_contain_text("Valid · ")
+    await own_page.clock.pause_at(await own_page.evaluate("Date.now() / 1000") + 60)
+    await expect(pin_state(sms(own_page))).to_have_text(re.compile(r"Valid · (0:5\d|1:00)"))
+    await own_page.clock.fast_forward(60_000)
+    await expect(pin_state(sms(own_page))).to_have_text("Void: expired ")
     clock.advance(120)
-    await page.reload()
-    await expect(pin_state(sms(page))).to_have_text("Void: expired ")
+    await own_page.reload()
+    await expect(pin_state(sms(own_page))).to_have_text("Void: expired ")
 
 
 async def test_pin_without_end_says_so_and_has_its_tries_used_up(page, client, gateway):
@@ -176,9 +183,14 @@ async def test_inbox_is_searched_and_cleared_and_undone(page, client, gateway):
 
 
 async def test_inbox_of_very_many_shows_the_newest(page, client, gateway):
-    await client.send_all([f"3466{index:07}" for index in range(230)], concurrency=20)
+    numbers = [f"3466{index:07}" for index in range(205)]
+    await page.evaluate(SEEN, False)  # it draws those that come meanwhile at once
+    await client.send_all(numbers[:195])
+    await page.evaluate(SEEN, True)
+    await expect(page.get_by_role("article")).to_have_count(195)
+    await client.send_all(numbers[195:])
     await expect(page.get_by_role("article")).to_have_count(200)
-    await expect(page.get_by_text("The newest 200 of 230 are shown: search for the others")).to_be_visible()
+    await expect(page.get_by_text("The newest 200 of 205 are shown: search for the others")).to_be_visible()
     oldest = gateway.messages[0].msisdn
     await page.get_by_role("searchbox").fill(oldest)
     await expect(sms(page, oldest)).to_be_visible()
@@ -379,20 +391,13 @@ async def test_answer_that_comes_late_hides_nothing_newer(page, gateway):
     await expect(page.get_by_text("1 fault on")).to_be_visible()
 
 
-async def test_pages_show_the_same_switches(page, context, gateway):
-    second = await context.new_page()
-    await second.goto(gateway.base_url)
+async def test_pages_show_the_same_switches(page, open_beside, gateway):
+    second = await open_beside(page, gateway.base_url)
     await turn(page, "Block the key")
     await expect(second.get_by_role("switch", name="Block the key")).to_be_checked()
 
 
 # --- Many pages ------------------------------------------------------------------------------------------
-
-# A headless browser shows every page at once: a page is told that it is out of sight.
-SEEN = """(seen) => {
-  Object.defineProperty(document, "visibilityState", { configurable: true, value: seen ? "visible" : "hidden" });
-  document.dispatchEvent(new Event("visibilitychange"));
-}"""
 
 
 async def streams(gateway, count):
@@ -401,15 +406,14 @@ async def streams(gateway, count):
         await asyncio.sleep(0.001)
 
 
-async def test_pages_beyond_a_browsers_connections_all_work(page, context, client, gateway):
+async def test_pages_beyond_a_browsers_connections_all_work(page, open_beside, client, gateway):
     """Six to a host is the most, whichever pages ask: only the page that is seen takes one for good."""
     await live(page)
     pages = [page]
-    for _ in range(7):
+    for _ in range(6):
         await pages[-1].evaluate(SEEN, False)
         await expect(pages[-1].get_by_text("Paused while out of sight")).to_be_visible()
-        pages.append(await context.new_page())
-        await pages[-1].goto(gateway.base_url)
+        pages.append(await open_beside(page, gateway.base_url))
         await live(pages[-1])
         await streams(gateway, 1)
     await turn(pages[-1], "Block the key")
@@ -457,14 +461,14 @@ async def test_page_in_sight_again_goes_on_where_it_was(page, client, gateway):
     ]
 
 
-async def test_page_opened_out_of_sight_waits(page, gateway):
+async def test_page_opened_out_of_sight_waits(own_page, gateway):
     hidden = 'Object.defineProperty(document, "visibilityState", { configurable: true, value: "hidden" })'
-    await page.add_init_script(hidden)
-    await page.reload()
-    await expect(page.get_by_text("Paused while out of sight")).to_be_visible()
+    await own_page.add_init_script(hidden)
+    await own_page.reload()
+    await expect(own_page.get_by_text("Paused while out of sight")).to_be_visible()
     await streams(gateway, 0)
-    await page.evaluate(SEEN, True)
-    await live(page)
+    await own_page.evaluate(SEEN, True)
+    await live(own_page)
 
 
 # --- Delivery reports ------------------------------------------------------------------------------------
@@ -604,7 +608,7 @@ async def filled(page, client, gateway, clock, app):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_page_is_named_and_has_contrast(page, client, gateway, clock, app, shots, scheme):
+async def test_page_is_named_and_has_contrast(page, client, gateway, clock, app, shoot, scheme):
     await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     await filled(page, client, gateway, clock, app)
     states = await pin_state(page).all_text_contents()
@@ -615,7 +619,7 @@ async def test_page_is_named_and_has_contrast(page, client, gateway, clock, app,
         "Void: expired",
         "Void: tries used up",
     ]
-    await page.screenshot(path=shots / f"phone-{scheme}.png")
+    await shoot(page, f"phone-{scheme}.png")
     for summary in await page.locator("summary").all():
         if await summary.is_visible():
             await summary.click()
@@ -631,15 +635,15 @@ async def test_page_is_named_and_has_contrast(page, client, gateway, clock, app,
 
 @pytest.mark.parametrize("width", [320, 768])
 async def test_page_in_a_narrow_window_does_not_scroll_sideways(
-    page, client, gateway, clock, app, shots, width
+    page, client, gateway, clock, app, shoot, width
 ):
     await page.set_viewport_size({"width": width, "height": 800})
     await filled(page, client, gateway, clock, app)
     assert await page.evaluate("document.documentElement.scrollWidth") <= width
-    await page.screenshot(path=shots / f"phone-{width}.png", full_page=True)
+    await shoot(page, f"phone-{width}.png", full_page=True)
 
 
-async def test_page_without_javascript_has_the_inbox(browser, client, gateway, shots):
+async def test_page_without_javascript_has_the_inbox(browser, client, gateway, shoot):
     await client.request_pin(NUMBER, sms_text=f"{SCRIPT} {{PIN}}")
     context = await browser.new_context(java_script_enabled=False)
     page = await context.new_page()
@@ -647,57 +651,57 @@ async def test_page_without_javascript_has_the_inbox(browser, client, gateway, s
     await expect(page.get_by_text(f"{SCRIPT} {gateway.last_pin(NUMBER)}")).to_be_visible()
     await expect(page.locator("noscript p")).to_contain_text("reload to see newer SMS")
     await expect(page.get_by_role("button")).to_have_count(0)
-    await page.screenshot(path=shots / "phone-no-javascript.png")
+    await shoot(page, "phone-no-javascript.png")
     await context.close()
 
 
 # --- When the sandbox goes -------------------------------------------------------------------------------
 
 
-async def test_page_finds_another_sandbox_on_the_same_port(page, client, gateway, trouble):
+async def test_page_finds_another_sandbox_on_the_same_port(own_page, client, gateway, trouble):
     """Another one, on the same port: its ids begin again, and nothing is left of the one before."""
-    await live(page)
+    await live(own_page)
     await client.request_pin(NUMBER, pin_params=PinParams(max_tries=5))
-    await sms(page).get_by_text("Verify or report").click()
-    await sms(page).get_by_role("button", name="Verify").click()
-    await expect(sms(page).get_by_role("status")).to_have_text("Type the PIN to try.")
-    await sms(page).get_by_label("PIN to try").fill("12")
-    await page.locator("#log summary").click()
+    await sms(own_page).get_by_text("Verify or report").click()
+    await sms(own_page).get_by_role("button", name="Verify").click()
+    await expect(sms(own_page).get_by_role("status")).to_have_text("Type the PIN to try.")
+    await sms(own_page).get_by_label("PIN to try").fill("12")
+    await own_page.locator("#log summary").click()
     await gateway.aclose()
-    await expect(page.get_by_text("Not connected, trying again")).to_be_visible()
-    await page.get_by_role("switch", name="Block the key").click()
-    await expect(page.get_by_text("The sandbox does not answer. Is it still running?")).to_be_visible()
-    await expect(page.get_by_role("switch", name="Block the key")).not_to_be_checked()
+    await expect(own_page.get_by_text("Not connected, trying again")).to_be_visible()
+    await own_page.get_by_role("switch", name="Block the key").click()
+    await expect(own_page.get_by_text("The sandbox does not answer. Is it still running?")).to_be_visible()
+    await expect(own_page.get_by_role("switch", name="Block the key")).not_to_be_checked()
     port = int(gateway.base_url.rpartition(":")[2])
     async with Sandbox(port=port) as again:
         async with Gateway360Client(again.api_key, base_url=again.base_url, sender="X") as client:
             assert isinstance(await client.request_pin(OTHER), Ok)
-        await live(page)
-        await expect(sms(page, OTHER)).to_be_visible()
-        await expect(page.get_by_role("article")).to_have_count(1)
-        await expect(sms(page, OTHER).get_by_label("PIN to try")).to_be_hidden()
-        await sms(page, OTHER).get_by_text("Verify or report").click()
-        await expect(sms(page, OTHER).get_by_label("PIN to try")).to_have_value("")
-        await expect(sms(page, OTHER).locator(".outcome")).to_have_text("")
-        await expect(page.get_by_role("alert").filter(has_text="does not answer")).to_have_count(0)
-        await expect(page.locator("#log > li")).to_have_count(1)
-        await expect(page.locator("#log > li")).to_contain_text(OTHER)
-        await expect(page.locator("#log details[open]")).to_have_count(0)
+        await live(own_page)
+        await expect(sms(own_page, OTHER)).to_be_visible()
+        await expect(own_page.get_by_role("article")).to_have_count(1)
+        await expect(sms(own_page, OTHER).get_by_label("PIN to try")).to_be_hidden()
+        await sms(own_page, OTHER).get_by_text("Verify or report").click()
+        await expect(sms(own_page, OTHER).get_by_label("PIN to try")).to_have_value("")
+        await expect(sms(own_page, OTHER).locator(".outcome")).to_have_text("")
+        await expect(own_page.get_by_role("alert").filter(has_text="does not answer")).to_have_count(0)
+        await expect(own_page.locator("#log > li")).to_have_count(1)
+        await expect(own_page.locator("#log > li")).to_contain_text(OTHER)
+        await expect(own_page.locator("#log details[open]")).to_have_count(0)
     trouble[:] = [item for item in trouble if "ERR_CONNECTION_REFUSED" not in item]
 
 
-async def test_page_tries_again_where_the_browser_gives_up(page, trouble):
+async def test_page_tries_again_where_the_browser_gives_up(own_page, trouble):
     """A browser makes a lost stream again by itself, but not one that was answered with an error."""
     refuse = True
 
     async def answer(route):
         await (route.fulfill(status=503) if refuse else route.continue_())
 
-    await page.route("**/_phone/events", answer)
-    await page.clock.install()
-    await page.reload()
-    await expect(page.get_by_text("Not connected, trying again")).to_be_visible()
+    await own_page.route("**/_phone/events", answer)
+    await own_page.clock.install()
+    await own_page.reload()
+    await expect(own_page.get_by_text("Not connected, trying again")).to_be_visible()
     refuse = False
-    await page.clock.fast_forward(2000)
-    await live(page)
+    await own_page.clock.fast_forward(2000)
+    await live(own_page)
     trouble[:] = [item for item in trouble if "503" not in item]

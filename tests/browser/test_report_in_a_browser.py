@@ -13,7 +13,7 @@ from gateway360_async.cli._batch_options import BatchOptions
 from gateway360_async.cli._report import write_page
 from gateway360_async.cli._summary import Summary
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 REACHES = "Math.max(...[...document.querySelectorAll('body *')].map((e) => e.getBoundingClientRect().right))"
 
@@ -32,7 +32,7 @@ def results(number: int):
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 500])
-async def test_report_at_any_width_cuts_nothing(context, shots, tmp_path, number):
+async def test_report_at_any_width_cuts_nothing(bare_page, trouble, shoot, tmp_path, number):
     audit = Audit()
     for index, result in enumerate(results(number)):
         audit.add(result, index / 30, index + 2, f"346{index:08}")
@@ -40,9 +40,12 @@ async def test_report_at_any_width_cuts_nothing(context, shots, tmp_path, number
     with (tmp_path / "report.html").open("w") as file:
         began = datetime(2026, 11, 23, 13, 7, 22, tzinfo=UTC)
         write_page(file, options, audit, Summary(0, max(number / 30, 0.1)), began)
-    page = await context.new_page()
-    trouble: list[str] = []
-    page.on("console", lambda message: trouble.append(message.text))
+    page = bare_page
+
+    def logged(message):
+        trouble.append(message.text)
+
+    page.on("console", logged)
     await page.goto((tmp_path / "report.html").as_uri())
     assert await page.locator(".chart").count() == (2 if number == 500 else 0)
     for width in (1280, 390):
@@ -50,5 +53,6 @@ async def test_report_at_any_width_cuts_nothing(context, shots, tmp_path, number
         for scheme in ("light", "dark"):
             await page.emulate_media(color_scheme=scheme)
             assert await page.evaluate(REACHES) <= width
-            await page.screenshot(path=shots / f"report-{number}-{width}-{scheme}.png", full_page=True)
+            await shoot(page, f"report-{number}-{width}-{scheme}.png", full_page=True)
+    page.remove_listener("console", logged)
     assert trouble == []

@@ -15,7 +15,7 @@ from gateway360_async import Gateway360Client, Ok, PinRequest, Verified, autofil
 from gateway360_async.sandbox._http_server import HttpServer
 
 # The browser, the sandbox and the tests share one event loop.
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 NUMBER = "34666666111"
 TWO_SEGMENTS = (
@@ -24,7 +24,7 @@ TWO_SEGMENTS = (
 )
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="package")
 async def client(gateway):
     async with Gateway360Client(gateway.api_key, base_url=gateway.base_url, sender="GOOD PIZZA") as client:
         yield client
@@ -39,7 +39,7 @@ async def said(page):
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-async def test_text_of_two_segments_is_shown_as_it_arrives(page, client, gateway, shots, width):
+async def test_text_of_two_segments_is_shown_as_it_arrives(page, client, gateway, shoot, width):
     await page.set_viewport_size({"width": width, "height": 900})
     request = PinRequest(NUMBER, "GOOD PIZZA", sms_text=TWO_SEGMENTS)
     assert request.sms_segments == 2
@@ -51,7 +51,7 @@ async def test_text_of_two_segments_is_shown_as_it_arrives(page, client, gateway
     assert await several.evaluate("node => getComputedStyle(node).fontWeight") == "600"
     # Nothing sticks out of the page, whatever its width.
     assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    await page.screenshot(path=shots / f"phone-two-segments-{width}.png")
+    await shoot(page, f"phone-two-segments-{width}.png")
 
 
 async def test_text_of_one_segment_is_shown_quietly(page, client, gateway):
@@ -98,7 +98,7 @@ PHONE_BROWSER = """(() => {
 })()"""
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="package")
 async def shop(context):
     """A page of another application, on localhost, which is a secure context."""
 
