@@ -24,11 +24,11 @@ _PACKAGES: Final = (
     *("attrs", "cattrs", "httpx", "httpcore", "h11", "httpx2", "httpcore2", "httpx-aiohttp", "aiohttp"),
     *("pyreqwest", "httptools", "stamina", "uvloop"),
 )
-# An installed package's bytecode is compiled. So is ours, in a directory that is removed after the run.
+# All that is imported is compiled once, in a directory that is removed after the run, unless there is one to be kept.
 _BYTECODE: Final = tempfile.TemporaryDirectory(prefix="gateway360-bench-")
 _ENVIRONMENT: Final = {
     **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
-    "PYTHONPYCACHEPREFIX": _BYTECODE.name,
+    "PYTHONPYCACHEPREFIX": os.environ.get("PYTHONPYCACHEPREFIX", _BYTECODE.name),
 }
 
 
