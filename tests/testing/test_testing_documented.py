@@ -7,6 +7,7 @@ import sys
 import textwrap
 
 import pytest
+from support.plugins import alone
 
 from gateway360_async import testing
 from gateway360_async.testing import answers
@@ -28,9 +29,8 @@ def run(pytester: pytest.Pytester, files: dict[str, str]) -> pytest.RunResult:
     for name, code in files.items():
         (pytester.path / name).write_text(code, encoding="utf-8")
     pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n")
-    return pytester.run(
-        sys.executable, "-W", "error", "-m", "pytest", "-W", "error", "-p", "no:cacheprovider"
-    )
+    command = [sys.executable, "-W", "error", "-m", "pytest", "-W", "error", *alone("asyncio")]
+    return pytester.run(*command)
 
 
 DOCUMENTED = files_of_docstring(testing.__doc__) | files_of_docstring(answers.__doc__)

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from support.plugins import alone
 
 from gateway360_async import Gateway360Client, Ok
 from gateway360_async.sandbox import Sandbox
@@ -20,13 +21,11 @@ NUMBER = "34666666111"
 # Some start a Python of their own, which takes seconds on a machine that is busy.
 pytestmark = pytest.mark.timeout(120)
 
-NO_PLUGINS = ("-p", "no:asyncio", "-p", "no:anyio")
 
-
-def run(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
+def run(pytester: pytest.Pytester, *options: str, plugin: str = "") -> pytest.RunResult:
     """Run pytest in a process of its own, where every warning is an error: of an import, or of a socket left open."""
     pytester.makeini("[pytest]\nfilterwarnings = error\n")
-    command = [sys.executable, "-X", "dev", "-W", "error", "-m", "pytest", "-p", "no:cacheprovider", *options]
+    command = [sys.executable, "-X", "dev", "-W", "error", "-m", "pytest", *alone(plugin), *options]
     return pytester.run(*command)
 
 
@@ -130,7 +129,7 @@ def test_plugin_in_a_run_without_the_extra_says_so_in_one_line(pytester):
         def test_with_a_sandbox(gateway360_sandbox):
             pass
     """)
-    result = run(pytester, *NO_PLUGINS)
+    result = run(pytester)
     result.assert_outcomes(passed=2, errors=1)
     result.stdout.fnmatch_lines(["*gateway360_sandbox: *install gateway360-async[[]sandbox[]]*"])
     assert "_gateway360_pytest.py:" not in result.stdout.str()  # no traceback: one line
@@ -140,7 +139,7 @@ def test_plugin_of_a_library_already_imported_gives_no_warning(pytester):
     """pytest warns of a plugin's package that it comes too late for. Only where that is installed, not in a checkout."""
     pytester.makepyfile("def test_with_a_sandbox(gateway360_sandbox): pass")
     program = "import gateway360_async, pytest, sys; sys.exit(pytest.main(sys.argv[1:]))"
-    options = ("-W", "error", *NO_PLUGINS, "-p", "no:cacheprovider")
+    options = ("-W", "error", *alone())
     result = pytester.run(sys.executable, "-W", "error", "-c", program, *options)
     result.assert_outcomes(passed=1)
 
@@ -194,7 +193,7 @@ def test_plugin_works_with_pytest_asyncio(pytester, mode):
         """,
     )
     scope = "asyncio_default_fixture_loop_scope=function"
-    run(pytester, f"--asyncio-mode={mode}", "-o", scope).assert_outcomes(passed=4)
+    run(pytester, f"--asyncio-mode={mode}", "-o", scope, plugin="asyncio").assert_outcomes(passed=4)
 
 
 def test_plugin_works_with_anyio(pytester):
@@ -223,7 +222,7 @@ def test_plugin_works_with_anyio(pytester):
                 await calls(gateway360_client, gateway360_sandbox)
         """,
     )
-    run(pytester, "-p", "no:asyncio").assert_outcomes(passed=2)
+    run(pytester, plugin="anyio").assert_outcomes(passed=2)
 
 
 def test_plugin_that_is_not_used_imports_next_to_nothing(pytester):
@@ -244,7 +243,7 @@ def test_plugin_that_is_not_used_imports_next_to_nothing(pytester):
                 asyncio.run(calls(gateway360_client, gateway360_sandbox))
         """,
     )
-    run(pytester, *NO_PLUGINS, "-p", "no:respx", "-p", "no:pytest_httpx").assert_outcomes(passed=2)
+    run(pytester).assert_outcomes(passed=2)
 
 
 def test_sandbox_in_thread_works_with_unittest(pytester):
