@@ -25,6 +25,7 @@ import pytest
 from support.examples import INCLUDED, PAGES
 from support.installable import contradictions
 from support.loopback import free_port
+from support.plugins import alone
 
 CHECKOUT = "gateway360-async"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -143,6 +144,9 @@ def test_readme_pasted_in_order_works(make_redis, tmp_path):
         "PROGRAMS": str(Path(sys.executable).parent),
         "PYTHON": sys.executable,
         "PYTHONUNBUFFERED": "1",
+        "PYTEST_ADDOPTS": shlex.join(
+            alone("asyncio")
+        ),  # of the plugins here, those that a reader has installed
     }
     with (
         (tmp_path / "said").open("w") as output,
