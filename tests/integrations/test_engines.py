@@ -34,13 +34,21 @@ def postgres():
         yield process
 
 
-@pytest.fixture(params=ENGINES)
-def engine(request, redis, restarting, tmp_path):
+@pytest.fixture(scope="module", params=ENGINES)
+def application(request, tmp_path_factory):
+    """An application, from which all workers of an engine are forked: its tests come one after the other."""
+    with ENGINES[request.param].application(tmp_path_factory.mktemp(request.param)) as made:
+        yield made
+
+
+@pytest.fixture
+def engine(request, application, redis, restarting, tmp_path):
     """An application without workers; its gateway calls `on_message` for each SMS, its store is `restarting`."""
-    kind = ENGINES[request.param]
-    broker = request.getfixturevalue("postgres").database() if kind.POSTGRES else redis.url
+    broker = redis.url
+    if application.kind.POSTGRES:
+        broker = application.database(request.getfixturevalue("postgres"))
     with sandbox_in_thread(on_message=lambda message: made.on_message()) as gateway:
-        made = kind(tmp_path, gateway, restarting.url, broker)
+        made = application.engine(tmp_path, gateway, restarting.url, broker)
         made.on_message = lambda: None
         try:
             yield made

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 import warnings
+from pathlib import Path
+from subprocess import PIPE
+
+from support.forked import Nursery
 
 START = """
 import os
@@ -26,17 +29,23 @@ def make_client():
 """
 
 
+CLIENT = "gateway360_async", "gateway360_async.stores._redis", "gateway360_async.integrations.worker"
+
+
 class Engine:
     """An application with a task queue: its module is `shop.py` in a folder, and its workers are processes.
 
     Args:
-        folder: The application's folder.
+        application: What `application` made.
+        folder: A folder of the test's own, for the log.
         gateway: The sandbox.
         store: The URL of the Redis that holds the client's store.
-        broker: The URL of the queue, in a database that is empty.
+        broker: The URL of the queue, in a database that is new.
     """
 
     SHOP: str
+    IMPORTS: tuple[str, ...]
+    """What a worker imports before it has read its settings."""
     WORKER: tuple[str, ...]
     POSTGRES = False
     """Whether the broker is a PostgreSQL, or else a Redis."""
@@ -47,14 +56,36 @@ class Engine:
     REFUSED = 1
     """The exit status of a worker without a key."""
 
-    def __init__(self, folder, gateway, store, broker):
+    def __init__(self, application, folder, gateway, store, broker):
+        self.application, self.nursery = application, application.nursery
         self.folder, self.gateway, self.store, self.broker = folder, gateway, store, broker
-        (folder / "shop.py").write_text(START + self.SHOP)
         self._workers = []
         self.prepare()
 
-    def prepare(self):
+    @classmethod
+    @contextlib.contextmanager
+    def application(cls, folder):
+        """Write the application into a folder, and import what its processes begin with."""
+        (folder / "shop.py").write_text(START + cls.SHOP)
+        cls.write(folder)
+        environment = {**os.environ, "BROKER": "", "DJANGO_SETTINGS_MODULE": "shop"}
+        with Nursery(*cls.IMPORTS, cwd=folder, env=environment) as nursery:
+            yield Application(cls, folder, nursery)
+
+    @classmethod
+    def write(cls, folder):
+        """Write more of the application's files."""
+
+    @classmethod
+    def migrate(cls, application, dsn):
         """Make the queue's tables, if it has any."""
+
+    def prepare(self):
+        """Connect to the queue, if it wants that."""
+
+    def settings(self):
+        """More of the environment of its processes."""
+        return {}
 
     def enqueue(self, tasks):
         """Put tasks into the queue, in order, and give what `outcomes` wants."""
@@ -75,11 +106,10 @@ class Engine:
             "GATEWAY360_API_KEY": self.gateway.api_key,
             "GATEWAY360_LOG": "",
             "DJANGO_SETTINGS_MODULE": "shop",
+            **self.settings(),
         }
         environment = {**os.environ, **settings, **options.pop("environment", {})}
-        return subprocess.Popen(
-            [sys.executable, *command], cwd=self.folder, env=environment, start_new_session=True, **options
-        )
+        return self.nursery.start(command, cwd=self.application.folder, env=environment, **options)
 
     def start(self, **environment):
         """Start the workers."""
@@ -118,6 +148,26 @@ class Engine:
         self.wait()
 
 
+@dataclasses.dataclass
+class Application:
+    kind: type[Engine]
+    folder: Path
+    nursery: Nursery
+    template: str | None = None
+    """The database that has the queue's tables."""
+
+    def engine(self, folder, gateway, store, broker):
+        return self.kind(self, folder, gateway, store, broker)
+
+    def database(self, server):
+        """Make a database with the queue's tables: they are made once, and copied."""
+        if self.template is None:
+            dsn = server.database()
+            self.kind.migrate(self, dsn)
+            self.template = dsn.partition("@/")[2].partition("?")[0]
+        return server.database(self.template)
+
+
 class CeleryEngine(Engine):
     # Overdue at once: a worker takes what is overdue when it starts, and then every 100 seconds.
     SHOP = """
@@ -128,6 +178,15 @@ app = Celery("shop", broker=BROKER, backend=BROKER)
 app.conf.broker_transport_options = {"visibility_timeout": 0.001}
 send_pin = pin_task(app, make_client)
 """
+    IMPORTS = (
+        "celery.bin.celery",
+        "celery.apps.worker",
+        "celery.worker.worker",
+        "celery.concurrency.thread",
+        "celery.backends.redis",
+        "kombu.transport.redis",
+        *CLIENT,
+    )
     LOST = 1  # kombu takes a task from Redis, and only then notes that it has it
     WORKER = "celery -A shop worker --loglevel INFO --pool threads --concurrency 20".split()
 
@@ -172,6 +231,7 @@ from gateway360_async.integrations.taskiq import pin_task
 broker = RedisStreamBroker(BROKER, idle_timeout=2000).with_result_backend(RedisAsyncResultBackend(BROKER))
 send_pin = pin_task(broker, make_client)
 """
+    IMPORTS = "taskiq.cli.worker.run", "taskiq_redis", *CLIENT
     WORKER = "taskiq worker shop:broker --workers 1 --max-async-tasks 20".split()
     REFUSED = None  # its manager starts the worker's process again and again
 
@@ -230,6 +290,7 @@ class WorkerSettings:
     max_jobs = 20
     poll_delay = 0.05
 """
+    IMPORTS = "arq.cli", *CLIENT
     WORKER = "arq shop.WorkerSettings".split()
 
     @contextlib.asynccontextmanager
@@ -275,24 +336,32 @@ from gateway360_async.integrations.procrastinate import pin_task
 app = App(connector=PsycopgConnector(conninfo=BROKER))
 send_pin = pin_task(app, make_client)
 """
+    IMPORTS = "procrastinate.cli", *CLIENT
     WORKER = "procrastinate --app shop.app worker --concurrency 20".split()
     POSTGRES = True
     REFUSED = 0
 
     @contextlib.asynccontextmanager
     async def _app(self):
+        async with self._app_at(self.broker) as app:
+            yield app
+
+    @staticmethod
+    @contextlib.asynccontextmanager
+    async def _app_at(dsn):
         from procrastinate import App, PsycopgConnector
 
-        app = App(connector=PsycopgConnector(conninfo=self.broker, min_size=1, max_size=2))
+        app = App(connector=PsycopgConnector(conninfo=dsn, min_size=1, max_size=2))
         async with app.open_async():
             yield app
 
-    def prepare(self):
-        async def prepare():
-            async with self._app() as app:
+    @classmethod
+    def migrate(cls, application, dsn):
+        async def migrate():
+            async with cls._app_at(dsn) as app:
                 await app.schema_manager.apply_schema_async()
 
-        asyncio.run(prepare())
+        asyncio.run(migrate())
 
     def enqueue(self, tasks):
         from gateway360_async.integrations.procrastinate import pin_task
@@ -328,15 +397,11 @@ send_pin = pin_task(app, make_client)
 
 
 class DjangoEngine(Engine):
+    # Its processes begin where the settings are read: the database is what the service file names for each of them.
     SHOP = """
-from django.apps import apps
-from psycopg.conninfo import conninfo_to_dict
-
 SECRET_KEY = "shop"
 INSTALLED_APPS = ["django_tasks_db", "orders"]
-place = conninfo_to_dict(BROKER)
-database = {"NAME": place["dbname"], "USER": place["user"], "HOST": place["host"]}
-DATABASES = {"default": {"ENGINE": "django.db.backends.postgresql", **database}}
+DATABASES = {"default": {"ENGINE": "django.db.backends.postgresql", "OPTIONS": {"service": "queue"}}}
 TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
 USE_TZ = True
 """
@@ -346,26 +411,58 @@ from shop import make_client
 
 send_pin = pin_task(__name__, make_client)
 """
-    ENQUEUE = """
-import django, json, sys
+    SETUP = """
+import django
 django.setup()
+import django_tasks_db.management.commands.db_worker
+import django.core.management.commands.migrate
+import django.db.backends.postgresql.base
+"""
+    ENQUEUE = """
+import json, sys
 from orders.models import send_pin
 json.dump([str(send_pin.enqueue(task).id) for task in json.load(sys.stdin)], sys.stdout)
 """
+    IMPORTS = (*CLIENT, "set_up")
     WORKER = "django db_worker --interval 0.05 --no-startup-delay".split()
     POSTGRES = True
     WORKERS = 2  # each does one task at a time
 
-    def prepare(self):
-        orders = self.folder / "orders"
+    @classmethod
+    def write(cls, folder):
+        orders = folder / "orders"
         orders.mkdir()
         (orders / "__init__.py").touch()
-        (orders / "models.py").write_text(self.TASKS)  # Django imports it with the application
-        assert self.run(["-m", "django", "migrate", "-v", "0"]).wait() == 0
+        (orders / "models.py").write_text(cls.TASKS)  # Django imports it with the application
+        (folder / "set_up.py").write_text(cls.SETUP)
+
+    @classmethod
+    def migrate(cls, application, dsn):
+        environment = {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "shop",
+            **cls._service(application.folder, dsn),
+        }
+        command = "-m", "django", "migrate", "-v", "0"
+        assert application.nursery.start(command, cwd=application.folder, env=environment).wait() == 0
+
+    @staticmethod
+    def _service(folder, dsn):
+        from psycopg.conninfo import conninfo_to_dict
+
+        path = folder / "services"
+        settings = [f"{name}={value}\n" for name, value in conninfo_to_dict(dsn).items()]
+        path.write_text("".join(["[queue]\n", *settings]))
+        return {"PGSERVICEFILE": str(path)}
+
+    def settings(self):
+        return self._service(self.folder, self.broker)
 
     def enqueue(self, tasks):
-        script = self.run(["-c", self.ENQUEUE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        return json.loads(script.communicate(json.dumps(tasks))[0])
+        with self.run(["-c", self.ENQUEUE], stdin=PIPE, stdout=PIPE) as script:
+            script.stdin.write(json.dumps(tasks))
+            script.stdin.close()
+            return json.loads(script.stdout.read())
 
     def outcomes(self, sent):
         with self._connection() as connection:
