@@ -125,7 +125,7 @@ async def test_calls_at_the_same_time_share_a_commit(path):
 
 
 async def test_stopped_process_that_holds_lock_costs_timeout_only(path):
-    with process(path) as other:
+    with process(path, child=True) as other:
         async with SqliteStore(path, timeout=0.0) as store:
             other.order("stop")
             os.waitpid(other.program.pid, os.WUNTRACED)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import fcntl
+import functools
 import json
 import os
 import signal
@@ -14,6 +16,7 @@ import sys
 import threading
 from contextlib import closing, contextmanager
 from pathlib import Path
+from subprocess import PIPE
 
 from gateway360_async.stores import Claim, Completion, Record, SqliteStore, State, StoreError
 
@@ -52,13 +55,29 @@ def stop_within(store: SqliteStore) -> None:
     store._worker._file.transact((), lambda _: signal.pthread_kill(threading.get_ident(), signal.SIGSTOP))
 
 
-class Process:
-    """Another process with a store, which runs this module."""
+@functools.cache
+def nursery():
+    """What has imported the store, for all the processes that the tests of this process order."""
+    from support.forked import Nursery  # the tests' path is not this program's
 
-    def __init__(self, path):
-        self.program = subprocess.Popen(
-            [sys.executable, __file__, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+    made = Nursery("gateway360_async.stores._sqlite")
+    atexit.register(made.close)
+    return made
+
+
+class Process:
+    """Another process with a store, which runs this module.
+
+    Args:
+        child: Whether it is a child of the tests, which can wait until it has stopped; or else it is forked.
+    """
+
+    def __init__(self, path, *, child=False):
+        command = [__file__, str(path)]
+        if child:
+            self.program = subprocess.Popen([sys.executable, *command], stdin=PIPE, stdout=PIPE, text=True)
+        else:
+            self.program = nursery().start(command, stdin=PIPE, stdout=PIPE)
 
     def order(self, line):
         self.program.stdin.write(f"{line}\n")
@@ -72,13 +91,13 @@ class Process:
         return self.answer()
 
     def kill(self):
-        self.program.kill()
-        self.program.communicate()
+        with self.program:
+            self.program.kill()
 
 
 @contextmanager
-def process(path):
-    other = Process(path)
+def process(path, **settings):
+    other = Process(path, **settings)
     try:
         assert isinstance(other.ask("connect"), str)
         yield other
