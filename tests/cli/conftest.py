@@ -4,6 +4,8 @@ import signal
 from collections.abc import Callable, Iterator
 
 import pytest
+from support.commands import IMPORTS
+from support.forked import Nursery
 from typer.testing import CliRunner
 
 from gateway360_async.cli._app import app
@@ -16,6 +18,13 @@ def signals_as_before() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """The process from which commands are forked."""
+    with Nursery(*IMPORTS) as nursery:
+        yield nursery
 
 
 @pytest.fixture

@@ -15,12 +15,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from support.cli_helpers import invoke_here, lines_of, numbers
+from support.commands import Command
+from support.forked import Nursery
 from support.loopback import Received, Server
 
 from gateway360_async.cli._batch import Interrupts, batch
 from gateway360_async.cli._batch_options import BatchOptions
-
-COMMAND = [sys.executable, "-m", "gateway360_async.cli"]
 
 
 class Held:
@@ -40,17 +40,21 @@ class Held:
             await received.answer()
 
 
-async def started(arguments: list[str], url: str) -> asyncio.subprocess.Process:
-    environment = os.environ | {"GATEWAY360_API_KEY": "key", "GATEWAY360_BASE_URL": url}
-    return await asyncio.create_subprocess_exec(
-        *COMMAND, *arguments, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
+@pytest.fixture
+def started(nursery: Nursery) -> Callable[..., Awaitable[Command]]:
+    """Start a command in a process of its own."""
+
+    async def started(arguments: list[str], url: str) -> Command:
+        environment = os.environ | {"GATEWAY360_API_KEY": "key", "GATEWAY360_BASE_URL": url}
+        return await Command.start(nursery, arguments, environment)
+
+    return started
 
 
 # --- Real processes ----------------------------------------------------------------------------------------
 
 
-async def test_ctrl_c_waits_for_answers_and_names_the_next_command(tmp_path):
+async def test_ctrl_c_waits_for_answers_and_names_the_next_command(started, tmp_path):
     gateway = Held()
     file, out, store = tmp_path / "numbers.txt", tmp_path / "out.jsonl", tmp_path / "batch.db"
     page = tmp_path / "report.html"
@@ -84,7 +88,7 @@ async def test_ctrl_c_waits_for_answers_and_names_the_next_command(tmp_path):
     assert (tmp_path / "report-2.html").stat().st_size
 
 
-async def test_second_ctrl_c_gives_up_on_the_answers(tmp_path):
+async def test_second_ctrl_c_gives_up_on_the_answers(started, tmp_path):
     file, out = tmp_path / "customers.csv", tmp_path / "out.jsonl"
     file.write_text("\nmsisdn,sms_text\n" + "".join(f'346{n:08},"a\n{{PIN}}"\n' for n in range(20)))
     arguments = ["batch", str(file), "--sender", "X", "--out", str(out), "--concurrency", "4"]
@@ -140,7 +144,7 @@ async def test_advice_for_bare_carriage_returns_names_no_command(data, tmp_path,
     assert "by hand. With --store FILE from the start" in captured.err
 
 
-async def test_interrupted_batch_with_json_ends_with_one_object(tmp_path):
+async def test_interrupted_batch_with_json_ends_with_one_object(started, tmp_path):
     file = tmp_path / "numbers.txt"
     file.write_text(numbers(20))
     arguments = ["batch", str(file), "--sender", "X", "--concurrency", "4", "--json", "--store"]
@@ -338,7 +342,7 @@ def test_signal_after_the_loop_is_closed_is_ignored():
         os.kill(os.getpid(), number)
 
 
-async def test_row_left_by_a_killed_run_waits_for_no_rate(tmp_path, monkeypatch, capsys):
+async def test_row_left_by_a_killed_run_waits_for_no_rate(started, tmp_path, monkeypatch, capsys):
     """At one an hour."""
     file, store = tmp_path / "numbers.txt", tmp_path / "batch.db"
     file.write_text(numbers(4))
@@ -355,7 +359,7 @@ async def test_row_left_by_a_killed_run_waits_for_no_rate(tmp_path, monkeypatch,
     assert [line["kind"] for line in lines_of(capsys.readouterr().out)] == ["interrupted"] * 4
 
 
-async def test_dry_run_tells_running_from_killed_runs_apart(tmp_path, monkeypatch, capsys):
+async def test_dry_run_tells_running_from_killed_runs_apart(started, tmp_path, monkeypatch, capsys):
     file, store = tmp_path / "numbers.txt", tmp_path / "batch.db"
     file.write_text(numbers(4))
     async with Server(Held()) as server:
@@ -374,7 +378,7 @@ async def test_dry_run_tells_running_from_killed_runs_apart(tmp_path, monkeypatc
         assert server.posts == 4
 
 
-async def test_second_ctrl_c_with_store_leaves_rows_in_doubt(tmp_path):
+async def test_second_ctrl_c_with_store_leaves_rows_in_doubt(started, tmp_path):
     gateway = Held()
     file, out, store = tmp_path / "numbers.txt", tmp_path / "out.jsonl", tmp_path / "batch.db"
     file.write_text(numbers(50))
@@ -410,7 +414,7 @@ async def test_second_ctrl_c_with_store_leaves_rows_in_doubt(tmp_path):
     assert {line["result"] for line in lines_of((tmp_path / "out-2.jsonl").read_text())} == {"Ok"}
 
 
-async def test_store_that_is_started_anew_costs_no_row_and_no_sms(restarting, tmp_path):
+async def test_store_that_is_started_anew_costs_no_row_and_no_sms(started, restarting, tmp_path):
     gateway = Held()
     file = tmp_path / "numbers.txt"
     file.write_text(numbers(50))
@@ -429,7 +433,7 @@ async def test_store_that_is_started_anew_costs_no_row_and_no_sms(restarting, tm
     assert {line["result"] for line in lines_of(stdout.decode())} == {"Ok"}
 
 
-async def test_at_a_slow_rate_ctrl_c_ends_the_batch_at_once(tmp_path):
+async def test_at_a_slow_rate_ctrl_c_ends_the_batch_at_once(started, tmp_path):
     """At one an hour: all rows but one wait, with a store and without."""
     file = tmp_path / "numbers.txt"
     file.write_text(numbers(300))

@@ -8,14 +8,16 @@ import os
 import pty
 import re
 import struct
-import subprocess
-import sys
 import termios
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 from support.cli_helpers import numbers
+from support.commands import COMMAND
+from support.forked import Nursery
 
 from gateway360_async.cli._progress import Live, console_on
 
@@ -107,31 +109,32 @@ def test_terminals_own_width_counts(monkeypatch):
 # --- A real terminal ---------------------------------------------------------------------------------------
 
 
-def on_a_terminal(arguments: list[str], code: int = 0, *, out: bool = False, **environment: str) -> str:
+@pytest.fixture
+def on_a_terminal(nursery: Nursery) -> Callable[..., str]:
     """Run the command with stderr, and stdout if asked, on a terminal, and give what it drew."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
-    kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gateway360_async.cli", *arguments],
-        env=kept | {"TERM": "xterm-256color"} | environment,
-        stdin=subprocess.DEVNULL,
-        stdout=theirs if out else subprocess.DEVNULL,
-        stderr=theirs,
-    )
-    os.close(theirs)
-    drawn = b""
-    try:
-        while block := os.read(ours, 65536):
-            drawn += block
-    except OSError:  # how Linux says that the terminal is closed
-        pass
-    os.close(ours)
-    assert process.wait() == code
-    return drawn.decode()
+
+    def on_a_terminal(arguments: list[str], code: int = 0, *, out: bool = False, **environment: str) -> str:
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+        environment = kept | {"TERM": "xterm-256color"} | environment
+        with os.fdopen(theirs, "wb", 0) as terminal, Path(os.devnull).open("wb") as nowhere:
+            stdout = terminal if out else nowhere
+            process = nursery.start([*COMMAND, *arguments], env=environment, stdout=stdout, stderr=terminal)
+        drawn = b""
+        try:
+            while block := os.read(ours, 65536):
+                drawn += block
+        except OSError:  # how Linux says that the terminal is closed
+            pass
+        os.close(ours)
+        assert process.wait() == code
+        return drawn.decode()
+
+    return on_a_terminal
 
 
-def test_batch_on_a_terminal_is_drawn_in_colours(sandbox, tmp_path):
+def test_batch_on_a_terminal_is_drawn_in_colours(on_a_terminal, sandbox, tmp_path):
     file = tmp_path / "numbers.csv"
     file.write_text("msisdn\n" + numbers(30))
     arguments = ["batch", str(file), "--sender", "X", "--on-duplicate", "send"]
@@ -146,7 +149,7 @@ def test_batch_on_a_terminal_is_drawn_in_colours(sandbox, tmp_path):
     assert len(sandbox.messages) == 60
 
 
-def test_batch_without_results_shows_progress_and_no_row(sandbox, tmp_path):
+def test_batch_without_results_shows_progress_and_no_row(on_a_terminal, sandbox, tmp_path):
     file = tmp_path / "numbers.csv"
     file.write_text("msisdn\n" + numbers(30) + "12\n")
     drawn = on_a_terminal(["batch", str(file), "--sender", "X"], 1, out=True)
@@ -164,7 +167,7 @@ def test_batch_without_results_shows_progress_and_no_row(sandbox, tmp_path):
     assert "--out FILE" not in drawn
 
 
-def test_dry_run_on_a_terminal_shows_how_far_it_is(tmp_path):
+def test_dry_run_on_a_terminal_shows_how_far_it_is(on_a_terminal, tmp_path):
     file = tmp_path / "numbers"
     file.write_text(numbers(30))
     drawn = on_a_terminal(["batch", str(file), "--sender", "X", "--dry-run"])
