@@ -13,15 +13,15 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import random
-import signal
 import sys
 from collections import Counter
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
+from support.forked import Forked, Nursery
 
 from gateway360_async import Disposition, Gateway360Client, Ok, Skipped, TransportFailure
 from gateway360_async._batch._rows import AHEAD
@@ -37,22 +37,22 @@ PROGRAM = Path(__file__).parents[1] / "support" / "killed.py"
 class Run:
     """One run, in a process of its own."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
+    def __init__(self, process: Forked, lines: asyncio.StreamReader) -> None:
+        self.process, self.lines = process, lines
         self.taken: list[tuple[int, str, str]] = []
 
     @classmethod
-    async def start(cls, gateway: Sandbox, place: Path) -> Run:
+    async def start(cls, nursery: Nursery, gateway: Sandbox, place: Path) -> Run:
         arguments = (gateway.base_url, str(place), str(COUNT), str(CONCURRENCY))
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, str(PROGRAM), *arguments, stdout=asyncio.subprocess.PIPE
-        )
-        return cls(process)
+        process = nursery.start([PROGRAM, *arguments], stdout=PIPE)
+        lines = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(lines)
+        await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, process.stdout)
+        return cls(process, lines)
 
     async def read(self) -> bool:
         """Read a line; whether it was one of a new result."""
-        assert self.process.stdout is not None
-        line = (await self.process.stdout.readline()).decode()
+        line = (await self.lines.readline()).decode()
         if not line.endswith("\n"):
             return False
         index, result, disposition = line.split()
@@ -61,30 +61,30 @@ class Run:
 
     async def read_until(self, fresh: int, passes: int) -> bool:
         """Read so many new results, and let some passes of the loop go by. Whether it is still running."""
-        assert self.process.stdout is not None
-        while fresh > 0 and not self.process.stdout.at_eof():
+        while fresh > 0 and not self.lines.at_eof():
             fresh -= await self.read()
         for _ in range(passes):
             await asyncio.sleep(0)
-        return not self.process.stdout.at_eof()
+        return not self.lines.at_eof()
 
     async def kill(self) -> None:
         """Kill it, and read what it had said before."""
-        with contextlib.suppress(ProcessLookupError):  # it had ended
-            self.process.send_signal(signal.SIGKILL)
+        self.process.kill()
         before = -1
         while len(self.taken) > before:
             before = len(self.taken)
             await self.read()
-        await self.process.wait()
+        self.process.wait()
 
 
-async def killed_again_and_again(gateway: Sandbox, place: Path) -> tuple[int, dict[int, set[str]]]:
+async def killed_again_and_again(
+    nursery: Nursery, gateway: Sandbox, place: Path
+) -> tuple[int, dict[int, set[str]]]:
     """Run the batch until it has been killed often enough. The kills, and what was said of each entry."""
     seed = random.Random(360)
     said: dict[int, set[str]] = {}
     for kills in range(KILLS):
-        run = await Run.start(gateway, place)
+        run = await Run.start(nursery, gateway, place)
         running = await run.read_until(seed.randrange(COUNT // KILLS), seed.randrange(50))
         await run.kill()
         for index, _, disposition in run.taken:
@@ -99,7 +99,8 @@ async def test_batch_killed_again_and_again_sends_one_sms_a_number(tmp_path):
     place = tmp_path / "pins.db"
     numbers = [str(34600000000 + index) for index in range(COUNT)]
     async with Sandbox(api_key="k3y") as gateway:
-        kills, said = await killed_again_and_again(gateway, place)
+        with Nursery("gateway360_async.stores._sqlite") as nursery:
+            kills, said = await killed_again_and_again(nursery, gateway, place)
         settings = {"base_url": gateway.base_url, "store": SqliteStore(place)}
         async with Gateway360Client("k3y", sender="PIZZA", **settings) as client:
             results = await client.send_all(numbers, name="1")
