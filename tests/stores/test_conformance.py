@@ -141,9 +141,11 @@ class TestPostgresStore(StoreConformance):
             self.empty()
 
     def empty(self):
-        there = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'gateway360'"
-        names = [f"gateway360.{name}" for (name,) in self.server.execute(there, dsn=self.dsn)]
-        self.server.execute(f"TRUNCATE {', '.join(names)}", dsn=self.dsn)
+        self.server.execute(
+            "DO $$ BEGIN EXECUTE (SELECT 'TRUNCATE ' || string_agg(format('gateway360.%I', table_name), ', ')"
+            " FROM information_schema.tables WHERE table_schema = 'gateway360'); END $$",
+            dsn=self.dsn,
+        )
 
     def lose_answers(self):
         return self.proxy.losing()
