@@ -32,7 +32,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"(?:.*\\\n)*.+")
 SERVERS = {
     "gateway360 sandbox": "export GATEWAY360_API_KEY",
-    "python3 -m uvicorn": "Application startup complete",
+    "python3 -m uvicorn": "Uvicorn running on",
     "celery -A shop": "key=celery",
     "redis-server": "Ready to accept connections",
 }
