@@ -850,7 +850,7 @@ async def test_cancelling_before_the_first_byte_is_quiet(caplog):
 
 
 @pytest.mark.parametrize("make", [HttpxTransport, DirectTransport])
-async def test_calls_after_a_thousand_cancelled_ones_are_ok(make):
+async def test_calls_after_hundreds_of_cancelled_ones_are_ok(make):
     seed = random.Random(360)
 
     async def late(received: Received) -> None:
@@ -866,7 +866,7 @@ async def test_calls_after_a_thousand_cancelled_ones_are_ok(make):
             call.cancel()
             await asyncio.wait((call,))
 
-        for _ in range(50):
+        for _ in range(20):
             await asyncio.gather(*map(cancelled_soon, requests(20)))
         results = await asyncio.gather(*map(client.send, requests(100)))
         assert [type(result) for result in results] == [Ok] * 100

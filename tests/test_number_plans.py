@@ -125,12 +125,12 @@ def test_ordinary_number_of_each_code_is_its_own_reading(code):
     assert quick or not kinds - _NO_SMS.keys(), code
 
 
-@pytest.mark.timeout(180)  # phonenumbers reads 70,000 numbers
+@pytest.mark.timeout(180)  # phonenumbers reads tens of thousands of numbers
 @each("region", REGIONS)
 def test_plain_number_with_each_region_has_one_reading(region):
     home, code = home_of(region), phonenumbers.country_code_for_region(region)
     chance = random.Random(region)
-    others = [code_and(other, national) for other in chance.sample(CODES, 25) for national in examples(other)]
+    others = [code_and(other, national) for other in chance.sample(CODES, 10) for national in examples(other)]
     own = [text for national in national_numbers(code) for text in (national, code_and(code, national))]
     for digits in own + others:
         if digits.startswith("0") or not home.leaves(digits, ()):

@@ -38,7 +38,7 @@ from gateway360_async._redaction import SecretBytes
 from gateway360_async.transports import Exchange, Transport
 
 ASKED = int(os.environ.get("GATEWAY360_FAULT_EXCHANGES") or 0)
-EXCHANGES = {mode: ASKED or (1500 if mode == "direct" else 300) for mode in TRANSPORTS}
+EXCHANGES = {mode: ASKED or (1000 if mode == "direct" else 300) for mode in TRANSPORTS}
 """The pools of httpx take ten times as long."""
 AT_A_TIME = 50
 SEED = 360

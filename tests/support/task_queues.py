@@ -25,7 +25,7 @@ BROKER = os.environ["BROKER"]
 
 
 def make_client():
-    return Gateway360Client(store=RedisStore(os.environ["STORE"]), concurrency=50)
+    return Gateway360Client(store=RedisStore(os.environ["STORE"], timeout=1), concurrency=50)
 """
 
 

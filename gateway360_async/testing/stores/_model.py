@@ -138,7 +138,7 @@ def comparable(answer: Any) -> Any:
 class ModelRules(Bench):
     """The rules together, in any order."""
 
-    @pytest.mark.parametrize("seed", range(4))
+    @pytest.mark.parametrize("seed", range(3))
     async def test_random_walk_agrees_with_the_model(self, seed: int) -> None:
         store, keys = await self.open(), [*KEYS, *(record.key for record in COOLDOWNS)]
         looked = [Record(key, LONG) for key in keys]
