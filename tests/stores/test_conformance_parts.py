@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -114,6 +115,22 @@ async def test_process_that_fails_fails_its_race(monkeypatch, jobs, problem, for
         monkeypatch.delattr(os, "fork")
     with pytest.raises(AssertionError, match=problem):
         await StoreConformance()._race(*jobs)
+
+
+@pytest.mark.parametrize("forks", [True, False])
+async def test_race_that_is_broken_off_leaves_no_process(monkeypatch, tmp_path, forks):
+    """One of them is connected and waits for the other, which never is: the race ends once both have ended."""
+    if not forks:
+        monkeypatch.delattr(os, "fork")
+    asked = tmp_path / "asked"
+    factories = ("support.shared_memory:shared",), ("support.shared_memory:Silent", str(asked))
+    jobs = [racer.Job(factory=factory, seed=0) for factory in factories]
+    race = asyncio.create_task(StoreConformance()._race(*jobs))
+    while not asked.exists():
+        await asyncio.sleep(0.01)
+    race.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await race
 
 
 async def test_child_of_a_fork_that_fails_is_noticed():

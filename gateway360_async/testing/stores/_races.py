@@ -42,16 +42,11 @@ class Racer:
         return [item for line in self.lines for item in line.get(what, ())]
 
     def take(self, line: dict[str, Any]) -> None:
-        """Take a line that it wrote."""
+        """Take a line that it wrote, and end it as a crash does after so many of them."""
         self.lines.append(line)
         if len(self.lines) == self.kill_at:
-            self.kill()
-
-    def kill(self) -> None:
-        """End it as a crash does, once it has said that it is there."""
-        for line in self.lines[:1]:
             with suppress(ProcessLookupError):  # it has ended
-                os.kill(line["pid"], getattr(signal, "SIGKILL", signal.SIGTERM))
+                os.kill(self.lines[0]["pid"], getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
 @attrs.define
@@ -67,7 +62,9 @@ class Group:
         jobs = json.dumps([attrs.asdict(racer.job) for racer in racers])
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
         command = (sys.executable, "-c", PROGRAM, jobs)
-        process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=environment)
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=PIPE, stdout=PIPE, env=environment, start_new_session=True
+        )
         return cls(process, racers)
 
     async def _read(self) -> bool:
@@ -96,11 +93,14 @@ class Group:
             assert racer.kill_at is not None or "done" in racer.lines[-1], "a process of the race has failed"
 
     async def stop(self) -> None:
-        """End it, if it has not, and its children."""
-        if self.process.returncode is None:
-            for racer in self.racers:
-                racer.kill()
-            self.process.kill()
+        """End it and its children, if they have not: one that is not connected yet has not said its number."""
+        assert self.process.stdout is not None
+        if not self.process.stdout.at_eof():
+            with suppress(ProcessLookupError):  # they have just ended
+                if hasattr(os, "fork"):
+                    os.killpg(self.process.pid, signal.SIGKILL)
+                else:
+                    self.process.kill()
         await self.process.communicate()
 
 
