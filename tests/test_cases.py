@@ -1,6 +1,7 @@
 """`each` fails when a case fails, and says which."""
 
 import asyncio
+import time
 
 import pytest
 from support.cases import each
@@ -17,6 +18,19 @@ def test_each_with_one_failing_case_raises_its_named_error():
     with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE") as caught:
         each("number", [0, 1, 2], ids=["none", "one", "two"])(refuses)()
     assert caught.value.__notes__ == ["Case none"]
+
+
+@pytest.mark.timeout(0.2, method="signal")
+def test_each_with_a_case_that_hangs_runs_no_other():
+    ran = []
+
+    def hangs(number):
+        ran.append(number)
+        time.sleep(60)
+
+    with pytest.raises(pytest.fail.Exception, match="pytest-timeout"):
+        each("number", [0, 1])(hangs)()
+    assert ran == [0]
 
 
 async def test_each_of_coroutine_awaits_every_case():

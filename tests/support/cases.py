@@ -28,6 +28,8 @@ class Cases:
             yield
         except _FAILURES as exc:
             exc.add_note(f"Case {name()}")
+            if "from pytest-timeout" in str(exc):
+                raise  # it stops a test once: the next case that hangs would hang for good
             self._failed.append(exc)
 
     def end(self) -> None:
