@@ -113,12 +113,18 @@ class TestRedisStore(StoreConformance):
         return RedisStore(self.redis.url.replace("unix://", "unix://denied:any@"))
 
 
+@pytest.fixture(scope="session")
+def emptied(server):
+    """A database whose tables other tests leave as they are: a process runs the tests of a folder in any order."""
+    return server.database("made")
+
+
 class TestPostgresStore(StoreConformance):
     test_full_place_refuses_and_is_usable_again = None  # `test_postgres_store.py` lets statements fail.
 
     @pytest.fixture(autouse=True)
-    def place(self, server, one_database):
-        self.server, self.dsn = server, one_database
+    def place(self, server, emptied):
+        self.server, self.dsn = server, emptied
         self.empty()
         with tempfile.TemporaryDirectory(prefix="lossy-") as folder:
             name = ".s.PGSQL.5432"
