@@ -82,6 +82,7 @@ class Nursery:
             self._process = subprocess.Popen(
                 command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, cwd=cwd, env=env
             )
+        self._started = []
 
     def __enter__(self):
         return self
@@ -90,6 +91,9 @@ class Nursery:
         self.close()
 
     def close(self):
+        """End it, and the programs that tests have left behind: it waits for all of them."""
+        for program in self._started:
+            program.kill()
         self._control.close()
         self._process.wait()
 
@@ -123,7 +127,9 @@ class Nursery:
                 stdout, write = None, 1 if stdout is None else stdout.fileno()
             streams = [read, write, 2 if stderr is None else stderr.fileno(), telling]
             socket.send_fds(self._control, [json.dumps(order).encode() + b"\n"], streams)
-        return Forked(told, stdin, stdout)
+        program = Forked(told, stdin, stdout)
+        self._started.append(program)
+        return program
 
 
 def _received(control):
