@@ -127,7 +127,8 @@ async def bare_page(shared_page: Page) -> AsyncIterator[Page]:
     for other in page.context.pages:
         if other is not page:
             await other.close()
-    await page.unroute_all(behavior="ignoreErrors")  # and waits for none: a test that failed may hold one for good
+    # It waits for no route: a test that failed may hold one for good.
+    await page.unroute_all(behavior="ignoreErrors")
     await page.context.clear_permissions()
     await page.emulate_media(color_scheme="null", reduced_motion="null")
     await page.set_viewport_size(VIEWPORT)
