@@ -152,6 +152,8 @@ def _serve(control):
             control.close()
             program = os.fork()
             if not program:
+                os.setsid()  # before its number is known: a test may end its group at once
+                os.write(telling, _NUMBER.pack(os.getpid()))
                 os.close(telling)
                 for number, stream in enumerate(streams):
                     os.dup2(stream, number)
@@ -159,7 +161,6 @@ def _serve(control):
                 return order
             for stream in streams:
                 os.close(stream)
-            os.write(telling, _NUMBER.pack(program))
             os.write(telling, _NUMBER.pack(os.waitpid(program, 0)[1]))
             os._exit(0)
         for file in (*streams, telling):
@@ -172,7 +173,6 @@ def _serve(control):
 
 def _become(order):
     """Be the program, as far as it can tell."""
-    os.setsid()
     os.chdir(order["cwd"])
     os.environ.clear()
     os.environ.update(order["env"])
