@@ -331,3 +331,8 @@ def test_verify_results_read_as_sentences():
     assert str(Verified(elapsed=0.5)) == "verified (0.500 s)"
     assert str(NotVerified(tries_remaining=2)) == "not verified, tries remaining: 2 (0.000 s)"
     assert str(NotVerified()) == "not verified (0.000 s)"
+
+
+def test_answer_without_a_verdict_keeps_its_retry_after():
+    result = decode_verification(503, {}, b'{"busy":true}', retry_after=30.0)
+    assert (result.disposition, result.retry_after) == (Disposition.MAYBE_SENT, 30.0)

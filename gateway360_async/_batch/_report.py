@@ -56,7 +56,7 @@ class BatchReport:
         halted_by: The error that halted the batch, or `None`.
         elapsed: Seconds since the batch began, until it ended.
         unconsumed: Items that were produced and not taken, because the block was left before: at most twice
-            the concurrency.
+            the concurrency, and with a name the rows that were read ahead and set aside as well.
     """
 
     total: int

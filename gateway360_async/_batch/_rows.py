@@ -38,6 +38,7 @@ _MIXED: Final = 500
 _POLL: Final = 0.25
 """Seconds between two looks at rows that are set aside."""
 _OVER: Final = "the batch ended before it was begun"
+_LEFT: Final = "the batch was left before it was begun"
 
 
 class RowClaims:
@@ -115,7 +116,8 @@ class RowClaims:
                 return await self._claim(rows, is_over)
             return [await self._claim_paced(row, is_over, self._permits) for row in rows]
         except asyncio.CancelledError:
-            result = not_sent(FailureKind.CANCELLED, "cancelled before its claim was answered")
+            # An earlier run may have sent it: only the store knows.
+            result = not_sent(FailureKind.STORE, "cancelled before the store answered its claim")
         except StoreError as exc:
             if not exc.passing:
                 raise
@@ -124,7 +126,13 @@ class RowClaims:
 
     def recorded(self, lease: Lease, result: PinResult) -> asyncio.Future[Sequence[bool]]:
         """Return the future of a result that is being recorded; a call that never got its turn begins that here."""
-        return lease.recorded or self._session.complete(lease, result)
+        if lease.recorded is not None:
+            return lease.recorded
+        if (
+            lease.claim.resend is not None and result.attempts == 0
+        ):  # the earlier run's result stays on record
+            result = not_sent(FailureKind.CANCELLED, "cancelled before it was sent")
+        return self._session.complete(lease, result)
 
     def release(self, lease: Lease, why: str) -> tuple[PinResult, asyncio.Future[Sequence[bool]]]:
         """Release a row that was claimed and is not begun after all."""
@@ -191,15 +199,16 @@ class RowClaims:
         """Return a row that another holder did not send after all."""
         return self._freed.popleft() if self._freed else None
 
-    def left_aside(self) -> Iterator[tuple[Row, PinResult]]:
+    def left_aside(self) -> Iterator[tuple[Row, BatchResult]]:
         """Return the rows that are set aside once the batch is left, and their last known results."""
         self._freed.extend(self._block)
         self._block.clear()
         while self._freed:
-            result = not_sent(FailureKind.CANCELLED, "the batch was left before it was begun")
-            yield self._freed.popleft(), result
+            row, result = self._freed.popleft(), not_sent(FailureKind.CANCELLED, _LEFT)
+            yield row, self.of_row(row, result)
         while self._aside:
-            yield self._aside.popleft(), in_doubt("another process had it when the batch was left", None)
+            row = self._aside.popleft()
+            yield row, in_doubt("another process had it when the batch was left", row.report_id)
 
     @property
     def freed(self) -> int:
@@ -232,7 +241,8 @@ class RowClaims:
                     # Everything ends: they are in doubt for this run.
                     rows = list(self._aside)
                     self._aside.clear()
-                    return [(row, in_doubt(f"another process had it, and {exc}", None)) for row in rows]
+                    detail = f"another process had it, and {exc}"
+                    return [(row, in_doubt(detail, row.report_id)) for row in rows]
                 for row, answer in zip(rows, answers, strict=True):
                     seen = self._seen(row, answer)
                     if isinstance(seen, Row):
@@ -280,7 +290,7 @@ class RowClaims:
                 keys,
                 row.request,
                 row.record,
-                report_id=self._new_report_id(row.request),
+                report_id=self._report_id_of(row),
                 deadline=self._deadline,
                 force=self._force,
                 resend=row.resend,
@@ -294,6 +304,13 @@ class RowClaims:
             answer if isinstance(answer, Lease) else self._refused(row, answer, refusal)
             for row, answer, (_, refusal) in zip(rows, leased, made, strict=True)
         ]
+
+    def _report_id_of(self, row: Row) -> str | None:
+        """Return the id of a row's delivery report. A resend keeps the one from before: either SMS's report tells."""
+        new = self._new_report_id(row.request)
+        return (
+            row.report_id if new is not None and row.resend is not None and row.report_id is not None else new
+        )
 
     def _refused(self, row: Row, answer: Answer, refusal: Refusal | None) -> BatchResult | None:
         """Make the result of a row whose claim was not granted; `None`: it is set aside, or to be claimed anew."""
@@ -315,6 +332,7 @@ class RowClaims:
         """
         state = answer.state
         row.resend = row.replace = None
+        row.report_id = answer.report_id
         if state is State.FREE:
             return row
         if state is State.IN_PROGRESS:
@@ -332,7 +350,7 @@ class RowClaims:
             row.replace = answer.token  # the gateway refused it, and the row was corrected
             return row
         if state is State.IN_DOUBT and self._resend:
-            row.in_doubt, row.report_id, row.resend = True, answer.report_id, answer.token
+            row.in_doubt, row.resend = True, answer.token
             return row
         return _of_another_run(known, answer)
 

@@ -260,6 +260,7 @@ def decode_verification(
         f"HTTP {http_status}: the answer does not say clearly whether the PIN is right; see .raw",
         attempts,
         elapsed,
+        retry_after=retry_after,
         raw=fields,
     )
 

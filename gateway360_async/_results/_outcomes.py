@@ -63,8 +63,8 @@ class FailureKind(StrEnum):
     INTERRUPTED = "interrupted"
     """An earlier run of the batch ended between this request's start and its answer."""
     STORE = "store"
-    """The client's store could not be asked, so nothing was sent. Only the store knows the result of an earlier call with
-    the same idempotency key."""
+    """The client's store could not be asked, or the call ended before it answered, so nothing was sent. Only the store
+    knows the result of an earlier call with the same idempotency key, or of an earlier run's row."""
     UNEXPECTED = "unexpected"
     """The transport raised something that it should not have; `cause` holds it."""
     PREFIX_NOT_ALLOWED = "prefix_not_allowed"

@@ -65,6 +65,10 @@ class InFlightCall:
     """The last attempt that may have been sent: whatever follows it, the call may have been."""
     report_id: str | None = None
     """The id of its delivery report."""
+    asked: bool = False
+    """Whether the store was asked about its key, and has not answered."""
+    result: Any = None
+    """The result of its attempts, which the store records."""
 
     # The single-flight's.
     turn: asyncio.Future[None] | None = None

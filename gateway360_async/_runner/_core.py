@@ -216,7 +216,7 @@ class ClientCore:
         return Ok(
             known.attempts,
             known.elapsed,
-            replayed=known.replayed,
+            replayed=known.replayed or known is not result,  # of another run's row
             report_id=known.report_id,
             sms_id=report.sms_id,
         )

@@ -139,8 +139,10 @@ def of_resend(result: PinResult, report_id: str | None) -> PinResult:
     return TransportFailure(
         FailureKind.INTERRUPTED,
         Disposition.MAYBE_SENT,
-        detail=f"an earlier run may have sent it; this time: {result}",
-        attempts=result.attempts,
-        elapsed=result.elapsed,
+        None if isinstance(result, Ok) else result.http_status,
+        f"an earlier run may have sent it; this time: {result}",
+        result.attempts,
+        result.elapsed,
+        retry_after=None if isinstance(result, Ok) else result.retry_after,
         report_id=report_id,
     )

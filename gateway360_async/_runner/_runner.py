@@ -276,7 +276,11 @@ class CallRunner:
         return self._decoded(call, call.exchange.answer)
 
     def broken_off(self, call: InFlightCall) -> Any:
-        """Return the result of an attempt that was cancelled, by the deadline or by a caller."""
+        """Return the result of a call that was cancelled, by the deadline or by a caller."""
+        if call.result is not None:
+            return call.result
+        if call.asked:  # an earlier call with its key may have been sent
+            return self.failed(call, FailureKind.STORE, "the call ended before the store answered")
         if call.expired:
             detail = f"the deadline of {call.seconds:g} s passed"
             return self._interrupted(call, FailureKind.DEADLINE, detail)

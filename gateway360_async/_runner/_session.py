@@ -72,7 +72,7 @@ class Lease:
 
     def of_resend(self, result: PinResult) -> PinResult:
         """Make the result of a resend that was not sent: the request may have been sent before."""
-        return of_resend(result, None if self.before is None else self.before.report_id)
+        return of_resend(result, self.claim.report_id)
 
     def reaches(self, seconds: float) -> bool:
         """Say whether the lease lasts for so many seconds from now."""

@@ -72,6 +72,7 @@ class StoreAdmission:
             failed = runner.failed(call, FailureKind.UNEXPECTED, type(exc).__name__)
             self._session.complete(lease, call.final(failed))
             raise
+        call.result = result
         recorded = self._session.complete(lease, call.attach_report(result))
         if not lease.gap:  # otherwise a batch waits for it
             try:
@@ -150,12 +151,16 @@ class StoreAdmission:
             # A key that is not claimed takes no permit, nor waits for one.
             cooldown = None if claim.force else claim.cooldown
             until = min(call.expires, call.loop.time() + timeout)
+            call.asked = call.key is not None
             answer = await session.look(claim.record, cooldown, until=until)
+            call.asked = False
             if answer.state is not State.FREE:
                 return answer
             granted = await permits.wait(timeout)
         try:
+            call.asked = call.key is not None
             (leased,) = await session.claim([claim], until=min(call.expires, call.loop.time() + timeout))
+            call.asked = False
             if isinstance(leased, Lease):
                 leased.permit, granted = granted, None
             return leased

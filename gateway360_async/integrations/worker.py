@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import closing
 from typing import Any, Final, cast
@@ -82,8 +83,14 @@ def request_of(task: Mapping[str, Any]) -> tuple[PinRequest, str]:
 
 
 def outcome_of(result: PinResult) -> dict[str, Any]:
-    """Make the outcome of a task: the result's fields, its class in `result`, and its `disposition`."""
-    return {"v": _VERSION, "disposition": result.disposition.value, **result_to_fields(result)}
+    """Make the outcome of a task: the result's fields, its class in `result`, and its `disposition`.
+
+    A `retry_after` without an end, of a header that cannot be read, is `"inf"`: JSON has no such number.
+    """
+    fields = result_to_fields(result)
+    if fields.get("retry_after") == math.inf:
+        fields["retry_after"] = "inf"
+    return {"v": _VERSION, "disposition": result.disposition.value, **fields}
 
 
 def result_of(outcome: Mapping[str, Any]) -> PinResult:

@@ -11,6 +11,7 @@ from support.loopback import Server, in_turn, ok, silence, status
 from support.scripted_store import AWAY, BROKEN, Gate, ScriptedStore, failing
 
 from gateway360_async import (
+    ApiError,
     ClientClosed,
     Disposition,
     FailureKind,
@@ -84,6 +85,32 @@ async def test_call_without_anything_to_claim_asks_nothing():
     async with Server() as server, client_for(server, store) as client:
         assert isinstance(await client.send(REQUEST), Ok)
     assert store.asked == []
+
+
+async def test_call_that_ends_before_its_claim_is_known_is_the_stores(later):
+    """An earlier call with its key may have been sent: `STORE` says that only the store knows."""
+    store = ScriptedStore()
+    async with Server() as server, client_for(server, store) as client:
+        assert isinstance(await client.send(REQUEST, idempotency_key="1"), Ok)
+        store.before["claim"] = gate = Gate()
+        call = asyncio.create_task(client.send(REQUEST, idempotency_key="1"))
+        await gate.reached.wait()
+        later(60)
+        assert told(await call) == ("not_sent", FailureKind.STORE)
+        gate.opened.set()
+    assert server.posts == 1
+
+
+async def test_answer_is_kept_by_a_call_that_is_left_while_recorded():
+    store = ScriptedStore()
+    store.before["complete"] = gate = Gate()
+    async with Server(REFUSED) as server, client_for(server, store, cooldown=60) as client:
+        async with client.batch([REQUEST]) as batch:
+            await gate.reached.wait()
+            asyncio.get_running_loop().call_soon(asyncio.get_running_loop().call_soon, gate.opened.set)
+        (item,) = batch.report.unconsumed
+    assert isinstance(item.result, ApiError)
+    assert batch.report.by_error_id == {"INVALID_NUMBER": 1}
 
 
 @pytest.mark.parametrize(

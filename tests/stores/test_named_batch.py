@@ -236,6 +236,89 @@ async def test_resend_that_is_not_sent_may_have_been_sent_before(trouble):
     assert again.result.report_id == first.report_id
 
 
+async def test_report_of_sms_in_doubt_is_told_by_every_run(gone):
+    """Whether the earlier run ended with a result or with its process, and whatever the resend comes to."""
+    memory, reports = Memory(), DeliveryReports("https://shop.test/reports", "s3cret" * 8)
+    async with Server(silence) as server:
+        await leave_in_doubt(server, memory, reports=reports)
+        token = server.requests[0].json["report_url"].rpartition("/")[2]
+        sent = reports._tokens.report_id_of(token)
+        server.behaviour = REFUSED
+        told = []
+        for resend in (False, True, False, True):
+            async with client_for(server, ScriptedStore(memory), reports=reports) as client:
+                (result,) = await client.send_all([NUMBER], name="1", resend_maybe_sent=resend)
+                told.append((result.disposition, result.report_id))
+    assert told == [(Disposition.MAYBE_SENT, sent)] * 4
+    assert len({request.json["report_url"] for request in server.requests}) == 1
+
+
+async def test_rows_in_doubt_that_wait_for_resend_stay_in_doubt(monkeypatch):
+    memory, rows, has_ended = Memory(), NUMBERS[:60], asyncio.Event()
+    monkeypatch.setattr(_rows, "is_gone", lambda _token: has_ended.is_set())
+    async with Server() as server:
+        await leave_in_doubt(server, memory, rows)
+        server.behaviour, store = silence, ScriptedStore(memory)
+        async with client_for(server, store, concurrency=1) as client:
+            async with client.batch(rows, name="1", resend_maybe_sent=True) as batch:
+                await store.wait(lambda: len(store.of("peek")) > len(rows))  # all are set aside
+                has_ended.set()
+                await server.wait(lambda: server.posts == len(rows) + 1)
+        left = [item.result.disposition for item in batch.report.unconsumed]
+    assert left == [Disposition.MAYBE_SENT] * len(rows)
+
+
+async def test_resend_that_waits_for_its_turn_is_given_back():
+    memory = Memory()
+    async with Server(close) as server:
+        await run(server, memory, [NUMBER])
+        server.behaviour = silence
+        settings = {"guard": SpendGuard(per_client=2)}
+        async with client_for(server, ScriptedStore(memory), **settings) as client:
+            before = asyncio.create_task(client.request_pin(NUMBER, sender="OTHER"))
+            await server.wait(lambda: server.posts == 2)
+            async with client.batch([NUMBER], name="1", resend_maybe_sent=True):
+                while NUMBER not in client._core.single_flight._queues:
+                    await asyncio.sleep(0)
+            server.behaviour = ok
+            assert isinstance(await client.request_pin(NUMBERS[1]), Ok)  # the second of two
+            before.cancel()
+            await asyncio.wait([before])
+        (again,) = await run(server, memory, [NUMBER])
+    assert again == "already_completed maybe_sent"
+
+
+async def test_row_left_before_its_claim_is_answered_is_the_stores():
+    """An earlier run may have sent it: `STORE` says that only the store knows."""
+    memory = Memory()
+    async with Server() as server:
+        await run(server, memory, [NUMBER])
+        store = ScriptedStore(memory)
+        store.before["claim"] = gate = Gate()
+        async with client_for(server, store) as client:
+            async with client.batch([NUMBER], name="1") as batch:
+                await gate.reached.wait()
+            gate.opened.set()
+            (item,) = batch.report.unconsumed
+    assert (item.result.disposition, item.result.kind) == (Disposition.NOT_SENT, FailureKind.STORE)
+
+
+async def test_row_of_another_holder_has_the_id_of_its_report():
+    memory, reports = Memory(), DeliveryReports("https://shop.test/reports", "s3cret" * 8)
+    async with Server(silence) as server:
+        async with client_for(server, ScriptedStore(memory), reports=reports) as holder:
+            async with holder.batch([NUMBER], name="1") as batch:
+                await server.wait(lambda: server.posts == 1)
+                store = ScriptedStore(memory)
+                async with client_for(server, store, reports=reports) as other:
+                    async with other.batch([NUMBER], name="1") as shared:
+                        await store.wait(lambda: len(store.of("peek")) > 0)
+            (sent,) = batch.report.unconsumed
+        (item,) = shared.report.unconsumed
+    assert item.result.disposition is Disposition.MAYBE_SENT
+    assert item.result.report_id == sent.result.report_id is not None
+
+
 async def test_of_two_runs_that_resend_one_does():
     memory = Memory()
     async with Server(close) as server:
