@@ -7,7 +7,7 @@ import contextlib
 import random
 
 import pytest
-from support.loopback import Received, Server, ok, silence
+from support.loopback import Received, Server, in_turn, ok, silence, status
 
 from gateway360_async import (
     Disposition,
@@ -16,6 +16,7 @@ from gateway360_async import (
     InvalidConfiguration,
     Ok,
     PinRequest,
+    RetryPolicy,
     SkipReason,
     TransportFailure,
 )
@@ -620,3 +621,19 @@ async def test_flight_that_is_given_up_is_joined_by_no_other_call():
         await asyncio.wait((first,))
     assert first.cancelled()
     assert server.posts == 3
+
+
+async def test_caller_whose_deadline_passes_has_its_leaders_attempts(later):
+    async with (
+        Server(in_turn(status(429), silence)) as server,
+        opened(server, retry=RetryPolicy(base_delay=0.0)) as client,
+    ):
+        leader = asyncio.create_task(client.send(REQUEST))
+        await server.wait(lambda: server.posts == 2)
+        caller = asyncio.create_task(client.send(REQUEST, deadline=5))
+        await passes(3)
+        later(10)
+        result = await caller
+        assert (result.kind, result.attempts) == (FailureKind.DEADLINE, 2)
+        await cancelled(leader)
+    assert server.posts == 2

@@ -303,6 +303,7 @@ class SingleFlight:
                 FailureKind.CANCELLED,
                 Disposition.MAYBE_SENT,
                 detail=detail,
+                attempts=leader.attempts,
                 elapsed=call.elapsed(),
                 report_id=leader.report_id,
             )
