@@ -269,7 +269,10 @@ class RowClaims:
         seen = self._seen(row, answer)
         if not isinstance(seen, Row):
             return seen
-        granted = await permits.wait(timeout, is_over)
+        try:
+            granted = await permits.wait(timeout, is_over)
+        except asyncio.CancelledError:
+            return not_sent(FailureKind.CANCELLED, _LEFT)  # no earlier run has a record of it
         try:
             (claimed,) = await self._claim([row], is_over)
             if isinstance(claimed, Lease):
