@@ -14,13 +14,12 @@ from ._batch import Batch, current_task, halted, unsent
 from ._input import InputReader
 from ._records import Row
 from ._report import BatchItem
-from ._rows import AHEAD, RowClaims
+from ._rows import AHEAD, OVER, RowClaims
 
 __all__ = ["NamedBatch"]
 
 _MOST_CLAIMED: Final = 100
 """Rows that are read and claimed at once, at most: more would hold the exchanges up."""
-_OVER: Final = "the batch ended before it was begun"
 
 _Recorded: TypeAlias = "asyncio.Future[Sequence[bool]] | None"
 """Done when a result is recorded; `None`: it is, or needs not be."""
@@ -171,7 +170,7 @@ class NamedBatch(Batch):
         while (leased := await self._leased.get()) is not None:
             row, lease = leased
             if self._is_over():
-                self._record(row, *self._rows.release(lease, _OVER))
+                self._record(row, *self._rows.release(lease, OVER))
                 continue
             try:
                 result = cast("PinResult", await self._send(row.request, self._has_halted, lease))

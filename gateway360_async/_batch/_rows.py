@@ -25,7 +25,7 @@ from .._runner._session import Lease, StoreSession
 from ..stores._base import Answer, State
 from ._records import BatchRecords, Row
 
-__all__ = ["AHEAD", "RowClaims"]
+__all__ = ["AHEAD", "OVER", "RowClaims"]
 
 AHEAD: Final = 20
 """Rows that are claimed ahead of the exchanges, at most, or wait for their results to be recorded."""
@@ -37,7 +37,7 @@ _MIXED: Final = 500
 """Rows that are read ahead and sent in any order once another process sends rows of the batch as well."""
 _POLL: Final = 0.25
 """Seconds between two looks at rows that are set aside."""
-_OVER: Final = "the batch ended before it was begun"
+OVER: Final = "the batch ended before it was begun"
 _LEFT: Final = "the batch was left before it was begun"
 
 
@@ -128,10 +128,8 @@ class RowClaims:
         """Return the future of a result that is being recorded; a call that never got its turn begins that here."""
         if lease.recorded is not None:
             return lease.recorded
-        if (
-            lease.claim.resend is not None and result.attempts == 0
-        ):  # the earlier run's result stays on record
-            result = not_sent(FailureKind.CANCELLED, "cancelled before it was sent")
+        if lease.claim.resend is not None and result.attempts == 0:
+            result = not_sent(FailureKind.CANCELLED, _LEFT)  # the earlier run's stays on record
         return self._session.complete(lease, result)
 
     def release(self, lease: Lease, why: str) -> tuple[PinResult, asyncio.Future[Sequence[bool]]]:
@@ -286,7 +284,7 @@ class RowClaims:
         self, rows: Sequence[Row], is_over: Callable[[], bool]
     ) -> list[Lease | BatchResult | None]:
         if is_over():
-            return [not_sent(FailureKind.CANCELLED, _OVER)] * len(rows)
+            return [not_sent(FailureKind.CANCELLED, OVER)] * len(rows)
         keys, session = self._opened(), self._session
         made = [
             session.claims.claim_of(
@@ -303,6 +301,9 @@ class RowClaims:
         ]
         until = asyncio.get_running_loop().time() + session.store.timeout
         leased = await session.claim([claim for claim, _ in made], until=until, gap=_GAP)
+        for row, answer in zip(rows, leased, strict=True):
+            if isinstance(answer, Lease):
+                answer.before = row.report_id
         return [
             answer if isinstance(answer, Lease) else self._refused(row, answer, refusal)
             for row, answer, (_, refusal) in zip(rows, leased, made, strict=True)
@@ -310,10 +311,9 @@ class RowClaims:
 
     def _report_id_of(self, row: Row) -> str | None:
         """Return the id of a row's delivery report. A resend keeps the one from before: either SMS's report tells."""
+        before = None if row.resend is None else row.report_id
         new = self._new_report_id(row.request)
-        return (
-            row.report_id if new is not None and row.resend is not None and row.report_id is not None else new
-        )
+        return new if new is None or before is None else before
 
     def _refused(self, row: Row, answer: Answer, refusal: Refusal | None) -> BatchResult | None:
         """Make the result of a row whose claim was not granted; `None`: it is set aside, or to be claimed anew."""

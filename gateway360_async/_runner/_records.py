@@ -134,15 +134,15 @@ def of_resend(result: PinResult, report_id: str | None) -> PinResult:
         result: The resend's own result.
         report_id: The id of the delivery report of the request from before.
     """
-    if result.disposition is not Disposition.NOT_SENT:
+    if isinstance(result, Ok) or result.disposition is not Disposition.NOT_SENT:
         return result
     return TransportFailure(
         FailureKind.INTERRUPTED,
         Disposition.MAYBE_SENT,
-        None if isinstance(result, Ok) else result.http_status,
+        result.http_status,
         f"an earlier run may have sent it; this time: {result}",
         result.attempts,
         result.elapsed,
-        retry_after=None if isinstance(result, Ok) else result.retry_after,
+        retry_after=result.retry_after,
         report_id=report_id,
     )

@@ -29,7 +29,7 @@ from ..stores._base import Answer, Claim, Completion, Record, State, Store
 from ._claims import ClaimBuilder
 from ._keys import KeyBuilder
 from ._lanes import Lane, ask_store
-from ._records import of_resend, result_of
+from ._records import of_resend
 
 __all__ = ["Lease", "StoreSession"]
 
@@ -55,24 +55,24 @@ class Lease:
     Args:
         claim: The claim.
         until: When its lease ends, on the session's clock.
-        before: The result from before, of a resend.
         session: The session that claimed it.
         gap: Seconds for which its questions may wait for others, to share a round trip.
         permit: When a permit was granted ahead of its first attempt, on the event loop's clock.
         recorded: Done when its result is recorded; `None`: it has none yet.
+        before: The id of the delivery report of the SMS before, of a resend.
     """
 
     claim: Claim
     until: float
-    before: PinResult | None
     session: StoreSession = attrs.field(repr=False)
     gap: float = 0.0
     permit: float | None = None
     recorded: asyncio.Future[Sequence[bool]] | None = None
+    before: str | None = None
 
     def of_resend(self, result: PinResult) -> PinResult:
         """Make the result of a resend that was not sent: the request may have been sent before."""
-        return of_resend(result, self.claim.report_id)
+        return of_resend(result, self.before)
 
     def reaches(self, seconds: float) -> bool:
         """Say whether the lease lasts for so many seconds from now."""
@@ -323,7 +323,7 @@ class StoreSession:
         leased: list[Lease | Answer] = []
         for claim, answer in zip(claims, answers, strict=True):
             if answer.state is State.CLAIMED:
-                lease = Lease(claim, asked + claim.lease, result_of(answer), self, gap)
+                lease = Lease(claim, asked + claim.lease, self, gap)
                 self._leases.add(lease)
                 leased.append(lease)
             else:

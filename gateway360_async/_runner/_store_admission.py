@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, cast
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import attrs
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StoreAdmission"]
 
+_T = TypeVar("_T")
 _FIRST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 0.5
 
@@ -92,7 +94,7 @@ class StoreAdmission:
         request = cast("PinRequest", call.request)
         session, report_id = self._session, call.report_id
         try:
-            keys = await session.keys()
+            keys = await _answered(call, session.keys())
         except (StoreError, InvalidConfiguration) as exc:
             return self._ended(call, not_sent(FailureKind.STORE, str(exc)))
         record = None
@@ -151,16 +153,13 @@ class StoreAdmission:
             # A key that is not claimed takes no permit, nor waits for one.
             cooldown = None if claim.force else claim.cooldown
             until = min(call.expires, call.loop.time() + timeout)
-            call.asked = call.key is not None
-            answer = await session.look(claim.record, cooldown, until=until)
-            call.asked = False
+            answer = await _answered(call, session.look(claim.record, cooldown, until=until))
             if answer.state is not State.FREE:
                 return answer
             granted = await permits.wait(timeout)
         try:
-            call.asked = call.key is not None
-            (leased,) = await session.claim([claim], until=min(call.expires, call.loop.time() + timeout))
-            call.asked = False
+            until = min(call.expires, call.loop.time() + timeout)
+            (leased,) = await _answered(call, session.claim([claim], until=until))
             if isinstance(leased, Lease):
                 leased.permit, granted = granted, None
             return leased
@@ -177,6 +176,14 @@ class StoreAdmission:
             return not_sent(FailureKind.STORE, "the claim was withdrawn")
         which = "an earlier call to this number" if answer.cooldown else "the process that began to send it"
         return attrs.evolve(in_doubt(f"{which} left no result", answer.report_id), replayed=True)
+
+
+async def _answered(call: InFlightCall, question: Awaitable[_T]) -> _T:
+    """Wait for an answer of the store. A call with a key that ends meanwhile may have been sent by an earlier one."""
+    call.asked = call.key is not None
+    answer = await question
+    call.asked = False
+    return answer
 
 
 async def _wait_for(recorded: asyncio.Future[Any]) -> None:

@@ -162,7 +162,7 @@ def until_it_sleeps(process: int) -> None:
 def at_a_terminal(typed: bytes) -> tuple[int, str]:
     """Run the command at a terminal of its own, and type something when it asks."""
     process, terminal = pty.fork()
-    if not process:  # pragma: no cover  # the child
+    if not process:  # the child
         os.execv(sys.executable, [sys.executable, "-m", "gateway360_async.cli", "verify", NUMBER])
     seen = b""
     try:

@@ -468,7 +468,7 @@ async def test_start_a_second_time_is_refused():
         assert (await ask(sandbox)).status_code == 200
     with pytest.raises(RuntimeError, match="once"):
         async with sandbox:
-            pass  # pragma: no cover  # entering is refused
+            pass  # entering is refused
 
 
 async def test_start_on_a_port_in_use_is_an_os_error():

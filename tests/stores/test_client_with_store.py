@@ -87,17 +87,21 @@ async def test_call_without_anything_to_claim_asks_nothing():
     assert store.asked == []
 
 
-async def test_call_that_ends_before_its_claim_is_known_is_the_stores(later):
+@pytest.mark.parametrize("step", ["open", "peek", "claim"])
+async def test_call_that_ends_before_its_claim_is_known_is_the_stores(step, later):
     """An earlier call with its key may have been sent: `STORE` says that only the store knows."""
-    store = ScriptedStore()
-    async with Server() as server, client_for(server, store) as client:
-        assert isinstance(await client.send(REQUEST, idempotency_key="1"), Ok)
-        store.before["claim"] = gate = Gate()
-        call = asyncio.create_task(client.send(REQUEST, idempotency_key="1"))
-        await gate.reached.wait()
-        later(60)
-        assert told(await call) == ("not_sent", FailureKind.STORE)
-        gate.opened.set()
+    memory, settings = Memory(), {"rate": 100.0}  # at a rate, it looks before it claims
+    async with Server() as server:
+        async with client_for(server, ScriptedStore(memory), **settings) as client:
+            assert isinstance(await client.send(REQUEST, idempotency_key="1"), Ok)
+        store = ScriptedStore(memory)
+        store.before[step] = gate = Gate()
+        async with client_for(server, store, **settings if step == "peek" else {}) as client:
+            call = asyncio.create_task(client.send(REQUEST, idempotency_key="1"))
+            await gate.reached.wait()
+            later(60)
+            assert told(await call) == ("not_sent", FailureKind.STORE)
+            gate.opened.set()
     assert server.posts == 1
 
 

@@ -253,6 +253,20 @@ async def test_report_of_sms_in_doubt_is_told_by_every_run(gone):
     assert len({request.json["report_url"] for request in server.requests}) == 1
 
 
+@pytest.mark.parametrize("before", [True, False], ids=["reports before", "reports now"])
+async def test_resend_not_sent_has_the_report_of_the_sms_before(before):
+    memory, reports = Memory(), DeliveryReports("https://shop.test/reports", "s3cret" * 8)
+    results = []
+    async with Server(in_turn(close, REFUSED)) as server:
+        for made in (before, not before):
+            settings = {"reports": reports if made else None}
+            async with client_for(server, ScriptedStore(memory), **settings) as client:
+                results += await client.send_all([NUMBER], name="1", resend_maybe_sent=True)
+    assert [result.disposition for result in results] == [Disposition.MAYBE_SENT] * 2
+    assert (results[0].report_id is not None) is before
+    assert results[1].report_id == results[0].report_id
+
+
 async def test_rows_in_doubt_that_wait_for_resend_stay_in_doubt(monkeypatch):
     memory, rows, has_ended = Memory(), NUMBERS[:60], asyncio.Event()
     monkeypatch.setattr(_rows, "is_gone", lambda _token: has_ended.is_set())

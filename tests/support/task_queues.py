@@ -341,10 +341,8 @@ send_pin = pin_task(app, make_client)
     POSTGRES = True
     REFUSED = 0
 
-    @contextlib.asynccontextmanager
-    async def _app(self):
-        async with self._app_at(self.broker) as app:
-            yield app
+    def _app(self):
+        return self._app_at(self.broker)
 
     @staticmethod
     @contextlib.asynccontextmanager

@@ -168,7 +168,7 @@ async def in_a_child(scene: Scene) -> PinResult:
         # CPython's doubt about forking beside threads is right, and no news to a test of just that.
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
-    if pid == 0:  # pragma: no cover  # the child, which leaves by os._exit
+    if pid == 0:  # the child, which leaves by os._exit
         try:
             scene.client.send(REQUEST).send(None)
         except BaseException as exc:  # noqa: BLE001  # nothing of the child's may reach pytest
